@@ -1,0 +1,73 @@
+# `make` alone lists what there is. Paths are relative throughout, so a checkout may lie under any name, spaces included.
+
+PYTHON ?= python3
+# More arguments for the installation of torch, for example the index with the builds you want.
+TORCH_ARGS ?=
+
+venv := .venv
+python := $(venv)/bin/python
+pip := $(python) -m pip --disable-pip-version-check --no-input -qq
+# Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
+ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
+
+.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@echo "align_ko: make TARGET [PYTHON=python3.12] [TORCH_ARGS='--index-url …']"
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
+
+setup: ## create .venv with everything in it; does nothing when it is there already
+	@set -eu; \
+	say() { echo "setup: $$*"; }; \
+	if [ -e "$(ready)" ] && $(python) -c "" 2>/dev/null; then say "$(venv) is ready"; exit 0; fi; \
+	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(python) -c "$$new_enough" 2>/dev/null; then \
+		if ! "$(PYTHON)" -c "" 2>/dev/null; then \
+			say "'$(PYTHON)' does not run; name a Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+		if ! "$(PYTHON)" -c "$$new_enough"; then \
+			say "$$("$(PYTHON)" -V 2>&1) is too old; name a Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+		if ! "$(PYTHON)" -c "import venv, ensurepip" 2>/dev/null; then \
+			say "'$(PYTHON)' has no venv module; install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; fi; \
+		say "creating $(venv) with $$("$(PYTHON)" -V)"; \
+		"$(PYTHON)" -m venv --clear $(venv); \
+	fi; \
+	rm -f $(venv)/.ready-*; \
+	say "installing $$(grep '^torch==' constraints.txt) (minutes on a first run)"; \
+	$(pip) install $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"; \
+	say "installing align_ko and what it needs, in the versions of constraints.txt (minutes on a first run)"; \
+	$(pip) install -c constraints.txt -e '.[quickstart,dev]'; \
+	touch "$(ready)"; \
+	say "$(venv) is ready"
+
+quickstart: setup ## a real base model to natural Korean on this machine, with a report: 20 minutes or less
+	@PYTHON=$(python) bash scripts/quickstart.sh
+
+test: setup ## the tests, minutes
+	@echo "test: pytest, without the slow tests"
+	@$(python) -m pytest -q
+
+test-slow: setup ## the slow tests: real training, several processes, every recipe of recipes/solar
+	@echo "test-slow: pytest -m slow"
+	@$(python) -m pytest -q -m slow
+
+lint: setup ## style and types
+	@echo "lint: ruff check, ruff format --check, mypy"
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+	@$(python) -m mypy src scripts
+
+format: setup ## put every file into the project's format
+	@$(python) -m ruff check --fix-only
+	@$(python) -m ruff format
+
+bench-cpu: setup ## tokens per second of training on the CPU, beside plain TRL
+	@$(python) scripts/bench_cpu.py
+
+bench-korean: setup ## what the Korean checks find and miss, on labelled text
+	@$(python) scripts/bench_korean.py
+
+clean: ## remove caches and builds; keeps .venv, data/ and outputs/
+	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find src scripts tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "clean: caches and builds removed"

@@ -1,0 +1,33 @@
+"""Curate raw Korean conversations into train.jsonl and eval.jsonl.
+
+    python scripts/build_sft_data.py recipes/quickstart/data.yaml
+    python scripts/build_sft_data.py recipes/quickstart/data.yaml --max_samples 500 --on_shortage shrink
+
+Reads the recipe's sources, drops faulty rows (each kept in rejected.jsonl with its reason), mixes the groups by weight,
+splits off eval rows and writes a report beside them. Needs no GPU and no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from align_ko.errors import run_script
+from align_ko.recipe import DataRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe
+
+
+def main() -> None:
+    recipe = load_recipe(DataRecipe, sys.argv[1:], description=__doc__)
+    check_inputs(recipe)
+
+    from align_ko.curation.curate import curate
+    from align_ko.curation.sources import local_files
+    from align_ko.manifest import write_manifest
+
+    facts = curate(recipe)
+    files = [str(file) for source in recipe.sources.values() for file in local_files(source.path)]
+    write_manifest(recipe.output_dir, recipe, [*files, *recipe.evaluation_files], stage="data", rows=facts["rows"])
+
+
+if __name__ == "__main__":
+    run_script(main)

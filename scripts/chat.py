@@ -1,0 +1,76 @@
+"""Talk with a checkpoint: greedy, nothing tuned, the answer appears as it is written.
+
+    python scripts/chat.py --model-path outputs/quickstart/dpo
+    echo "김치찌개는 어떻게 끓여요?" | python scripts/chat.py --model-path outputs/quickstart/dpo
+
+/처음 or /reset starts over, /끝 or /exit (or Ctrl-D) ends. The text is what `model.generate(**inputs, max_new_tokens=512)` gives.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import tyro
+
+from align_ko.errors import UserError, run_script
+
+
+def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) -> None:
+    """Chat with a checkpoint.
+
+    Args:
+        model_path: any checkpoint folder (adapter or full model) or hub id.
+        max_new_tokens: longest answer in tokens.
+        system: an optional system message.
+    """
+    from pathlib import Path
+
+    if model_path != "quickstart" and not Path(model_path).is_dir() and (model_path.count("/") != 1 or model_path[0] in "./"):
+        raise UserError(f"there is no folder {model_path}", key="--model-path", expected="a checkpoint folder or a hub id")
+
+    from rich.console import Console
+
+    from align_ko.generation.local import stream_answer
+    from align_ko.modeling import load_for_inference
+    from align_ko.records import Message
+
+    console = Console(highlight=False)
+    with console.status(f"{model_path} 불러오는 중…"):
+        model, tokenizer = load_for_inference(model_path, merge=False)
+    start: list[Message] = [{"role": "system", "content": system}] if system else []
+    messages = list(start)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        console.print(f"[dim]{model_path} · 기본 디코딩(greedy) · /처음 새 대화 · /끝 나가기[/dim]")
+    while True:
+        try:
+            question = console.input("[bold cyan]나[/bold cyan]  ").strip() if interactive else _next_line()
+        except EOFError:
+            break
+        if question in ("/끝", "/exit", "/quit"):
+            break
+        if question in ("/처음", "/reset"):
+            messages = list(start)
+            continue
+        if not question:
+            continue
+        messages.append({"role": "user", "content": question})
+        if interactive:
+            console.print("[bold green]AI[/bold green] ", end=" ")
+        answer = ""
+        for piece in stream_answer(model, tokenizer, messages, max_new_tokens):
+            answer += piece
+            console.out(piece, end="", highlight=False)
+        console.print()
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _next_line() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.strip()
+
+
+if __name__ == "__main__":
+    run_script(lambda: tyro.cli(main, description=__doc__))

@@ -1,0 +1,38 @@
+"""A checkpoint as a plain transformers folder (adapter merged), with an Ollama Modelfile beside it.
+
+    python scripts/export.py recipes/quickstart/export.yaml
+    python scripts/export.py recipes/solar/export.yaml --output_dir exports/solar
+"""
+
+from __future__ import annotations
+
+import sys
+
+from align_ko.errors import run_script
+from align_ko.recipe import ExportRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe
+
+
+def main() -> None:
+    recipe = load_recipe(ExportRecipe, sys.argv[1:], description=__doc__ or "")
+    check_inputs(recipe)
+
+    from pathlib import Path
+
+    from align_ko.chat_format import save_format
+    from align_ko.export import modelfile
+    from align_ko.manifest import write_manifest
+    from align_ko.modeling import load_for_inference
+
+    folder = Path(recipe.output_dir)
+    model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.dtype)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_format(folder, tokenizer, model.generation_config.eos_token_id)
+    (folder / "Modelfile").write_text(modelfile(tokenizer), encoding="utf-8")
+    write_manifest(folder, recipe, [], stage="export", parent=recipe.model_name_or_path)
+    print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}'), or after conversion to GGUF: ollama create -f Modelfile")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The whole pipeline on a laptop without a GPU: a real base model that loops for ever becomes one that answers in polite,
+# finished Korean under plain greedy decoding. `make quickstart` sets up the environment and calls this; about 15 minutes on
+# two cores. Every stage is one script and one recipe, can be run alone, and is skipped here when its output is newer than
+# its recipe and inputs (remove outputs/quickstart and data/quickstart to start over).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-.venv/bin/python}
+R=recipes/quickstart
+export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore TRANSFORMERS_VERBOSITY=error
+mkdir -p outputs/quickstart
+TIMES=outputs/quickstart/times.tsv
+start_of_all=$SECONDS
+
+# stage TITLE MARKER COMMAND...: run a stage unless MARKER (the file it writes last) is already there
+stage() {
+    local title=$1 marker=$2 start=$SECONDS
+    shift 2
+    if [ -f "$marker" ] && [ "$marker" -nt "$R" ] && [ -z "$newer" ]; then
+        printf '\n── %s: done before (%s)\n' "$title" "$marker"
+        return
+    fi
+    newer=yes # what follows was made from older input
+    printf '\n── %s\n' "$title"
+    printf '   %s\n' "${*/#$PYTHON/python}"
+    "$@"
+    printf '%s\t%d\n' "$title" $((SECONDS - start)) >>"$TIMES"
+    printf '   %s: %d s\n' "$title" $((SECONDS - start))
+}
+
+newer=
+stage "0 base model" "${ALIGN_KO_CACHE:-$HOME/.cache/align_ko}/quickstart-model/config.json" "$PYTHON" scripts/prepare_quickstart_model.py
+newer=
+[ -f data/quickstart/sft/report.json ] || : >"$TIMES"
+# A fifth as many spoilt rows are mixed in, so that curation has something to find.
+stage "1a spoil a copy" data/quickstart/spoilt.key.jsonl "$PYTHON" $R/data/spoil.py
+stage "1 curate" data/quickstart/sft/report.json "$PYTHON" scripts/build_sft_data.py $R/data.yaml
+stage "2 SFT" outputs/quickstart/sft/manifest.json "$PYTHON" scripts/run_sft.py $R/sft.yaml
+stage "3 preferences" data/quickstart/preferences/manifest.json "$PYTHON" scripts/build_preferences.py $R/preferences.yaml
+stage "4 DPO" outputs/quickstart/dpo/manifest.json "$PYTHON" scripts/run_dpo.py $R/dpo.yaml
+stage "5 evaluate" outputs/quickstart/evaluation/manifest.json "$PYTHON" scripts/evaluate.py $R/evaluate.yaml
+
+printf '\nSeconds per stage:\n'
+cat "$TIMES"
+printf '%d minutes and %d seconds in all. Talk with the result:\n' $(((SECONDS - start_of_all) / 60)) $(((SECONDS - start_of_all) % 60))
+printf '    .venv/bin/python scripts/chat.py --model-path outputs/quickstart/dpo\n'

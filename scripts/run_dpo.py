@@ -1,0 +1,77 @@
+"""DPO with TRL's DPOTrainer from an SFT checkpoint; the reference is that checkpoint.
+
+    python scripts/run_dpo.py recipes/quickstart/dpo.yaml
+    accelerate launch --config_file accelerate_configs/zero2.yaml scripts/run_dpo.py recipes/solar/dpo.yaml
+
+An adapter folder as start is trained on, and a frozen copy of it is the reference; the loss before the first step is ln 2.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from align_ko.errors import run_script
+from align_ko.recipe import DpoRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe
+
+
+def main() -> None:
+    recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
+
+    from align_ko.training.hardware import check_hardware, read_base_of
+
+    base = recipe.model.model_name_or_path if recipe.model else read_base_of(recipe.model_name_or_path)
+    four_bit = bool(recipe.model and recipe.model.load_in_4bit)
+    check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
+    check_inputs(recipe)
+
+    from trl import DPOConfig
+
+    from align_ko.manifest import write_manifest
+    from align_ko.modeling import best_dtype, load_policy
+    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
+    from align_ko.records import read_jsonl
+    from align_ko.training.arguments import training_config
+    from align_ko.training.audit import audit_pairs
+    from align_ko.training.finish import save_stage
+    from align_ko.training.overfitting import OverfittingWatch
+    from align_ko.training.tokenized import tokenize_pairs
+    from align_ko.training.trl_seams import AlignDPOTrainer
+
+    keep_freed_memory()
+    dtype = recipe.model.dtype if recipe.model else "auto"
+    config = training_config(DPOConfig, recipe.training, dtype)
+
+    # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
+    model, tokenizer, new_adapter = load_policy(recipe.model_name_or_path, recipe.model)
+    rows = list(read_jsonl(recipe.data.train_file))
+    train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
+    held_out, _ = tokenize_pairs(tokenizer, read_jsonl(recipe.data.eval_file), config.max_length)
+    print(f"{len(train)} training pairs; {len(too_long)} over max_length left out whole")
+
+    watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise, with_verdict=False)
+    trainer = AlignDPOTrainer(
+        model=model,
+        args=config,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        peft_config=new_adapter,
+        callbacks=[watch],
+    )
+    seen = audit_pairs(trainer.get_train_dataloader(), tokenizer, {row["id"]: row for row in rows}, train)
+    if trainer.is_world_process_zero():
+        print(f"audit passed: {seen['pairs']} pairs, {seen['open']} rejected sides left open because they never ended")
+
+    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+    folder = save_stage(trainer, tokenizer, recipe.merge_adapter, best_dtype(dtype))
+    if trainer.is_world_process_zero():
+        first = next((entry["loss"] for entry in trainer.state.log_history if "loss" in entry), None)
+        files = [recipe.data.train_file, recipe.data.eval_file]
+        facts = {"evaluations": watch.history, "first_logged_loss": first, "peak_memory_gib": peak_memory_gib()}
+        write_manifest(folder, recipe, files, stage="dpo", parent=recipe.model_name_or_path, too_long=too_long, **facts)
+        print(f"saved {folder}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,87 @@
+"""Supervised fine-tuning with TRL's SFTTrainer, loss on the answers and their eos only.
+
+    python scripts/run_sft.py recipes/quickstart/sft.yaml
+    accelerate launch --config_file accelerate_configs/zero2.yaml scripts/run_sft.py recipes/solar/sft.yaml
+    python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learning_rate 5e-5 --model.lora_r 16
+
+Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from align_ko.errors import run_script
+from align_ko.recipe import SftRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe
+
+
+def main() -> None:
+    recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
+
+    from align_ko.training.hardware import check_hardware
+
+    check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
+    check_inputs(recipe)
+
+    from trl import SFTConfig
+
+    from align_ko.manifest import write_manifest
+    from align_ko.modeling import best_dtype, load_base, load_tokenizer, lora_config
+    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
+    from align_ko.records import read_jsonl
+    from align_ko.training.arguments import training_config
+    from align_ko.training.audit import audit_batches, show_example
+    from align_ko.training.finish import save_stage
+    from align_ko.training.overfitting import OverfittingWatch
+    from align_ko.training.tokenized import tokenize_conversations
+    from align_ko.training.trl_seams import AlignSFTTrainer
+
+    keep_freed_memory()
+    # recipe → TRL config
+    config = training_config(SFTConfig, recipe.training, recipe.model.dtype)
+
+    # data and tokenizer: ids come from chat_format.py, the same function that inference uses
+    tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.data.chat_template, recipe.model.trust_remote_code)
+    rows = list(read_jsonl(recipe.data.train_file))
+    train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
+    held_out, _ = tokenize_conversations(tokenizer, read_jsonl(recipe.data.eval_file), config.max_length)
+    print(f"{len(train)} training rows, {sum(train['length'])} tokens; {len(too_long)} rows over max_length left out whole")
+
+    # model and trainer
+    model = load_base(recipe.model, tokenizer)
+    watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
+    trainer = AlignSFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        peft_config=lora_config(recipe.model),
+        callbacks=[watch],
+    )
+
+    # audit
+    conversations = {tuple(ids): row["messages"] for ids, row in zip(train["input_ids"], _kept(rows, train), strict=True)}
+    seen = audit_batches(trainer.get_train_dataloader(), tokenizer, conversations, model.generation_config.eos_token_id)
+    if trainer.is_world_process_zero():
+        print(f"audit passed: {seen['rows']} rows, {seen['supervised']} of {seen['tokens']} tokens trained, one eos an answer")
+        show_example(train[0]["input_ids"], train[0]["labels"], tokenizer)
+
+    # train and save
+    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+    folder = save_stage(trainer, tokenizer, recipe.merge_adapter, best_dtype(recipe.model.dtype))
+    if trainer.is_world_process_zero():
+        files = [recipe.data.train_file, recipe.data.eval_file]
+        write_manifest(folder, recipe, files, stage="sft", evaluations=watch.history, audit=seen, too_long=too_long,
+                       peak_memory_gib=peak_memory_gib())
+        print(f"saved {folder}")
+
+
+def _kept(rows: list[dict], train) -> list[dict]:  # type: ignore[no-untyped-def, type-arg]
+    by_id = {row["id"]: row for row in rows}
+    return [by_id[key] for key in train["id"]]
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,88 @@
+"""Rows seen before, and rows too near to an evaluation prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from align_ko.records import Message
+
+OVERLAP_THRESHOLD = 0.56
+"""Dice similarity of character bigrams from which two prompts ask the same thing in almost the same words.
+
+Seen among 950 questions of our own: "무지개는 어떻게 생기는 거야?" and "비 온 뒤 무지개는 어떻게 생기나요?" 0.57, and
+most pairs above it near-copies too; "사계절은 왜 생기나요?" and "밀물과 썰물은 왜 생기나요?", which are not, 0.55.
+"""
+MIN_FOLLOW_UP = 8  # letters; a shorter second question of a conversation ("왜요?") says nothing on its own
+
+
+def normalize(text: str) -> str:
+    """Letters and digits only, compatibility forms and case folded: what is left when nothing that matters differs.
+
+    >>> normalize("피보나치 수열이  뭐야?!") == normalize("피보나치　수열이 뭐야")
+    True
+    """
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+
+
+def duplicate_key(messages: Sequence[Message]) -> bytes:
+    """Equal for conversations that say the same, whatever their spacing, punctuation and case. 16 bytes each."""
+    text = "\x1e".join(f"{m['role']}\x1f{normalize(m['content'])}" for m in messages)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def prompts_to_hold_out(messages: Sequence[Message]) -> list[str]:
+    """The questions of an evaluation conversation that training must not see: the first, and long later ones."""
+    asked = [m["content"] for m in messages if m["role"] == "user"]
+    return asked[:1] + [question for question in asked[1:] if len(normalize(question)) >= MIN_FOLLOW_UP]
+
+
+class PromptIndex:
+    """Evaluation prompts by their character bigrams, so that each training question meets only those that share some.
+
+    >>> PromptIndex(["김치찌개는 어떻게 끓이나요?"]).nearest("김치찌개는 어떻게 끓여요?")
+    ('김치찌개는 어떻게 끓이나요?', 0.8)
+    """
+
+    def __init__(self, prompts: Iterable[str]) -> None:
+        self._prompts = list(dict.fromkeys(prompts))
+        self._sizes: list[int] = []
+        self._holders: dict[str, list[int]] = {}
+        for number, prompt in enumerate(self._prompts):
+            grams = _bigrams(prompt)
+            self._sizes.append(len(grams))
+            for gram in grams:
+                self._holders.setdefault(gram, []).append(number)
+
+    def nearest(self, text: str) -> tuple[str, float]:
+        """The most similar prompt and its Dice similarity (1.0: the same bigrams); ("", 0.0) when none shares any."""
+        grams = _bigrams(text)
+        shared = Counter(number for gram in grams for number in self._holders.get(gram, ()))
+        best, similarity = "", 0.0
+        for number, count in shared.items():
+            dice = 2 * count / (len(grams) + self._sizes[number])
+            if dice > similarity:
+                best, similarity = self._prompts[number], dice
+        return best, similarity
+
+
+def overlaps(
+    prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD
+) -> bool:
+    """Whether training on `prompt` would give an evaluation prompt away.
+
+    >>> overlaps("한국의 수도는 어디인가요?", ["한국의 수도는 어디야?"])
+    True
+    >>> overlaps("한국의 국화는 무엇인가요?", ["한국의 수도는 어디야?"])
+    False
+    """
+    index = evaluation_prompts if isinstance(evaluation_prompts, PromptIndex) else PromptIndex(evaluation_prompts)
+    return index.nearest(prompt)[1] >= threshold
+
+
+def _bigrams(text: str) -> set[str]:
+    """Bigrams of the normalised text with its ends marked, so that one syllable has some too. "네" → {"^네", "네$"}."""
+    marked = f"^{normalize(text)}$"
+    return {marked[i : i + 2] for i in range(len(marked) - 1)}

@@ -1,0 +1,56 @@
+"""Mistakes a person can make, told in one message with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake in a recipe, data, a path or the hardware; scripts print it without a traceback and exit 2.
+
+    >>> print(UserError("unknown key", file="sft.yaml", line=7, key="lr", nearest="learning_rate"))
+    sft.yaml:7: lr: unknown key; did you mean 'learning_rate'?
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        key: str | None = None,
+        expected: str | None = None,
+        nearest: str | None = None,
+    ) -> None:
+        place = "" if file is None else f"{file}:{line}: " if line else f"{file}: "
+        text = place + (f"{key}: " if key else "") + problem
+        if expected:
+            text += f"; expected {expected}"
+        if nearest:
+            text += f"; did you mean '{nearest}'?"
+        super().__init__(text)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The valid choice most like `word`, or None when nothing is close.
+
+    >>> nearest("learnin_rate", ["learning_rate", "lr_scheduler_type"])
+    'learning_rate'
+    """
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's main: a UserError becomes one line and exit 2, Ctrl-C exits 130."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is saved, the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,49 @@
+"""How likely a model finds the reference answers: content that form alone cannot fake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from align_ko.chat_format import IGNORE, conversation_ids
+from align_ko.evaluation.answers import Question
+
+
+@torch.inference_mode()
+def reference_nll(model: Any, tokenizer: Any, questions: list[Question], batch_size: int = 8) -> float | None:
+    """Mean negative log-likelihood in nats per token of the reference answers (eos included); None without references.
+
+    Right padding is harmless here: attention is causal and padded labels are ignored.
+    """
+    encoded = [
+        conversation_ids(tokenizer, [*q.prompt, {"role": "assistant", "content": q.reference}])
+        for q in questions
+        if q.reference
+    ]
+    encoded.sort(key=lambda row: len(row.input_ids))
+    total, tokens = 0.0, 0
+    for start in range(0, len(encoded), batch_size):
+        rows = encoded[start : start + batch_size]
+        width = max(len(row.input_ids) for row in rows)
+        pad = int(tokenizer.pad_token_id or 0)
+        ids = torch.tensor([row.input_ids + [pad] * (width - len(row.input_ids)) for row in rows], device=model.device)
+        # only the last turn is the reference; earlier assistant turns belong to the prompt
+        labels = torch.tensor([_last_turn(row.labels) + [IGNORE] * (width - len(row.labels)) for row in rows])
+        mask = torch.tensor([[1] * len(row.input_ids) + [0] * (width - len(row.input_ids)) for row in rows])
+        logits = model(input_ids=ids, attention_mask=mask.to(model.device)).logits[:, :-1].float()
+        target = labels[:, 1:].to(model.device)
+        total += float(cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), reduction="sum"))
+        tokens += int((target != IGNORE).sum())
+    return total / tokens if tokens else None
+
+
+def _last_turn(labels: list[int]) -> list[int]:
+    """Labels with all but the last supervised run ignored."""
+    start = len(labels)
+    while start and labels[start - 1] == IGNORE:
+        start -= 1
+    while start and labels[start - 1] != IGNORE:
+        start -= 1
+    return [IGNORE] * start + labels[start:]

@@ -1,0 +1,93 @@
+"""Characters that do not belong into a Korean answer, and how much of it is Korean at all."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from align_ko.korean.prose import without_code
+
+
+class Strange(NamedTuple):
+    start: int
+    end: int
+    kind: str  # han | kana | script | broken | invisible | jamo | halfwidth | decomposed
+
+
+# Written as escapes: most of these cannot be seen in an editor.
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+_KANA = r"\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+# Cyrillic, Armenian, Hebrew, Arabic, Syriac, Indic scripts, Thai, Lao, Tibetan, Burmese, Georgian, Ethiopic, Khmer
+_SCRIPT = r"\u0400-\u05ff\u0600-\u07ff\u0900-\u10ff\u1200-\u139f\u1780-\u17ff"
+_BROKEN = r"\ufffd\ue000-\uf8ff\ufff9-\ufffc\U000f0000-\U0010fffd"
+# The zero-width joiner and variation selectors stay: emoji are built with them.
+_INVISIBLE = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200c\u200e\u200f\u2060\u00ad\u202a-\u202e\ufeff"
+_JAMO = r"\u3131-\u318e"
+_DECOMPOSED = r"\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff"
+_HALFWIDTH = r"\uffa0-\uffdc"
+_ALL = re.compile(
+    rf"(?P<han>[{_HAN}]+)|(?P<kana>[{_KANA}]+)|(?P<script>[{_SCRIPT}]+)"
+    # UTF-8 read as Latin-1: 안 becomes ì\x95\x88
+    rf"|(?P<broken>[{_BROKEN}]+|(?:[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u2013-\u2122]{{1,3}}){{2,}}"
+    rf"|<0x[0-9A-F]{{2}}>)"
+    rf"|(?P<invisible>[{_INVISIBLE}]+)|(?P<decomposed>[{_DECOMPOSED}]+)|(?P<halfwidth>[{_HALFWIDTH}]+)"
+    rf"|(?P<jamo>(?<=[가-힣])[{_JAMO}](?=[가-힣]))"
+)
+_FAST = re.compile(rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{_HALFWIDTH}{_JAMO}\u00c2-\u00f4]|<0x")
+_EXCUSE = {
+    "han": re.compile(rf"[{_HAN}]|한자|중국어|일본어|사자성어|고사성어|한문|번역|어원|간체|번체"),
+    "kana": re.compile(rf"[{_KANA}]|일본어|번역|히라가나|가타카나|일어"),
+    "script": re.compile(rf"[{_SCRIPT}]|[가-힣]{{1,4}}어(?:로|를|의|는)? |번역|알파벳|인사말|언어|수학|물리|공식"),
+    "jamo": re.compile(r"[ㄱ-ㅎㅏ-ㅣ]|자음|모음|초성|자모|한글|맞춤법|문법|발음|받침|초성"),
+}
+_OPEN = "(（[「『〈《"
+_CLOSE = ")）]」』〉》"
+_HANGUL = re.compile(r"[가-힣]")
+# A name such as TCP/IP in Korean text weighs little: only words of three letters and more count.
+_FOREIGN_WORD = re.compile(r"[^\W\d_가-힣]{3,}")
+_NOT_PROSE = re.compile(r"\\[a-zA-Z]+|https?://\S+|\$\$?[^$]{1,400}\$\$?|<[^<>]{1,200}>|^.*[{};]\s*$", re.MULTILINE)
+_OTHER_LANGUAGE = re.compile(
+    r"영어|번역|영작|english|translate|코드|code|파이썬|python|자바|함수|sql|html|css|json"
+    r"|수식|계산|풀어|라틴|불어|독일어|중국어|일본어|스페인어|프랑스어|러시아어",
+    re.IGNORECASE,
+)
+
+
+def _in_parentheses(text: str, start: int) -> bool:
+    line = text[max(text.rfind("\n", 0, start) + 1, start - 80) : start]
+    return sum(line.count(c) for c in _OPEN) > sum(line.count(c) for c in _CLOSE)
+
+
+def _inside_word(text: str, match: re.Match[str]) -> bool:
+    """`(기능과纯净한 물)`: grown into a Korean word it is no gloss."""
+    around = text[max(0, match.start() - 1) : match.start()] + text[match.end() : match.end() + 1]
+    return bool(_HANGUL.search(around))
+
+
+def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
+    """`이 기능은 纯净한 물을` → the span of 纯净; `한강(漢江)은` → nothing, a gloss in parentheses is usual."""
+    if not _FAST.search(text):
+        return []
+    found = []
+    for match in _ALL.finditer(text):
+        kind = match.lastgroup or ""
+        excuse = _EXCUSE.get(kind)
+        if prompt and excuse and excuse.search(prompt):
+            continue
+        if kind in ("han", "kana", "script") and _in_parentheses(text, match.start()) and not _inside_word(text, match):
+            continue
+        found.append(Strange(match.start(), match.end(), kind))
+    return found
+
+
+def not_korean(text: str, prompt: str | None = None) -> bool:
+    """More than half of the letters outside code and formulas are not Hangul, and the prompt did not ask for it.
+
+    `I'm sorry, but I can't help with that.` → True; `f'(x) = 9x^2 + 4x입니다.` → False.
+    """
+    if prompt and _OTHER_LANGUAGE.search(prompt):
+        return False
+    bare = _NOT_PROSE.sub(" ", without_code(text))
+    hangul = len(_HANGUL.findall(bare))
+    others = sum(map(len, _FOREIGN_WORD.findall(bare)))
+    return others >= 10 and hangul < others

@@ -1,0 +1,121 @@
+"""Does the answer end, and does it leak what should never be seen?"""
+
+from __future__ import annotations
+
+import re
+
+from align_ko.korean.prose import Span
+from align_ko.korean.sentence_endings import ending_level
+from align_ko.korean.tagger import wants_more
+
+_LEAK = re.compile(
+    # Our own format, Alpaca's and KoAlpaca's: a heading of nothing but the role.
+    r"^\s{0,3}#{2,4} ?(?:User|Assistant|System|Human|Instruction|Response|Input|Output"
+    r"|질문|답변|명령어|지시문?|입력|출력|응답|사용자|시스템)"
+    r"(?: ?:|[ \t]*$)"
+    # ChatML, Llama 3, Phi, Zephyr, EXAONE, Gemma, Llama 2 and Mistral, bare end marks
+    r"|<\|[A-Za-z_]+\|>|\[\|[a-z]+\|\]|</?(?:start|end)_of_(?:turn|text)>|\[/?INST\]|<</?SYS>>"
+    r"|</?s>|<(?:bos|eos|pad|unk)>|\[(?:EOS|PAD|UNK|BOS)\]"
+    r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FINISHED = re.compile(r"[.!?…。~)\]}>\"'”’」』】*_`|^♡♥:)☀-➿\U0001F000-\U0001FAFF️ㅋㅎㅠㅜ$%=0-9A-Za-z]$")
+_CUT_LIST = re.compile(r"(?:^|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]*$")
+_LINE_ITEM = re.compile(r"[ \t]*(?:[-*•|]+|\d{1,3}[.)]|#+)[ \t]*")
+_CLOSED_PREDICATE = re.compile(r"(?:니다|니까|요|죠|다|오|네|자|라|야|어|아|해|지)[\"'”’*_)]*$")
+# A last word in one of these wants more to follow: particles, connectives, adnominals, bound nouns, adverbs.
+_OPEN_WORD = re.compile(
+    r"(?:[가-힣](?:은|는|을|를|의|에|와|과|에서|으로|하고|하며|하여|(?<!위)해서|지만|므로"
+    r"|면서|려면|위해|통해|대한|관한|따른|같은|하는|되는|있는|없는|적인|스러운|로운|이나"
+    r"|부터|까지|에게|처럼|보다|라는|다는"
+    r"|했던|시키는|기에|되어|하지|하면|으며|이며|도록|거나|[했됐였]고)"
+    r"|(?:^|\s)(?:수|것|데|때|및|또는|그리고|또한|하지만|그러나|따라서|특히|예를|더|더욱"
+    r"|매우|가장|다른|그|이|이러한|그러한|이런|그런|각|모든|여전히|다양한|새로운|여러|많은"
+    r"|위한|한|두|세|몇|어떤|이를|이는|통해|위해|대해|대한|관한|인해|의해|약|즉|바로|함께|다시|잘|못|안|왜|곧|이렇게|그렇게"
+    r"|만약|물론|하는|되는|있는|없는|할|될|볼|된|큰|작은|좋은)"
+    r"|[할될일갈을볼줄울릴킬][ ]수|[가-힣]한)$"
+)
+_NOUN_END = re.compile(
+    r"(?:무한|기한|제한|권한|극한|한정|북한|남한|유한|시한|문의|회의|논의|정의|주의|강의"
+    r"|의의|합의|동의|유의|편의|예의|창의|거의|모의|협의|가을|마을|노을|효과|결과|사과"
+    r"|학과|성과|경과|내과|외과|초과|통과|서울은|도로|피로|경로|통로|진로|원로|항로|문화와)$"
+)
+_SIGNED = re.compile(r"(?:드림|올림|배상|씀|로부터|에게|께|귀하|님)[.,]?$|^\[[^\]]*\]|팀$|^P\.?S")
+_REGARDS = re.compile(r"감사|드림|올림|그리움|안녕|바랍니다|\]|기대|향해|고대")
+_SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]*\s+(?=\S)")
+
+
+def template_leak(text: str) -> list[Span]:
+    """`네.\\n\\n### User:\\n다음` → the span of `### User:`."""
+    return [Span(*match.span()) for match in _LEAK.finditer(text)]
+
+
+def unfinished(text: str) -> Span | None:
+    """The unfinished tail, if the answer breaks off: `비타민은 몸에` → `몸에`."""
+    body = text.rstrip()
+    if not body:
+        return None
+    line = body[body.rfind("\n") + 1 :]
+    tail = Span(body.rfind(" ", len(body) - len(line)) + 1 or len(body) - len(line), len(body))
+    if body.count("```") % 2 or _CUT_LIST.search(body):
+        return tail
+    if line.count("(") > line.count(")") and not re.search(r"[:;=]\($", body):
+        return tail
+    if body.endswith((",", "，", "、", ";", "·", "-")) and not body.endswith("--"):
+        return tail
+    if _FINISHED.search(body):
+        return None
+    pieces = _SENTENCE_BREAK.split(line)
+    last = _LINE_ITEM.sub("", pieces[-1]).strip()
+    level, sure = ending_level(last)
+    word = last.rsplit(" ", 1)[-1]
+    if level in ("hapsyo", "haeyo", "neutral") and _CLOSED_PREDICATE.search(word):
+        return None
+    if len(last.split()) <= 4 and len(body) > len(line) and _SIGNED.search(last):
+        return None
+    if line.count("**") % 2 or line.count("[") > line.count("]"):
+        return tail
+    if _OPEN_WORD.search(last) and not _NOUN_END.search(word):
+        return tail
+    if level != "fragment" and sure and len(pieces) == 1 and level not in ("haeyo", "hapsyo"):
+        return None
+    if len(pieces) > 1 or level in (
+        "haeyo",
+        "hapsyo",
+    ):  # after a closed sentence on the same line, or turned-round order
+        return tail if len(pieces) > 1 else (None if len(last.split()) < 12 else tail)
+    lines = [each.rstrip() for each in body.split("\n") if each.strip()]
+    if len(lines) == 1:  # a single short line is an answer in a word or a list of words
+        return tail if len(last.split()) > 4 and last.count(",") < 2 else None
+    if _LINE_ITEM.match(line):
+        # A noun item after noun items is a list; among full sentences it is a cut.
+        others = [each for each in lines[:-1] if _LINE_ITEM.match(each)]
+        if not others or sum(each[-1] not in ".!?" for each in others) * 3 < len(others):
+            return tail
+        return tail if wants_more(last) and not _NOUN_END.search(word) else None
+    if line.startswith("#") or (lines[-2].endswith((":", ",", "，")) and not wants_more(last)):
+        return None
+    if len(last.split()) <= 3 and "\n\n" in body and _REGARDS.search(lines[-2]) and not wants_more(last):
+        return None
+    # Verse, lists of names and addresses have no end marks at all; beside full sentences a bare line is a cut.
+    if sum(each[-1] in ".!?" for each in lines[:-1]) * 2 >= len(lines) - 1 or wants_more(last):
+        return tail
+    return None
+
+
+def echo(text: str, prompt: str | None) -> Span | None:
+    """The prompt said again instead of an answer: `한국의 수도는 어디인가요? 한국의 인구는 얼마인가요?` to the first.
+
+    Taking the question up once before a real answer is a manner of speaking, not an echo.
+    """
+    if not prompt:
+        return None
+    asked = re.sub(r"\W+", "", prompt)
+    said = re.sub(r"\W+", "", text)
+    if len(asked) < 6 or not said.startswith(asked):
+        return None
+    rest = said[len(asked) :]
+    asks_on = "?" in prompt and not re.search(r"[^?\s]\s*[.!](?:\s|$)", text) and text.rstrip().endswith("?")
+    if len(rest) < 6 or rest.startswith(asked) or asks_on:
+        return Span(0, min(len(text), len(prompt) + 2))
+    return None

@@ -1,0 +1,158 @@
+"""`assess`: is this answer natural Korean, and if not, what would a native reader object to?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from align_ko.korean import repetition
+from align_ko.korean.characters import not_korean, strange_characters
+from align_ko.korean.ending import echo, template_leak, unfinished
+from align_ko.korean.particles import wrong_particles
+from align_ko.korean.prose import Sentence, own_words, sentences, without_code
+from align_ko.korean.speech_level import document_level
+from align_ko.records import Assessment, Fault
+
+WEIGHTS: dict[str, float] = {
+    "empty": 1.0,
+    "not_korean": 0.9,
+    "repetition": 0.8,
+    "template_leak": 0.7,
+    "echo": 0.7,
+    "unfinished": 0.5,
+    "strange_characters": 0.5,
+    "wrong_register": 0.5,
+    "mixed_register": 0.4,
+    "filler": 0.4,
+    "chat_slang": 0.4,
+    "too_short": 0.4,
+    "too_long": 0.4,
+    "wrong_particle": 0.15,
+}
+"""What one fault costs: the score is the product of (1 - weight) over faults; a code counts at most three times."""
+
+FAULT_CODES: tuple[str, ...] = tuple(WEIGHTS)
+NATURAL_SCORE = 0.7
+"""At or above it an answer is natural: one or two wrong particles pass, anything heavier does not."""
+
+_SLANG = re.compile(
+    r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|뭐함\?|하잉|방가|개꿀"
+    r"|존맛|레알|ㅋ{2,}|ㅎ{3,}|ㅠ{3,}|ㅜ{3,}"
+)
+_SHORT_WANTED = re.compile(
+    r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|(?:네|예)[,/ ]*아니|얼마"
+    r"|\d ?[-+*/x×÷=] ?\d|O/X|OX|번호"
+)
+_WRITING = re.compile(  # texts that are not spoken to the reader, or a plain level that was asked for
+    r"(?:소설|이야기|동화|에세이|일기|기사|보고서|논설|대본|편지|메일|가사|수필|대사|시놉시스"
+    r"|작품|전개|논문|독백|연설|(?<![가-힣])(?:시|글))[가-힣]{0,3} .{0,60}"
+    r"(?:써|쓰|작성|지어|짓|만들|적어|들려|요약)|요약|번역|반말|친구처럼|바꿔|바꾸|고쳐"
+    r"|수정|문장을|높임|일인칭|되어|빙의|역할극|문체"
+)
+_REPEAT_WANTED = re.compile(r"반복|되풀이|번 (?:써|쓰|말|출력|적)|구구단|번씩")
+_VERSE_WANTED = re.compile(
+    r"후렴|노래|가사|동요|(?<![가-힣])시[를 ]|\d ?연|같은 형식|형식으로|행시|자장가|랩을"
+    r"|표로|바꿔|바꾸|고쳐|수정|문장을|예문|목록|나열|주문|구호"
+)
+_MANY = 5
+"""Where a refrain is wanted, only a loop of this many rounds is still a fault."""
+
+
+def assess(
+    response: str,
+    prompt: str | None = None,
+    finished: bool = True,
+    expected: Literal["polite"] | None = "polite",
+    *,
+    min_characters: int = 2,
+    max_characters: int = 4000,
+) -> Assessment:
+    """Judge one answer. `finished=False`: generation hit its token limit. `expected=None`: any speech level will do.
+
+    `assess("안녕하세요! 무엇을 도와드릴까요?")` → natural, score 1.0, polite
+    `assess("안녕하세요. 안녕하세요. 제가 도와드리겠습니다. 도와드리겠습니다.")` → repetition, score 0.2
+    """
+    if not any(map(str.isalnum, response)):
+        return Assessment(False, 0.0, (Fault("empty", 0, len(response), "답변이 비어 있습니다."),), "unknown")
+    masked = own_words(response)
+    parts = sentences(response, masked=masked)
+    level = document_level(response, parts=parts, prompt=prompt)
+    faults = list(_form_faults(response, prompt, finished, min_characters, max_characters))
+    faults += _repetition_faults(response, parts, prompt)
+    # A sentence that broke off before its predicate has no speech level: 관심 있는 분야를 정하고
+    broken_off = any(fault.code == "unfinished" for fault in faults)
+    if level.verdict == "mixed":
+        message = "높임말과 반말이 섞여 있습니다."
+        faults += [Fault("mixed_register", odd.start, odd.end, message) for odd in level.odd[:3]]
+    elif (
+        expected == "polite"
+        and level.verdict in ("plain", "archaic", "neutral")
+        and not (prompt and _WRITING.search(prompt))
+        and (not broken_off or any(item.sure for item in level.levels))
+    ):
+        faults.append(Fault("wrong_register", 0, len(response), "높임말로 답해야 하는데 높임말이 아닙니다."))
+    for wrong in wrong_particles(masked):
+        said = response[wrong.start : wrong.end]
+        message = f"'{said}' 대신 '{wrong.right}' 꼴로 써야 합니다."
+        faults.append(Fault("wrong_particle", wrong.start, wrong.end, message))
+    for slang in _SLANG.finditer(masked):
+        faults.append(Fault("chat_slang", slang.start(), slang.end(), "채팅에서나 쓰는 말투입니다."))
+    faults.sort(key=lambda fault: (fault.start, fault.end))
+    score = score_of(faults)
+    return Assessment(score >= NATURAL_SCORE, score, tuple(faults), level.verdict)
+
+
+def score_of(faults: list[Fault]) -> float:
+    """Product of (1 - weight); only small faults add up, a heavy one counts once."""
+    score, seen = 1.0, dict.fromkeys(FAULT_CODES, 0)
+    for fault in faults:
+        seen[fault.code] += 1
+        if seen[fault.code] == 1 or (fault.code == "wrong_particle" and seen[fault.code] <= 5):
+            score *= 1.0 - WEIGHTS[fault.code]
+    return round(score, 4)
+
+
+def _form_faults(
+    response: str, prompt: str | None, finished: bool, min_characters: int, max_characters: int
+) -> Iterator[Fault]:
+    size = len(response)
+    visible = len(response.strip())
+    if visible < min_characters and not (prompt and _SHORT_WANTED.search(prompt)):
+        yield Fault("too_short", 0, size, "답변이 너무 짧습니다.")
+    if visible > max_characters:
+        yield Fault("too_long", max_characters, size, "답변이 너무 깁니다.")
+    if not_korean(response, prompt):
+        yield Fault("not_korean", 0, size, "답변이 한국어가 아닙니다.")
+    for strange in strange_characters(response, prompt):
+        yield Fault("strange_characters", strange.start, strange.end, "한국어 답변에 어울리지 않는 글자가 있습니다.")
+    for leak in template_leak(response):
+        yield Fault("template_leak", leak.start, leak.end, "대화 형식 표시가 답변에 새어 나왔습니다.")
+    if repeated := echo(response, prompt):
+        yield Fault("echo", repeated.start, repeated.end, "답하지 않고 질문을 그대로 되풀이합니다.")
+    if not finished:
+        yield Fault(
+            "unfinished", max(0, len(response.rstrip()) - 1), size, "답변이 끝나지 않고 길이 제한에서 끊겼습니다."
+        )
+    elif tail := unfinished(response):
+        yield Fault("unfinished", tail.start, tail.end, "문장이 끝나지 않았습니다.")
+
+
+def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:
+    for run in repetition.character_runs(response)[:3]:
+        yield Fault("repetition", run.start, run.end, "같은 글자가 지나치게 이어집니다.")
+    if prompt and _REPEAT_WANTED.search(prompt):
+        return
+    verse = bool(prompt and _VERSE_WANTED.search(prompt))
+    loop = repetition.first_loop(without_code(response))
+    if loop is None and "`" in response:  # equal lines of code are common, ten rounds of them are not
+        loop = repetition.first_loop(response)
+        loop = loop if loop and loop.repeats >= 2 * _MANY else None
+    if loop and (not verse or loop.repeats >= _MANY):
+        end = min(len(response), loop.start + loop.period_length * loop.repeats)
+        yield Fault("repetition", loop.start, end, f"같은 말이 {loop.repeats}번 되풀이됩니다.")
+    elif not verse:
+        for again in repetition.duplicate_sentences(response, parts, prompt)[:3]:
+            yield Fault("repetition", again.start, again.end, "앞 문장과 거의 같은 문장입니다.")
+    if not verse and (crowd := repetition.filler(response, parts, prompt)):
+        yield Fault("filler", crowd.start, crowd.end, "같은 낱말이나 표현으로 답변을 채우고 있습니다.")

@@ -1,0 +1,198 @@
+"""Loops, near-duplicate sentences and character runs; word stuffing is in stuffing.py."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from functools import lru_cache
+from typing import NamedTuple
+
+from align_ko.korean.prose import Sentence, Span, sentences
+from align_ko.korean.stuffing import filler
+
+__all__ = ["Loop", "Span", "character_runs", "cut_loop", "duplicate_sentences", "filler", "first_loop"]
+
+_WORD = re.compile(r"\S+")
+_DIGITS = re.compile(r"\d+")
+_HANGUL = re.compile(r"[가-힣]")
+_LETTER_RUN = re.compile(
+    r"([^\s\-=_*#|.·─━~+0-9])\1{6,}|([!?])\2{4,}|([ㅋㅎㅠㅜ])\3{5,}|([.~…])\4{9,}"
+    # digits without end (0.5555…, 000,000,000,…) and pages of blank lines
+    r"|(\d{1,4}[,.]?)\5{15,}|\n\s{60,}"
+)
+_TIGHT_LOOP = re.compile(r"([^\s\d]{2,40}?)\1{3,}")
+_PLAIN = re.compile(r"[^0-9A-Za-z가-힣]+")
+
+
+class Loop(NamedTuple):
+    """`text[start : start + period_length * repeats]` is the loop; `repeats` counts whole periods."""
+
+    start: int
+    period_length: int
+    repeats: int
+
+
+def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
+    """First (word index, period in words, periods) of `least` or more equal periods."""
+    last: dict[object, int] = {}
+    gap: dict[object, int] = {}
+    candidates: set[int] = set()
+    for index, word in enumerate(words):
+        for key in (word, (words[index - 1], word)):
+            if key in last:
+                distance = index - last[key]
+                if gap.get(key) == distance or distance == 1:
+                    candidates.add(distance)
+                gap[key] = distance
+            last[key] = index
+    best: tuple[int, int, int] | None = None
+    for period in sorted(candidates):
+        run = 0
+        for index in range(period, len(words) + 1):
+            if index < len(words) and words[index] == words[index - period]:
+                run += 1
+                continue
+            if run >= period * (least - 1):
+                start = index - run - period
+                if best is None or start < best[0]:
+                    best = (start, period, run // period + 1)
+            run = 0
+    return best
+
+
+def first_loop(text: str) -> Loop | None:
+    """The first stretch that says the same thing three or more times in a row (counters may count on).
+
+    `가자 나무 가자 나무 가자 나무` → (0, 6, 3); `1단계를 합니다. 2단계를 합니다. …` four times → a loop too.
+    """
+    spans = [match.span() for match in _WORD.finditer(text)]
+    words = [text[start:end] for start, end in spans]
+    found: list[Loop] = []
+    hit, counting = _word_loop(words, 3), False
+    if hit is None and _DIGITS.search(text):
+        hit, counting = _word_loop([_DIGITS.sub("0", word) for word in words], 4), True
+    if hit is not None:
+        index, period, repeats = hit
+        start = spans[index][0]
+        stop = spans[index + period * repeats - 1][1]
+        one = "".join(words[index : index + period])
+        weight = sum(map(str.isalnum, one)) * repeats
+        # A counted-on phrase needs some length: 1월 31일 2월 28일 3월 31일 is a table.
+        enough = weight >= 8 and any(map(str.isalpha, one)) and (not counting or len(_HANGUL.findall(one)) >= 8)
+        if enough:
+            length = spans[index + period][0] - start
+            if not counting and stop - start + 1 < length * repeats:
+                length = (stop - start + 1) // repeats
+            found.append(Loop(start, length, repeats))
+    tight = _TIGHT_LOOP.search(text)
+    if tight and any(map(str.isalpha, tight[1])):
+        found.append(Loop(tight.start(), len(tight[1]), (tight.end() - tight.start()) // len(tight[1])))
+    return min(found) if found else None
+
+
+def cut_loop(text: str, periods: int = 3) -> str:
+    """Keep `periods` rounds of the first loop, drop the rest: `아 네 아 네 아 네 아 네` → `아 네 아 네 아 네`."""
+    loop = first_loop(text)
+    if loop is None or loop.repeats <= periods:
+        return text
+    return text[: loop.start + loop.period_length * periods].rstrip()
+
+
+def character_runs(text: str) -> list[Span]:
+    """`좋아요ㅋㅋㅋㅋㅋㅋㅋ` → the run of ㅋ."""
+    return [Span(*match.span()) for match in _LETTER_RUN.finditer(text)]
+
+
+_QUOTED = re.compile(r"[\"'“‘「`]([^\"'”’」`]+[\"'”’」`]\S*)")
+
+
+@lru_cache(maxsize=65536)
+def _flat(text: str) -> str:
+    return _PLAIN.sub("", text)
+
+
+def _near(first: list[str], second: list[str]) -> bool:
+    """At most one word changed, added or dropped in a short sentence, two in a longer one."""
+    longer = max(len(first), len(second))
+    if longer < 4 or abs(len(first) - len(second)) > 2:
+        return False
+    shared = sum((Counter(first) & Counter(second)).values())
+    return longer - shared <= (1 if longer < 7 else 2)
+
+
+# Formulas and counts differ where it matters: 12 - 1 = 11자루.
+_UNLIKE = re.compile(r"[=\\$^<>{}|]|\d")
+_ORDINALS = frozenset({"첫", "두", "세", "네", "첫째", "둘째", "셋째", "넷째"})
+_CONCLUDES = re.compile(
+    r"\W*(?:따라서|결론적으로|요약하|정리하|즉|이에 따라|그러므로|결국)"
+)  # an answer may end on its first words
+_INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
+
+
+def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
+    """`'가을'은 명사입니다.` after `'봄'은 명사입니다.`: the word in quotation marks is what the sentence is about."""
+    new = set(words) - set(model)
+    if new & _ORDINALS:
+        return True
+    return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
+
+
+def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> list[Span]:
+    """Sentences that repeat an earlier one, with at most one or two words changed; spans of the repeats.
+
+    `고객을 위해 늘 노력하고 있습니다. 가족을 위해 늘 노력하고 있습니다.` → the second sentence.
+    `제가 도와드리겠습니다. 도와드리겠습니다.` → the second sentence.
+    A repeat right after its model always counts. One further down counts when repeats fill a fifth of the answer:
+    two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
+    """
+    parts = sentences(text) if parts is None else parts
+    asked = _PLAIN.sub("", prompt) if prompt else ""
+    seen: list[list[str]] = []
+    flats: dict[str, int] = {}
+    by_word: dict[str, list[int]] = defaultdict(list)
+    next_door: list[Span] = []
+    further: list[Span] = []
+    total = repeated_letters = items = 0
+    previous, previous_kind, last_end = "", "", 0
+    for part in parts:
+        if part.kind in ("table", "heading"):
+            previous = ""
+            continue
+        said = text[part.start : part.end]  # with its quotations: '사과'는 명사입니다 and '먹다'는 동사입니다 differ
+        words = [w for w in map(_flat, said.split()) if w]
+        flat = "".join(words)
+        letters = len(_HANGUL.findall(flat))
+        total += letters
+        if letters < 4 or (asked and letters >= 8 and flat in asked):
+            previous = ""
+            continue
+        span = Span(part.start, part.end)
+        doubtful = bool(_UNLIKE.search(said))
+        introduces = bool(_INTRODUCES.search(said))
+        if flat == previous or (letters >= 6 and previous_kind == part.kind and previous.endswith(flat)):
+            next_door.append(span)
+        elif not doubtful and letters >= 8 and len(words) >= 3:
+            model = flats.get(flat)
+            if model is None and len(words) >= 4:
+                rivals = Counter(i for word in set(words) for i in by_word.get(word, ()))
+                model = next(
+                    (i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None
+                )
+            if model is not None and not _topic_differs(said, words, seen[model]):
+                close = model == len(seen) - 1 and part.kind == "prose"
+                same_line = "\n" not in text[last_end : part.start]
+                if close and (same_line or not introduces):
+                    next_door.append(span)
+                    repeated_letters += letters
+                elif not introduces and not (_CONCLUDES.match(said) and flat not in flats):
+                    further.append(span)
+                    repeated_letters += letters
+                    items += part.kind == "item"
+            flats[flat] = len(seen)
+            for word in set(words):
+                by_word[word].append(len(seen))
+            seen.append(words)
+        previous, previous_kind, last_end = flat, part.kind, part.end
+    if repeated_letters >= total * (0.4 if items * 2 > len(further) else 0.2):
+        return sorted(next_door + further)
+    return next_door

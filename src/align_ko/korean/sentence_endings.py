@@ -1,0 +1,142 @@
+"""How a Korean sentence ends: rules that name its speech level.
+
+Endings are matched on decomposed letters (NFD), so that `ᆸ니다` covers 합니다, 입니다 and 갑니다.
+"""
+
+from __future__ import annotations
+
+import re
+from unicodedata import normalize
+
+
+def _nfd(pattern: str) -> re.Pattern[str]:
+    """No [classes] of syllables here: decomposed, a class would match single letters."""
+    return re.compile(normalize("NFD", pattern))
+
+
+def _any_of(endings: str) -> str:
+    return "(?:" + "|".join(endings.split()) + ")"
+
+
+TAIL = re.compile(
+    r"(?:[\s.,!?…。~^\-;:)\]}>\"'”’*_♡♥★☆=/\\|ㄱ-ㅎㅏ-ㅣ@$\U0001F000-\U0001FAFF☀-➿\ufe0f\u200dー〜～]"
+    r"|[(（][^()（）]*[)）])+$"
+)
+_HAPSYO = _nfd(_any_of("ᆸ니다 ᆸ니까 ᆸ니당 ᆸ니닷 ᆸ니다만 십시오 십시요 십쇼 ᆸ시다 ᆸ시당 ᆸ디다 ᆸ디까 싶니까 ᆸ죠 니다욥") + "$")
+_VERBAL = (  # what may stand before 요 when it closes a predicate
+    "어 아 여 해 에 예 네 까 나 지 데 게 래 대 걸 군 구 고 죠 든 니까 든지 려고 라고 "
+    "다고 냐고 자고 라며 다며 는지 ᆫ지 ᆯ지 서 면 ᅢ ᅥ ᅧ ᅯ ᅦ ᅫ ᅬ 와 봐 놔 "
+    "ᆫ가 은가 는가 던가 거든 텐데 라니까 다니까 몰라 놀라 자라 바라 달라 올라 골라 빨라 말라 잘라 지마 지 마"
+)
+_YO = _nfd(rf"(?:{_any_of(_VERBAL)}요|죠|쥬)$")
+_CHATTY_YO = _nfd(  # 했어여, 해용, 네염
+    rf"(?:{_any_of('어 아 ᆻ어 해 에 예 세 네 데 까 나 게 죠 지 고 구 려 봐 와 줘 돼')}{_any_of('여 용 염 욤 욥')})$"
+)
+_BARE_YO = _nfd("요$")
+# 거여, 하나여, 내용, 사용: dialect and nouns, not a chatty 요.
+_NOT_CHATTY = re.compile(
+    r"(?:거여|게여|하나여|[가-힣](?:내|사|이|적|활|비|고|허|수|인|채|남|겸|공|관|응|운"
+    r"|착|효|유|무|미|조|포)용|기여|참여|부여|수여)$"
+)
+_NOUN_YO = re.compile(
+    r"(?:^|\s)(?:불?필요|중요|주요|수요|개요|동요|민요|대중가요|인기가요|강요|소요|담요"
+    r"|고요|요요|긴요)$"
+)
+# King and scholar talk: 짐은 안무가요 is 하오체, 저는 안무가요 is not.
+_OLD_CUE = re.compile(
+    r"(?:^|\s)(?:짐[은이의을도]|짐 또한|짐에게|소인[은이의을도]|허나|허면|과인|그대[는가의]"
+    r"|본디|참으로)(?:\s|$)|[을할될갈볼일] 테요|바요$"
+)
+_BEFORE_O = "하 이 시 우 주 가 되 보 르 으 치 지 기 추 쓰 크 뜨 나 서 러 스 마 드 싸 사 타"
+_HAO = _nfd(rf"(?:{_any_of('ᆻ ᆹ ᇂ ᆭ ᆶ ᆽ ᆮ 같 싶 ᆲ ᇁ')}소|{_any_of(_BEFORE_O)}오|구려|더이다|리이다|나이다|소서|와요)$")
+_NOT_HAO = re.compile(r"(?:[디리]오|카카오|토마토|마리오|아니오|십시오)$")
+_HAGE = _nfd(
+    _any_of("다네 라네 자네 는가 던가 은가 ᆫ가 게나 구먼 구만 ᆷ세 ᆯ세 도다 노라 로다 느니라 이니라 리라 하네그려 는고 ᆫ고")
+    + "$"
+)
+_DA = _nfd(r"[ᅡ-ᅵᆨ-ᇂ]다$")
+# Endings that no noun shares.
+_SURE_PLAIN = _nfd(
+    _any_of(
+        "ᆻ어 있어 없어 싶어 겠어 않아 같아 좋아 많아 잖아 거야 이야 아니야 뭐야 야 해 줘 "
+        "돼 봐 둬 놔 워 춰 쳐 져 켜 껴 냐 려무나 렴 구나 거든 거든요 ᆯ게 ᆯ래 ᆯ걸 ᆯ까 "
+        "니깐 이지 ᆻ지 하지 ᆻ네 하네 있네 없네 좋네 같네 겠네 이네 하자 ᆻ니 하니 있니 없니 "
+        "않니 해라 하라 줘라 어라 마라 마 지마 주라 줄래 "
+        "맞아 알아 몰라 나빠 예뻐 고파 아파 바빠 보여 어려워 쉬워 걸려 ᆻ나 있나 없나 려나 "
+        "ᆻ군 하군 는군 는구만 ᆫ다 는다 어때 그래 저래 이래 안돼 어 아 란다 단다"
+    )
+    + "$"
+)
+_NOT_PLAIN = re.compile(
+    r"(?:통해|위해|대해|의해|인해|언어|단어|용어|영어|국어|한국어|외국어|중국어|일본어|연어|상어|문어|방어|피해"
+    r"|이해|오해|방해|분야|시야|광야|강아|유아|육아|아시아|리아|니아|코리아|미디어|소프트웨어"
+    r"|하드웨어|아이디어|드라마|엄마|해마|고구마|다만|다시마|치마|하마|올해|새해|지난해"
+    r"|동해|서해|남해|견해|항해|변해|공해|저해|손해|유해|무해|재해|여름밤|서아|시아|자아"
+    r"|기아|치아|태아|소아|동아|초아|여아|남아|질투마|아마|데이터|웨어|티어|퀴즈야)$"
+)
+# Endings that nouns share (강아지, 동네, 어머니, 사자, 나라).
+_UNSURE_PLAIN = _nfd(
+    _any_of(
+        "도록 라고 다고 길 다만 더라 까나 던데 는데 은데 ᆫ데 텐데 으면 걸로 루 싶 고파 달라 "
+        "다오 더라고 지마 지 네 니 자 라 나 데 게 래 대 걸 군 까 고 서 와 가 려 여 해 써 "
+        "꺼 커 떠 려고 니까 면서 며 든지"
+    )
+    + "$"
+)
+_INNER_YO = (
+    "어 아 여 해 세 네 까 나 예 에 지 데 ᆯ게 거든 군 래 대 니까 고 구 ᅢ ᅥ ᅧ ᅯ ᅦ ᅫ ᅬ 와 봐 놔 "
+    "ᆫ가 은가 는가 던가 좀 마 바라 몰라 들어가"
+)
+_INNER_POLITE = _nfd(rf"(?:ᆸ니다|ᆸ니까|십시오|십쇼|ᆸ시다|ᆸ시죠|죠|{_any_of(_INNER_YO)}요)(?=[\s,.!?~…:;)]|$)")
+# 좋아요 is also the name of a button; 가요 of a kind of song; 안녕하세요 opens plain talk too.
+_NAMES = re.compile(r"좋아요|인기가요|대중가요|안녕하세요|하세요체|해요체")
+_INNER_VERBS = (
+    "해줘 줘 줄래 하지마 지마 마라 봐 주라 해라 냐 ᆻ어 있어 없어 싶어 겠어 않아 거야 이야 야 뭐지 언제지 어디지 이지 "
+    "건지 하니 있니 겠니 ᆻ니 알아 몰라 고마워 돼 됨 함 ᆻ음 있음 없음 던가 하자 ᆫ다 는다 ᆻ다 해 둬 놔 ᆯ게 ᆯ래 ᆯ까 려나 ᆫ가 어때 "
+    "해봐 잖아 챙겨 려줘 좀 줘라 말아라 말지 어라 아라 빼라 되니 많니 인지 더라 더라고 있닝 궁금해 궁금하네 알려달라"
+)
+_INNER_PLAIN = _nfd(
+    rf"{_any_of(_INNER_VERBS)}"
+    r"(?=[\s,.!?~…]|$)|(?:ᆻ|거|게|ᆭ|ᆹ|이|ᆻ었|지)지(?=\s)(?!\s?(?:않|못|말|마))|지 ?마(?=\s)"
+    r"|수 있나(?=\s)|뭐(?:지|니|냐)\s"
+)
+
+
+def ending_level(sentence: str) -> tuple[str, bool]:
+    """(level, sure) of one sentence; see `sentence_level`."""
+    text = TAIL.sub("", sentence)
+    letters = normalize("NFD", _NAMES.sub("", text)) if len(text) < 400 else normalize("NFD", text[-400:])
+    if not text:
+        return "fragment", True
+    if text in ("네", "예", "아니요", "넵") or text.endswith(("아니오", "이보게", "여보게", "얘들아")):
+        return "fragment", True
+    tail = normalize("NFD", text[-6:])
+    if _HAPSYO.search(tail):
+        return "hapsyo", True
+    if _NOUN_YO.search(text):
+        return "fragment", True
+    if _BARE_YO.search(tail):
+        if _OLD_CUE.search(text) and not text.endswith(
+            ("세요", "까요", "나요", "네요", "어요", "아요", "해요", "예요", "에요")
+        ):
+            return "hao", True
+        return "haeyo", bool(_YO.search(tail))
+    if _CHATTY_YO.search(tail) and not _NOT_CHATTY.search(text):
+        return "haeyo", True
+    if _HAO.search(tail) and not _NOT_HAO.search(text):
+        return "hao", True
+    if _HAGE.search(tail):
+        return ("hage", True) if not text.endswith("국가") else ("fragment", True)
+    if len(text) > 1 and _DA.search(tail):
+        return ("neutral", True)
+    noun = _NOT_PLAIN.search(text)
+    if not noun and _SURE_PLAIN.search(tail):
+        return ("haera" if text[-1] in "냐니자라렴마다" else "hae"), True
+    # Turned-round order: the predicate stands inside. 원목인가요 플라스틱인가요 다용도 선반이
+    if _INNER_POLITE.search(letters):
+        return "haeyo", True
+    if not noun and _UNSURE_PLAIN.search(tail):
+        return "hae", False
+    if not noun and _INNER_PLAIN.search(letters):
+        return "hae", False
+    return "fragment", True

@@ -1,0 +1,203 @@
+"""Load tokenizer, model and adapter; choose the number format by hardware; merge and save."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from align_ko import quickstart_model
+from align_ko.chat_format import check_format, set_chat_template
+from align_ko.errors import UserError
+from align_ko.manifest import file_hash
+from align_ko.recipe import ModelArgs
+
+
+def resolve_model_path(name: str) -> str:
+    """`quickstart` → the prepared Gemma folder; anything else unchanged. UserError when it was never prepared."""
+    if name != "quickstart":
+        return name
+    folder = quickstart_model.default_folder()
+    if not quickstart_model.is_ready(folder):
+        raise UserError(
+            f"the quickstart model is not in {folder}", expected="python scripts/prepare_quickstart_model.py first"
+        )
+    return str(folder)
+
+
+def is_adapter(path: str | Path) -> bool:
+    return (Path(path) / "adapter_config.json").is_file()
+
+
+def best_dtype(wanted: str = "auto") -> torch.dtype:
+    """`auto`: bfloat16 on hardware that computes in it (CUDA from Ampere on, CPUs with AVX512-BF16 or AMX), else float32."""
+    if wanted != "auto":
+        return getattr(torch, wanted)  # type: ignore[no-any-return]
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a pad token that is not eos, and our chat template where `chat_template` names one.
+
+    pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model_path(path), trust_remote_code=trust_remote_code)
+    if chat_template is not None:
+        set_chat_template(tokenizer, chat_template)
+    if tokenizer.eos_token is None:
+        raise UserError(f"the tokenizer of {path} has no eos token", expected="a tokenizer that can end an answer")
+    if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.pad_token = _spare_pad_token(tokenizer)
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def _spare_pad_token(tokenizer: Any) -> str:
+    for token in ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<unk>", tokenizer.unk_token):
+        if token and token in tokenizer.get_vocab() and token != tokenizer.eos_token:
+            return str(token)
+    raise UserError(
+        "this tokenizer has no token to pad with other than eos", expected="a tokenizer with <pad>, [PAD] or <unk>"
+    )
+
+
+def greedy_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Default decoding: greedy, no penalties, no sampling fields, stops at the tokenizer's eos."""
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=True,
+    )
+
+
+def quantization(args: ModelArgs) -> BitsAndBytesConfig | None:
+    if not args.load_in_4bit:
+        return None
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=args.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=args.use_bnb_nested_quant,
+        bnb_4bit_compute_dtype=best_dtype(args.dtype),
+    )
+
+
+def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model to train, in the recipe's number format and quantisation, decoding set to greedy."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        resolve_model_path(args.model_name_or_path),
+        revision=args.model_revision,
+        trust_remote_code=args.trust_remote_code,
+        dtype=best_dtype(args.dtype),
+        attn_implementation=args.attn_implementation,
+        quantization_config=quantization(args),
+        use_safetensors=True,
+    )
+    model.generation_config = greedy_config(model, tokenizer)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    return model
+
+
+def lora_config(args: ModelArgs) -> LoraConfig | None:
+    if not args.use_peft:
+        return None
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=list(args.lora_target_modules),
+        use_rslora=args.use_rslora,
+        use_dora=args.use_dora,
+    )
+
+
+def load_for_inference(
+    path: str, dtype: str = "auto", chat_template: str = "default", merge: bool = True
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A checkpoint to decode with: adapter merged, format checked, greedy.
+
+    `chat_template` is used only by a model that brings none (a base model). `merge=False` keeps the adapter beside its base,
+    exactly as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
+    """
+    path = resolve_model_path(path)
+    tokenizer = load_tokenizer(path)
+    if tokenizer.chat_template is None:
+        set_chat_template(tokenizer, chat_template)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if is_adapter(path):
+        check_adapter_base(path)
+    if is_adapter(path) and merge:
+        # merged in float32 and rounded once: a small delta added to a bfloat16 weight would mostly be lost
+        wrapped = AutoPeftModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        assert isinstance(wrapped, PeftModel)
+        model = wrapped.merge_and_unload().to(best_dtype(dtype))
+    else:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=best_dtype(dtype), use_safetensors=True)
+    model.generation_config = greedy_config(model, tokenizer)
+    if Path(path).is_dir():
+        saved = Path(path) / "generation_config.json"
+        eos = json.loads(saved.read_text())["eos_token_id"] if saved.is_file() else tokenizer.eos_token_id
+        check_format(Path(path), tokenizer, eos)
+    return model.to(device).eval(), tokenizer
+
+
+def load_policy(
+    path: str, args: ModelArgs | None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, LoraConfig | None]:
+    """The model DPO trains, from an SFT checkpoint, its tokenizer, and the new adapter to add (None when there is one already).
+
+    An adapter folder: its base (quantised as `args` says), the adapter trainable. A full model: itself, with a new adapter if
+    `args.use_peft`. The chat format is the checkpoint's own and is checked.
+    """
+    path = resolve_model_path(path)
+    tokenizer = load_tokenizer(path)
+    saved = Path(path) / "generation_config.json"
+    check_format(Path(path), tokenizer, json.loads(saved.read_text())["eos_token_id"] if saved.is_file() else None)
+    if is_adapter(path):
+        check_adapter_base(path)
+        base = json.loads((Path(path) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        wanted = replace(args, model_name_or_path=base) if args else ModelArgs(base)
+        model = PeftModel.from_pretrained(load_base(wanted, tokenizer), path, is_trainable=True)
+        return model, tokenizer, None
+    wanted = replace(args, model_name_or_path=path) if args else ModelArgs(path)
+    return load_base(wanted, tokenizer), tokenizer, lora_config(wanted)
+
+
+def weights_hash(path: str) -> str:
+    """A name for a checkpoint's weights that changes when they do: hash of its safetensors files (first 16 hex digits)."""
+    folder = Path(resolve_model_path(path))
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        return path
+    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()[:16]
+
+
+def check_adapter_base(path: str) -> None:
+    """UserError when the base model that an adapter folder names is gone."""
+    file = Path(path) / "adapter_config.json"
+    base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise UserError(
+            f"the adapter's base model {base} is not there",
+            file=file,
+            key="base_model_name_or_path",
+            expected="the folder it was trained from (for the quickstart: python scripts/prepare_quickstart_model.py)",
+        )

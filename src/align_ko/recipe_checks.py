@@ -1,0 +1,166 @@
+"""Values that fit their type and still cannot work, each told with the file and line of its key."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from align_ko.errors import UserError, nearest
+from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
+from align_ko.recipe_tree import Items, Node, Place, Table
+from align_ko.recipe_values import error_at
+
+_Test = Callable[[Any], bool]
+_POSITIVE: tuple[_Test, str] = (lambda value: value > 0, "a number above 0")
+_NOT_NEGATIVE: tuple[_Test, str] = (lambda value: value >= 0, "0 or more")
+_ONE_OR_MORE: tuple[_Test, str] = (lambda value: value >= 1, "1 or more")
+_SHARE: tuple[_Test, str] = (lambda value: 0 <= value <= 1, "a share from 0 to 1")
+_BELOW_ONE: tuple[_Test, str] = (lambda value: 0 <= value < 1, "a share from 0 up to, but not including, 1")
+
+# Keys as fnmatch patterns; a key that is null is not checked.
+RANGES: dict[str, tuple[_Test, str]] = {
+    "training.learning_rate": _POSITIVE,
+    "training.num_train_epochs": _POSITIVE,
+    "training.max_steps": (lambda value: value == -1 or value >= 1, "1 or more, or -1 for whole epochs"),
+    "training.per_device_*_batch_size": _ONE_OR_MORE,
+    "training.gradient_accumulation_steps": _ONE_OR_MORE,
+    "training.[!m]*_steps": _NOT_NEGATIVE,
+    "training.save_total_limit": _ONE_OR_MORE,
+    "training.weight_decay": _NOT_NEGATIVE,
+    "training.max_grad_norm": _NOT_NEGATIVE,
+    "training.max_length": _ONE_OR_MORE,
+    "training.beta": _POSITIVE,
+    "training.loss_weights[[]*": _NOT_NEGATIVE,
+    "training.label_smoothing*": _BELOW_ONE,
+    "training.ld_alpha": _SHARE,
+    "*model.lora_r": _ONE_OR_MORE,
+    "*model.lora_alpha": _ONE_OR_MORE,
+    "*model.lora_dropout": _BELOW_ONE,
+    "early_stopping.patience": _ONE_OR_MORE,
+    "early_stopping.min_rise": _NOT_NEGATIVE,
+    "weights.*": _NOT_NEGATIVE,
+    "max_samples": _ONE_OR_MORE,
+    "lengths.*": _NOT_NEGATIVE,
+    "eval_share": _BELOW_ONE,
+    "max_broken_share": _SHARE,
+    "max_prompts": _NOT_NEGATIVE,
+    "sampling_prompts": _NOT_NEGATIVE,
+    "*.temperature": _NOT_NEGATIVE,
+    "*.top_p": (lambda value: 0 < value <= 1, "a share above 0, up to 1"),
+    "*.repetition_penalty": _POSITIVE,
+    "generation.max_new_tokens": _ONE_OR_MORE,
+    "generation.batch_size": _ONE_OR_MORE,
+    "pairing.loop_periods": _ONE_OR_MORE,
+    "pairing.length_tolerance": _NOT_NEGATIVE,
+    "pairing.eval_share": _BELOW_ONE,
+    "pairing.max_similarity": _SHARE,
+    "pairing.min_chosen_score": _SHARE,
+    "pairing.reference_share": _SHARE,
+}
+GROUPS = ("instruction", "dialogue", "knowledge")
+
+
+def remember_places(recipe: Any, tree: Table) -> None:
+    """Keep with the recipe where each key was written, for messages that come later."""
+    object.__setattr__(recipe, "_tree", tree)  # the dataclass is frozen; a replaced copy only loses the line numbers
+
+
+def place_of(recipe: Any, path: str) -> Place:
+    """File and line of a dotted key, or of the nearest mapping above it that was written."""
+    node: Node | None = getattr(recipe, "_tree", None)
+    place, rest = node.place if node else Place(), path
+    while rest and node is not None:
+        step: Node | None = None
+        if isinstance(node, Table):
+            # The name of a source may hold a dot, so the longest key that fits is taken.
+            names = [name for name in node.entries if rest == name or rest.startswith((f"{name}.", f"{name}["))]
+            if names:
+                name = max(names, key=len)
+                step, rest = node.entries[name], rest[len(name) :].removeprefix(".")
+        elif isinstance(node, Items) and (match := re.match(r"\[(\d+)\]\.?", rest)):
+            step, rest = node.items[int(match[1])], rest[match.end() :]
+        if step is None:
+            break
+        node, place = step, step.place
+    return place
+
+
+def recipe_error(
+    recipe: Any, path: str, problem: str, expected: str | None = None, close: str | None = None
+) -> UserError:
+    """A UserError about the dotted key `path` of a loaded recipe, with its file and line."""
+    return error_at(place_of(recipe, path), path, problem, expected, close)
+
+
+def check_values(recipe: Any) -> None:
+    """Raise a UserError for the first value that cannot work."""
+    for path, value in _leaves(recipe, ""):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        for pattern, (fits, expected) in RANGES.items():
+            if fnmatchcase(path, pattern) and not fits(value):
+                raise recipe_error(recipe, path, f"{value} cannot work", expected)
+    if isinstance(recipe, DataRecipe):
+        _check_mixture(recipe)
+    if isinstance(recipe, SftRecipe | DpoRecipe):
+        _check_training(recipe)
+    if isinstance(recipe, EvaluateRecipe) and not recipe.models:
+        raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value):
+        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{number}]")
+    else:
+        yield path, value
+
+
+def _check_mixture(recipe: DataRecipe) -> None:
+    if not recipe.sources:
+        raise recipe_error(recipe, "sources", "no source to read", "'name: {path: …}'")
+    for key in ("groups", "weights", "lengths"):
+        for name in getattr(recipe, key):
+            if name not in GROUPS:
+                expected = None if nearest(name, GROUPS) else "one of " + ", ".join(GROUPS)
+                raise recipe_error(recipe, f"{key}.{name}", "unknown group", expected, nearest(name, GROUPS))
+    if sum(recipe.weights.values()) <= 0:
+        raise recipe_error(recipe, "weights", "the weights sum to 0", "at least one weight above 0")
+    for name, bounds in recipe.lengths.items():
+        for side in ("question", "answer"):
+            low, high = getattr(bounds, f"min_{side}"), getattr(bounds, f"max_{side}")
+            if high < low:
+                problem = f"{high} cannot work"
+                raise recipe_error(recipe, f"lengths.{name}.max_{side}", problem, f"min_{side} ({low}) or more")
+
+
+def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
+    """What TRL or transformers would only say after half a minute, and without the line."""
+    training = recipe.training
+    if not training.get("output_dir"):
+        raise recipe_error(recipe, "training.output_dir", "this key is missing", "the folder for the checkpoint")
+    losses, weights = training.get("loss_type"), training.get("loss_weights")
+    if weights is not None and len(weights) != (count := len(losses) if isinstance(losses, list) else 1):
+        problem = f"{len(weights)} weights for {count} losses"
+        raise recipe_error(recipe, "training.loss_weights", problem, "one weight for each loss_type")
+    saves, evaluates = training.get("save_strategy", "steps"), training.get("eval_strategy", "no")
+    if not training.get("load_best_model_at_end") or saves == "best":
+        return
+    key = "training.load_best_model_at_end"
+    if saves != evaluates:
+        problem = f"save_strategy is {saves} and eval_strategy is {evaluates}"
+        raise recipe_error(recipe, key, problem, "the same for both, or every best model is lost")
+    save_steps = training.get("save_steps", 500)
+    eval_steps = training.get("eval_steps") or training.get("logging_steps", 10)
+    if saves == "steps" and eval_steps >= 1 and save_steps % eval_steps:
+        raise recipe_error(
+            recipe, "training.save_steps", f"{save_steps} cannot work", f"a multiple of eval_steps ({eval_steps})"
+        )

@@ -1,0 +1,106 @@
+"""Files, folders and models that a stage reads and that are not there, told before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from align_ko import quickstart_model
+from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe_checks import place_of, recipe_error
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".txt", ".jinja", ".gz")
+_WANTED = {
+    "dataset": "a file, a folder or a hub id such as nlpai-lab/kullm-v2",
+    "model": "a model folder or a hub id such as owner/name",
+    "template": "'default' or a Jinja file",
+    "file": "an existing file",
+}
+_MODEL_FILES = ("config.json", "adapter_config.json")
+
+
+def check_inputs(recipe: Any) -> None:
+    """Raise a UserError for the first file or model folder that the stage would read and that is not there."""
+    for path, value, kind, script in _inputs(recipe):
+        problem = _missing(value, kind)
+        if problem:
+            raise recipe_error(recipe, path, problem, _how_to_get(recipe, value, script, kind))
+
+
+def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
+    """(dotted key, value, what it is, the script that makes it) of all that a stage reads."""
+    if isinstance(recipe, DataRecipe):
+        for name, source in recipe.sources.items():
+            yield f"sources.{name}.path", source.path, "dataset", ""
+    if isinstance(recipe, SftRecipe):
+        yield "model.model_name_or_path", recipe.model.model_name_or_path, "model", ""
+    if isinstance(recipe, DpoRecipe | PreferencesRecipe):
+        yield "model_name_or_path", recipe.model_name_or_path, "model", "run_sft.py sft"
+    if isinstance(recipe, ExportRecipe):
+        yield "model_name_or_path", recipe.model_name_or_path, "model", "run_dpo.py dpo"
+    if isinstance(recipe, EvaluateRecipe):
+        for name, model in recipe.models.items():
+            yield f"models.{name}", model, "model", _made_by(model)
+    if isinstance(recipe, SftRecipe | DpoRecipe):
+        script = "build_sft_data.py data" if isinstance(recipe, SftRecipe) else "build_preferences.py preferences"
+        yield "data.train_file", recipe.data.train_file, "file", script
+        yield "data.eval_file", recipe.data.eval_file, "file", script
+        yield "data.chat_template", recipe.data.chat_template, "template", ""
+    if isinstance(recipe, PreferencesRecipe | EvaluateRecipe):
+        yield "prompts_file", recipe.prompts_file, "file", "build_sft_data.py data"
+    if isinstance(recipe, EvaluateRecipe):
+        yield "chat_template", recipe.chat_template, "template", ""
+    for number, file in enumerate(getattr(recipe, "evaluation_files", ())):
+        yield f"evaluation_files[{number}]", file, "file", ""
+
+
+def _made_by(model: str) -> str:
+    """The script that a checkpoint's folder is named after, or nothing for a base model."""
+    name = Path(model).name
+    return next((f"run_{stage}.py {stage}" for stage in ("dpo", "sft") if stage in name), "")
+
+
+def _missing(value: str, kind: str) -> str | None:
+    """What is wrong with an input, or None."""
+    path = Path(value).expanduser()
+    if kind == "template" and value == "default":
+        return None
+    if kind == "model" and value == "quickstart":
+        ready = quickstart_model.is_ready(quickstart_model.default_folder())
+        return None if ready else "the quickstart model was not prepared yet"
+    if kind == "model" and path.is_dir():
+        found = any((path / name).is_file() for name in _MODEL_FILES)
+        return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
+    if kind == "dataset" and path.is_dir():
+        return None if any(path.iterdir()) else f"the folder {value} is empty"
+    if path.is_file():
+        return f"{value} is a file, not a model folder" if kind == "model" else None
+    if path.is_dir():
+        return f"{value} is a folder, not a file"
+    if kind in ("model", "dataset") and _may_be_hub_id(value, kind):
+        return None
+    return f"there is no {'folder' if kind == 'model' else 'file'} {value}"
+
+
+def _may_be_hub_id(value: str, kind: str) -> bool:
+    """`owner/name`, or a bare name for a model; not where the first part is a folder here (outputs/sft)."""
+    if not _HUB_ID.fullmatch(value) or value.lower().endswith(_DATA_SUFFIXES) or value.startswith("."):
+        return False
+    return not os.path.isdir(value.split("/")[0]) if "/" in value else kind == "model"
+
+
+def _how_to_get(recipe: Any, value: str, script: str, kind: str) -> str:
+    if kind == "model" and value == "quickstart":
+        return "the output of 'python scripts/prepare_quickstart_model.py' (run that first)"
+    if not script:
+        return _WANTED[kind]
+    program, stage = script.split()
+    # The recipe of that stage usually lies beside this one; a folder without it gets the command alone.
+    sibling = Path(place_of(recipe, "").file or "").parent / f"{stage}.yaml"
+    recipe_name = f" {sibling}" if sibling.is_file() else ""
+    launch = "accelerate launch" if program.startswith("run_") else "python"
+    return f"the output of '{launch} scripts/{program}{recipe_name}' (run that first)"

@@ -1,0 +1,34 @@
+"""TRL's config object from a recipe's `training:` mapping, with the defaults that the hardware decides."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from trl import DPOConfig, SFTConfig
+
+from align_ko.errors import UserError
+from align_ko.modeling import best_dtype
+
+Config = TypeVar("Config", SFTConfig, DPOConfig)
+
+
+def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "auto") -> Config:
+    """Build SFTConfig or DPOConfig. What the recipe states wins; where it is silent:
+
+    bf16/fp16 by hardware, `use_cpu` without an accelerator, one log line a step in short runs, no external logger.
+    Raises UserError for a value that TRL refuses.
+    """
+    values = dict(training)
+    number = best_dtype(dtype)
+    if "bf16" not in values and "fp16" not in values:
+        values["bf16"] = number == torch.bfloat16
+        values["fp16"] = number == torch.float16
+    if not torch.cuda.is_available():
+        values.setdefault("use_cpu", True)
+        values.setdefault("dataloader_pin_memory", False)
+    values.setdefault("report_to", "none")
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{kind.__name__} refuses this: {error}", key="training") from None

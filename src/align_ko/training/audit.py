@@ -1,0 +1,183 @@
+"""Proof, before the first step, that the right tokens are trained: on real batches of the trainer's own data loader.
+
+Each check is a fault that once cost someone a training run without a word (docs: facts in README, "What is checked").
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.text import Text
+from transformers import PreTrainedTokenizerBase
+
+from align_ko.chat_format import IGNORE, prompt_ids
+from align_ko.errors import UserError
+from align_ko.records import Message
+
+
+class AuditError(UserError):
+    """A batch that would train the wrong thing; names the row and the reason."""
+
+
+@contextmanager
+def _untouched_randomness() -> Iterator[None]:
+    """Looking at batches must not change which batches training then sees."""
+    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def audit_batches(
+    batches: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: dict[tuple[int, ...], list[Message]],
+    generation_eos: int | list[int] | None,
+    max_batches: int = 8,
+) -> dict[str, int]:
+    """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`) against their conversations.
+
+    `conversations` maps a row's full token ids to its messages. Raises AuditError at the first fault. Returns what was seen:
+    rows, tokens, supervised tokens, padding.
+    """
+    eos_ids = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or [])
+    if tokenizer.eos_token_id not in eos_ids:
+        raise AuditError(
+            f"generation would stop at {eos_ids}, but training teaches eos {tokenizer.eos_token_id}",
+            key="generation_config.eos_token_id",
+        )
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise AuditError("pad and eos are the same token, so eos may be masked and never learned", key="pad_token")
+    seen = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
+    with _untouched_randomness():
+        for batch in islice(batches, max_batches):
+            for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+                real = ids[mask.bool()].tolist()
+                messages = conversations.get(tuple(real))
+                if messages is None:
+                    raise AuditError(
+                        f"a batch row is not the whole of any conversation, so it was cut or changed: "
+                        f"…{tokenizer.decode(real[-30:])!r}"
+                    )
+                kept = labels[mask.bool()].tolist()
+                if (labels[~mask.bool()] != IGNORE).any():
+                    raise AuditError(f"padding is trained on, in {_name(messages)}")
+                _audit_row(real, kept, messages, tokenizer)
+                seen["rows"] += 1
+                seen["tokens"] += len(real)
+                seen["supervised"] += sum(label != IGNORE for label in kept)
+                seen["padding"] += int((~mask.bool()).sum())
+    if not seen["rows"]:
+        raise AuditError("the training data loader gives no rows")
+    return seen
+
+
+def _audit_row(ids: list[int], labels: list[int], messages: list[Message], tokenizer: PreTrainedTokenizerBase) -> None:
+    name = _name(messages)
+    bos = tokenizer.bos_token_id
+    if bos is not None and bos != tokenizer.eos_token_id and ids.count(bos) != 1:
+        raise AuditError(f"{ids.count(bos)} bos tokens instead of one, in {name}")
+    position = 0
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        asked = prompt_ids(tokenizer, messages[:turn])
+        if ids[: len(asked)] != asked:
+            raise AuditError(f"turn {turn}: training shows another prompt than inference will, in {name}")
+        if any(label != IGNORE for label in labels[position : len(asked)]):
+            raise AuditError(f"turn {turn}: the prompt is trained on, in {name}")
+        end = len(asked)
+        while end < len(ids) and labels[end] != IGNORE:
+            if labels[end] != ids[end]:
+                raise AuditError(f"turn {turn}: a label is not the token it stands on, in {name}")
+            end += 1
+            if labels[end - 1] == tokenizer.eos_token_id:
+                break
+        answer = ids[len(asked) : end]
+        if not answer or answer[-1] != tokenizer.eos_token_id:
+            raise AuditError(f"turn {turn}: the answer's closing {tokenizer.eos_token!r} is not trained, in {name}")
+        text = tokenizer.decode(answer[:-1])
+        if text.strip() != message["content"].strip():
+            raise AuditError(f"turn {turn}: trained on {text[-40:]!r}, not on the whole answer, in {name}")
+        position = end
+    if any(label != IGNORE for label in labels[position:]):
+        raise AuditError(f"something after the last answer is trained on, in {name}")
+
+
+def audit_pairs(
+    batches: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: dict[str, dict[str, Any]],
+    dataset: Any,
+    max_batches: int = 8,
+) -> dict[str, int]:
+    """Check collated preference batches: `input_ids` and `completion_mask` `(2 × pairs, tokens)`, chosen rows first.
+
+    `pairs` maps ids to preference rows, `dataset` is the tokenised form (`prompt_ids`, `chosen_ids`, `rejected_ids`, `id`).
+    Raises AuditError; returns pairs seen and how many rejected sides were left open.
+    """
+    by_ids: dict[tuple[int, ...], dict[str, Any]] = {}
+    for row in dataset:
+        for side in ("chosen", "rejected"):
+            by_ids[tuple(row["prompt_ids"] + row[f"{side}_ids"])] = {"pair": pairs[row["id"]], "side": side}
+    seen = {"pairs": 0, "open": 0}
+    with _untouched_randomness():
+        for batch in islice(batches, max_batches):
+            half = len(batch["input_ids"]) // 2
+            rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
+            for position, (ids, scored, mask) in enumerate(rows):
+                real = ids[mask.bool()].tolist()
+                found = by_ids.get(tuple(real))
+                side = "chosen" if position < half else "rejected"
+                if found is None or found["side"] != side:
+                    raise AuditError(f"a {side} row is not the whole of any pair: …{tokenizer.decode(real[-30:])!r}")
+                pair = found["pair"]
+                name = _name(pair["prompt"])
+                asked = prompt_ids(tokenizer, pair["prompt"])
+                if real[: len(asked)] != asked:
+                    raise AuditError(f"training shows another prompt than inference will, in {name}")
+                if scored.sum() != len(real) - len(asked) or scored[: len(asked)].any():
+                    raise AuditError(f"the scored part is not exactly the answer, in {name}")
+                open_end = side == "rejected" and not pair.get("rejected_finished", True)
+                if (real[-1] == tokenizer.eos_token_id) == open_end:
+                    raise AuditError(f"the {side} side {'is closed' if open_end else 'lacks'} its eos, in {name}")
+                seen["open"] += open_end
+            seen["pairs"] += half
+    return seen
+
+
+def _name(messages: list[Message]) -> str:
+    return f"the row that begins {messages[0]['content'][:40]!r}"
+
+
+def show_example(
+    ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase, console: Console | None = None
+) -> None:
+    """Print one row, what is trained on in green, the rest dim."""
+    text = Text()
+    for trained, tokens in _runs(ids, labels):
+        text.append(tokenizer.decode(tokens), style="bold green" if trained else "dim")
+    console = console or Console()
+    console.print("One training row. Green is trained on, the rest is only read:", style="bold")
+    console.print(text)
+
+
+def _runs(ids: list[int], labels: list[int]) -> Iterator[tuple[bool, list[int]]]:
+    run: list[int] = []
+    state = labels[0] != IGNORE
+    for token, label in zip(ids, labels, strict=True):
+        if (label != IGNORE) != state:
+            yield state, run
+            run, state = [], not state
+        run.append(token)
+    yield state, run

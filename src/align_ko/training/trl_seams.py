@@ -1,0 +1,116 @@
+"""Every place where TRL 1.16 / transformers 5.23 fall short and we step in, each with the upstream fact and a test.
+
+tests/test_trl_seams.py has one canary per seam that fails when upstream changes, so that the seam can go.
+
+1. `SupervisedPositionsOnly`: TRL's fused LM head scores every position, prompt and padding included, wherever there is no
+   Triton (trl/trainer/utils.py, add_fused_lm_head: "Elsewhere, every position is scored instead", meant for Neuron, which
+   recompiles on new shapes). On a CPU that is most of a step. The one predicate that decides it is answered for the CPU.
+2. `ShuffledLengthGroupedSampler`: transformers sorts each group of 50 batches longest first, so a short run sees lengths in
+   order. The batches are shuffled after grouping, seeded by epoch so that a resumed run sees the same order.
+3. `AlignSFTTrainer` takes rows that chat_format.py has tokenised (TRL leaves a dataset with `input_ids` and `labels` alone).
+4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos. A rejected
+   answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import trl.trainer.utils as trl_utils
+from torch.utils.data import Sampler
+from trl import DPOTrainer, SFTTrainer
+
+GROUP_OF_BATCHES = 50  # as in transformers' LengthGroupedSampler
+
+
+def score_supervised_positions_only() -> None:
+    """Make TRL's fused LM head project only positions with a label on the CPU too. Safe to call twice.
+
+    Loss and gradients are the same (masked positions contribute zero either way); only the work differs.
+    """
+    original = trl_utils._use_triton
+    if getattr(original, "covers_cpu", False):
+        return
+
+    def compact(device: torch.device) -> bool:
+        return device.type == "cpu" or bool(original(device))
+
+    compact.covers_cpu = True  # type: ignore[attr-defined]
+    compact.original = original  # type: ignore[attr-defined]
+    trl_utils._use_triton = compact
+
+
+class ShuffledLengthGroupedSampler(Sampler[int]):
+    """Batches of like lengths in random order; the same order for the same seed and epoch.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows that are computed together (per-device batch × accumulation × processes keeps steps alike).
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        group = self.batch_size * GROUP_OF_BATCHES
+        batches: list[list[int]] = []
+        for start in range(0, len(order), group):
+            part = sorted(order[start : start + group], key=lambda row: self.lengths[row])
+            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
+        # A smaller last batch must stay last: the data loader cuts the flat list into equal batches.
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [row for batch in batches if len(batch) < self.batch_size for row in batch]
+        for position in torch.randperm(len(full), generator=generator).tolist():
+            yield from full[position]
+        yield from rest
+
+
+class _LengthGrouping:
+    """Mixin: `train_sampling_strategy: group_by_length` with shuffled batches."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        args: Any = self.args  # type: ignore[attr-defined]
+        dataset = self.train_dataset if train_dataset is None else train_dataset  # type: ignore[attr-defined]
+        if args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)  # type: ignore[misc]
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return ShuffledLengthGroupedSampler(_row_lengths(dataset), batch_size, args.data_seed or args.seed)
+
+
+def _row_lengths(dataset: Any) -> list[int]:
+    """Tokens that one row fills; for a pair, its longer side."""
+    if "input_ids" in dataset.column_names:
+        return [len(ids) for ids in dataset["input_ids"]]
+    sides = zip(dataset["prompt_ids"], dataset["chosen_ids"], dataset["rejected_ids"], strict=True)
+    return [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
+
+
+class AlignSFTTrainer(_LengthGrouping, SFTTrainer):  # type: ignore[misc]
+    """TRL's SFTTrainer on rows of `input_ids` and `labels`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        score_supervised_positions_only()
+        super().__init__(*args, **kwargs)
+
+
+class AlignDPOTrainer(_LengthGrouping, DPOTrainer):  # type: ignore[misc]
+    """TRL's DPOTrainer on rows of `prompt_ids`, `chosen_ids`, `rejected_ids`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        score_supervised_positions_only()
+        super().__init__(*args, **kwargs)
+
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+        if "chosen_ids" in dataset.column_names:
+            return dataset
+        return super()._prepare_dataset(dataset, processing_class, args, dataset_name)

@@ -1,0 +1,473 @@
+"""Curation: what goes in, what comes out, and what is said about the difference. Offline, no torch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from align_ko.curation import sources
+from align_ko.curation.adapters import Rejection, adapt
+from align_ko.curation.curate import curate
+from align_ko.curation.duplicates import PromptIndex, duplicate_key, overlaps, prompts_to_hold_out
+from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
+from align_ko.curation.mixture import decide, divide, select, split
+from align_ko.curation.report import funnel, histograms
+from align_ko.curation.sources import read_file, read_source
+from align_ko.errors import UserError
+from align_ko.recipe import DataRecipe, LengthBounds, SourceArgs
+from align_ko.records import Conversation, read_jsonl
+
+ROOT = Path(__file__).parents[1]
+GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
+WEIGHTS = {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15}
+REAL_COUNTS = {"instruction": 54_190, "dialogue": 88_752, "knowledge": 48_699}
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    """Messages from texts, the user's first."""
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+
+
+def some_rows(count: int, group: str = "dialogue") -> list[Conversation]:
+    return [Conversation(turns(f"{number}번 질문이에요", GOOD), "smol", group) for number in range(count)]
+
+
+# ------------------------------------------------------------------------------------------------------------- readers
+
+ROWS = [
+    {"question": "수도가 어디예요?", "answer": "서울이에요.\n한강이 흐르죠."},
+    {"question": "똠방각하 뜻?", "answer": "펲시콜라"},  # syllables that are in CP949 and not in EUC-KR
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_jsonl_in_every_encoding(tmp_path: Path, encoding: str, newline: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    text = newline.join(json.dumps(row, ensure_ascii=False) for row in ROWS) + newline
+    path.write_bytes(text.encode(encoding))
+    assert [(row.line, row.value, row.problem) for row in read_file(path)] == [(1, ROWS[0], ""), (2, ROWS[1], "")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp949"])
+@pytest.mark.parametrize(("name", "delimiter"), [("rows.csv", ","), ("rows.tsv", "\t")])
+def test_csv(tmp_path: Path, encoding: str, name: str, delimiter: str) -> None:
+    path = tmp_path / name
+    lines = [("Q", "A"), ("수도가 어디예요?", '"서울이에요.\r\n한강이 흐르죠."'), ("하나뿐",), ("고마워요", "네")]
+    path.write_bytes("".join(delimiter.join(line) + "\r\n" for line in lines).encode(encoding))
+    rows = list(read_file(path))
+    assert [row.line for row in rows] == [2, 4, 5]  # the second row's answer holds a line break
+    assert rows[0].value == {"Q": "수도가 어디예요?", "A": "서울이에요.\r\n한강이 흐르죠."}
+    assert [row.problem for row in rows] == ["", "number of fields differs from the header's", ""]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    value = {"messages": turns("안녕", "반가워요."), "source": "smol_koreantalk"}
+    parquet.write_table(pyarrow.Table.from_pylist([value, value]), tmp_path / "rows.parquet")
+    assert [(row.line, row.value) for row in read_file(tmp_path / "rows.parquet")] == [(1, value), (2, value)]
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:200])
+    assert [row.problem[:24] for row in read_file(tmp_path / "cut.parquet")] == ["not readable as Parquet:"]
+
+
+@pytest.mark.parametrize("chunk", [7, 64, 1 << 20])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_array_is_read_whole_whatever_the_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, indent: int | None
+) -> None:
+    rows = [{"messages": turns(f'질문 {n} "]}},{{', "답변" * n), "source": "kullm_v2"} for n in range(40)]
+    path = tmp_path / "korean_large_dataset.json"
+    path.write_text("\ufeff" + json.dumps(rows, ensure_ascii=False, indent=indent), encoding="utf-8")
+    monkeypatch.setattr(sources, "CHUNK", chunk)
+    assert [(row.value, row.problem) for row in read_file(path)] == [(row, "") for row in rows]
+
+
+def test_json_array_goes_on_after_a_broken_element(tmp_path: Path) -> None:
+    elements = [json.dumps({"question": f"질문 {n}", "answer": "답"}, ensure_ascii=False) for n in range(6)]
+    elements[1] = elements[1].replace('"answer":', '"answer"')
+    elements[3] = elements[3][:14]
+    path = tmp_path / "rows.json"
+    path.write_text("[\n" + ",\n".join(elements) + "\n]", encoding="utf-8")
+    rows = list(read_file(path))
+    assert [row.line for row in rows] == [2, 3, 4, 5, 6, 7]
+    assert [bool(row.problem) for row in rows] == [False, True, False, True, False, False]
+    assert rows[1].problem == "not valid JSON: Expecting ':' delimiter"
+
+    path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
+    rows = list(read_file(path))
+    assert [row.line for row in rows if not row.problem] == [2, 4, 6]
+    assert rows[-1].problem == "the file ends inside the array: it was cut off"
+
+
+def test_broken_lines_are_rows_with_a_problem(tmp_path: Path) -> None:
+    good = json.dumps(ROWS[0], ensure_ascii=False)
+    deep = '{"a":' * 100_000
+    lines = [good, '{"question": "수', "", good, good.replace("서울", "서\0울"), deep, '{"n": ' + "9" * 5000 + "}"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    rows = list(read_file(path))
+    assert [(row.line, bool(row.problem)) for row in rows] == [
+        (1, False), (2, True), (4, False), (5, True), (6, True), (7, True),
+    ]  # fmt: skip
+    assert rows[1].problem.startswith("not valid JSON: Invalid control character")
+
+
+def test_one_bad_byte_costs_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(ROWS[0], ensure_ascii=False).encode()] * 3
+    path.write_bytes(b"\n".join([lines[0], lines[1].replace("서".encode(), b"\xec\x84"), lines[2]]))
+    assert [row.value["answer"][0] for row in read_file(path)] == ["서", "\ufffd", "서"]
+
+
+def test_folder_and_missing_path(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.json", ".hidden.jsonl", "notes.txt"):
+        text = json.dumps([{"question": name}]) if name == "a.json" else json.dumps({"question": name})
+        (tmp_path / name).write_text(text)
+    assert [row.value["question"] for row in read_source(str(tmp_path))] == ["a.json", "b.jsonl"]
+    with pytest.raises(UserError, match=r"no_such.jsonl: file or folder not found"):
+        list(read_source(str(tmp_path / "no_such.jsonl")))
+
+
+# ------------------------------------------------------------------------------------------------------------ adapters
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "expected"),
+    [
+        ({"messages": turns("가", "나", "다", "라"), "source": "s"}, {}, turns("가", "나", "다", "라")),
+        ({"conversations": [{"from": "human", "value": "가"}, {"from": "gpt", "value": "나"}]}, {}, turns("가", "나")),
+        ({"id": 1, "instruction": "번역해 줘", "input": "Hi", "output": "안녕"}, {}, turns("번역해 줘\n\nHi", "안녕")),
+        ({"instruction": "뭐야?", "input": "", "output": " 답\r\n끝 "}, {}, turns("뭐야?", "답\n끝")),
+        ({"instruction": "뭐야?", "output": "답", "url": "u"}, {}, turns("뭐야?", "답")),
+        ({"question": "뭐야?", "answer": "답"}, {}, turns("뭐야?", "답")),
+        ({"Q": "뭐야?", "A": "답", "label": "0"}, {}, turns("뭐야?", "답")),
+        ({"물음": "뭐야?", "풀이": "답"}, {"question": "물음", "answer": "풀이"}, turns("뭐야?", "답")),
+        ({"question": "한글".encode().decode(), "answer": "\u1112\u1161\u11ab"}, {}, turns("한글", "한")),  # NFD → NFC
+        ({"question": "뭐야?", "answer": "좋아요 \ud83d"}, {}, turns("뭐야?", "좋아요 \ufffd")),
+    ],
+)
+def test_adapters(row: dict[str, Any], columns: dict[str, str], expected: list[dict[str, str]]) -> None:
+    assert adapt(row, "auto", columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "detail"),
+    [
+        ([1], "the row is a list, expected an object"),
+        ({"instruction": "뭐야?"}, "'output' is missing"),
+        ({"question": "뭐야?", "answer": 42}, "'answer' is a number, expected text"),
+        ({"messages": "안녕"}, "'messages' is text, expected a list"),
+        ({"messages": [{"role": "user"}]}, "content of message 1 is null, expected text"),
+        ({"messages": [{"content": "안녕"}]}, "message 1 has no role"),
+        ({"text": "안녕"}, "no adapter fits the keys (text); name columns in the recipe"),
+    ],
+)
+def test_adapters_say_what_is_wrong(row: Any, detail: str) -> None:
+    assert adapt(row) == Rejection("broken_row", detail)
+
+
+# ------------------------------------------------------------------------------------------------------------- filters
+
+
+def verdict(messages: list[dict[str, str]], level: str = "polite", names: tuple[str, ...] = ()) -> str:
+    rules = Rules({"dialogue": LengthBounds(2, 100, 10, 200)}, level)
+    row = Candidate(Conversation(messages, "smol", "dialogue"), "f", 1)
+    found = first_rejection(row, rules, choose_filters(names))
+    return found.reason if found else ""
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        (turns("김치찌개 끓이는 법?", GOOD), ""),
+        ([{"role": "system", "content": "친절하게 답해요"}, *turns("김치찌개 끓이는 법?", GOOD)], ""),
+        (turns("김치찌개 끓이는 법?", GOOD, "왜?"), "roles"),
+        (list(reversed(turns("김치찌개 끓이는 법?", GOOD))), "roles"),
+        (turns("김치찌개 끓이는 법?", "…"), "empty"),
+        (turns("?", GOOD), "empty"),
+        (turns("법", GOOD), "too_short"),
+        (turns("김치찌개 끓이는 법?", "네, 맞아요."), "too_short"),
+        (turns("김치찌개 끓이는 법?", GOOD, "왜?", GOOD), ""),  # a follow-up may be short
+        (turns("김치찌개 끓이는 법?", GOOD * 5), "too_long"),
+        (turns("김치찌개 끓이는 법?", GOOD + "\n\n### User:\n고마워요"), "template_leak"),
+        (turns("김치찌개 끓이는 법?", GOOD.replace("국물이", "国물이")), "strange_characters"),
+        (turns("김치찌개 끓이는 법?", GOOD + " 돼지고기도 넣어라."), "speech_level"),
+        (turns("김치찌개 끓이는 법?", GOOD, "고기는?", "돼지고기 목살을 넣는다. 기름이 적당하다."), "speech_level"),
+        (turns("김치찌개 끓이는 법?", GOOD + " ㅋㅋㅋㅋ"), "chat_slang"),
+        (turns("김치찌개 끓이는 법?", GOOD + " 국물이 한결 시원해집니다." * 4), "repetition"),
+    ],
+)
+def test_filters(messages: list[dict[str, str]], reason: str) -> None:
+    assert verdict(messages) == reason
+
+
+def test_speech_level_as_the_recipe_wants_it() -> None:
+    plain = turns("고기는 뭘 넣어?", "돼지고기 목살을 넣는다. 기름이 적당하다.")
+    mixed = turns("고기는 뭘 넣어?", GOOD + " 돼지고기 목살을 넣어라. 기름이 적당하다.")
+    assert [verdict(plain, level) for level in ("polite", "consistent", "any")] == ["speech_level", "", ""]
+    assert [verdict(mixed, level) for level in ("polite", "consistent", "any")] == ["speech_level", "speech_level", ""]
+
+
+def test_filters_run_in_the_recipes_order() -> None:
+    names = [check.__name__ for check in choose_filters()]
+    assert names == ["roles", "empty", *FILTERS]
+    slangy_and_long = turns("김치찌개 끓이는 법?", GOOD * 5 + " ㅋㅋㅋㅋ")
+    assert verdict(slangy_and_long, names=("chat_slang", "length")) == "chat_slang"
+    assert verdict(slangy_and_long, names=("length", "chat_slang")) == "too_long"
+    assert verdict(slangy_and_long, names=("template_leak",)) == ""
+
+
+# ---------------------------------------------------------------------------------------------------------- duplicates
+
+
+def test_duplicates_and_overlap() -> None:
+    assert duplicate_key(turns("수도가 어디?", "서울이에요.")) == duplicate_key(turns("수도가  어디", "서울 이에요!"))
+    assert duplicate_key(turns("수도가 어디?", "서울이에요.")) != duplicate_key(turns("수도가 어디?", "부산이에요."))
+    assert PromptIndex(["김치찌개는 어떻게 끓이나요?"]).nearest("날씨") == ("", 0.0)
+    assert overlaps("한국의 수도는 어디인가요?", ["한국의 수도는 어디야?"])
+    assert not overlaps("한국의 국화는 무엇인가요?", ["한국의 수도는 어디야?"])
+    assert not overlaps("사계절은 왜 생기나요?", ["밀물과 썰물은 왜 생기나요?"])
+    assert prompts_to_hold_out(turns("가", "나", "왜요?", "라", "그러면 물은 얼마나 넣나요?", "바")) == [
+        "가",
+        "그러면 물은 얼마나 넣나요?",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------- mixture
+
+
+@pytest.mark.parametrize(
+    ("on_shortage", "taken", "sentence"),
+    [
+        ("shrink", (54_190, 22_579, 13_547), "The weights are kept and the total shrinks (shrink): 90,316 of"),
+        ("fill", (54_190, 28_631, 17_179), "The other groups fill the total (fill): 100,000 of 100,000 rows"),
+        ("upsample", (60_000, 25_000, 15_000), "Short groups are repeated (upsample): 100,000 rows."),
+    ],
+)
+def test_the_users_own_shortage(on_shortage: str, taken: tuple[int, int, int], sentence: str) -> None:
+    mixture = decide(REAL_COUNTS, WEIGHTS, 100_000, on_shortage)
+    assert tuple(mixture.taken.values()) == taken
+    assert mixture.decision.startswith(f"instruction: 60,000 rows wanted, 54,190 there. {sentence}")
+    assert mixture.table()[0] == {
+        "group": "instruction", "wanted": 60_000, "available": 54_190, "taken": taken[0],
+        "share": round(taken[0] / sum(taken), 4),
+    }  # fmt: skip
+
+
+def test_enough_rows_empty_groups_and_rounding() -> None:
+    assert decide(REAL_COUNTS, WEIGHTS, 50_000, "shrink").taken == {
+        "instruction": 30_000, "dialogue": 12_500, "knowledge": 7_500,
+    }  # fmt: skip
+    alone = decide({"dialogue": 700}, WEIGHTS, 500, "shrink")
+    assert alone.taken == {"instruction": 0, "dialogue": 500, "knowledge": 0}
+    assert alone.decision.endswith("No rows at all in instruction, knowledge: the other groups share its weight.")
+    unweighted = decide({"a": 10, "b": 10}, {"a": 1.0}, 5, "fill")
+    assert unweighted.taken == {"a": 5, "b": 0}
+    assert unweighted.decision.endswith("No weight for b: its rows are left out.")
+    assert decide({"a": 3, "b": 4}, {"a": 0.5, "b": 0.5}, 100, "fill").taken == {"a": 3, "b": 4}
+    assert divide(7, {"a": 1, "b": 1, "c": 1}) == {"a": 3, "b": 2, "c": 2}
+
+
+def test_same_seed_same_rows_whatever_the_order() -> None:
+    rows = some_rows(50)
+    shuffled = random.Random(1).sample(rows, len(rows))
+    chosen = [row.id for row in select(rows, {"dialogue": 20}, seed=42)]
+    assert chosen == [row.id for row in select(shuffled, {"dialogue": 20}, seed=42)]
+    assert chosen != [row.id for row in select(rows, {"dialogue": 20}, seed=43)]
+    assert len(set(chosen)) == 20
+    repeated = Counter(row.id for row in select(rows, {"dialogue": 120}, seed=42))
+    assert sorted(repeated.values()) == [2] * 30 + [3] * 20  # evenly, none three times before all came twice
+
+
+def test_split_never_moves_a_row() -> None:
+    rows = some_rows(400)
+    train, held_out = split(rows, 0.05)
+    assert (len(train), len(held_out)) == (376, 24)
+    more = split(some_rows(1000) + some_rows(200, "knowledge"), 0.05)
+    assert {row.id for row in held_out} <= {row.id for row in more[1]}
+    assert {row.id for row in train} <= {row.id for row in more[0]}
+    again = split(rows * 2, 0.05)
+    assert (len(again[0]), len(again[1])) == (2 * len(train), len(held_out))  # repeats are for training only
+    assert split(rows, 0.0) == (rows, [])
+
+
+# ------------------------------------------------------------------------------------------------------ report and run
+
+
+def test_funnel_and_histograms() -> None:
+    dropped = {"broken_row": 1, "roles": 1, "too_short": 2, "repetition": 3, "echo": 1, "duplicate": 1}
+    assert list(funnel(20, dropped, 5).values()) == [20, 18, 16, 12, 11, 11, 5]
+    bins = histograms({9: 1, 10: 2, 149: 1, 150: 1, 5000: 1}, {150: 1})
+    assert [(b["before"], b["after"]) for b in bins] == [
+        (1, 0), (2, 0), (0, 0), (1, 0), (1, 1), (0, 0), (0, 0), (0, 0), (1, 0),
+    ]  # fmt: skip
+
+
+def run(tmp_path: Path, rows: list[Any], **options: Any) -> tuple[dict[str, Any], Path]:
+    """Curate `rows`, written as the user's own file: one array of {messages, source}."""
+    path, out = tmp_path / "korean_large_dataset.json", tmp_path / "out"
+    path.write_text("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]", encoding="utf-8")
+    bounds = dict.fromkeys(("instruction", "dialogue", "knowledge"), LengthBounds(2, 500, 10, 1500))
+    settings = {"lengths": bounds, "on_shortage": "fill", "eval_share": 0.3} | options
+    return curate(DataRecipe({"mine": SourceArgs(str(path))}, str(out), **settings), Console(quiet=True)), out
+
+
+def own_rows(count: int) -> list[dict[str, Any]]:
+    names = ("kullm_v2", "koalpaca", "smol_koreantalk", "kowiki_qa")
+    return [{"messages": turns(f"{n}번째 김치찌개 비결은?", GOOD), "source": names[n % 4]} for n in range(count)]
+
+
+def test_the_users_own_file_with_one_path(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"messages": turns("멸치 육수는 어떻게 내나요?", "…")}) + "\n", encoding="utf-8")
+    many = turns("된장찌개는요?", GOOD, "간은요?", "된장 한 숟갈이면 맞아요.", "두부는요?", "두부는 나중에 넣으세요.")
+    rows = [
+        *own_rows(20),
+        {"messages": many, "source": "smol_koreantalk"},
+        {"messages": turns("0번째 김치찌개 비결은", GOOD), "source": "kullm_v2"},  # line 23: says the same as row 0
+        {"messages": turns("멸치 육수는 어떻게 내요?", GOOD), "source": "kullm_v2"},  # line 24: an evaluation prompt
+        {"messages": turns("고기는?", "돼지고기 목살이 좋다."), "source": "kullm_v2"},  # line 25: plain
+        {"messages": turns("고기는?", GOOD), "source": "nobody_knows"},  # line 26: in no group
+        {"messages": turns("고기는?"), "source": "kullm_v2"},  # line 27: no answer
+    ]
+    facts, out = run(tmp_path, rows, evaluation_files=(str(prompts),))
+    kept = [*read_jsonl(out / "train.jsonl"), *read_jsonl(out / "eval.jsonl")]
+    assert len(kept) == facts["rows"]["taken"] == 21
+    assert [row["messages"] for row in kept if len(row["messages"]) > 2] == [many]
+    assert {row["source"]: row["group"] for row in kept} == {
+        "kullm_v2": "instruction", "koalpaca": "instruction",
+        "smol_koreantalk": "dialogue", "kowiki_qa": "knowledge",
+    }  # fmt: skip
+    assert {tuple(row) for row in kept} == {("messages", "source", "group", "id")}
+    rejected = {row["line"]: row for row in read_jsonl(out / "rejected.jsonl")}
+    assert {line: row["reason"] for line, row in rejected.items()} == {
+        23: "duplicate", 24: "evaluation_overlap", 25: "speech_level", 26: "broken_row", 27: "roles",
+    }  # fmt: skip
+    assert rejected[23]["detail"].endswith("korean_large_dataset.json:2")
+    assert rejected[25]["row"] == rows[23]
+    assert {name: list(left.values()) for name, left in facts["funnel"].items()} == {
+        "kullm_v2": [9, 8, 8, 7, 6, 5, 5],
+        "koalpaca": [5] * 7,
+        "smol_koreantalk": [6] * 7,
+        "kowiki_qa": [5] * 7,
+        "nobody_knows": [1] + [0] * 6,
+    }
+    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == facts
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert "| evaluation_overlap | 1 | 0 | 0 | 0 | 0 | 1 |" in report
+    assert facts["mixture"]["decision"] in report
+
+
+def test_same_files_again_and_after_rows_were_added(tmp_path: Path) -> None:
+    _, out = run(tmp_path, own_rows(40))
+    first = [(out / name).read_bytes() for name in ("train.jsonl", "eval.jsonl")]
+    _, out = run(tmp_path, list(reversed(own_rows(40))))
+    assert [(out / name).read_bytes() for name in ("train.jsonl", "eval.jsonl")] == first
+    held_out = {row["id"] for row in read_jsonl(out / "eval.jsonl")}
+    _, out = run(tmp_path, own_rows(60))
+    assert held_out < {row["id"] for row in read_jsonl(out / "eval.jsonl")}
+    assert not held_out & {row["id"] for row in read_jsonl(out / "train.jsonl")}
+
+
+def test_too_many_broken_rows_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sources.mine: 3 of 5 rows cannot be read; the first: .*dataset.json:2: "):
+        run(tmp_path, [{"message": 1, "messages": 1}] * 3 + own_rows(2))
+    assert list((tmp_path / "out").iterdir()) == []  # nothing half-written
+    with pytest.raises(UserError, match=r"sources.mine.path: .* holds no rows"):
+        run(tmp_path, [])
+
+
+def test_unknown_filter_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"filters\[1\]: unknown filter; .*did you mean 'repetition'"):
+        run(tmp_path, own_rows(2), filters=("length", "repetitions"))
+
+
+# ---------------------------------------------------------------------------------------------------- quickstart data
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart's rows, spoilt and curated in a folder of its own."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    for command in (
+        ["recipes/quickstart/data/spoil.py"],
+        [str(ROOT / "scripts/measure_curation.py"), "recipes/quickstart/data.yaml"],
+    ):
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=True, capture_output=True)
+    return folder / "data" / "quickstart"
+
+
+def test_curation_finds_the_damage_and_spares_the_clean_rows(measured: Path) -> None:
+    lines = json.loads((measured / "sft" / "measured.json").read_text(encoding="utf-8"))
+    table = {line["kind"]: line for line in lines}
+    assert table["all spoilt"]["rows"] == round(0.2 * table["clean"]["rows"])
+    kinds = [line["rows"] for kind, line in table.items() if kind not in ("all spoilt", "clean")]
+    assert max(kinds) - min(kinds) <= 1
+    assert table["all spoilt"]["dropped"] >= 0.9
+    assert table["clean"]["dropped"] <= 0.03
+
+
+def test_no_evaluation_prompt_reaches_training(measured: Path) -> None:
+    prompts = ROOT / "recipes" / "quickstart" / "data" / "evaluation" / "prompts.jsonl"
+    held_out = PromptIndex(q for row in read_jsonl(prompts) for q in prompts_to_hold_out(row["messages"]))
+    rows = [*read_jsonl(measured / "sft" / "train.jsonl"), *read_jsonl(measured / "sft" / "eval.jsonl")]
+    assert len(rows) >= 800
+    asked = [m["content"] for row in rows for m in row["messages"] if m["role"] == "user"]
+    assert [question for question in asked if overlaps(question, held_out)] == []
+
+
+@pytest.fixture
+def damage(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "recipes" / "quickstart" / "data"))
+    return importlib.import_module("damage")
+
+
+@pytest.mark.parametrize(
+    ("polite", "hae", "haera"),
+    [
+        ("제가 도와요.", "제가 도와.", "제가 돕는다."),
+        ("둘로 가릅니다.", "둘로 갈라.", "둘로 가른다."),
+        ("1446년에 반포했습니다.", "1446년에 반포했어.", "1446년에 반포했다."),
+        ("그릇이 예뻐요.", "그릇이 예뻐.", "그릇이 예쁘다."),
+        ("먹고 싶어요.", "먹고 싶어.", "먹고 싶다."),
+        ("좋지 않아요.", "좋지 않아.", "좋지 않다."),
+        ("냉동실에 얼려 두세요.", "냉동실에 얼려 둬.", None),
+        ("어떨까요?", None, None),
+    ],
+)
+def test_a_polite_sentence_made_plain(damage: Any, polite: str, hae: str | None, haera: str | None) -> None:
+    assert (damage.to_plain(polite, "hae"), damage.to_plain(polite, "haera")) == (hae, haera)
+
+
+def test_spoiling_is_deterministic_and_keeps_the_schemas(damage: Any, tmp_path: Path) -> None:
+    spoil = importlib.import_module("spoil")
+    answer = f"{GOOD} 대파는 불을 끄기 직전에 넣어야 향이 살아납니다. 두부는 도톰하게 썰어서 마지막에 올리세요."
+    clean = {
+        "koalpaca.jsonl": [{"instruction": f"비결 {n}은?", "output": answer, "url": ""} for n in range(30)],
+        "smol_koreantalk.jsonl": [{"messages": turns(f"비결 {n}은?", answer, "그리고?", answer)} for n in range(30)],
+    }
+    spoilt, key = spoil.spoil(clean, 0.6, seed=7)
+    assert (spoilt, key) == spoil.spoil(clean, 0.6, seed=7)
+    assert Counter(entry["kind"] for entry in key) == dict.fromkeys(spoil.KINDS, 4)
+    assert len({(entry["file"], entry["clean_line"]) for entry in key}) == len(key) == 36  # no clean row twice
+    for entry in key:
+        if entry["kind"] != "broken_row":
+            row = json.loads(spoilt[entry["file"]][entry["line"] - 1])
+            assert set(row) <= set(clean[entry["file"]][0])
+            before, after = adapt(clean[entry["file"]][entry["clean_line"] - 1]), adapt(row)
+            changed = [b["role"] for b, a in zip(before, after, strict=True) if a["content"] != b["content"]]
+            assert sorted(changed) == ["assistant", "user"]  # one answer, and the opening of the first question

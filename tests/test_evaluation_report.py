@@ -1,0 +1,319 @@
+"""Evaluation: what the numbers are, and what the report does with answers nobody should trust."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from align_ko.evaluation.chrf import chrf
+from align_ko.evaluation.scores import score_rows, summarise, wilson
+from align_ko.korean import FAULT_CODES
+from align_ko.report.evaluation_html import CLIP, FAULT_NAMES, clip_at, render_html, segments, write_html
+from align_ko.report.evaluation_table import closing, show
+from align_ko.report.plots import fault_bars, length_strips
+
+GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."
+OTHER = "불국사는 신라 경덕왕 때인 751년에 김대성이 다시 크게 짓기 시작한 절입니다."
+LOOP = "나는 학교에 간다. " * 40
+COOL = "temperature=0.7 top_p=0.9 repetition_penalty=1.1"
+
+
+def row(prompt_id: str, response: str, model: str = "dpo", setting: str = "greedy", **changes: Any) -> dict[str, Any]:
+    asked = {"a": "김치찌개 끓이는 방법을 알려 주세요.", "b": "불국사는 언제 지었나요?"}.get(
+        prompt_id, f"질문 {prompt_id}"
+    )
+    return {
+        "model": model,
+        "setting": setting,
+        "decoding": "greedy" if setting == "greedy" else COOL,
+        "kind": "heldout",
+        "prompt": [{"role": "user", "content": asked}],
+        "prompt_id": prompt_id,
+        "group": "instruction",
+        "topic": "요리",
+        "reference": None,
+        "response": response,
+        "finished": True,
+        "tokens": len(response) // 2,
+        **changes,
+    }
+
+
+def some_rows() -> list[dict[str, Any]]:
+    """A base that loops, a dpo that answers one of two greedily and everything by sampling."""
+    return [
+        row("a", LOOP, "base", finished=False, tokens=256, reference=GOOD),
+        row("b", "", "base", tokens=1, reference=OTHER),
+        row("a", GOOD, reference=GOOD),
+        row("b", OTHER[:-4], reference=OTHER),  # cut before its last syllables
+        row("a", GOOD, setting="sampling_cool"),
+        row("b", OTHER, setting="sampling_cool"),
+        row("안녕하세요", LOOP, kind="probe"),
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------------- scores
+
+
+def test_score_rows_adds_the_verdict_and_leaves_its_input_alone() -> None:
+    given = row("a", "물를 끓여 드세요. 김치를 먼저 볶으시면 됩니다.")
+    before = dict(given)
+    (scored,) = score_rows([given])
+    assert given == before and before.items() <= scored.items()
+    assert {k: scored[k] for k in ("natural", "score", "speech_level", "relevant")} == {
+        "natural": True, "score": 0.85, "speech_level": "polite", "relevant": True,
+    }  # fmt: skip
+    (fault,) = scored["faults"]
+    assert (fault["code"], fault["start"], fault["end"]) == ("wrong_particle", 1, 2)
+    assert "을" in fault["message"]
+
+
+def test_an_answer_is_judged_against_the_last_question() -> None:
+    turns = [("user", "경주에 가려고 해요."), ("assistant", "좋은 생각이에요."), ("user", "김치찌개 끓이는 방법은요?")]
+    prompt = [{"role": role, "content": text} for role, text in turns]
+    scored = score_rows([row("a", GOOD, prompt=prompt), row("a", OTHER, prompt=prompt)])
+    assert [r["relevant"] for r in scored] == [True, False]
+
+
+def test_summarise_exactly() -> None:
+    summary = summarise(score_rows(some_rows()), {"dpo": 2.5})
+    base, greedy, cool = summary["results"]
+    assert [(r["model"], r["setting"], r["decoding"], r["n"]) for r in summary["results"]] == [
+        ("base", "greedy", "greedy", 2), ("dpo", "greedy", "greedy", 2), ("dpo", "sampling_cool", COOL, 2),
+    ]  # fmt: skip
+    assert (base["natural"], greedy["natural"], cool["natural"]) == (0.0, 0.5, 1.0)
+    assert base["faults"].keys() == set(FAULT_CODES)
+    assert {code: share for code, share in base["faults"].items() if share} == {
+        "empty": 0.5, "repetition": 0.5, "unfinished": 0.5, "wrong_register": 0.5, "filler": 0.5,
+    }  # fmt: skip
+    assert {code: share for code, share in greedy["faults"].items() if share} == {"unfinished": 0.5}
+    assert (base["loops"], base["filler"], base["unfinished"], base["finished"]) == (0.5, 0.5, 0.5, 0.5)
+    assert (greedy["distinct"], greedy["collapse"], greedy["relevant"], base["relevant"]) == (1.0, 0.0, 1.0, 0.0)
+    assert (base["median_characters"], base["mean_characters"], base["median_tokens"]) == (220, 220, 128.5)
+    assert (cool["chrf"], base["reference_nll"], greedy["reference_nll"]) == (None, None, 2.5)
+    assert greedy["chrf"] == pytest.approx(chrf([GOOD, OTHER[:-4]], [GOOD, OTHER]))
+    assert summary["decoding_gap"] == {
+        "dpo": {"setting": "sampling_cool", "prompts": 2, "greedy": 0.5, "sampling": 1.0, "points": 50.0}
+    }
+    assert summary["small_sample"] is True
+
+
+def test_gap_is_taken_over_the_prompts_both_answered() -> None:
+    rows = [row(str(n), GOOD if n < 6 else LOOP) for n in range(10)]
+    rows += [row(str(n), GOOD, setting="sampling_cool") for n in (0, 1, 8, 9)]
+    rows += [row(str(n), LOOP, setting="sampling_warm") for n in range(10)]
+    summary = summarise(score_rows(rows))
+    assert summary["decoding_gap"]["dpo"] == {
+        "setting": "sampling_cool", "prompts": 4, "greedy": 0.5, "sampling": 1.0, "points": 50.0,
+    }  # fmt: skip
+    assert summarise(score_rows(rows[:10]))["decoding_gap"] == {}
+
+
+def test_wilson_against_published_values() -> None:
+    """Newcombe 1998, table I: method 3."""
+    published = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (successes, n), bounds in published.items():
+        assert wilson(successes, n) == pytest.approx(bounds, abs=6e-5)
+    assert wilson(60, 60) == pytest.approx((0.9398, 1.0), abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "score"),
+    [
+        # sacrebleu 2.6.0, CHRF().corpus_score(hypotheses, [references])
+        (
+            ["김치찌개는 신 김치로 끓여야 맛있습니다."],
+            ["김치찌개는 잘 익은 김치로 끓이면 맛있어요."],
+            27.380008526936546,
+        ),
+        (
+            ["서울은 대한민국의 수도입니다.", "네."],
+            ["대한민국의 수도는 서울입니다.", "네, 맞습니다."],
+            42.104540974156045,
+        ),
+        (["the cat sat on the mat"], ["the cat is on the mat"], 64.5779420625287),
+        (["네."], ["물은 100도에서 끓습니다."], 4.62962962962963),
+        # by hand: 1-grams 2/3, 2-grams 1/2, 3-grams 0/1 → both means 7/18
+        (["abc"], ["abd"], 100 * 7 / 18),
+        ([""], ["물"], 0.0),
+        ([GOOD], [GOOD], 100.0),
+    ],
+)
+def test_chrf(hypotheses: list[str], references: list[str], score: float) -> None:
+    assert chrf(hypotheses, references) == pytest.approx(score, abs=1e-9)
+
+
+def test_scores_and_report_need_no_torch() -> None:
+    code = "import sys, align_ko.evaluation.scores, align_ko.report.evaluation_html; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- table
+
+
+def test_table_has_greedy_first_fits_80_columns_and_closes_in_plain_words() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    summary = summarise(score_rows(some_rows()), {"base": 3.41, "dpo": 2.5})
+    show(summary, console)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    text = "\n".join(lines)
+    body = [line.split() for line in lines if line.startswith(("base", "dpo"))]
+    assert [cells[:4] for cells in body] == [
+        ["base", "greedy", "0", "(0-66)"], ["dpo", "greedy", "50", "(9-91)"], ["dpo", "cool", "100", "(34-100)"],
+    ]  # fmt: skip
+    assert body[0][-1] == "3.41" and "…" not in text
+    assert f"cool: {COOL}" in lines
+    assert closing(summary) == [
+        "greedy: base 0 % → dpo 50 % natural; gap to the best sampling setting dpo 50 points.",
+        "2 prompts is few: a share is known to within about ±41 points (95 % Wilson interval in brackets).",
+    ]
+
+
+def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    show(summarise([]), Console())
+    assert capsys.readouterr().out == "No held-out answers to show.\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------- html
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects text by tag."""
+
+    VOID = frozenset({"meta", "input"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.marks: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "mark":
+            assert "mark" not in self.open
+            self.marks.append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "mark" in self.open:
+            self.marks[-1] += data
+
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'&"
+
+
+def test_html_escapes_everything_that_came_from_data() -> None:
+    rows = [row("a", EVIL, EVIL, group=EVIL, topic=EVIL, reference=EVIL, decoding=EVIL)]
+    twice = [{"role": "user", "content": EVIL}] * 2
+    rows += [row("b", EVIL, EVIL, kind=kind, prompt=twice) for kind in ("heldout", "probe")]
+    scored = score_rows(rows)
+    scored[0]["faults"] = [{"code": EVIL, "start": 0, "end": 30, "message": EVIL}]
+    page = render_html(scored, summarise(scored), {EVIL: EVIL})
+    assert "alert(1)" in page and "<script>alert" not in page and "<img" not in page
+    parsed = Page(page)
+    assert [tag for tag, _ in parsed.tags].count("script") == 1
+    assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+
+
+def test_html_is_self_contained() -> None:
+    scored = score_rows(some_rows())
+    page = render_html(scored, summarise(scored))
+    parsed = Page(page)
+    assert not any({"src", "href", "srcset", "data", "action"} & attributes.keys() for _, attributes in parsed.tags)
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert page.lstrip().startswith("<!doctype html>")
+    assert any((attributes.get("content") or "").startswith("default-src 'none'") for _, attributes in parsed.tags)
+
+
+def test_every_answer_is_whole_in_the_page() -> None:
+    """Clipped and marked, but not a character lost or doubled."""
+    text = "  첫 줄\n\n\n" + LOOP + "\n"
+    scored = score_rows([row("a", text, finished=False)])
+    page = render_html(scored, summarise(scored))
+    (shown,) = re.findall(r'<div class="text">(.*?)</div>(?=\s*<ul)', page, re.S)
+    assert '<details class="more">' in shown
+    assert re.sub(r"<[^>]+>", "", re.sub("<summary>.*</summary>", "", shown)) == text
+    (loop,) = [fault for fault in scored[0]["faults"] if fault["code"] == "repetition"]
+    assert text[loop["start"] : loop["end"]] in "".join(Page(page).marks)
+
+
+def fault(start: int, end: int, message: str, code: str = "repetition") -> dict[str, Any]:
+    return {"code": code, "start": start, "end": end, "message": message}
+
+
+def test_overlapping_faults_are_cut_not_nested() -> None:
+    text = "가나다라마바사아"
+    faults = [fault(1, 5, "첫째"), fault(3, 7, "둘째"), fault(3, 4, "셋째"), fault(8, 8, "빈 구간")]
+    faults.append(fault(0, 8, "전체", "wrong_register"))
+    parts = segments(text, faults)
+    assert [tuple(part) for part in parts] == [
+        ("가", ""), ("나다", "첫째"), ("라", "첫째 / 둘째 / 셋째"), ("마", "첫째 / 둘째"), ("바사", "둘째"), ("아", ""),
+    ]  # fmt: skip
+    assert "".join(part.text for part in parts) == text
+    both = segments(text, faults, 0, 2) + segments(text, faults, 2)  # the clip falls inside a fault
+    assert "".join(part.text for part in both) == text
+    assert both[1:3] == [("나", "첫째"), ("다", "첫째")]
+    assert segments("", []) == []
+    assert "".join(part.text for part in segments(text, [fault(2, 99, "밖")])) == text
+
+
+def test_clip() -> None:
+    assert clip_at(GOOD) == len(GOOD)
+    assert CLIP - 30 <= clip_at(LOOP) <= CLIP and LOOP[clip_at(LOOP) - 1] == " "
+    assert clip_at("가" * 1000) == CLIP
+    assert clip_at("네\n" * 200) == 23
+
+
+def test_sampling_that_answered_fewer_prompts_and_a_page_without_held_out_rows(tmp_path: Path) -> None:
+    rows = some_rows()[:5]
+    scored = score_rows(rows)
+    assert render_html(scored, summarise(scored)).count("이 디코딩으로는 답변을 만들지 않았습니다.") == 3
+    probes = score_rows([row("안녕하세요", "안녕하세요! 무엇을 도와드릴까요?", kind="probe")])
+    write_html(tmp_path / "report.html", probes, summarise(probes))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "자연스러움 ✓" in page and "모든 측정값" not in page
+    Page(page)
+
+
+def test_every_fault_has_a_korean_name() -> None:
+    assert FAULT_NAMES.keys() == set(FAULT_CODES)
+
+
+def test_plots() -> None:
+    scored = score_rows(some_rows())
+    rows = fault_bars(summarise(scored))
+    assert {entry["code"]: [bar["share"] for bar in entry["bars"]] for entry in rows} == {
+        "empty": [0.5, 0], "repetition": [0.5, 0], "unfinished": [0.5, 0.5], "wrong_register": [0.5, 0],
+        "filler": [0.5, 0],
+    }  # fmt: skip
+    strips = length_strips(scored)
+    assert [strip["model"] for strip in strips["strips"]] == ["base", "dpo", None]
+    assert [len(strip["dots"]) for strip in strips["strips"]] == [2, 2, 2]
+    assert [tick["label"] for tick in strips["ticks"]] == ["0", "100", "200", "300", "400", "500"]
+    assert strips["strips"][0]["median"] == 220 and strips["strips"][0]["median_x"] == 44
+    many = score_rows([row(str(n), "네, 그렇습니다.") for n in range(300)])
+    dots = length_strips(many)["strips"][0]["dots"]
+    assert all(0 < dot["y"] < strips["height"] for dot in dots)
