@@ -39,9 +39,7 @@ def underlined(text: str, assessment: Assessment) -> str:
     colour = sys.stdout.isatty()
     marked = [any(f.start <= i < f.end for f in assessment.faults) for i in range(len(text))]
     out = "".join(f"\033[4;31m{c}\033[0m" if colour and hit else c for c, hit in zip(text, marked, strict=True))
-    lines = [
-        f"  {f.code:<18} {f.start}-{f.end}  {f.message}  「{text[f.start : f.end][:40]}」" for f in assessment.faults
-    ]
+    lines = [f"  {f.code:<18} {f.start}-{f.end}  {f.message}  「{text[f.start : f.end][:40]}」" for f in assessment.faults]
     verdict = "자연스럽습니다" if assessment.natural else "자연스럽지 않습니다"
     return "\n".join([out, f"{verdict}  score {assessment.score:.2f}  speech level {assessment.speech_level}", *lines])
 

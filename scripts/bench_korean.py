@@ -67,9 +67,7 @@ def bench_speech_level(data: Path, rng: random.Random) -> None:
         print(f"speech level, {name}: not unknown            {share(len(known), len(verdicts))}")
     called: dict[str, float] = {}
     for style in smile[0]:
-        texts = [
-            row[style] for row in smile if style not in ("dialogue", *POLITE_STYLES) and (row[style] or "").strip()
-        ]
+        texts = [row[style] for row in smile if style not in ("dialogue", *POLITE_STYLES) and (row[style] or "").strip()]
         if texts:
             called[style] = sum(document_level(text).verdict == "polite" for text in texts) / len(texts)
     print("speech level: plain styles called polite      " + ", ".join(f"{k} {v:.1%}" for k, v in called.items()))
@@ -88,11 +86,7 @@ def bench_speech_level(data: Path, rng: random.Random) -> None:
 
 def spoil_loop(text: str, rng: random.Random) -> str:
     """The last sentence said four times, the same counted on, or three of them repeated in turn."""
-    parts = [
-        part.text
-        for part in sentences(text)
-        if part.kind == "prose" and len(part.text) >= 12 and part.text[-1] in ".!?"
-    ]
+    parts = [part.text for part in sentences(text) if part.kind == "prose" and len(part.text) >= 12 and part.text[-1] in ".!?"]
     if not parts:
         return ""
     kind, last = rng.randrange(3), rng.choice(parts)

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import sys
 
-from align_ko.errors import UserError, run_script
+from align_ko.errors import UserError, refuse_several_processes, run_script
+from align_ko.noise import quiet_known_noise
 from align_ko.recipe import PreferencesRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
+    quiet_known_noise()
     recipe = load_recipe(PreferencesRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
+    refuse_several_processes()
 
     from dataclasses import asdict
     from pathlib import Path

@@ -3,7 +3,8 @@
     python scripts/chat.py --model-path outputs/quickstart/dpo
     echo "김치찌개는 어떻게 끓여요?" | python scripts/chat.py --model-path outputs/quickstart/dpo
 
-/처음 or /reset starts over, /끝 or /exit (or Ctrl-D) ends. The text is what `model.generate(**inputs, max_new_tokens=512)` gives.
+/처음 or /reset starts over, /끝 or /exit (or Ctrl-D) ends. The text is
+what `model.generate(**inputs, max_new_tokens=512)` gives.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) 
     if model_path != "quickstart" and not Path(model_path).is_dir() and (model_path.count("/") != 1 or model_path[0] in "./"):
         raise UserError(f"there is no folder {model_path}", key="--model-path", expected="a checkpoint folder or a hub id")
 
+    from align_ko.noise import quiet_known_noise
+
+    quiet_known_noise()
     from rich.console import Console
 
     from align_ko.generation.local import stream_answer

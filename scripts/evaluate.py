@@ -1,23 +1,27 @@
 """Judge checkpoints under default (greedy) decoding, and beside it under tuned sampling settings.
 
     python scripts/evaluate.py recipes/quickstart/evaluate.yaml
-    python scripts/evaluate.py recipes/quickstart/evaluate.yaml --models '{mine: outputs/mine}' --output_dir outputs/mine/evaluation
+    python scripts/evaluate.py recipes/quickstart/evaluate.yaml --models '{mine: outputs/mine}' --output_dir outputs/eval
 
-Writes responses.jsonl (every answer), scores.json and report.html, and prints the table. Interrupted, it goes on per model and setting.
+Writes responses.jsonl (every answer), scores.json and report.html, prints the table. Interrupted, it goes on
+per model and setting.
 """
 
 from __future__ import annotations
 
 import sys
 
-from align_ko.errors import run_script
+from align_ko.errors import refuse_several_processes, run_script
+from align_ko.noise import quiet_known_noise
 from align_ko.recipe import EvaluateRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
+    quiet_known_noise()
     recipe = load_recipe(EvaluateRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
+    refuse_several_processes()
 
     from pathlib import Path
 
@@ -37,7 +41,9 @@ def main() -> None:
     keep_freed_memory()
     folder = Path(recipe.output_dir)
     held_out = load_questions(recipe.prompts_file)
-    probes = [Question([{"role": "user", "content": text}], f"probe-{n}", "probe", "", None) for n, text in enumerate(recipe.probes)]
+    probes = [
+        Question([{"role": "user", "content": text}], f"probe-{n}", "probe", "", None) for n, text in enumerate(recipe.probes)
+    ]
     sampled = held_out[:: max(1, len(held_out) // recipe.sampling_prompts)] if recipe.sampling_prompts else held_out
     rows, losses = [], {}
     for name, path in recipe.models.items():

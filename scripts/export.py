@@ -1,7 +1,7 @@
 """A checkpoint as a plain transformers folder (adapter merged), with an Ollama Modelfile beside it.
 
-    python scripts/export.py recipes/quickstart/export.yaml
-    python scripts/export.py recipes/solar/export.yaml --output_dir exports/solar
+python scripts/export.py recipes/quickstart/export.yaml
+python scripts/export.py recipes/solar/export.yaml --output_dir exports/solar
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
+from align_ko.noise import quiet_known_noise
 from align_ko.recipe import ExportRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
+    quiet_known_noise()
     recipe = load_recipe(ExportRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
 
@@ -31,7 +33,8 @@ def main() -> None:
     save_format(folder, tokenizer, model.generation_config.eos_token_id)
     (folder / "Modelfile").write_text(modelfile(tokenizer), encoding="utf-8")
     write_manifest(folder, recipe, [], stage="export", parent=recipe.model_name_or_path)
-    print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}'), or after conversion to GGUF: ollama create -f Modelfile")
+    print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
+    print("for Ollama, convert it to GGUF first, then: ollama create NAME -f Modelfile")
 
 
 if __name__ == "__main__":

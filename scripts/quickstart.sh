@@ -2,7 +2,7 @@
 # The whole pipeline on a laptop without a GPU: a real base model that loops for ever becomes one that answers in polite,
 # finished Korean under plain greedy decoding. `make quickstart` sets up the environment and calls this; about 15 minutes on
 # two cores. Every stage is one script and one recipe, can be run alone, and is skipped here when its output is newer than
-# its recipe and inputs (remove outputs/quickstart and data/quickstart to start over).
+# the recipes and no stage before it ran (remove outputs/quickstart and data/quickstart to start over).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -12,11 +12,11 @@ mkdir -p outputs/quickstart
 TIMES=outputs/quickstart/times.tsv
 start_of_all=$SECONDS
 
-# stage TITLE MARKER COMMAND...: run a stage unless MARKER (the file it writes last) is already there
+# stage TITLE MARKER COMMAND...: run a stage unless MARKER (the file it writes last) is there and newer than the recipes
 stage() {
     local title=$1 marker=$2 start=$SECONDS
     shift 2
-    if [ -f "$marker" ] && [ "$marker" -nt "$R" ] && [ -z "$newer" ]; then
+    if [ -f "$marker" ] && [ -z "$newer" ] && [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; then
         printf '\n── %s: done before (%s)\n' "$title" "$marker"
         return
     fi

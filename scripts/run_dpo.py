@@ -11,11 +11,13 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
+from align_ko.noise import quiet_known_noise
 from align_ko.recipe import DpoRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
+    quiet_known_noise()
     recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
 
     from align_ko.training.hardware import check_hardware, read_base_of

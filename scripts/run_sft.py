@@ -12,11 +12,13 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
+from align_ko.noise import quiet_known_noise
 from align_ko.recipe import SftRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
+    quiet_known_noise()
     recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
 
     from align_ko.training.hardware import check_hardware
@@ -73,12 +75,20 @@ def main() -> None:
     folder = save_stage(trainer, tokenizer, recipe.merge_adapter, best_dtype(recipe.model.dtype))
     if trainer.is_world_process_zero():
         files = [recipe.data.train_file, recipe.data.eval_file]
-        write_manifest(folder, recipe, files, stage="sft", evaluations=watch.history, audit=seen, too_long=too_long,
-                       peak_memory_gib=peak_memory_gib())
+        write_manifest(
+            folder,
+            recipe,
+            files,
+            stage="sft",
+            evaluations=watch.history,
+            audit=seen,
+            too_long=too_long,
+            peak_memory_gib=peak_memory_gib(),
+        )
         print(f"saved {folder}")
 
 
-def _kept(rows: list[dict], train) -> list[dict]:  # type: ignore[no-untyped-def, type-arg]
+def _kept(rows: list[dict], train) -> list[dict]:  # type: ignore[no-untyped-def]
     by_id = {row["id"]: row for row in rows}
     return [by_id[key] for key in train["id"]]
 

@@ -15,6 +15,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: two threads only wait for each other
 
 SENTENCES = """\
 안녕하세요! 무엇을 도와드릴까요? 오늘은 날씨가 맑고 바람이 시원합니다.

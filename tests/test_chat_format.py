@@ -19,7 +19,16 @@ from align_ko.chat_format import (
 )
 from align_ko.errors import UserError
 
-STARTS = ["3입니다.", "1.5배예요.", "```python\nprint(1)\n```", '"네"라고 하세요.', "‘네’입니다.", "ㅋㅋ 네.", "각", "- 하나\n- 둘"]
+STARTS = [
+    "3입니다.",
+    "1.5배예요.",
+    "```python\nprint(1)\n```",
+    '"네"라고 하세요.',
+    "‘네’입니다.",
+    "ㅋㅋ 네.",
+    "각",
+    "- 하나\n- 둘",
+]
 
 
 def template(tmp_path, text):

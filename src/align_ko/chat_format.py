@@ -112,7 +112,7 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     # The template writes bos and eos itself; letting the tokenizer add them too is the classic doubled bos.
-    return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def describe_format(tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> dict[str, Any]:

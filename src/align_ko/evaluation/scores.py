@@ -121,9 +121,7 @@ def _measures(rows: Sequence[Mapping[str, Any]], reference_nll: float | None) ->
         "mean_characters": mean(lengths),
         "median_characters": median(lengths),
         "median_tokens": median(row["tokens"] for row in rows),
-        "chrf": chrf([row["response"] for row in referenced], [row["reference"] for row in referenced])
-        if referenced
-        else None,
+        "chrf": chrf([row["response"] for row in referenced], [row["reference"] for row in referenced]) if referenced else None,
         "reference_nll": reference_nll,
         "faults": faults,
     }

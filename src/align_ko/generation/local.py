@@ -31,14 +31,12 @@ class Generated:
     tokens: int
 
 
-def generation_config(
-    decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase
-) -> GenerationConfig:
+def generation_config(decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """transformers' form of one decoding setting; temperature 0 is greedy."""
     sampling: dict[str, Any] = {"do_sample": False}
     if decoding.temperature > 0:
-        # top_k stays off: only the knobs that the recipe names are turned
-        sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+        # top_k stays off: only the knobs that the recipe names are turned. top_p is applied in _sample.
+        sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": 1.0, "top_k": 0}
     if decoding.repetition_penalty != 1.0:
         sampling["repetition_penalty"] = decoding.repetition_penalty
     return GenerationConfig(
@@ -74,7 +72,8 @@ def generate_answers(
     """One answer per prompt, in the order of `prompts`.
 
     `stop_loops` ends a row that only repeats itself (as unfinished): right for drawing candidates, where a loop is cut anyway,
-    and never for evaluation. `on_batch` hears the indices and answers of each batch as it ends, so that a caller can save them and show progress.
+    and never for evaluation. `on_batch` hears the indices and answers of each batch as it ends, so that a caller can save
+    them and show progress.
     """
     encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]), reverse=True)
@@ -88,7 +87,7 @@ def generate_answers(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=config,
-            custom_generate=partial(_decode_shrinking, stop_loops=stop_loops),
+            custom_generate=partial(_decode_shrinking, stop_loops=stop_loops, top_p=decoding.top_p),
         )
         batch = [_finish(row[ids.shape[1] :].tolist(), tokenizer) for row in output.cpu()]
         for index, answer in zip(indices, batch, strict=True):
@@ -113,6 +112,23 @@ def _finish(tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> Generated:
     return Generated(str(text), finished, len(tokens) + finished)
 
 
+def _sample(scores: torch.Tensor, top_p: float, head: int = 256) -> torch.Tensor:
+    """Draw one token per row from the smallest set that holds `top_p` of the probability; scores (B, V) → (B,).
+
+    The same distribution as transformers' top_p, which sorts the whole vocabulary of every row (most of a step on a CPU):
+    the set nearly always lies within the `head` likeliest tokens, and where it does not, all are sorted.
+    """
+    probabilities = scores.softmax(-1)
+    if top_p >= 1.0:
+        return torch.multinomial(probabilities, 1)[:, 0]
+    likeliest, ids = probabilities.topk(min(head, probabilities.shape[-1]))
+    if (likeliest.sum(-1) < top_p).any():
+        likeliest, ids = probabilities.sort(descending=True)
+    inside = likeliest.cumsum(-1) - likeliest < top_p
+    chosen = torch.multinomial(likeliest * inside, 1)
+    return ids.gather(-1, chosen)[:, 0]
+
+
 def _is_looping(tokens: list[int], periods: int = 4, longest: int = 24) -> bool:
     """Whether the tail is one piece of up to `longest` tokens, said `periods` times in a row."""
     return any(
@@ -127,6 +143,7 @@ def _decode_shrinking(
     generation_config: GenerationConfig,
     logits_processor: Any,
     stop_loops: bool = False,
+    top_p: float = 1.0,
     **kwargs: Any,
 ) -> torch.Tensor:
     """A `custom_generate` loop for `generate`: like its own, but a row that said eos leaves the batch.
@@ -139,23 +156,26 @@ def _decode_shrinking(
     result = torch.full((batch, limit), int(generation_config.pad_token_id or 0), device=input_ids.device)
     result[:, :width] = input_ids
     rows = torch.arange(batch, device=input_ids.device)  # which result row each live row fills
-    mask: torch.Tensor = kwargs["attention_mask"]
+    mask: torch.Tensor | None = kwargs["attention_mask"]
+    if mask is None:  # `generate` drops a mask that hides nothing
+        mask = torch.ones_like(input_ids)
     cache = kwargs["past_key_values"]
     new, positions = input_ids, (mask.cumsum(-1) - 1).clamp(min=0)
     for length in range(width, limit):
-        logits = model(
-            input_ids=new,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1].float()  # (B, V)
+        logits = (
+            model(
+                input_ids=new,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            .logits[:, -1]
+            .float()
+        )  # (B, V)
         scores = logits_processor(result[rows, :length], logits)
-        if generation_config.do_sample:
-            token = torch.multinomial(scores.softmax(-1), 1)[:, 0]
-        else:
-            token = scores.argmax(-1)
+        token = _sample(scores, top_p) if generation_config.do_sample else scores.argmax(-1)
         result[rows, length] = token
         alive = ~torch.isin(token, eos)
         if stop_loops and (length - width) % LOOP_CHECK_EVERY == LOOP_CHECK_EVERY - 1:
@@ -185,9 +205,20 @@ def stream_answer(
     from transformers import TextIteratorStreamer
 
     ids = torch.tensor([prompt_ids(tokenizer, messages)], device=model.device)
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)  # type: ignore[arg-type]
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    thread = Thread(target=model.generate, kwargs={**inputs, "streamer": streamer, "max_new_tokens": max_new_tokens})
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            model.generate(**inputs, streamer=streamer, max_new_tokens=max_new_tokens)
+        except BaseException as error:  # in a thread: hand it over, or the reader would wait for ever
+            failure.append(error)
+            streamer.on_finalized_text("", stream_end=True)
+
+    thread = Thread(target=run, daemon=True)
     thread.start()
     yield from streamer
     thread.join()
+    if failure:
+        raise failure[0]

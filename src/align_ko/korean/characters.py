@@ -37,9 +37,19 @@ _FAST = re.compile(rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{
 _EXCUSE = {
     "han": re.compile(rf"[{_HAN}]|한자|중국어|일본어|사자성어|고사성어|한문|번역|어원|간체|번체"),
     "kana": re.compile(rf"[{_KANA}]|일본어|번역|히라가나|가타카나|일어"),
-    "script": re.compile(rf"[{_SCRIPT}]|[가-힣]{{1,4}}어(?:로|를|의|는)? |번역|알파벳|인사말|언어|수학|물리|공식"),
+    "script": re.compile(rf"[{_SCRIPT}]|외국어|번역|알파벳|글자|언어|(?:나라|세계|각국|외국).{{0,10}}인사"),
     "jamo": re.compile(r"[ㄱ-ㅎㅏ-ㅣ]|자음|모음|초성|자모|한글|맞춤법|문법|발음|받침|초성"),
 }
+_SCRIPT_OF = (  # who writes it: a question about the Russian language may well be answered with a Russian word
+    ("[\u0400-\u052f]", "러시아|우크라이나|불가리아|세르비아|몽골|카자흐|키릴|키르기스"),
+    ("[\u0600-\u07ff]", "아랍|이란|페르시아|우르두|이슬람|코란|쿠란|이집트|사우디"),
+    ("[\u0590-\u05ff]", "히브리|유대|이스라엘|성경|구약"),
+    ("[\u0900-\u0dff]", "인도|힌디|산스크리트|범어|네팔|타밀|불교|스리랑카"),
+    ("[\u0e00-\u0fff]", "태국|타이|라오스|티베트"),
+    ("[\u1000-\u17ff]", "미얀마|버마|조지아|캄보디아|크메르|에티오피아"),
+)
+_SPEAKS = r"(?:어|말|글|.{0,8}(?:문자|인사|이름|단어|낱말|표현|발음|뭐라고))"
+_SCRIPTS = tuple((re.compile(one), re.compile(f"(?:{who}){_SPEAKS}")) for one, who in _SCRIPT_OF)
 _OPEN = "(（[「『〈《"
 _CLOSE = ")）]」』〉》"
 _HANGUL = re.compile(r"[가-힣]")
@@ -73,6 +83,8 @@ def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
         kind = match.lastgroup or ""
         excuse = _EXCUSE.get(kind)
         if prompt and excuse and excuse.search(prompt):
+            continue
+        if prompt and kind == "script" and any(one.search(match[0]) and who.search(prompt) for one, who in _SCRIPTS):
             continue
         if kind in ("han", "kana", "script") and _in_parentheses(text, match.start()) and not _inside_word(text, match):
             continue

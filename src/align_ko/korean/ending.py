@@ -19,6 +19,10 @@ _LEAK = re.compile(
     r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
     re.IGNORECASE | re.MULTILINE,
 )
+_PAIR = re.compile(r"^\s*((?:(?:질문|문제|Q) ?:[^\n]*\n+\s*)?(?:답변|응답|대답|A) ?:) ", re.MULTILINE)
+_PAIRS_WANTED = re.compile(r"질문(?! ?있)|문답|면접|퀴즈|FAQ|Q ?& ?A|인터뷰|예상|문제|대본|대화", re.IGNORECASE)
+_BARE_DIGIT = re.compile(r"(?:(?<!\d),|[가-힣](?:고|며|서|면|지만|니|데)) \d+$")
+_NUMBER_AFTER_NOUN = re.compile(r"\S+ \S*[가-힣](?<![답값수합차곱몫과기이호총][은는])(?<![답총]) \d+$")
 _FINISHED = re.compile(r"[.!?…。~)\]}>\"'”’」』】*_`|^♡♥:)☀-➿\U0001F000-\U0001FAFF️ㅋㅎㅠㅜ$%=0-9A-Za-z]$")
 _CUT_LIST = re.compile(r"(?:^|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]*$")
 _LINE_ITEM = re.compile(r"[ \t]*(?:[-*•|]+|\d{1,3}[.)]|#+)[ \t]*")
@@ -45,9 +49,14 @@ _REGARDS = re.compile(r"감사|드림|올림|그리움|안녕|바랍니다|\]|�
 _SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]*\s+(?=\S)")
 
 
-def template_leak(text: str) -> list[Span]:
-    """`네.\\n\\n### User:\\n다음` → the span of `### User:`."""
-    return [Span(*match.span()) for match in _LEAK.finditer(text)]
+def template_leak(text: str, prompt: str | None = None) -> list[Span]:
+    """`네.\\n\\n### User:\\n다음` → the span of `### User:`; `질문: …\\n답변: …` unless questions were asked for."""
+    found = [Span(*match.span()) for match in _LEAK.finditer(text)]
+    if not found and not (prompt and _PAIRS_WANTED.search(prompt)):
+        pairs = _PAIR.findall(text)
+        if len(pairs) == 1 and (pair := _PAIR.match(text)):
+            found.append(Span(*pair.span(1)))
+    return found
 
 
 def unfinished(text: str) -> Span | None:
@@ -62,6 +71,8 @@ def unfinished(text: str) -> Span | None:
     if line.count("(") > line.count(")") and not re.search(r"[:;=]\($", body):
         return tail
     if body.endswith((",", "，", "、", ";", "·", "-")) and not body.endswith("--"):
+        return tail
+    if _ends_in_number(line):
         return tail
     if _FINISHED.search(body):
         return None
@@ -86,6 +97,8 @@ def unfinished(text: str) -> Span | None:
         return tail if len(pieces) > 1 else (None if len(last.split()) < 12 else tail)
     lines = [each.rstrip() for each in body.split("\n") if each.strip()]
     if len(lines) == 1:  # a single short line is an answer in a word or a list of words
+        if len(set(last.split())) == 1:
+            return None
         return tail if len(last.split()) > 4 and last.count(",") < 2 else None
     if _LINE_ITEM.match(line):
         # A noun item after noun items is a list; among full sentences it is a cut.
@@ -101,6 +114,22 @@ def unfinished(text: str) -> Span | None:
     if sum(each[-1] in ".!?" for each in lines[:-1]) * 2 >= len(lines) - 1 or wants_more(last):
         return tail
     return None
+
+
+def _ends_in_number(line: str) -> bool:
+    """`… 1L를 만든다면 식초 2` or `… 먹이는 2~`: a number without its unit after a whole sentence or a connective."""
+    if not re.search(r"\d(?:[~∼-]|[%A-Za-z]{1,3})?$", line):
+        return False
+    pieces = _SENTENCE_BREAK.split(line)
+    if line[-1] not in "~∼-" and not line[-1].isdigit():  # 디스크 빈 공간이 10%
+        return len(pieces) > 1 and bool(re.search(r"[가-힣][이가을를] \d[\d.,]*\D+$", pieces[-1]))
+    if re.search("[=:]", pieces[-1]):
+        return False
+    if line[-1] in "~∼-":
+        return len(pieces) > 1
+    if _BARE_DIGIT.search(line):
+        return len(line.split()) > 4
+    return len(pieces) > 1 and bool(_NUMBER_AFTER_NOUN.search(pieces[-1]))
 
 
 def echo(text: str, prompt: str | None) -> Span | None:

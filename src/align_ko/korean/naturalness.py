@@ -37,9 +37,12 @@ NATURAL_SCORE = 0.7
 """At or above it an answer is natural: one or two wrong particles pass, anything heavier does not."""
 
 _SLANG = re.compile(
-    r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|뭐함\?|하잉|방가|개꿀"
-    r"|존맛|레알|ㅋ{2,}|ㅎ{3,}|ㅠ{3,}|ㅜ{3,}"
+    r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|(?<![가-힣])방가"
+    r"|개꿀|(?<![가-힣])핵(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|(?<!에 )(?<![가-힣])쩔(?:어|었|더|지|네|고|게|죠|ㄴ)|쩐다"
+    r"|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
+    r"|갓생|(?<![가-힣])오(?:져|졌|진다)|(?<![가-힣])개(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋ{2,}|ㅎ{3,}|ㅠ{3,}|ㅜ{3,}"
 )
+_SLANG_WANTED = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
 _SHORT_WANTED = re.compile(
     r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|(?:네|예)[,/ ]*아니|얼마"
     r"|\d ?[-+*/x×÷=] ?\d|O/X|OX|번호"
@@ -47,13 +50,16 @@ _SHORT_WANTED = re.compile(
 _WRITING = re.compile(  # texts that are not spoken to the reader, or a plain level that was asked for
     r"(?:소설|이야기|동화|에세이|일기|기사|보고서|논설|대본|편지|메일|가사|수필|대사|시놉시스"
     r"|작품|전개|논문|독백|연설|(?<![가-힣])(?:시|글))[가-힣]{0,3} .{0,60}"
-    r"(?:써|쓰|작성|지어|짓|만들|적어|들려|요약)|요약|번역|반말|친구처럼|바꿔|바꾸|고쳐"
-    r"|수정|문장을|높임|일인칭|되어|빙의|역할극|문체"
+    r"(?:써|쓰|작성|지어|짓|만들|적어|들려|요약)|요약|번역|반말|친구처럼|발음 연습"
+    r"|(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|높임|일인칭|되어|빙의|역할극|문체"
 )
-_REPEAT_WANTED = re.compile(r"반복|되풀이|번 (?:써|쓰|말|출력|적)|구구단|번씩")
+_REPEAT_WANTED = re.compile(
+    r"반복해|되풀이해|번씩? (?:써|쓰|말|출력|적|따라|반복)|구구단[^?\n]{0,12}(?:써|쓰|알려|보여|출력|적|말해|만들|외워 ?[줘봐])"
+    r"|구구단\W*$"
+)
 _VERSE_WANTED = re.compile(
-    r"후렴|노래|가사|동요|(?<![가-힣])시[를 ]|\d ?연|같은 형식|형식으로|행시|자장가|랩을"
-    r"|표로|바꿔|바꾸|고쳐|수정|문장을|예문|목록|나열|주문|구호"
+    r"후렴|노래|가사|동요|(?<![가-힣0-9])시[를 ]|\d ?연|같은 형식|형식으로|행시|자장가|랩을"
+    r"|표로|(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|예문|목록으로|나열|주문을 외|구호"
 )
 _MANY = 5
 """Where a refrain is wanted, only a loop of this many rounds is still a fault."""
@@ -81,7 +87,7 @@ def assess(
     faults = list(_form_faults(response, prompt, finished, min_characters, max_characters))
     faults += _repetition_faults(response, parts, prompt)
     # A sentence that broke off before its predicate has no speech level: 관심 있는 분야를 정하고
-    broken_off = any(fault.code == "unfinished" for fault in faults)
+    broken_off = any(fault.code in ("unfinished", "too_short") for fault in faults)
     if level.verdict == "mixed":
         message = "높임말과 반말이 섞여 있습니다."
         faults += [Fault("mixed_register", odd.start, odd.end, message) for odd in level.odd[:3]]
@@ -97,6 +103,8 @@ def assess(
         message = f"'{said}' 대신 '{wrong.right}' 꼴로 써야 합니다."
         faults.append(Fault("wrong_particle", wrong.start, wrong.end, message))
     for slang in _SLANG.finditer(masked):
+        if prompt and (slang.group() in prompt or _SLANG_WANTED.search(prompt)):
+            continue
         faults.append(Fault("chat_slang", slang.start(), slang.end(), "채팅에서나 쓰는 말투입니다."))
     faults.sort(key=lambda fault: (fault.start, fault.end))
     score = score_of(faults)
@@ -122,18 +130,20 @@ def _form_faults(
         yield Fault("too_short", 0, size, "답변이 너무 짧습니다.")
     if visible > max_characters:
         yield Fault("too_long", max_characters, size, "답변이 너무 깁니다.")
-    if not_korean(response, prompt):
+    leaks = template_leak(response, prompt)
+    own = response
+    for leak in leaks:  # Human: and Assistant: are no English
+        own = own[: leak.start] + " " * (leak.end - leak.start) + own[leak.end :]
+    if not_korean(own, prompt):
         yield Fault("not_korean", 0, size, "답변이 한국어가 아닙니다.")
     for strange in strange_characters(response, prompt):
         yield Fault("strange_characters", strange.start, strange.end, "한국어 답변에 어울리지 않는 글자가 있습니다.")
-    for leak in template_leak(response):
+    for leak in leaks:
         yield Fault("template_leak", leak.start, leak.end, "대화 형식 표시가 답변에 새어 나왔습니다.")
     if repeated := echo(response, prompt):
         yield Fault("echo", repeated.start, repeated.end, "답하지 않고 질문을 그대로 되풀이합니다.")
     if not finished:
-        yield Fault(
-            "unfinished", max(0, len(response.rstrip()) - 1), size, "답변이 끝나지 않고 길이 제한에서 끊겼습니다."
-        )
+        yield Fault("unfinished", max(0, len(response.rstrip()) - 1), size, "답변이 끝나지 않고 길이 제한에서 끊겼습니다.")
     elif tail := unfinished(response):
         yield Fault("unfinished", tail.start, tail.end, "문장이 끝나지 않았습니다.")
 
@@ -148,11 +158,14 @@ def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None)
     if loop is None and "`" in response:  # equal lines of code are common, ten rounds of them are not
         loop = repetition.first_loop(response)
         loop = loop if loop and loop.repeats >= 2 * _MANY else None
-    if loop and (not verse or loop.repeats >= _MANY):
+    repeated = loop is not None and (not verse or loop.repeats >= _MANY)
+    if loop and repeated:
         end = min(len(response), loop.start + loop.period_length * loop.repeats)
         yield Fault("repetition", loop.start, end, f"같은 말이 {loop.repeats}번 되풀이됩니다.")
     elif not verse:
         for again in repetition.duplicate_sentences(response, parts, prompt)[:3]:
+            repeated = True
             yield Fault("repetition", again.start, again.end, "앞 문장과 거의 같은 문장입니다.")
-    if not verse and (crowd := repetition.filler(response, parts, prompt)):
+    # Sentences said twice are phrases said twice: one fault for the reader, so one here.
+    if not verse and not repeated and (crowd := repetition.filler(response, parts, prompt)):
         yield Fault("filler", crowd.start, crowd.end, "같은 낱말이나 표현으로 답변을 채우고 있습니다.")

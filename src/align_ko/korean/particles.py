@@ -38,22 +38,26 @@ _LOOK_ALIKES_TEXT = (
     "사과 효과 결과 교과 다과 학과 초과 통과 내과 외과 성과 경과 투과"
 )
 _LOOK_ALIKES = frozenset(_LOOK_ALIKES_TEXT.split())
+_COPULA = re.compile(r"([가-힣]+)이예요(?![가-힣])")
 _MOST = 40
 _CASE_TAGS = ("JK", "JX", "JC")
 _SPELLING = {
-    re.compile(r"(?<=[가-힣])이예요(?![가-힣])"): "이에요",
     re.compile(r"(?<![가-힣])되요(?![가-힣])|(?<=[가-힣])되요(?![가-힣])"): "돼요",
     re.compile(r"됬"): "됐",
-    re.compile(r"(?<![가-힣])몇일(?![가-힣])"): "며칠",
+    re.compile(r"(?<![가-힣])몇일"): "며칠",
+    re.compile(r"(?<![가-힣])않(?= [가-힣])"): "안",
+    # who somebody is, never a means
+    re.compile(
+        r"(?:(?<=생님|학생|회원|직원|국민|시민|사람|인간|자식|가족)으로써|(?<=부모|교사|대표)로써)(?![가-힣])"
+    ): "로서",
     re.compile(r"(?<=[가-힣])께요(?![가-힣])(?<=할께요|볼께요|갈께요|줄께요|릴께요|을께요)"): "게요",
 }
 
 
 def wrong_particles(text: str) -> list[WrongParticle]:
     """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를)."""
-    found = [
-        WrongParticle(m.start(), m.end(), right) for pattern, right in _SPELLING.items() for m in pattern.finditer(text)
-    ]
+    found = [WrongParticle(m.start(), m.end(), right) for pattern, right in _SPELLING.items() for m in pattern.finditer(text)]
+    found += [WrongParticle(m.end() - 3, m.end(), "이에요" if _closed(m.group(1)) else "예요") for m in _COPULA.finditer(text) if not _ends_in_i(m.group(1))]
     asked = 0
     for match in _MISFIT.finditer(text):
         word = match.group()
@@ -65,6 +69,16 @@ def wrong_particles(text: str) -> list[WrongParticle]:
         if word[-1] == "를" or _is_particle(text, match.start(), match.end()):
             found.append(WrongParticle(match.end() - 1, match.end(), RIGHT[word[-1]]))
     return sorted(found)
+
+
+def _closed(word: str) -> bool:
+    return (ord(word[-1]) - 0xAC00) % 28 > 0
+
+
+def _ends_in_i(noun: str) -> bool:
+    """Is `noun` + 이 a word itself? 놀 → True (놀이예요 is right), 민준 → True (a name), 책 → False (책이에요)."""
+    found = tagger.tags(noun + "이를")
+    return len(found) < 2 or found[-2][1].startswith("N") or found[-2][1] == "XSN"
 
 
 def _is_particle(text: str, start: int, end: int) -> bool:

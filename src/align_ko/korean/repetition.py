@@ -126,6 +126,10 @@ _ORDINALS = frozenset({"첫", "두", "세", "네", "첫째", "둘째", "셋째",
 _CONCLUDES = re.compile(
     r"\W*(?:따라서|결론적으로|요약하|정리하|즉|이에 따라|그러므로|결국)"
 )  # an answer may end on its first words
+_LEAD = re.compile(  # what a sentence said again opens with
+    r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
+    r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
+)
 _INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
 
 
@@ -159,6 +163,8 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
             previous = ""
             continue
         said = text[part.start : part.end]  # with its quotations: '사과'는 명사입니다 and '먹다'는 동사입니다 differ
+        lead = _LEAD.match(said)
+        said = said[lead.end() :] if lead else said
         words = [w for w in map(_flat, said.split()) if w]
         flat = "".join(words)
         letters = len(_HANGUL.findall(flat))
@@ -175,9 +181,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
             model = flats.get(flat)
             if model is None and len(words) >= 4:
                 rivals = Counter(i for word in set(words) for i in by_word.get(word, ()))
-                model = next(
-                    (i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None
-                )
+                model = next((i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None)
             if model is not None and not _topic_differs(said, words, seen[model]):
                 close = model == len(seen) - 1 and part.kind == "prose"
                 same_line = "\n" not in text[last_end : part.start]

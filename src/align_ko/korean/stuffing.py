@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from functools import lru_cache
 
+from align_ko.korean.phrases import stuttering
 from align_ko.korean.prose import Sentence, Span, sentences
 
 # Words that say little crowd sooner than names of things.
@@ -17,6 +18,10 @@ _COMMON_TEXT = (
 )
 _COMMON = frozenset(_COMMON_TEXT.split())
 _SUM = re.compile(r"[=\\\d]")
+_ORDINALS = frozenset("첫 첫째 둘째 셋째 넷째 다섯째 여섯째 두 세 네 번째".split())
+_HESITATION = re.compile(
+    r"(?<![가-힣])(?:음+|어+|으음|흠+|에+|뭐랄까|뭐라고 할까|그러니까|그게|그러니까 그게|글쎄요?)(?:,|…|\.{2,})"
+)
 
 
 @lru_cache(maxsize=65536)
@@ -34,6 +39,14 @@ def _crowding(count: int, share: float, size: int, kind: str) -> bool:
     return (count >= 3 and share >= 0.2) if size < 30 else (count >= 4 and share >= (0.17 if size < 60 else 0.15))
 
 
+def hesitation(text: str) -> Span | None:
+    """`음, 그러니까 뭐랄까, 김치는 어, 그게, …`: a word for thinking aloud more than once in fifteen words, three times."""
+    found = list(_HESITATION.finditer(text))
+    if len(found) < 3 or len(found) * 15 < len(text.split()):
+        return None
+    return Span(found[0].start(), found[-1].end())
+
+
 def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> Span | None:
     """One word or phrase that crowds the answer, though no loop is exact; None if there is none.
 
@@ -41,6 +54,8 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
     The prompt's own words are the topic and may come back more often; sums and formulas are left out.
     """
     parts = sentences(text) if parts is None else parts
+    if found := hesitation(text) or stuttering(text, parts, prompt):
+        return found
     topic = {_stem(word)[:2] for word in re.findall(r"[가-힣]{2,}", prompt)} if prompt else set()
     where: dict[str, list[int]] = defaultdict(list)
     spots: list[tuple[int, int]] = []
@@ -50,7 +65,8 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
             continue
         for match in re.finditer(r"[가-힣]+", part.text):
             word = _stem(match.group())
-            where[word].append(len(words))
+            if not words or words[-1] not in _ORDINALS:  # 첫째 주는 …, 둘째 주는 … counts up
+                where[word].append(len(words))
             words.append(word)
             spots.append((part.start + match.start(), part.start + match.end()))
     size = len(words)

@@ -29,16 +29,15 @@ def tags(text: str) -> tuple[tuple[str, str], ...]:
 def wants_more(text: str) -> bool:
     """Does the last morpheme wait for another? `경쟁력을 강화하는` → True (ETM), `경쟁력 강화` → False (NNG)."""
     found = tags(text[-80:])
-    return bool(found) and (
-        found[-1][1][:1] == "J" or (found[-1][1][:2] in ("ET", "EC", "MM", "MA") and found[-1][1] != "ETN")
-    )
+    return bool(found) and (found[-1][1][:1] == "J" or (found[-1][1][:2] in ("ET", "EC", "MM", "MA") and found[-1][1] != "ETN"))
 
 
 def closes(text: str) -> bool:
     """Is the last morpheme a sentence ending? `비행기에 자주 타` → True (EF), `우리 동네` → False (NNG)."""
     found = tags(text[-60:] + ".")
-    last = [tag for _, tag in found if not tag.startswith("S")]
-    return bool(last) and last[-1] == "EF"
+    last = [(form, tag) for form, tag in found if not tag.startswith("S")]
+    # Before a full stop 어 and 아 close: 짧은 것만 골라. (read as EC)
+    return bool(last) and (last[-1][1] == "EF" or last[-1] in (("어", "EC"), ("아", "EC")))
 
 
 @lru_cache(maxsize=65536)

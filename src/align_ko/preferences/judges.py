@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from align_ko.korean import assess, is_relevant
 
@@ -31,7 +32,7 @@ def variety(text: str) -> float:
     words = _WORD.findall(text)
     if len(words) < 4:
         return 1.0
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     repeated_pairs = 1 - len(set(pairs)) / len(pairs)
     stems = [word[:2] for word in words if len(word) >= 2]
     counts = Counter(stems)
@@ -52,7 +53,10 @@ def closeness(text: str, reference: str) -> float:
 
 
 def judge(prompt: str, text: str, finished: bool, reference: str) -> Judgement:
-    """All judgements of one candidate. Ranking: naturalness .4, variety .3, relevance .15, closeness .15 (doubled, it is small)."""
+    """All judgements of one candidate.
+
+    Ranking: naturalness .4, variety .3, relevance .15, closeness .15 (doubled, it is small).
+    """
     assessment = assess(text, prompt, finished)
     relevant, near, rich = is_relevant(prompt, text), closeness(text, reference), variety(text)
     score = 0.4 * assessment.score + 0.3 * rich + 0.15 * relevant + 0.15 * min(1.0, 2 * near)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeVar
 
 import torch
@@ -25,7 +26,13 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
         values["bf16"] = number == torch.bfloat16
         values["fp16"] = number == torch.float16
     if not torch.cuda.is_available():
-        values.setdefault("use_cpu", True)
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            # accelerate 1.15 leaves DeepSpeed out when use_cpu is set, and without a named backend it takes every process
+            # for the only one ("Num processes: 1": all data on each, all of them writing)
+            values["use_cpu"] = False
+            values.setdefault("ddp_backend", "gloo")
+        else:
+            values.setdefault("use_cpu", True)
         values.setdefault("dataloader_pin_memory", False)
     values.setdefault("report_to", "none")
     try:

@@ -150,7 +150,8 @@ def audit_pairs(
                     raise AuditError(f"the scored part is not exactly the answer, in {name}")
                 open_end = side == "rejected" and not pair.get("rejected_finished", True)
                 if (real[-1] == tokenizer.eos_token_id) == open_end:
-                    raise AuditError(f"the {side} side {'is closed' if open_end else 'lacks'} its eos, in {name}")
+                    fault = "is closed by eos though it never ended" if open_end else "lacks its eos"
+                    raise AuditError(f"the {side} side {fault}, in {name}")
                 seen["open"] += open_end
             seen["pairs"] += half
     return seen
@@ -160,9 +161,7 @@ def _name(messages: list[Message]) -> str:
     return f"the row that begins {messages[0]['content'][:40]!r}"
 
 
-def show_example(
-    ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase, console: Console | None = None
-) -> None:
+def show_example(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase, console: Console | None = None) -> None:
     """Print one row, what is trained on in green, the rest dim."""
     text = Text()
     for trained, tokens in _runs(ids, labels):

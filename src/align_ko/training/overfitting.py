@@ -23,7 +23,7 @@ def verdict(train_loss: float, eval_loss: float) -> str:
     return "normal" if gap < CAUTION_GAP else "caution" if gap < OVERFIT_GAP else "overfit"
 
 
-class OverfittingWatch(TrainerCallback):  # type: ignore[misc]
+class OverfittingWatch(TrainerCallback):
     """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best by `min_rise`."""
 
     def __init__(

@@ -1,0 +1,151 @@
+"""Stuttering: the same phrase or the same word again and again, though every sentence is a new one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from align_ko.korean.prose import Sentence, Span, without_code
+
+# Formulas and foreign words are left out: only what holds a Korean syllable is a word here (1999년, 100g이, O(n)은 not).
+_TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*[A-Za-z%]*|[A-Za-z]{2,})?[가-힣]+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[A-Za-z%]+|[가-힣]?)")
+_JOSA = re.compile(
+    r"(?<=[가-힣A-Za-z])(?:이?라고|이?라는|이에요|예요|입니다|에서는|에서|으로는|으로|에게|까지|부터|에는|하고"
+    r"|은|는|이|가|을|를|의|에|도|로|와|과|만)$"
+)
+# Stems that grammar needs again and again.
+_GRAMMAR_TEXT = (
+    "있 없 하 되 보 주 같 않 것 수 때 등 그 이 저 더 안 못 잘 할 될 한 두 세 네 내 제 나 너 해 합 됩 된 돼 및 또 좀 꼭 곳 점 "
+    "거 게 줄 데 말 뒤 전 후 중 각 위 입니 있습 합니 됩니 하는 되는 있는 없는 없습 경우 때문 것입 것이 것은 것을 수도 대해 "
+    "대한 통해 위해 위한 따라 하지 그리 그러 또한 먼저 이를 이는 이러 하고 하면 해서 하여 하기 않습 않고 않는 않은 해요 돼요 "
+    "되고 되면 있고 있으 있어 있다 없다 한다 된다 하나 우리 당신 사람 사용 다음 이렇 그런 이런 어떤 같은 같이 그것 이것 주세 "
+    "보세 드립 합니다 저는 저도 제가"
+)
+_GRAMMAR = frozenset(_GRAMMAR_TEXT.split())
+_SUM = re.compile(r"[=\\→×÷]|\d ?[+*/] ?\d")
+_LABEL = re.compile(r"[^:.]{1,40}:")
+_WINDOW = 40
+_NEAR = 20
+
+
+class Word(NamedTuple):
+    """`stem` without its particle (11일로 → 11일); `root` is the stem's opening (중요하고 → 중요), "" for grammar."""
+
+    stem: str
+    root: str
+    start: int
+    end: int
+
+
+@lru_cache(maxsize=65536)
+def _stem_root(word: str) -> tuple[str, str]:
+    number = _NUMBER.match(word)
+    if number:
+        return number.group(), number.group() if number.end() > 1 else ""
+    stem = _JOSA.sub("", word)
+    root = stem if re.match(r"[A-Za-z]", stem) else stem[:2]
+    # One syllable is a word of its own only before a particle: 털이, 털을, but not 털어.
+    if root in _GRAMMAR or (len(stem) == 1 and stem == word):
+        root = ""
+    return stem, root
+
+
+def _units(text: str, parts: list[Sentence]) -> list[list[Word]]:
+    """Runs of prose; every list item is its own, without its label, since items of one list are alike by right."""
+    said = without_code(text)
+    units: list[list[Word]] = [[]]
+    for part in parts:
+        piece = said[part.start : part.end]
+        if part.kind in ("table", "heading") or _SUM.search(piece):
+            units.append([])
+            continue
+        offset = 0
+        if part.kind == "item":
+            units.append([])
+            label = _LABEL.match(piece)
+            offset = label.end() if label else 0
+        units[-1] += [
+            Word(*_stem_root(m.group()), part.start + m.start(), part.start + m.end()) for m in _TOKEN.finditer(piece, offset)
+        ]
+        if part.kind == "item":
+            units.append([])
+    return [unit for unit in units if unit]
+
+
+def _covered(words: list[Word], known: frozenset[tuple[str, str]]) -> list[bool]:
+    """Which words stand in a bigram that comes three times or a run of four words that comes twice."""
+    covered = [False] * len(words)
+    stems = [word.root or word.stem for word in words]
+    for size, least in ((2, 3), (4, 2)):
+        grams = list(zip(*(stems[i:] for i in range(size)), strict=False))
+        counts = Counter(grams)
+        for i, gram in enumerate(grams):
+            if counts[gram] >= least and not all(pair in known for pair in pairwise(gram)):
+                covered[i : i + size] = [True] * size
+    return covered
+
+
+def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> Span | None:
+    """The stretch where phrases or one word crowd out everything else.
+
+    `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
+    """
+    asked = [_stem_root(m.group()) for m in _TOKEN.finditer(prompt or "")]
+    known = frozenset(pairwise(root or stem for stem, root in asked))
+    topic = frozenset(root for _, root in asked if root)
+    for words in _units(text, parts):
+        if found := _run(words) or _phrases(words, known) or _one_word(words, topic):
+            return found
+    return None
+
+
+def _span(words: list[Word]) -> Span:
+    return Span(words[0].start, words[-1].end)
+
+
+def _run(words: list[Word]) -> Span | None:
+    """`경복궁은 경복궁의 경복궁으로`: one stem three times in a row, each time with another particle or none."""
+    for i in range(len(words) - 2):
+        one, two, three = words[i : i + 3]
+        if len(one.root) > 1 and one.stem == two.stem == three.stem and not one.stem.isdigit():
+            return _span([one, three])
+    return None
+
+
+def _phrases(words: list[Word], known: frozenset[tuple[str, str]]) -> Span | None:
+    if len(words) < 6:
+        return None
+    least = COVERED_SHORT if len(words) < 60 else COVERED_LONG
+    for i in range(0, max(1, len(words) - _WINDOW + 1), 5):
+        near = words[i : i + _WINDOW]
+        covered = _covered(near, known)
+        if sum(covered) >= max(6, least * len(near)):
+            return _span([word for word, again in zip(near, covered, strict=True) if again])
+    return None
+
+
+def _one_word(words: list[Word], topic: frozenset[str]) -> Span | None:
+    counts: Counter[str] = Counter()
+    for i, word in enumerate(words):
+        if i >= _NEAR:
+            counts[words[i - _NEAR].root] -= 1
+        counts[word.root] += 1
+        least = CROWD_TOPIC if word.root in topic else CROWD
+        # 털이 털을 털어 줘도: a noun of one syllable also counts in the words that open with it.
+        if not word.root or counts[word.root] < (least if len(word.root) > 1 else 4):
+            continue
+        near = words[max(0, i - _NEAR + 1) : i + 1]
+        again = [each for each in near if each.root == word.root or (len(word.root) == 1 and each.stem[0] == word.root)]
+        if len(again) >= least:
+            return _span(again)
+    return None
+
+
+COVERED_SHORT = 0.6
+COVERED_LONG = 0.7
+CROWD = 6
+CROWD_TOPIC = 7

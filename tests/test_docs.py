@@ -1,0 +1,192 @@
+"""What the READMEs tell people to type works: scripts, recipes, flags, targets, links and quoted messages all exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import align_ko.recipe
+from align_ko.errors import UserError
+from align_ko.recipe_loading import load_recipe
+
+ROOT = Path(__file__).parents[1]
+READMES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("recipes/*/README.md")])
+PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
+TARGETS = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
+STARTS = ("python scripts/", "python recipes/", "make ", "accelerate launch ")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(path: Path) -> list[str]:
+    """Every command line of a page: shell blocks, then commands in `code` (but not templates with … in them)."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":  # its header
+        lines = "\n".join(line.removeprefix("#").split(" # ")[0].strip() for line in text.splitlines() if line.startswith("#"))
+    else:
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        lines = "\n".join([*blocks(path, "bash"), *re.findall(r"`([^`\n]+)`", prose)])
+    joined = re.sub(r"\\\n\s*", "", lines)
+    return [line.strip() for line in joined.splitlines() if line.startswith(STARTS) and "…" not in line]
+
+
+CASES = [pytest.param(line, id=f"{name_of(page)}: {line}") for page in [*PAGES, *RECIPES] for line in commands(page)]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """The repository as a reader has it who wrote the recipes that a README shows (```yaml, first line `# its/path.yaml`)."""
+    for part in ("scripts", "accelerate_configs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    (tmp_path / "recipes").mkdir()
+    for folder in (ROOT / "recipes").iterdir():
+        (tmp_path / "recipes" / folder.name).symlink_to(folder)
+    for page in READMES:
+        for text in blocks(page, "yaml"):
+            path = tmp_path / text.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(line: str) -> None:
+    """AssertionError or UserError for a command that cannot run."""
+    words = shlex.split(line)
+    if words[0] == "make":
+        assert [word for word in words[1:] if "=" not in word and word not in TARGETS] == []
+        return
+    at = next(number for number, word in enumerate(words) if word.endswith(".py"))
+    for flag, value in pairwise(words[: at + 1]):
+        assert flag != "--config_file" or Path(value).is_file(), value
+    source = Path(words[at]).read_text(encoding="utf-8")
+    if stage := re.search(r"load_recipe\((\w+)", source):
+        load_recipe(getattr(align_ko.recipe, stage[1]), words[at + 1 :])
+        return
+    for word in words[at + 1 :]:
+        if word.startswith("--"):
+            name = word.removeprefix("--").split("=")[0]
+            assert re.search(rf'\b{name.replace("-", "_")}: |"--{name}"', source), f"{words[at]} has no {word}"
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_commands_can_run(line, workplace):
+    check(line)
+
+
+def test_commands_were_found():
+    assert {name_of(page): len(commands(page)) for page in READMES if len(commands(page)) < 5} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make quickstrat",
+        "python scripts/run_stf.py recipes/quickstart/sft.yaml",
+        "python scripts/run_sft.py recipes/quickstart/stf.yaml",
+        "python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learnin_rate 1e-4",
+        "python scripts/chat.py --model outputs/quickstart/dpo",
+        "accelerate launch --config_file accelerate_configs/zero9.yaml scripts/run_sft.py recipes/solar/sft.yaml",
+    ],
+)
+def test_wrong_commands_are_noticed(line, workplace):
+    with pytest.raises((AssertionError, UserError, FileNotFoundError)):
+        check(line)
+
+
+def test_both_readmes_say_the_same():
+    english, korean = ROOT / "README.md", ROOT / "README.ko.md"
+    for language in ("bash", "yaml", "python"):
+        assert blocks(english, language) == blocks(korean, language)
+    assert commands(english) == commands(korean)
+    assert messages(english) == messages(korean)
+    assert links(english) - {"README.ko.md"} == links(korean) - {"README.md"}
+
+
+def links(path: Path) -> set[str]:
+    return set(re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    local = [link.split("#")[0] for link in links(page) if not link.startswith(("http", "#"))]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def messages(path: Path) -> list[str]:
+    """The second column of the table of faults, the only table whose cells end with whole messages of code."""
+    table = re.search(r"^\| (?:fault|결함) \|.*?\n\n", path.read_text(encoding="utf-8"), re.M | re.S)[0]
+    return re.findall(r"\| `([^\n]+)` \|$", table, re.M)
+
+
+def test_quoted_messages_are_real():
+    said = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                said.add("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.add(node.value)
+    found = messages(ROOT / "README.md")
+    assert len(found) >= 10
+    for message in found:
+        fixed = message.replace(", in the row that begins …", "…").split("…")
+        pieces = [piece.strip() for piece in fixed if len(piece.strip()) > 2]
+        assert any(all(piece in text for piece in pieces) for text in said), message
+
+
+def readme_numbers():
+    spec = importlib.util.spec_from_file_location("readme_numbers", ROOT / "scripts" / "readme_numbers.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SHARES = dict.fromkeys(("loops", "filler", "unfinished"), 0.05) | {"distinct": 1.0, "relevant": 0.95, "collapse": 0.0214}
+RESULT = {
+    **SHARES, "model": "dpo", "setting": "greedy", "decoding": "greedy", "n": 60, "natural": 0.85,
+    "natural_low": 0.74, "natural_high": 0.92, "median_characters": 121.5, "chrf": 14.26, "reference_nll": None,
+}  # fmt: skip
+
+
+def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
+    numbers = readme_numbers()
+    for name in numbers.CAPTIONS:
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"scores\.json, times\.tsv, .*run that first"):
+        numbers.main(tmp_path)
+    outputs = tmp_path / "outputs" / "quickstart"
+    manifest = {"machine": {"cores": 2}, "peak_memory_gib": 2.345}
+    scores = {"results": [RESULT], "decoding_gap": {"dpo": {"points": 3.3333}}}
+    for name, content in {
+        "evaluation/scores.json": scores,
+        "sft/manifest.json": manifest,
+        "dpo/manifest.json": manifest,
+    }.items():
+        (outputs / name).parent.mkdir(parents=True)
+        (outputs / name).write_text(json.dumps(content), encoding="utf-8")
+    (outputs / "times.tsv").write_text("1 curate\t3\n2 SFT\t999\n2 SFT\t237\n", encoding="utf-8")
+    for _ in range(2):  # written twice, the same
+        numbers.main(tmp_path)
+        texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in numbers.CAPTIONS}
+        for name, text in texts.items():
+            assert "| dpo | greedy | 85 (74-92) | 5 | 5 | 5 | 122 | 100 | 0.021 | 95 | 14.3 | - |\n" in text
+            assert "| 1 curate | 2 SFT |\n|---:|---:|\n| 3 | 237 |\n" in text
+            assert "sft 2.3, dpo 2.3" in text and "dpo 3." in text and "python scripts/readme_numbers.py" in text
+            before, after = ((ROOT / name).read_text(encoding="utf-8").split(mark) for mark in numbers.MARKS)
+            assert text.startswith(before[0]) and text.endswith(after[1])
+    assert "4 minutes in all without" in texts["README.md"] and "합해 4분" in texts["README.ko.md"]
