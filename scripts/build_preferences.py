@@ -22,7 +22,6 @@ def main() -> None:
     check_inputs(recipe)
     refuse_several_processes()
 
-    from dataclasses import asdict
     from pathlib import Path
 
     from align_ko.curation.curate import evaluation_prompts
@@ -33,7 +32,7 @@ def main() -> None:
     from align_ko.preferences.candidates import draw_candidates, tasks_from_rows
     from align_ko.preferences.pairing import last_user_text, make_pairs
     from align_ko.preferences.report import print_report, split, write_report
-    from align_ko.process_memory import keep_freed_memory
+    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl, write_jsonl
 
     keep_freed_memory()
@@ -60,7 +59,8 @@ def main() -> None:
     write_jsonl(folder / "eval.jsonl", [pair.to_row() for pair in held_out])
     write_jsonl(folder / "judgements.jsonl", judged)
     summary = write_report(folder, pairs, dropped, len(tasks))
-    write_manifest(folder, recipe, [recipe.prompts_file], stage="preferences", summary=summary, **asdict(recipe.pairing))
+    facts = {"summary": summary, "peak_memory_gib": peak_memory_gib()}
+    write_manifest(folder, recipe, [recipe.prompts_file], stage="preferences", **facts)
     print_report(summary, pairs)
     print(f"saved {folder}: {len(train)} training pairs, {len(held_out)} held out")
 

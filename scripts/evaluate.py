@@ -1,7 +1,7 @@
 """Judge checkpoints under default (greedy) decoding, and beside it under tuned sampling settings.
 
     python scripts/evaluate.py recipes/quickstart/evaluate.yaml
-    python scripts/evaluate.py recipes/quickstart/evaluate.yaml --models '{mine: outputs/mine}' --output_dir outputs/eval
+    python scripts/evaluate.py recipes/quickstart/evaluate.yaml --models '{mine: outputs/mine}'   # one model more
 
 Writes responses.jsonl (every answer), scores.json and report.html, prints the table. Interrupted, it goes on
 per model and setting.
@@ -33,7 +33,7 @@ def main() -> None:
     from align_ko.generation.local import GREEDY
     from align_ko.manifest import write_manifest
     from align_ko.modeling import load_for_inference, weights_hash
-    from align_ko.process_memory import keep_freed_memory
+    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
     from align_ko.records import write_json, write_jsonl
     from align_ko.report.evaluation_html import write_html
     from align_ko.report.evaluation_table import show
@@ -62,7 +62,7 @@ def main() -> None:
     write_jsonl(folder / "responses.jsonl", scored)
     write_json(folder / "scores.json", summary)
     write_html(folder / "report.html", scored, summary, dict(recipe.models))
-    write_manifest(folder, recipe, [recipe.prompts_file], stage="evaluate")
+    write_manifest(folder, recipe, [recipe.prompts_file], stage="evaluate", peak_memory_gib=peak_memory_gib())
     show(summary, Console())
     print(f"answers: {folder / 'responses.jsonl'}\nreport:  {(folder / 'report.html').resolve()}")
 

@@ -2,7 +2,7 @@
 
     python scripts/readme_numbers.py
 
-Reads outputs/quickstart: evaluation/scores.json, times.tsv, and the peak memory in the manifests of sft and dpo.
+Reads outputs/quickstart: evaluation/scores.json, times.tsv, and the peak memory in the manifests of the stages.
 """
 
 from __future__ import annotations
@@ -68,12 +68,19 @@ def _row(result: Mapping[str, Any]) -> str:
 def main(root: Path = Path(__file__).parents[1]) -> None:
     """Fill the marked blocks of the READMEs in `root` from its outputs/quickstart."""
     outputs = root / "outputs" / "quickstart"
-    names = ("evaluation/scores.json", "times.tsv", "sft/manifest.json", "dpo/manifest.json")
+    stages = {
+        "sft": "sft/manifest.json",
+        "preferences": "../../data/quickstart/preferences/manifest.json",
+        "dpo": "dpo/manifest.json",
+        "evaluate": "evaluation/manifest.json",
+    }
+    names = ("evaluation/scores.json", "times.tsv", *stages.values())
     if missing := [name for name in names if not (outputs / name).is_file()]:
         raise UserError(
             f"{', '.join(missing)} not there", file=outputs, expected="the output of 'make quickstart' (run that first)"
         )
-    scores, times, sft, dpo = ((outputs / name).read_text(encoding="utf-8") for name in names)
+    scores, times, *manifests = ((outputs / name).read_text(encoding="utf-8") for name in names)
+    made = {stage: json.loads(text) for stage, text in zip(stages, manifests, strict=True)}
     seconds: dict[str, int] = {}
     for line in times.splitlines():  # a stage that ran twice counts with its last run
         title, _, value = line.rpartition("\t")
@@ -86,7 +93,7 @@ def main(root: Path = Path(__file__).parents[1]) -> None:
             )
         before, rest = text.split(MARKS[0])
         after = rest.split(MARKS[1])[1]
-        filled = block(captions, json.loads(scores), seconds, {"sft": json.loads(sft), "dpo": json.loads(dpo)})
+        filled = block(captions, json.loads(scores), seconds, made)
         with atomic_write(root / name) as out:
             out.write(f"{before}{MARKS[0]}\n{filled}\n{MARKS[1]}{after}")
         print(f"{root / name}: numbers written")

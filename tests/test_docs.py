@@ -176,8 +176,10 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
         "evaluation/scores.json": scores,
         "sft/manifest.json": manifest,
         "dpo/manifest.json": manifest,
+        "evaluation/manifest.json": manifest,
+        "../../data/quickstart/preferences/manifest.json": manifest,
     }.items():
-        (outputs / name).parent.mkdir(parents=True)
+        (outputs / name).parent.mkdir(parents=True, exist_ok=True)
         (outputs / name).write_text(json.dumps(content), encoding="utf-8")
     (outputs / "times.tsv").write_text("1 curate\t3\n2 SFT\t999\n2 SFT\t237\n", encoding="utf-8")
     for _ in range(2):  # written twice, the same
@@ -186,7 +188,8 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
         for name, text in texts.items():
             assert "| dpo | greedy | 85 (74-92) | 5 | 5 | 5 | 122 | 100 | 0.021 | 95 | 14.3 | - |\n" in text
             assert "| 1 curate | 2 SFT |\n|---:|---:|\n| 3 | 237 |\n" in text
-            assert "sft 2.3, dpo 2.3" in text and "dpo 3." in text and "python scripts/readme_numbers.py" in text
+            assert "sft 2.3, preferences 2.3, dpo 2.3, evaluate 2.3" in text and "dpo 3." in text
+            assert "python scripts/readme_numbers.py" in text
             before, after = ((ROOT / name).read_text(encoding="utf-8").split(mark) for mark in numbers.MARKS)
             assert text.startswith(before[0]) and text.endswith(after[1])
     assert "4 minutes in all without" in texts["README.md"] and "합해 4분" in texts["README.ko.md"]
