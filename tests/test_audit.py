@@ -56,7 +56,10 @@ def test_looking_leaves_the_randomness_alone(tiny, tmp_path):
 # Injected faults: one row of two turns and one short row, right-padded --------------------------------------------------
 
 
-def batch_of(tokenizer, conversations=(MULTI_TURN, turns("한국의 수도는?", "서울입니다."))):
+CONVERSATIONS = [MULTI_TURN, turns("한국의 수도는?", "서울입니다.")]
+
+
+def batch_of(tokenizer, conversations=CONVERSATIONS):
     encoded = [conversation_ids(tokenizer, messages) for messages in conversations]
     return collate(tokenizer, [(e.input_ids, e.labels) for e in encoded]), {
         tuple(e.input_ids): messages for e, messages in zip(encoded, conversations, strict=True)

@@ -27,9 +27,7 @@ COOL = "temperature=0.7 top_p=0.9 repetition_penalty=1.1"
 
 
 def row(prompt_id: str, response: str, model: str = "dpo", setting: str = "greedy", **changes: Any) -> dict[str, Any]:
-    asked = {"a": "김치찌개 끓이는 방법을 알려 주세요.", "b": "불국사는 언제 지었나요?"}.get(
-        prompt_id, f"질문 {prompt_id}"
-    )
+    asked = {"a": "김치찌개 끓이는 방법을 알려 주세요.", "b": "불국사는 언제 지었나요?"}.get(prompt_id, f"질문 {prompt_id}")
     return {
         "model": model,
         "setting": setting,

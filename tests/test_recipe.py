@@ -168,8 +168,7 @@ MISTAKES = [
     (
         "  learning_rate: 1e-4",
         "  eval_strategy: step",
-        "sft.yaml:9: training.eval_strategy: 'step' does not fit; expected one of no, steps, epoch;"
-        " did you mean 'steps'?",
+        "sft.yaml:9: training.eval_strategy: 'step' does not fit; expected one of no, steps, epoch; did you mean 'steps'?",
     ),
     ("  eval_file: data/eval.jsonl\n", "", "sft.yaml:4: data.eval_file: this key is missing; expected text"),
     (
@@ -366,8 +365,7 @@ def test_flags_reach_into_free_mappings():
         ("--model.lora_r 1 2", "--model.lora_r: takes one value, not 2; expected a whole number"),
         (
             "--model.dtype bf16",
-            "--model.dtype: 'bf16' does not fit; expected one of auto, bfloat16, float16, float32;"
-            " did you mean 'bfloat16'?",
+            "--model.dtype: 'bf16' does not fit; expected one of auto, bfloat16, float16, float32; did you mean 'bfloat16'?",
         ),
         ("--training x", "--training: this is a group of keys; expected one of them, '--training.KEY value'"),
         ("--training.loss_type", "--training.loss_type: a value is missing; expected one of nll, dft, chunked_nll"),
@@ -384,10 +382,7 @@ def test_mistakes_on_the_command_line(flags, expected):
 
 def test_a_flag_does_not_take_over_the_blame_for_a_missing_key():
     text = SFT.replace("  model_name_or_path: upstage/SOLAR-10.7B-v1.0\n", "")
-    assert (
-        message(text, "--model.lora_r", "4")
-        == "sft.yaml:1: model.model_name_or_path: this key is missing; expected text"
-    )
+    assert message(text, "--model.lora_r", "4") == "sft.yaml:1: model.model_name_or_path: this key is missing; expected text"
 
 
 # -------------------- inputs
@@ -417,9 +412,7 @@ def test_missing_inputs_name_the_key_and_the_command():
         " expected a model folder or a hub id such as owner/name"
     )
     Path("outputs/base").mkdir()
-    assert "the folder outputs/base holds no model" in inputs_message(
-        sft(SFT, "--model.model_name_or_path", "outputs/base")
-    )
+    assert "the folder outputs/base holds no model" in inputs_message(sft(SFT, "--model.model_name_or_path", "outputs/base"))
     write("{}", "outputs/base/config.json")
     check_inputs(sft(SFT, "--model.model_name_or_path", "outputs/base"))
 
@@ -575,9 +568,7 @@ def test_help_of_the_training_scripts(script):
 # -------------------- our recipes
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}"
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_our_recipes_load(path):
     recipe = load_recipe(STAGES[path.stem], [str(path)])
     assert any(dataclasses.asdict(recipe).values())
@@ -589,9 +580,7 @@ def test_there_are_recipes():
 
 def test_solar_stages_are_wired_by_path():
     folder = ROOT / "recipes/solar"
-    data, tune, pairs, dpo, judged, export = (
-        load_recipe(STAGES[name], [str(folder / f"{name}.yaml")]) for name in STAGES
-    )
+    data, tune, pairs, dpo, judged, export = (load_recipe(STAGES[name], [str(folder / f"{name}.yaml")]) for name in STAGES)
     assert tune.data.train_file == f"{data.output_dir}/train.jsonl"
     assert tune.data.eval_file == judged.prompts_file == f"{data.output_dir}/eval.jsonl"
     assert pairs.prompts_file == tune.data.train_file

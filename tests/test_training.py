@@ -238,7 +238,7 @@ def test_a_full_model_as_start_gets_a_new_adapter(gemma, tmp_path):
 
 
 def test_a_value_that_trl_refuses_is_a_users_mistake(tmp_path):
-    with pytest.raises(UserError, match="training: SFTConfig refuses this: .*no_such_strategy"):
+    with pytest.raises(UserError, match=r"training: SFTConfig refuses this: .*no_such_strategy"):
         training_config(SFTConfig, {"output_dir": str(tmp_path), "eval_strategy": "no_such_strategy"})
 
 

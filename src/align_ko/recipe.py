@@ -73,9 +73,7 @@ class DataRecipe:
         }
     )
     """Which `source` names belong to which group."""
-    weights: dict[str, float] = field(
-        default_factory=lambda: {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15}
-    )
+    weights: dict[str, float] = field(default_factory=lambda: {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15})
     max_samples: int = 100_000
     on_shortage: Literal["shrink", "fill", "upsample"] = "shrink"
     """shrink: keep the weights, take fewer. fill: other groups fill the total. upsample: repeat rows."""

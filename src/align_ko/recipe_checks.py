@@ -88,9 +88,7 @@ def place_of(recipe: Any, path: str) -> Place:
     return place
 
 
-def recipe_error(
-    recipe: Any, path: str, problem: str, expected: str | None = None, close: str | None = None
-) -> UserError:
+def recipe_error(recipe: Any, path: str, problem: str, expected: str | None = None, close: str | None = None) -> UserError:
     """A UserError about the dotted key `path` of a loaded recipe, with its file and line."""
     return error_at(place_of(recipe, path), path, problem, expected, close)
 

@@ -107,24 +107,19 @@ class _Groups:
         note = ""
         if isinstance(record, TrlConfig):
             others = [name for name in keys_of(record) if name not in _COMMON]
-            note = (
-                f"Any field of TRL's {record.name} may stand here. The most used are below, the others are: "
-                + ", ".join(others)
+            note = f"Any field of TRL's {record.name} may stand here. The most used are below, the others are: " + ", ".join(
+                others
             )
         return _struct(fields, note)
 
-    def _key(
-        self, kind: Any, item: Node | None, keys: tuple[str, ...], note: str, in_trl: bool = False
-    ) -> Iterator[Any]:
+    def _key(self, kind: Any, item: Node | None, keys: tuple[str, ...], note: str, in_trl: bool = False) -> Iterator[Any]:
         record, values = record_of(kind), dict_values(kind)
         if record is not None:
             yield _nested(keys[-1], self._record(record, item, keys))
             return
         yield self._leaf(Flag(keys, kind, note, _shown(item)))
         if values is not None and not in_trl and isinstance(item, Table) and item.entries:
-            fields = [
-                field for name, child in item.entries.items() for field in self._key(values, child, (*keys, name), "")
-            ]
+            fields = [field for name, child in item.entries.items() for field in self._key(values, child, (*keys, name), "")]
             yield _nested(keys[-1], _struct(fields, ""))
 
     def _leaf(self, flag: Flag) -> Any:

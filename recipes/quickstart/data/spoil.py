@@ -70,9 +70,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
 
 
-def spoil(
-    clean: dict[str, list[dict[str, Any]]], share: float, seed: int
-) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+def spoil(clean: dict[str, list[dict[str, Any]]], share: float, seed: int) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
     """(file → lines of JSON, key). Rows are drawn from all files; one that a kind cannot damage waits for the next."""
     rng = random.Random(seed)
     places = [(name, number) for name, rows in clean.items() for number in range(len(rows))]
@@ -95,9 +93,7 @@ def spoil(
         spoilt[name].append(line)
         first_line = 2 if name.endswith(".json") else 1  # an array opens with a line of its own
         line_number = len(spoilt[name]) - 1 + first_line
-        key.append(
-            {"file": name, "line": line_number, "kind": kind, "variant": variant, "clean_line": number + first_line}
-        )
+        key.append({"file": name, "line": line_number, "kind": kind, "variant": variant, "clean_line": number + first_line})
     return spoilt, key
 
 

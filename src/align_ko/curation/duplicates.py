@@ -68,9 +68,7 @@ class PromptIndex:
         return best, similarity
 
 
-def overlaps(
-    prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD
-) -> bool:
+def overlaps(prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD) -> bool:
     """Whether training on `prompt` would give an evaluation prompt away.
 
     >>> overlaps("한국의 수도는 어디인가요?", ["한국의 수도는 어디야?"])

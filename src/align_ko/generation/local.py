@@ -108,6 +108,8 @@ def _finish(tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> Generated:
     finished = tokenizer.eos_token_id in tokens
     if finished:
         tokens = tokens[: tokens.index(tokenizer.eos_token_id)]
+    while tokens and not finished and tokens[-1] == tokenizer.pad_token_id:
+        tokens = tokens[:-1]  # a loop that was stopped: the rest of its row was never drawn
     text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
     return Generated(str(text), finished, len(tokens) + finished)
 

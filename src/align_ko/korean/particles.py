@@ -38,7 +38,7 @@ _LOOK_ALIKES_TEXT = (
     "사과 효과 결과 교과 다과 학과 초과 통과 내과 외과 성과 경과 투과"
 )
 _LOOK_ALIKES = frozenset(_LOOK_ALIKES_TEXT.split())
-_COPULA = re.compile(r"([가-힣]+)이예요(?![가-힣])")
+_COPULA = re.compile(r"(?<![가-힣])([가-힣]{1,30})이예요(?![가-힣])")
 _MOST = 40
 _CASE_TAGS = ("JK", "JX", "JC")
 _SPELLING = {
@@ -48,7 +48,7 @@ _SPELLING = {
     re.compile(r"(?<![가-힣])않(?= [가-힣])"): "안",
     # who somebody is, never a means
     re.compile(
-        r"(?:(?<=생님|학생|회원|직원|국민|시민|사람|인간|자식|가족)으로써|(?<=부모|교사|대표)로써)(?![가-힣])"
+        r"(?:(?<=생님으|학생으|회원으|직원으|국민으|시민으|사람으|인간으|자식으|가족으)로써|(?<=부모|교사|대표)로써)(?![가-힣])"
     ): "로서",
     re.compile(r"(?<=[가-힣])께요(?![가-힣])(?<=할께요|볼께요|갈께요|줄께요|릴께요|을께요)"): "게요",
 }
@@ -57,7 +57,11 @@ _SPELLING = {
 def wrong_particles(text: str) -> list[WrongParticle]:
     """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를)."""
     found = [WrongParticle(m.start(), m.end(), right) for pattern, right in _SPELLING.items() for m in pattern.finditer(text)]
-    found += [WrongParticle(m.end() - 3, m.end(), "이에요" if _closed(m.group(1)) else "예요") for m in _COPULA.finditer(text) if not _ends_in_i(m.group(1))]
+    found += [
+        WrongParticle(m.end() - 3, m.end(), "이에요" if _closed(m.group(1)) else "예요")
+        for m in _COPULA.finditer(text)
+        if not _ends_in_i(m.group(1))
+    ]
     asked = 0
     for match in _MISFIT.finditer(text):
         word = match.group()

@@ -111,8 +111,7 @@ def cards(rows: Iterable[Mapping[str, Any]], models: Sequence[str], settings: Se
     for card in found.values():
         answers = card.pop("answers")
         card["columns"] = [
-            {"model": model, "answers": [(setting, answers.get((model, setting))) for setting in settings]}
-            for model in models
+            {"model": model, "answers": [(setting, answers.get((model, setting))) for setting in settings]} for model in models
         ]
     return list(found.values())
 

@@ -93,7 +93,6 @@ def closing(summary: Mapping[str, Any]) -> list[str]:
         counts = "/".join(str(n) for n in sorted({result["n"] for result in summary["results"]}))
         half = max(50 * (r["natural_high"] - r["natural_low"]) for r in summary["results"])
         lines.append(
-            f"{counts} prompts is few: a share is known to within about ±{half:.0f} points "
-            "(95 % Wilson interval in brackets)."
+            f"{counts} prompts is few: a share is known to within about ±{half:.0f} points (95 % Wilson interval in brackets)."
         )
     return lines

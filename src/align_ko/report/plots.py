@@ -32,9 +32,7 @@ def fault_bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`[{"code": "repetition", "bars": [{"model": "base", "share": 0.9}, …]}, …]` under greedy, the worst first."""
     greedy = [result for result in summary["results"] if result["setting"] == GREEDY]
     codes = list(greedy[0]["faults"]) if greedy else []
-    rows = [
-        {"code": code, "bars": [{"model": r["model"], "share": r["faults"][code]} for r in greedy]} for code in codes
-    ]
+    rows = [{"code": code, "bars": [{"model": r["model"], "share": r["faults"][code]} for r in greedy]} for code in codes]
     worst = [(max(bar["share"] for bar in row["bars"]), row) for row in rows]
     return [row for share, row in sorted(worst, key=lambda pair: -pair[0]) if share > 0]
 
