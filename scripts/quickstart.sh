@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 R=recipes/quickstart
-export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore TRANSFORMERS_VERBOSITY=error
+export HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore DS_ACCELERATOR=cpu
 mkdir -p outputs/quickstart
 TIMES=outputs/quickstart/times.tsv
 start_of_all=$SECONDS

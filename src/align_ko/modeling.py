@@ -70,7 +70,7 @@ def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_cod
 
 
 def _spare_pad_token(tokenizer: Any) -> str:
-    for token in ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<unk>", tokenizer.unk_token):
+    for token in ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|fim_pad|>", "<unk>", tokenizer.unk_token):
         if token and token in tokenizer.get_vocab() and token != tokenizer.eos_token:
             return str(token)
     raise UserError("this tokenizer has no token to pad with other than eos", expected="a tokenizer with <pad>, [PAD] or <unk>")
