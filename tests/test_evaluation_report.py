@@ -90,10 +90,10 @@ def test_summarise_exactly() -> None:
     assert (base["natural"], greedy["natural"], cool["natural"]) == (0.0, 0.5, 1.0)
     assert base["faults"].keys() == set(FAULT_CODES)
     assert {code: share for code, share in base["faults"].items() if share} == {
-        "empty": 0.5, "repetition": 0.5, "unfinished": 0.5, "wrong_register": 0.5, "filler": 0.5,
+        "empty": 0.5, "repetition": 0.5, "unfinished": 0.5, "wrong_register": 0.5,
     }  # fmt: skip
     assert {code: share for code, share in greedy["faults"].items() if share} == {"unfinished": 0.5}
-    assert (base["loops"], base["filler"], base["unfinished"], base["finished"]) == (0.5, 0.5, 0.5, 0.5)
+    assert (base["loops"], base["filler"], base["unfinished"], base["finished"]) == (0.5, 0.0, 0.5, 0.5)
     assert (greedy["distinct"], greedy["collapse"], greedy["relevant"], base["relevant"]) == (1.0, 0.0, 1.0, 0.0)
     assert (base["median_characters"], base["mean_characters"], base["median_tokens"]) == (220, 220, 128.5)
     assert (cool["chrf"], base["reference_nll"], greedy["reference_nll"]) == (None, None, 2.5)
@@ -305,7 +305,6 @@ def test_plots() -> None:
     rows = fault_bars(summarise(scored))
     assert {entry["code"]: [bar["share"] for bar in entry["bars"]] for entry in rows} == {
         "empty": [0.5, 0], "repetition": [0.5, 0], "unfinished": [0.5, 0.5], "wrong_register": [0.5, 0],
-        "filler": [0.5, 0],
     }  # fmt: skip
     strips = length_strips(scored)
     assert [strip["model"] for strip in strips["strips"]] == ["base", "dpo", None]
