@@ -145,10 +145,8 @@ def test_little_padding_in_no_order_of_length():
 def test_canary_transformers_gives_the_longest_first():
     sizes = lengths(400)
     order = list(LengthGroupedSampler(8, lengths=sizes, generator=torch.Generator().manual_seed(42)))
-    means = batch_means(order, sizes, 8)
-    steps = torch.arange(float(len(means)))
-    correlation = torch.corrcoef(torch.stack([steps, torch.tensor(means)]))[0, 1]
-    assert correlation < -0.95, means  # ours: |r| < .25 above
+    first_group = batch_means(order, sizes, 8)[: 400 // (8 * 4)]  # transformers makes at least four groups
+    assert all(a >= b for a, b in itertools.pairwise(first_group)), first_group
 
 
 def test_the_trainer_uses_our_sampler(tiny, tmp_path):
