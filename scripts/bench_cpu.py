@@ -73,14 +73,15 @@ def train(way: str, steps: int, batch_size: int, rows_file: str) -> dict[str, fl
     tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.data.chat_template)
     rows: list[dict[str, Any]] = list(read_jsonl(rows_file or ROOT / recipe.data.train_file))
     model, lora = load_base(recipe.model, tokenizer), lora_config(recipe.model)
-    common = {"output_dir": tempfile.mkdtemp(), "max_steps": steps + 1, "per_device_train_batch_size": batch_size}
+    parts = recipe.training.get("gradient_accumulation_steps", 1) if way == "ours" else 1  # batches that make one step
+    common = {"output_dir": tempfile.mkdtemp(), "max_steps": steps + 1, "per_device_train_batch_size": batch_size // parts}
     common |= {"save_strategy": "no", "eval_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    times: list[float] = []  # at the end of each step
-    sizes: list[int] = []  # real tokens of each batch; batches may be fetched ahead, so the n-th size is the n-th step's
+    times: list[tuple[float, float]] = []  # clock and processor time at the end of each step
+    sizes: list[int] = []  # real tokens of each batch, in the order of the steps (they are fetched ahead)
 
     class Clock(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            times.append(time.perf_counter())
+            times.append((time.perf_counter(), time.process_time()))
 
     if way == "trl":  # SFTConfig as it comes: gradient checkpointing, bfloat16, every row as prompt and completion
         pairs = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
@@ -101,18 +102,20 @@ def train(way: str, steps: int, batch_size: int, rows_file: str) -> dict[str, fl
 
     trainer.data_collator = counted
     trainer.train()
-    seconds, real = times[-1] - times[0], sum(sizes[1 : steps + 1])
+    seconds, busy = (last - first for first, last in zip(times[0], times[-1], strict=True))
+    real = sum(sizes[parts : parts * (steps + 1)])
     numbers = {"seconds": seconds / steps, "tokens": real / steps, "rate": real / seconds, "memory": peak_memory_gib()}
-    return {**numbers, "threads": torch.get_num_threads()}
+    return {**numbers, "cores": busy / seconds, "threads": torch.get_num_threads()}
 
 
 def show(results: dict[str, dict[str, float]]) -> None:
     table = Table(title=f"Training on {int(results['ours']['threads'])} CPU threads, real tokens a second")
-    for column in ("", "s a step", "tokens a step", "tokens/s", "peak GiB"):
+    for column in ("", "s a step", "tokens a step", "tokens/s", "cores busy", "peak GiB"):
         table.add_column(column, justify="right" if column else "left")
     for name, label in (("trl", "TRL 1.16, its defaults"), ("ours", "align_ko, recipes/quickstart/sft.yaml")):
         n = results[name]
-        table.add_row(label, f"{n['seconds']:.2f}", f"{n['tokens']:.0f}", f"{n['rate']:.0f}", f"{n['memory']:.2f}")
+        table.add_row(label, f"{n['seconds']:.2f}", f"{n['tokens']:.0f}", f"{n['rate']:.0f}", f"{n['cores']:.2f}",
+                      f"{n['memory']:.2f}")  # fmt: skip
     Console().print(table)
     print(f"ratio {results['ours']['rate'] / results['trl']['rate']:.2f} (target: at least {TARGET})")
 
