@@ -33,11 +33,13 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) 
 
     quiet_known_noise()
     from rich.console import Console
+    from transformers.utils import logging
 
     from align_ko.generation.local import stream_answer
     from align_ko.modeling import load_for_inference
     from align_ko.records import Message
 
+    logging.disable_progress_bar()  # it would draw over the line below
     console = Console(highlight=False)
     with console.status(f"{model_path} 불러오는 중…"):
         model, tokenizer = load_for_inference(model_path, merge=False)
