@@ -30,16 +30,16 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.modeling import load_for_inference, weights_hash
     from align_ko.preferences.candidates import draw_candidates, tasks_from_rows
-    from align_ko.preferences.pairing import last_user_text, make_pairs
+    from align_ko.preferences.pairing import make_pairs
     from align_ko.preferences.report import print_report, split, write_report
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
-    from align_ko.records import read_jsonl, write_jsonl
+    from align_ko.records import last_user_text, read_jsonl, write_jsonl
 
     keep_freed_memory()
     folder = Path(recipe.output_dir)
     index = PromptIndex(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path))
     tasks = tasks_from_rows(list(read_jsonl(recipe.prompts_file)))
-    allowed = [task for task in tasks if not overlaps(last_user_text(task), index)]
+    allowed = [task for task in tasks if not overlaps(last_user_text(task.prompt), index)]
     print(f"{len(allowed)} prompts; {len(tasks) - len(allowed)} left out as too near to an evaluation prompt")
     tasks = allowed[: recipe.max_prompts] if recipe.max_prompts else allowed
 

@@ -48,12 +48,11 @@ def main() -> None:
     rows, losses = [], {}
     for name, path in recipe.models.items():
         model, tokenizer = load_for_inference(path, recipe.generation.dtype, recipe.chat_template)
+        checkpoint = weights_hash(path)
         for setting, decoding in {"greedy": GREEDY, **recipe.sampling}.items():
             questions = [*held_out, *probes] if setting == "greedy" else [*sampled, *probes]
             cache = folder / "answers" / f"{name}-{setting}.jsonl"
-            rows += answer_all(
-                model, tokenizer, questions, name, setting, decoding, recipe.generation, cache, weights_hash(path)
-            )
+            rows += answer_all(model, tokenizer, questions, name, setting, decoding, recipe.generation, cache, checkpoint)
         losses[name] = reference_nll(model, tokenizer, held_out)
         del model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -24,6 +24,7 @@ from align_ko.chat_format import check_format, set_chat_template
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash
 from align_ko.recipe import ModelArgs
+from align_ko.training.hardware import read_base_of
 
 
 def resolve_model_path(name: str) -> str:
@@ -145,18 +146,28 @@ def load_for_inference(
     if is_adapter(path):
         check_adapter_base(path)
     if is_adapter(path) and merge:
-        # merged in float32 and rounded once: a small delta added to a bfloat16 weight would mostly be lost
-        wrapped = AutoPeftModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        assert isinstance(wrapped, PeftModel)
-        model = wrapped.merge_and_unload().to(best_dtype(dtype))
+        model = load_merged(path, best_dtype(dtype))
     else:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=best_dtype(dtype), use_safetensors=True)
     model.generation_config = greedy_config(model, tokenizer)
-    if Path(path).is_dir():
-        saved = Path(path) / "generation_config.json"
-        eos = json.loads(saved.read_text())["eos_token_id"] if saved.is_file() else tokenizer.eos_token_id
-        check_format(Path(path), tokenizer, eos)
+    check_saved_format(path, tokenizer)
     return model.to(device).eval(), tokenizer
+
+
+def load_merged(adapter: str | Path, dtype: torch.dtype) -> PreTrainedModel:
+    """An adapter folder's base with the adapter merged into it.
+
+    Merged in float32 and rounded once: a small delta added to a bfloat16 weight would mostly be lost.
+    """
+    base = AutoModelForCausalLM.from_pretrained(read_base_of(str(adapter)), dtype=torch.float32, use_safetensors=True)
+    merged: Any = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    return merged.to(dtype)
+
+
+def check_saved_format(path: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """`check_format` with the eos that the checkpoint's own generation_config.json stops at (None where there is none)."""
+    saved = Path(path) / "generation_config.json"
+    check_format(Path(path), tokenizer, json.loads(saved.read_text()).get("eos_token_id") if saved.is_file() else None)
 
 
 def load_policy(
@@ -169,11 +180,10 @@ def load_policy(
     """
     path = resolve_model_path(path)
     tokenizer = load_tokenizer(path)
-    saved = Path(path) / "generation_config.json"
-    check_format(Path(path), tokenizer, json.loads(saved.read_text())["eos_token_id"] if saved.is_file() else None)
+    check_saved_format(path, tokenizer)
     if is_adapter(path):
         check_adapter_base(path)
-        base = json.loads((Path(path) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = read_base_of(path)
         wanted = replace(args, model_name_or_path=base) if args else ModelArgs(base)
         model = PeftModel.from_pretrained(load_base(wanted, tokenizer), path, is_trainable=True)
         return model, tokenizer, None
@@ -193,7 +203,7 @@ def weights_hash(path: str) -> str:
 def check_adapter_base(path: str) -> None:
     """UserError when the base model that an adapter folder names is gone."""
     file = Path(path) / "adapter_config.json"
-    base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = read_base_of(path)
     if Path(base).is_absolute() and not Path(base).is_dir():
         raise UserError(
             f"the adapter's base model {base} is not there",

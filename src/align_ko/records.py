@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,6 +82,11 @@ class Assessment:
     def codes(self) -> list[str]:
         """Fault codes without repeats, in order of appearance."""
         return list(dict.fromkeys(fault.code for fault in self.faults))
+
+
+def last_user_text(messages: Sequence[Message]) -> str:
+    """The question that the next answer answers; `""` where nobody asked."""
+    return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
 
 
 def content_id(messages: list[Message]) -> str:

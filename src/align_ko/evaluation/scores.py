@@ -13,7 +13,7 @@ from typing import Any
 
 from align_ko.evaluation.chrf import chrf
 from align_ko.korean import FAULT_CODES, assess, is_relevant, measure
-from align_ko.records import Message
+from align_ko.records import last_user_text
 
 Row = dict[str, Any]
 
@@ -40,11 +40,6 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
-
-
-def last_user_text(prompt: Sequence[Message]) -> str:
-    """What the answer answers; `""` where nobody asked."""
-    return next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
 
 
 def score_rows(rows: Iterable[Mapping[str, Any]]) -> list[Row]:

@@ -14,11 +14,7 @@ from align_ko.korean import cut_loop
 from align_ko.preferences.candidates import Candidate, Task
 from align_ko.preferences.judges import Judgement, closeness, judge
 from align_ko.recipe import PairingArgs
-from align_ko.records import PreferencePair
-
-
-def last_user_text(task: Task) -> str:
-    return next(m["content"] for m in reversed(task.prompt) if m["role"] == "user")
+from align_ko.records import PreferencePair, last_user_text
 
 
 def make_pairs(
@@ -30,7 +26,7 @@ def make_pairs(
     judged: list[dict[str, Any]] = []
     references = 0
     for task in tasks:
-        question = last_user_text(task)
+        question = last_user_text(task.prompt)
         rated = [(c, judge(question, c.text, c.finished, task.reference)) for c in candidates[task.id]]
         judged += [{"id": task.id, "setting": c.setting, "text": c.text, **vars(j)} for c, j in rated]
         greedy, greedy_judged = rated[0]

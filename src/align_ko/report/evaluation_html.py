@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from align_ko.evaluation.scores import GREEDY, last_user_text
-from align_ko.records import atomic_write
+from align_ko.evaluation.scores import GREEDY
+from align_ko.records import atomic_write, last_user_text
 from align_ko.report.evaluation_table import short
 from align_ko.report.plots import fault_bars, length_strips, natural_bars
 

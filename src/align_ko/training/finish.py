@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import save_format
-from align_ko.modeling import greedy_config
+from align_ko.modeling import greedy_config, load_merged
+from align_ko.training.hardware import read_base_of
 
 
 def save_stage(trainer: Any, tokenizer: PreTrainedTokenizerBase, merge_adapter: bool, dtype: torch.dtype) -> Path:
@@ -34,18 +35,15 @@ def save_stage(trainer: Any, tokenizer: PreTrainedTokenizerBase, merge_adapter: 
             config.save_pretrained(place)
             save_format(place, tokenizer, config.eos_token_id)
         if target != folder:
-            _save_merged(target, folder, model.peft_config["default"].base_model_name_or_path, config, dtype)
+            _save_merged(target, folder, config, dtype)
     trainer.accelerator.wait_for_everyone()
     return folder
 
 
-def _save_merged(adapter: Path, folder: Path, base: str, config: Any, dtype: torch.dtype) -> None:
-    # Merged in float32 and rounded once: adding a small LoRA delta to a bfloat16 weight would lose most of it.
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
-    merged: Any = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload()
-    merged = merged.to(dtype)
+def _save_merged(adapter: Path, folder: Path, config: Any, dtype: torch.dtype) -> None:
+    merged = load_merged(adapter, dtype)
     merged.generation_config = config
     merged.save_pretrained(folder)
-    notice = Path(base) / "NOTICE"
+    notice = Path(read_base_of(str(adapter))) / "NOTICE"
     if notice.is_file():
         shutil.copy(notice, folder / "NOTICE")

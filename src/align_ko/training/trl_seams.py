@@ -40,7 +40,8 @@ def score_supervised_positions_only() -> None:
     def compact(device: torch.device) -> bool:
         return device.type == "cpu" or bool(original(device))
 
-    trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = CPU_VOCABULARY_CHUNK
+    if not torch.cuda.is_available():  # TRL has one tile width for all devices, and its own is right for a GPU
+        trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = CPU_VOCABULARY_CHUNK
     compact.covers_cpu = True  # type: ignore[attr-defined]
     compact.original = original  # type: ignore[attr-defined]
     trl_utils._use_triton = compact
