@@ -187,3 +187,39 @@ def test_an_all_masked_batch_is_a_zero_that_can_be_differentiated(tiny, tmp_path
     loss = trainer.compute_loss(trainer.model, dict(batch))
     loss.backward()
     assert loss.item() == 0 and math.isfinite(loss.item())
+
+
+def test_canary_adapter_inputs_are_not_copied_to_float32(tiny, tmp_path, monkeypatch):
+    """PEFT casts each adapter's input under autocast (the canary); ours does not, and learns the same weights to the bit."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    tokenizer = tiny.tokenizer()
+    dataset, _ = tokenize_conversations(tokenizer, rows(), None)
+    copies = []
+    real = BaseTunerLayer._cast_input_dtype
+
+    def counted(self, x, dtype):
+        cast = real(self, x, dtype)
+        copies.append(cast.dtype != x.dtype)
+        return cast
+
+    monkeypatch.setattr(BaseTunerLayer, "_cast_input_dtype", counted)
+    learnt, shares = [], []
+    for kind in (SFTTrainer, AlignSFTTrainer):
+        local = {**LOCAL, "bf16": True, "max_steps": 2, "learning_rate": 1e-2, "gradient_checkpointing": False}
+        config = SFTConfig(output_dir=str(tmp_path), per_device_train_batch_size=9, max_length=None, **local)
+        torch.manual_seed(0)
+        lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = tiny.model().to(torch.bfloat16)
+        trainer = kind(model=model, args=config, train_dataset=dataset, processing_class=tokenizer, peft_config=lora)
+        if kind is SFTTrainer:
+            score_supervised_positions_only()  # the same loss path in both
+        copies.clear()
+        trainer.train()
+        shares.append(sum(copies) / len(copies))
+        learnt.append({name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad})
+    assert shares[0] > 0.5 and shares[1] == 0, shares
+    assert learnt[0].keys() == learnt[1].keys() and len(learnt[0]) > 10
+    assert all(torch.equal(learnt[0][name], learnt[1][name]) for name in learnt[0])
+    assert all(module.cast_input_dtype_enabled for module in trainer.model.modules() if isinstance(module, BaseTunerLayer))

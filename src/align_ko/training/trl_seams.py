@@ -10,6 +10,8 @@ tests/test_trl_seams.py has one canary per seam that fails when upstream changes
 3. `AlignSFTTrainer` takes rows that chat_format.py has tokenised (TRL leaves a dataset with `input_ids` and `labels` alone).
 4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos. A rejected
    answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless).
+5. `_UncastAdapterInputs`: under autocast PEFT copies every adapter input to float32 and autocast copies it back to bf16 (peft
+   pull 2353 gave the switch). Without the copies the numbers are the same to the bit, a step is a tenth faster on a CPU.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 
 import torch
 import trl.trainer.utils as trl_utils
+from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import Sampler
 from trl import DPOTrainer, SFTTrainer
 
@@ -100,7 +103,17 @@ def _row_lengths(dataset: Any) -> list[int]:
     return [len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides]
 
 
-class AlignSFTTrainer(_LengthGrouping, SFTTrainer):
+class _UncastAdapterInputs:
+    """Mixin: in mixed precision, adapters take their inputs as they come. DeepSpeed does its own casting and is left alone."""
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        config: Any = self.args  # type: ignore[attr-defined]
+        mixed = (config.bf16 or config.fp16) and config.deepspeed is None
+        with disable_input_dtype_casting(self.model, active=mixed):  # type: ignore[attr-defined]
+            return super().train(*args, **kwargs)  # type: ignore[misc]
+
+
+class AlignSFTTrainer(_UncastAdapterInputs, _LengthGrouping, SFTTrainer):
     """TRL's SFTTrainer on rows of `input_ids` and `labels`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -108,7 +121,7 @@ class AlignSFTTrainer(_LengthGrouping, SFTTrainer):
         super().__init__(*args, **kwargs)
 
 
-class AlignDPOTrainer(_LengthGrouping, DPOTrainer):
+class AlignDPOTrainer(_UncastAdapterInputs, _LengthGrouping, DPOTrainer):
     """TRL's DPOTrainer on rows of `prompt_ids`, `chosen_ids`, `rejected_ids`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
