@@ -20,9 +20,12 @@ from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.curate import curate
 from align_ko.curation.duplicates import PromptIndex, duplicate_key, overlaps, prompts_to_hold_out
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
+from align_ko.curation.judge import Judge, Work
 from align_ko.curation.mixture import decide, divide, select, split
+from align_ko.curation.pool import Pool
 from align_ko.curation.report import funnel, histograms
-from align_ko.curation.sources import read_file, read_source
+from align_ko.curation.sources import RawRow, read_file, read_source
+from align_ko.curation.workers import ordered_map
 from align_ko.errors import UserError
 from align_ko.recipe import DataRecipe, LengthBounds, SourceArgs
 from align_ko.records import Conversation, read_jsonl
@@ -471,3 +474,45 @@ def test_spoiling_is_deterministic_and_keeps_the_schemas(damage: Any, tmp_path: 
             before, after = adapt(clean[entry["file"]][entry["clean_line"] - 1]), adapt(row)
             changed = [b["role"] for b, a in zip(before, after, strict=True) if a["content"] != b["content"]]
             assert sorted(changed) == ["assistant", "user"]  # one answer, and the opening of the first question
+
+
+# ------------------------------------------------------------------------------------------------------------ processes
+
+
+def test_the_same_rows_whatever_the_number_of_processes(tmp_path: Path) -> None:
+    rows = own_rows(450)  # three batches
+    for number in (7, 211, 433):
+        rows[number]["messages"][1]["content"] = "몰라. 네가 알아서 해."
+    written = []
+    for num_proc in (1, 3):
+        facts, out = run(tmp_path, rows, num_proc=num_proc)
+        names = ("train.jsonl", "eval.jsonl", "rejected.jsonl")
+        written.append([*((out / name).read_bytes() for name in names), facts["funnel"], facts["reasons"]])
+    assert written[0] == written[1]
+    assert [row["line"] for row in read_jsonl(out / "rejected.jsonl")] == [9, 213, 435]
+
+
+def test_a_killed_process_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"):
+        list(ordered_map(os._exit, [1, 1], 2, int))
+
+
+def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
+    path, out = tmp_path / "rows.jsonl", tmp_path / "rejected.jsonl"
+    judge = Judge(Work({"mine": SourceArgs(str(path), "dialogue")}, {}, Rules({"dialogue": LengthBounds(2, 500, 10, 1500)}), ()))
+    with out.open("w", encoding="utf-8") as rejected, Pool(tmp_path, rejected, 42) as pool:
+        for line in range(1, 5):
+            value = {"question": f"{line}번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD}
+            pool.add(judge("mine", RawRow(str(path), line, value)))
+        pool.add(judge("mine", RawRow(str(path), 5, {"question": "1번 김치는 어떻게 고르면 좋을까요", "answer": GOOD})))
+        assert [row.line for row in pool.rows] == [1, 2, 3, 4]
+        pool.drop({1: Rejection("near_duplicate", "이웃과 같음"), 2: Rejection("near_duplicate", "이웃과 같음")})
+        assert [row.line for row in pool.rows] == [1, 4]
+        assert [json.loads(pool.text(n))["messages"][0]["content"][:2] for n in (0, 1)] == ["1번", "4번"]
+    fallen = [(row["line"], row["reason"]) for row in read_jsonl(out)]
+    assert fallen == [(5, "duplicate"), (2, "near_duplicate"), (3, "near_duplicate")]
+        (5, "duplicate"),
+        (2, "near_duplicate"),
+        (3, "near_duplicate"),
+    ]
+    assert pool.tallies["mine"].read == 5 and sum(pool.tallies["mine"].dropped.values()) == 3

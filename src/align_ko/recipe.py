@@ -93,6 +93,8 @@ class DataRecipe:
     """Prompt files that training must never see (exact or near)."""
     max_broken_share: float = 0.5
     """Stop with an error when more than this share of a source's rows cannot be read."""
+    num_proc: int = 0
+    """Processes that judge the rows; 0: one per core where the data is large enough to need them. The outcome is the same."""
     seed: int = 42
 
 

@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "lengths.*": _NOT_NEGATIVE,
     "eval_share": _BELOW_ONE,
     "max_broken_share": _SHARE,
+    "num_proc": _NOT_NEGATIVE,
     "max_prompts": _NOT_NEGATIVE,
     "sampling_prompts": _NOT_NEGATIVE,
     "*.temperature": _NOT_NEGATIVE,

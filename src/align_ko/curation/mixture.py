@@ -5,9 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from align_ko.errors import UserError
-from align_ko.records import Conversation
+
+
+class HasIdAndGroup(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=HasIdAndGroup)
 
 
 @dataclass(frozen=True)
@@ -101,15 +111,15 @@ def divide(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def select(rows: Iterable[Conversation], taken: Mapping[str, int], seed: int) -> list[Conversation]:
+def select(rows: Iterable[Row], taken: Mapping[str, int], seed: int) -> list[Row]:
     """`taken[group]` rows of each group in one shuffled list. A group asked for more than it has starts over.
 
     The order hangs on the seed and each row's content only: the same rows come whatever order they were read in.
     """
-    by_group: dict[str, list[tuple[bytes, Conversation]]] = {}
+    by_group: dict[str, list[tuple[bytes, Row]]] = {}
     for row in rows:
         by_group.setdefault(row.group, []).append((_draw(row.id, seed, 0), row))
-    chosen: list[tuple[bytes, Conversation]] = []
+    chosen: list[tuple[bytes, Row]] = []
     for group, drawn in by_group.items():
         drawn.sort(key=lambda pair: pair[0])
         for place in range(taken.get(group, 0)):
@@ -118,7 +128,7 @@ def select(rows: Iterable[Conversation], taken: Mapping[str, int], seed: int) ->
     return [row for _, row in sorted(chosen, key=lambda pair: pair[0])]
 
 
-def split(rows: Sequence[Conversation], eval_share: float) -> tuple[list[Conversation], list[Conversation]]:
+def split(rows: Sequence[Row], eval_share: float) -> tuple[list[Row], list[Row]]:
     """(train, eval) by each row's own id, so that none changes sides as others come or go. No row is twice in eval."""
     limit = int(eval_share * 16**8)
     train = [row for row in rows if int(row.id[:8], 16) >= limit]
