@@ -499,7 +499,8 @@ def test_a_killed_process_is_a_user_error() -> None:
 
 def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
     path, out = tmp_path / "rows.jsonl", tmp_path / "rejected.jsonl"
-    judge = Judge(Work({"mine": SourceArgs(str(path), "dialogue")}, {}, Rules({"dialogue": LengthBounds(2, 500, 10, 1500)}), ()))
+    rules = Rules({"dialogue": LengthBounds(2, 500, 10, 1500)})
+    judge = Judge(Work({"mine": SourceArgs(str(path), "dialogue")}, {}, rules, ()))
     with out.open("w", encoding="utf-8") as rejected, Pool(tmp_path, rejected, 42) as pool:
         for line in range(1, 5):
             value = {"question": f"{line}번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD}
@@ -511,8 +512,4 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
         assert [json.loads(pool.text(n))["messages"][0]["content"][:2] for n in (0, 1)] == ["1번", "4번"]
     fallen = [(row["line"], row["reason"]) for row in read_jsonl(out)]
     assert fallen == [(5, "duplicate"), (2, "near_duplicate"), (3, "near_duplicate")]
-        (5, "duplicate"),
-        (2, "near_duplicate"),
-        (3, "near_duplicate"),
-    ]
     assert pool.tallies["mine"].read == 5 and sum(pool.tallies["mine"].dropped.values()) == 3
