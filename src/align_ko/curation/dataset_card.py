@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from align_ko.curation.report_markdown import escape, table
+from align_ko.curation.report_markdown import code, escape, table
 from align_ko.curation.report_tables import by_source, reason_counts, selection_line, summary, tables
 
 MARK = "<!-- align_ko writes this file anew with the data, all but the part between the licence marks. -->"
@@ -125,7 +125,7 @@ def _licence(facts: Mapping[str, Any]) -> str:
 def _how(facts: Mapping[str, Any]) -> str:
     command = "scripts/build_sft_data.py of align_ko"
     if facts.get("recipe"):
-        command = f"`python scripts/build_sft_data.py {escape(str(facts['recipe']))}` (align_ko)"
+        command = f"{code('python scripts/build_sft_data.py ' + str(facts['recipe']))} (align_ko)"
     lines = [
         f"Made by {command}; manifest.json holds the whole recipe, the command, the versions and the hashes of the files read.",
         f"Filters in the order in which they ran: {', '.join(facts['filters'])}.",

@@ -17,6 +17,7 @@ from align_ko.records import Message
 COMPARED = 1500
 """Characters (or words) up to which two texts are compared piece by piece; the time grows with the square."""
 
+_WHOLE_ANSWER = frozenset({"off_topic"})  # the detail quotes how the answer begins, not what is wrong
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WHITE_SPACE = str.maketrans({" ": "␣", "\n": "↵\n", "\t": "⇥", "\u00a0": "⍽", "\u3000": "□"})
@@ -74,6 +75,8 @@ def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[lis
     texts = [message["content"] for message in messages]
     answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     numbered = re.match(r"answer (\d+): ", detail)
+    if reason in _WHOLE_ANSWER:
+        return [[Part(text, False)] for text in texts]
     if numbered and 0 < int(numbered[1]) <= len(answers):
         answers = [answers[int(numbered[1]) - 1]]
     others = [place for place in range(len(messages)) if place not in answers]
@@ -85,10 +88,11 @@ def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[lis
 
 
 def _quoted(detail: str, texts: Sequence[str]) -> str:
-    """The longest end of `detail` between two … that one of the texts holds, "" if none does."""
-    if not detail.endswith("…"):
-        return ""
-    ends = (detail[found.end() : -1] for found in re.finditer("…", detail[:-1]))
+    """The longest end of `detail` between two …, or the quoted word it begins with, that a text holds; else ""."""
+    word = re.match(r"'([^']+)' is ", detail)
+    ends = [word[1]] if word else []
+    if detail.endswith("…"):
+        ends += [detail[found.end() : -1] for found in re.finditer("…", detail[:-1])]
     return next((end for end in ends if end and any(end in text for text in texts)), "")
 
 

@@ -36,7 +36,7 @@ def to_markdown(facts: Mapping[str, Any]) -> str:
     parts.append(f"## {len(facts['kept_examples'])} kept rows, drawn at random")
     for row in facts["kept_examples"]:
         whole = [[Part(message["content"], False)] for message in row["messages"]]
-        parts.append(f"`{row['id']}` {escape(clip(row['source']))}, {escape(row['group'])}")
+        parts.append(f"{code(row['id'])} {escape(clip(row['source']))}, {escape(row['group'])}")
         parts.append(_conversation(row["messages"], whole))
     parts.append("## Dropped rows, a few per reason")
     for reason, rows in facts["dropped_examples"].items():
@@ -82,6 +82,15 @@ def escape(text: str) -> str:
     'a\\\\|b \\\\<b\\\\> 2\\\\*3'
     """
     return _SPECIAL.sub(r"\\\g<0>", " ".join(visible(text).split()))
+
+
+def code(text: str) -> str:
+    """`text` as a code span, in which nothing can be escaped.
+
+    >>> code("a `b`")
+    "`a 'b'`"
+    """
+    return f"`{' '.join(visible(text).split()).replace('`', chr(39))}`"
 
 
 def _conversation(messages: Sequence[Mapping[str, str]], parts: Sequence[Sequence[Part]]) -> str:

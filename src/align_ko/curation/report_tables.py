@@ -173,5 +173,5 @@ def _numbers(found: Mapping[str, Any] | None) -> dict[str, int]:
 
 
 def _shares(rows: Sequence[tuple[str, int, int]]) -> list[list[Any]]:
-    before, after = (max(sum(row[place] for row in rows), 1) for place in (1, 2))
+    before, after = max(sum(b for _, b, _ in rows), 1), max(sum(a for _, _, a in rows), 1)
     return [[name, f"{b:,} ({b / before:.1%})", f"{a:,} ({a / after:.1%})"] for name, b, a in rows]

@@ -62,8 +62,13 @@ def _unquoted(detail: str, parts: Iterable[Iterable[Part]]) -> str:
 
 def duplicate_card(pair: Mapping[str, Any]) -> dict[str, Any]:
     """Two rows that say nearly the same, what differs marked."""
-    cards = [_card(pair[key], messages_of(pair[key]), parts) for key, parts in zip(("kept", "dropped"), same_side(pair))]  # noqa: B905
-    return {"side": pair["side"], "similarity": pair["similarity"], "kept": cards[0], "dropped": cards[1]}
+    kept, dropped = same_side(pair)
+    return {
+        "side": pair["side"],
+        "similarity": pair["similarity"],
+        "kept": _card(pair["kept"], messages_of(pair["kept"]), kept),
+        "dropped": _card(pair["dropped"], messages_of(pair["dropped"]), dropped),
+    }
 
 
 def repair_card(example: Mapping[str, Any]) -> dict[str, Any]:

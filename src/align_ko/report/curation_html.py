@@ -32,7 +32,8 @@ REASON_NAMES = FAULT_NAMES | {
     "evaluation_overlap": "평가 질문과 겹침",
     "personal_data": "개인정보",
     "profanity": "욕설·비속어",
-    "refusal": "잘못된 거절",
+    "wrong_refusal": "잘못된 거절",
+    "off_topic": "질문과 딴 답변",
 }
 LEVEL_NAMES = {
     "polite": "높임말",
@@ -47,10 +48,16 @@ OTHER_NAMES = {
     "particles": "조사",
     "nfc": "자모 결합(NFC)",
     "full_width": "전각 글자",
-    "markers": "앞뒤의 군더더기 기호",
+    "stray_markers": "앞뒤에 붙은 표시",
+    "format_tokens": "형식 토큰",
+    "personal_data": "개인정보 가림",
     "resident_number": "주민등록번호",
+    "foreigner_number": "외국인등록번호",
     "phone": "전화번호",
     "card": "카드 번호",
+    "account": "계좌 번호",
+    "passport": "여권 번호",
+    "driver_licence": "운전면허 번호",
     "email": "이메일",
     "question": "질문",
     "answer": "답변",
@@ -129,17 +136,17 @@ def paired(rows: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
     >>> paired([("0-9", 3, 0), ("10-49", 1, 2)])[1]["after"]
     {'count': 2, 'share': 1.0, 'width': 100.0}
     """
-    sums = [max(sum(row[place] for row in rows), 1) for place in (1, 2)]
-    longest = max((row[place] / sums[place - 1] for row in rows for place in (1, 2)), default=0) or 1
-    made = []
-    for name, *counts in rows:
-        shares = [count / whole for count, whole in zip(counts, sums, strict=True)]
-        bars = [
-            {"count": count, "share": share, "width": round(100 * share / longest, 1)}
-            for count, share in zip(counts, shares, strict=True)
-        ]
-        made.append({"name": name, "before": bars[0], "after": bars[1]})
-    return made
+    sums = (sum(before for _, before, _ in rows) or 1, sum(after for _, _, after in rows) or 1)
+    shares = [(before / sums[0], after / sums[1]) for _, before, after in rows]
+    longest = max(map(max, shares), default=0) or 1
+
+    def bar(count: int, share: float) -> dict[str, Any]:
+        return {"count": count, "share": share, "width": round(100 * share / longest, 1)}
+
+    return [
+        {"name": name, "before": bar(before, share_before), "after": bar(after, share_after)}
+        for (name, before, after), (share_before, share_after) in zip(rows, shares, strict=True)
+    ]
 
 
 def _reasons(facts: Mapping[str, Any], by_name: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
