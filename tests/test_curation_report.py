@@ -304,9 +304,12 @@ def test_each_optional_key_may_be_missing(missing: str) -> None:
 def test_page_stays_small_whatever_the_rows() -> None:
     facts = plain_facts()
     huge = row(*["가나다라 " * 400] * 14)
+    huge["source"] = "출처" * 50_000
     facts["kept_examples"] = [huge] * 30
     reasons = [f"reason_{number}" for number in range(25)]
-    facts["dropped_examples"] = {reason: [dropped(reason, "", {"messages": huge["messages"]})] * 5 for reason in reasons}
+    facts["dropped_examples"] = {
+        reason: [dropped(reason, "열쇠" * 50_000, {"messages": huge["messages"]})] * 5 for reason in reasons
+    }
     page = render_html(facts)
     assert len(page.encode()) < 3_000_000
     assert "이어지는 발화 2개는" in page and "이하 1,000자는" in page

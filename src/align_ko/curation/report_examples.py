@@ -16,6 +16,8 @@ from align_ko.records import Message
 
 COMPARED = 1500
 """Characters (or words) up to which two texts are compared piece by piece; the time grows with the square."""
+MAX_DETAIL = 600
+"""Characters of a detail that are shown; one that names a row's keys may be as long as they are."""
 
 _WHOLE_ANSWER = frozenset({"off_topic"})  # the detail quotes how the answer begins, not what is wrong
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")

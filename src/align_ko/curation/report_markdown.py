@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from align_ko.curation.report_examples import (
+    MAX_DETAIL,
     Part,
     differences,
     messages_of,
@@ -42,7 +43,7 @@ def to_markdown(facts: Mapping[str, Any]) -> str:
     for reason, rows in facts["dropped_examples"].items():
         parts.append(f"### {escape(reason)}")
         for row in rows:
-            parts.append(f"{escape(row['file'])}:{row['line']}: {escape(row['detail'])}")
+            parts.append(f"{escape(row['file'])}:{row['line']}: {escape(row['detail'][:MAX_DETAIL])}")
             messages = messages_of(row["row"])
             shown = _conversation(messages, offending(reason, row["detail"], messages))
             parts.append(shown or f"> {escape(raw_text(row['row'])[:SHOWN]) or '(nothing)'}")

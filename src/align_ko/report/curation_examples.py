@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from align_ko.curation.report_examples import (
+    MAX_DETAIL,
     Part,
     differences,
     messages_of,
@@ -17,6 +18,7 @@ from align_ko.curation.report_examples import (
     show_white_space,
     visible,
 )
+from align_ko.curation.report_tables import clip
 from align_ko.report.page import CLIP, clip_at
 
 BUDGET = 5000
@@ -42,7 +44,7 @@ def dropped_card(reason: str, example: Mapping[str, Any]) -> dict[str, Any]:
     parts = offending(reason, example["detail"], messages)
     raw = raw_text(example["row"])
     return _card(example, messages, parts) | {
-        "detail": visible(_unquoted(example["detail"], parts)),
+        "detail": visible(_unquoted(example["detail"], parts)[:MAX_DETAIL]),
         "place": visible(f"{example['file']}:{example['line']}"),
         "raw": "" if messages else visible(raw[:BUDGET]) or "(아무것도 없음)",
         "raw_left_out": 0 if messages else max(len(raw) - BUDGET, 0),
@@ -86,14 +88,14 @@ def _card(row: Mapping[str, Any], messages: Sequence[Mapping[str, str]], parts: 
         bubbles.append(
             {
                 "role": role if role in WHO else "other",
-                "who": WHO.get(role, visible(role)),
+                "who": WHO.get(role, visible(clip(role))),
                 "pieces": shown,
                 "left_out": missing,
             }
         )
     return {
-        "source": visible(str(row.get("source") or "")),
-        "group": visible(str(row.get("group") or "")),
+        "source": visible(clip(str(row.get("source") or ""))),
+        "group": visible(clip(str(row.get("group") or ""))),
         "characters": sum(len(message["content"]) for message in messages),
         "bubbles": bubbles,
         "more_turns": max(len(messages) - TURNS, 0),
