@@ -16,8 +16,9 @@ from rich.console import Console
 from align_ko.evaluation.chrf import chrf
 from align_ko.evaluation.scores import score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
-from align_ko.report.evaluation_html import CLIP, FAULT_NAMES, clip_at, render_html, segments, write_html
+from align_ko.report.evaluation_html import render_html, segments, write_html
 from align_ko.report.evaluation_table import closing, show
+from align_ko.report.page import CLIP, FAULT_NAMES, clip_at
 from align_ko.report.plots import fault_bars, length_strips
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."

@@ -1,27 +1,39 @@
-"""The curation report: the same facts as JSON, Markdown and terminal tables."""
+"""The curation report: the same facts as report.json, report.md, report.html, the dataset card and terminal tables."""
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from align_ko.curation.dataset_card import card_for
+from align_ko.curation.report_examples import writable
+from align_ko.curation.report_markdown import to_markdown as to_markdown  # the name it has had for callers
+from align_ko.curation.report_tables import cell, selection_line, summary, tables
+from align_ko.records import atomic_write
+from align_ko.report.curation_html import render_html
 
 STAGES: dict[str, tuple[str, ...]] = {
     "valid": ("broken_row", "roles", "empty"),
     "length": ("too_short", "too_long"),
     "natural": (),  # every reason that is named nowhere else
-    "distinct": ("duplicate",),
+    "distinct": ("duplicate", "near_duplicate", "near_duplicate_question", "near_duplicate_answer"),
     "unseen": ("evaluation_overlap",),
 }
 """Funnel stage → the reasons for which a row falls there."""
 
 BINS = (0, 10, 50, 100, 150, 300, 500, 800, 1500)
 """Lower edges of the length histogram; 150-500 is the strategy's sweet spot."""
+
+_IN_TERMINAL = ("Rows left after each stage", "Why rows were dropped", "Mixture", "Time")
 
 
 def funnel(read: int, dropped: Mapping[str, int], taken: int) -> dict[str, int]:
@@ -53,114 +65,39 @@ def _binned(lengths: Mapping[int, int]) -> list[int]:
     return counts
 
 
-def _tables(facts: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]]:
-    """(title, header, rows) of every table, for Markdown and the terminal alike."""
-    funnels = facts["funnel"]
-    stages = list(next(iter(funnels.values())))
-    total = [sum(row[stage] for row in funnels.values()) for stage in stages]
-    reasons = {reason for dropped in facts["reasons"].values() for reason in dropped}
-    counts = {reason: [dropped.get(reason, 0) for dropped in facts["reasons"].values()] for reason in reasons}
-    by_count = sorted(counts, key=lambda reason: (-sum(counts[reason]), reason))
-    levels = facts["speech_levels"]
-    return [
-        (
-            "Rows left after each stage",
-            ["source", *stages],
-            [[name, *row.values()] for name, row in funnels.items()] + [["all", *total]],
-        ),
-        (
-            "Why rows were dropped",
-            ["reason", *funnels, "all"],
-            [[reason, *counts[reason], sum(counts[reason])] for reason in by_count],
-        ),
-        (
-            "Mixture",
-            ["group", "wanted", "available", "taken", "share"],
-            [[*list(row.values())[:-1], f"{row['share']:.1%}"] for row in facts["mixture"]["groups"]],
-        ),
-        (
-            "Length of answers",
-            ["characters", "before", "after"],
-            [list(row.values()) for row in facts["answer_characters"]],
-        ),
-        (
-            "Speech level of answers (before: of the rows that got as far as being assessed)",
-            ["level", "before", "after"],
-            [
-                [level, _share(levels["before"], level), _share(levels["after"], level)]
-                for level in dict.fromkeys([*levels["before"], *levels["after"]])
-            ],
-        ),
-    ]
-
-
-def _share(counts: Mapping[str, int], key: str) -> str:
-    count = counts.get(key, 0)
-    return f"{count:,} ({count / max(sum(counts.values()), 1):.1%})"
-
-
-def summary(facts: Mapping[str, Any]) -> str:
-    rows = facts["rows"]
-    return (
-        f"{rows['read']:,} rows read, {rows['kept']:,} kept, {rows['taken']:,} taken: "
-        f"{rows['train']:,} to train on and {rows['eval']:,} for eval loss. "
-        f"{facts['seconds']:g} s, {facts['rows_per_second']:,} rows/s."
-    )
+def write_reports(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write report.json, report.md, report.html and README.md (the dataset card), each whole or not at all."""
+    card, text = card_for(folder, facts)
+    made = {
+        "report.json": json.dumps(facts, ensure_ascii=False, indent=2, default=str) + "\n",
+        "report.md": to_markdown(facts),
+        "report.html": render_html(facts),
+        card: text,
+    }
+    for name, page in made.items():
+        with atomic_write(folder / name) as out:
+            out.write(writable(page))
 
 
 def show(facts: Mapping[str, Any], console: Console) -> None:
     """The tables of the report in the terminal."""
-    for title, header, rows in _tables(facts)[:3]:
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False)
+    for sheet in tables(facts):
+        if sheet.title not in _IN_TERMINAL:
+            continue
+        table = Table(title=sheet.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False)
         # reasons by source are for the page: a terminal has room for their sums only
-        shown = [0, len(header) - 1] if header[0] == "reason" else range(len(header))
+        shown = [0, len(sheet.header) - 1] if sheet.header[0] == "reason" else range(len(sheet.header))
         for place in shown:
-            table.add_column(header[place], justify="right" if place else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(row[place]) for place in shown))
+            table.add_column(escape(sheet.header[place]), justify="right" if place else "left", overflow="fold")
+        for row in sheet.rows:
+            table.add_row(*(escape(writable(cell(row[place]))) for place in shown))
         console.print(table, "")
-    console.print(facts["mixture"]["decision"], soft_wrap=True, highlight=False)
-    console.print(summary(facts), soft_wrap=True, highlight=False)
-
-
-def to_markdown(facts: Mapping[str, Any]) -> str:
-    """The whole report, with examples."""
-    parts = ["# Curation report", summary(facts)]
-    for title, header, rows in _tables(facts):
-        parts += [f"## {title}", _markdown_table(header, rows)]
-        if title == "Mixture":
-            parts.append(facts["mixture"]["decision"])
-    parts.append(f"Filters in the order in which they ran: {', '.join(facts['filters'])}.")
-    parts.append(f"## {len(facts['kept_examples'])} kept rows, drawn at random")
-    for row in facts["kept_examples"]:
-        parts.append(f"`{row['id']}` {row['source']}, {row['group']}\n\n{_conversation(row['messages'])}")
-    parts.append("## Dropped rows, up to three per reason")
-    for reason, rows in facts["dropped_examples"].items():
-        parts.append(f"### {reason}")
-        parts += [f"{row['file']}:{row['line']}: {row['detail']}\n\n{_raw(row['row'])}" for row in rows]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    for row in rows:
-        cells = [_cell(value).replace("|", r"\|") for value in row]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _conversation(messages: Iterable[Mapping[str, str]]) -> str:
-    """A quote block, one line per message."""
-    return "\n".join(f"> **{m['role']}** {_one_line(m['content'])}  " for m in messages)
-
-
-def _raw(row: Any) -> str:
-    return f"> {_one_line(str(row))[:600]}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    repairs = facts.get("repairs")
+    lines = [
+        "Repaired rows: " + ", ".join(f"{name} {count:,}" for name, count in repairs.items()) + "." if repairs else "",
+        facts["mixture"]["decision"],
+        selection_line(facts),
+        summary(facts),
+    ]
+    for line in filter(None, lines):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -10,35 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from align_ko.evaluation.scores import GREEDY
 from align_ko.records import atomic_write, last_user_text
 from align_ko.report.evaluation_table import short
+from align_ko.report.page import FAULT_NAMES, clip_at, environment
 from align_ko.report.plots import fault_bars, length_strips, natural_bars
-
-FAULT_NAMES: dict[str, str] = {
-    "empty": "빈 답변",
-    "not_korean": "한국어 아님",
-    "repetition": "반복",
-    "template_leak": "형식 노출",
-    "echo": "질문 되풀이",
-    "unfinished": "미완결",
-    "strange_characters": "이상한 글자",
-    "wrong_register": "높임말 아님",
-    "mixed_register": "말투 혼용",
-    "filler": "빈말 채우기",
-    "chat_slang": "채팅체",
-    "too_short": "너무 짧음",
-    "too_long": "너무 긺",
-    "wrong_particle": "조사 오류",
-}
-GROUP_NAMES = {"instruction": "지시", "dialogue": "대화", "knowledge": "지식"}
-
-CLIP = 340
-"""Characters of an answer that are shown before "더 보기"."""
-CLIP_LINES = 12
-_WORTH_CLIPPING = 90  # a shorter rest is simply shown
 
 _WHOLE_ANSWER = frozenset({"empty", "too_short", "not_korean", "wrong_register"})
 """Faults of the answer as a whole: a badge says it, underlining every word would not help."""
@@ -62,16 +38,6 @@ def segments(text: str, faults: Sequence[Mapping[str, Any]], start: int = 0, end
         over = [f["message"] for f in local if f["start"] <= left and right <= f["end"]]
         parts.append(Segment(text[left:right], " / ".join(dict.fromkeys(over))))
     return parts
-
-
-def clip_at(text: str) -> int:
-    """Where "더 보기" begins: after CLIP characters or CLIP_LINES lines, at a space if one is near; else at the end."""
-    lines = [place for place, char in enumerate(text) if char == "\n"]
-    cut = min(CLIP, lines[CLIP_LINES - 1] if len(lines) >= CLIP_LINES else CLIP)
-    if len(text) - cut < _WORTH_CLIPPING:
-        return len(text)
-    space = max(text.rfind(" ", cut - 30, cut), text.rfind("\n", cut - 30, cut))
-    return space + 1 if space > 0 else cut
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,22 +96,14 @@ def render_html(
     models = list(dict.fromkeys(row["model"] for row in rows))
     decodings = dict(sorted({row["setting"]: row["decoding"] for row in rows}.items(), key=lambda d: d[0] != GREEDY))
     heldout, probes = ([row for row in rows if row["kind"] == kind] for kind in ("heldout", "probe"))
-    environment = Environment(
-        loader=PackageLoader("align_ko.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment()
+    templates.filters |= {
         "percent": lambda share: f"{100 * share:.0f}%",
         "points": lambda value: f"{value:+.0f}".replace("+0", "0").replace("-0", "0").replace("-", "−") + "%p",
-        "fault": lambda code: FAULT_NAMES.get(code, code),
-        "group": lambda group: GROUP_NAMES.get(group, group),
         "short": short,
     }
     all_cards = cards(heldout, models, list(decodings))
-    return environment.get_template("evaluation.html.jinja").render(
+    return templates.get_template("evaluation.html.jinja").render(
         models=models,
         colour={model: f"m{place % 6}" for place, model in enumerate(models)},
         decodings=decodings,
