@@ -24,7 +24,7 @@ from align_ko.curation.workers import cores, in_batches, ordered_map
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe
 from align_ko.recipe_loading import recipe_error
-from align_ko.records import atomic_write, read_jsonl, write_json
+from align_ko.records import atomic_write, read_jsonl
 
 KEPT_EXAMPLES = 30
 BATCH = 200  # rows that go to a worker process at once
@@ -56,11 +56,9 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
         watch.lap("write", len(chosen))
     facts = _facts(recipe, pool, mixture, chosen, len(train), len(held_out), watch)
     facts["kept_examples"] = kept_examples
-    write_json(out / "report.json", facts)
-    with atomic_write(out / "report.md") as page:
-        page.write(report.to_markdown(facts))
+    report.write_reports(out, facts)
     report.show(facts, console)
-    console.print(f"Written to {out}/: train.jsonl, eval.jsonl, rejected.jsonl, report.md, report.json", soft_wrap=True)
+    console.print(f"Written to {out}/: train.jsonl, eval.jsonl, rejected.jsonl, report.html (also .md, .json)", soft_wrap=True)
     return facts
 
 
