@@ -32,7 +32,7 @@ def find_profanity(text: str, question: str = "", file: str = "") -> str:
 
 @lru_cache(maxsize=8)
 def load_list(file: str = "") -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The words of a list as two patterns, a quick one for lower case without borders and the exact one; "" is the shipped list.
+    """The words of a list as two patterns, a quick one for lower case without borders and the exact one; "" is the shipped.
 
     Raises UserError for a file that is not there or holds no word.
     """
@@ -55,7 +55,7 @@ def load_list(file: str = "") -> tuple[re.Pattern[str], re.Pattern[str]]:
     if korean:
         choices.append(rf"(?<![가-힣ㄱ-ㅣ]){spared}(?:{'|'.join(korean)})")
     if latin:
-        choices.append(rf"\b(?:{'|'.join(latin)})\b")
+        choices.append(rf"(?<![A-Za-z])(?:{'|'.join(latin)})(?![A-Za-z])")
     if anywhere:
         choices.append("|".join(anywhere))
     bare = "|".join(anywhere + at_start).lower()  # plain words only: `re` looks for their first letters at C speed

@@ -20,13 +20,17 @@ import re
 
 _NAME = r"(?:답변|대답|응답|A|Answer|Response)"
 _LABEL = re.compile(
-    rf"\s*(?:\*\*{_NAME} ?[:：]\*\*|\*\*{_NAME}\*\* ?[:：]|\*\*\[{_NAME}\]\*\*[:：]?|[\[<【]{_NAME}[\]>】] ?[:：]?|{_NAME} ?[:：])(?=\s)[ \t]*\n*",
+    rf"(?:\s*(?:\*\*{_NAME} ?[:：]\*\*|\*\*{_NAME}\*\* ?[:：]|\*\*\[{_NAME}\]\*\*[:：]?|[\[<【]{_NAME}[\]>】] ?[:：]?"
+    rf"|{_NAME} ?[:：])(?=\s))+[ \t]*\n*",
     re.IGNORECASE,
 )
-_SPEAKER = re.compile(r"^\W{0,4}(?:[A-Za-z]|Q\d*|[가-힣]{1,5}|Question|Answer|Response)\W{0,3}[:：]", re.MULTILINE | re.IGNORECASE)
+_SPEAKER = re.compile(
+    r"^\W{0,4}(?:[A-Za-z]|Q\d*|[가-힣]{1,5}|Question|Answer|Response)\W{0,3}[:：]", re.MULTILINE | re.IGNORECASE
+)
 # Nothing may follow: an opened next turn, a rule, a heading or a bracket without anything below it.
 _TAIL = re.compile(
-    r"(?:[ \t]*\n\s*(?:(?:질문|답변|대답|응답|Q|A|Question|Answer) ?[:：]|[\[【](?:질문|답변)[\]】]|#{1,6}|-{3,}|={3,}|\*{3,}|\*\*)\s*)+\Z",
+    r"(?:[ \t]*\n\s*(?:(?:질문|답변|대답|응답|Q|A|Question|Answer) ?[:：]|[\[【](?:질문|답변)[\]】]|#{1,6}|-{3,}|={3,}"
+    r"|\*{3,}|\*\*)\s*)+\Z",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"```|~~~")
@@ -40,35 +44,31 @@ _TOKEN = (
 _OPENING = re.compile(
     r"(?:\s*(?:<\|im_start\|>assistant(?=\n)|<\|start_header_id\|>assistant<\|end_header_id\|>|<start_of_turn>model(?=\n)"
     rf"|{_TOKEN}"
-    r"|\[\|assistant\|\]|#{2,4} ?(?:Assistant|Response|Output|답변|응답|출력) ?:?[ \t]*(?=\n)|#{2,4} ?(?:Assistant|Response|답변|응답) ?:"
+    r"|\[\|assistant\|\]|#{2,4} ?(?:Assistant|Response|Output|답변|응답|출력) ?:?[ \t]*(?=\n)|#{2,4} ?(?:Assistant"
+    r"|Response|답변|응답) ?:"
     r"|(?:Assistant|어시스턴트|챗봇) ?:(?= )))+[ \t]*\n*",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
     r"(?:\s*(?:<\|im_start\|>(?:user|assistant)|<\|start_header_id\|>(?:user|assistant)<\|end_header_id\|>"
-    rf"|{_TOKEN}"
-    r"|<start_of_turn>(?:user|model)|\[\|user\|\]|\[INST\]"
+    rf"|<start_of_turn>(?:user|model)|{_TOKEN}"
+    r"|\[\|user\|\]|\[INST\]"
     r"|(?<=\n)#{2,4} ?(?:User|Human|Assistant|Instruction|Response|질문|명령어|답변|응답) ?:?))+\s*\Z",
     re.IGNORECASE,
 )
 _ANY_TOKEN = re.compile(
-    rf"{_TOKEN}|\[INST\]|<\|[a-z_]+\|>|\[\|[a-z]+\|\]|^\s*#{{2,4}} ?(?:User|Human|Assistant|Instruction|Response|명령어|응답) ?:?[ \t]*$"
+    rf"{_TOKEN}|\[INST\]|<\|[a-z_]+\|>|\[\|[a-z]+\|\]|^\s*#{{2,4}} ?(?:User|Human|Assistant|Instruction|Response|명령어"
+    rf"|응답) ?:?[ \t]*$"
     r"|^(?:User|Assistant|Human|사용자|어시스턴트|챗봇) ?:",
     re.MULTILINE | re.IGNORECASE,
 )
-_ENDS = frozenset("<[#:：\"“'‘*-=【]>】”’")
-_NEAR = 40
-"""A marker at the start holds one of these characters among the first so many, one at the end among the last."""
-
-
-def _may_hold_one(text: str) -> bool:
-    return not _ENDS.isdisjoint(text[:_NEAR]) or not _ENDS.isdisjoint(text[-_NEAR:])
+_TAIL_ENDS = frozenset(":：]】#-=*")
+_CLOSING_ENDS = (">", "]", ":", "user", "assistant", "model")
+_HEADING_AT_END = re.compile(r"\n#{2,4} ?\w+\s*\Z")
 
 
 def stray_markers(text: str) -> str:
     """`답변: 서울이에요.` → `서울이에요.`; `A: 어디야? …\\nB: 집이야.` stays, a dialogue."""
-    if not _may_hold_one(text):
-        return text
     before = None
     while text != before:
         before = text
@@ -80,13 +80,13 @@ def stray_markers(text: str) -> str:
 
 def format_tokens(text: str) -> str:
     """`서울이에요.<|im_end|>` → `서울이에요.`; `서울이에요.<|im_end|>\\n<|im_start|>user\\n그럼…` stays: invented turns."""
-    if not _may_hold_one(text) or not _ANY_TOKEN.search(text):
-        return text
     opening = _OPENING.match(text)
     bare = text[opening.end() :] if opening else text
-    closing = _CLOSING.search(bare, max(0, len(bare) - 400))
+    closing = None
+    if bare.rstrip().endswith(_CLOSING_ENDS) or _HEADING_AT_END.search(bare, max(0, len(bare) - 40)):
+        closing = _CLOSING.search(bare, max(0, len(bare) - 400))
     bare = bare[: closing.start()] if closing else bare
-    return text if _ANY_TOKEN.search(bare) else _or_before(bare, text)
+    return text if bare == text or _ANY_TOKEN.search(bare) else _or_before(bare, text)
 
 
 def _without_label(text: str) -> str:
@@ -97,7 +97,9 @@ def _without_label(text: str) -> str:
 
 
 def _without_tail(text: str) -> str:
-    tail = _TAIL.search(text, max(0, len(text) - 200))
+    if text.rstrip()[-1:] not in _TAIL_ENDS:
+        return text
+    tail = _TAIL.search(text, max(0, len(text) - 1000))
     if not tail or len(_FENCE.findall(text)) % 2:  # inside a fence that was never closed
         return text
     return text[: tail.start()]
