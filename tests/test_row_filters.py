@@ -96,6 +96,12 @@ def test_right_refusals_and_answers_that_help_stay(question: str, answer: str) -
     assert wrong_refusal_in(question, answer) == ""
 
 
+def test_a_reason_to_refuse_may_stand_in_an_earlier_question() -> None:
+    refusal = "죄송하지만 알려 드릴 수 없습니다."
+    assert verdict("오늘 서울 날씨 어때?", "하늘을 한번 내다보세요.", "그럼 부산은요?", refusal) == ""
+    assert verdict("서울은 어떤 도시예요?", "한강이 흐르는 큰 도시예요.", "그럼 부산은요?", refusal) == "wrong_refusal"
+
+
 def test_refusals_on_our_own_rows(pairs: list[tuple[str, str]]) -> None:
     assert [pair for pair in pairs if wrong_refusal_in(*pair)] == []
     refusal = "죄송하지만 그 질문에는 답변드릴 수 없습니다."

@@ -151,8 +151,9 @@ def profanity(row: Candidate, rules: Rules) -> Rejection | None:
 
 def wrong_refusal(row: Candidate, rules: Rules) -> Rejection | None:
     """An answer that says it cannot, though the question is harmless and anybody could; see refusals.py."""
-    for question, answer in zip(row.questions, row.answers, strict=True):
-        if refusing := wrong_refusal_in(question, answer, rules.refusal_share):
+    for number, answer in enumerate(row.answers, 1):
+        asked = "\n".join(row.questions[:number])  # 그럼 부산은요? after a question about today's weather
+        if refusing := wrong_refusal_in(asked, answer, rules.refusal_share):
             return Rejection("wrong_refusal", f"refuses without a reason: …{refusing[:60]}…")
     return None
 

@@ -13,7 +13,8 @@
 
 Precision before recall: a right refusal that is dropped teaches the model to make things up, so every sign that there was a
 reason excuses it (a plain refusal to each question of our own rows is called wrong in 72 %; none of their answers, of 3,500
-judged ones and of 11,823 short human ones is called one). Only an answer that refuses and says little else counts; help after an apology is help.
+judged ones and of 11,823 short human ones is called one; few of those refuse at all). Only an answer that refuses and says
+little else counts; help after an apology is help.
 """
 
 from __future__ import annotations
