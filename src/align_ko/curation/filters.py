@@ -1,7 +1,29 @@
 """The filters, each a plain function `(row, rules) -> Rejection | None`, in the order in which they run.
 
-Form first (cheap, and what follows relies on it), then what is wrong with the Korean, the most telling reason first:
-a slangy answer is often plain as well, and "chat_slang" says more about it than "speech_level".
+|    | name               | reason             | drops, for example                                                      |
+|----|--------------------|--------------------|-------------------------------------------------------------------------|
+|    | roles              | roles              | two user turns in a row, no answer to the last question                 |
+|    | empty              | empty              | "…"                                                                     |
+|  1 | length             | too_short, too_long| "네, 맞아요." where 50 characters are wanted                            |
+|  2 | personal_data      | personal_data      | 제 번호는 010-1234-5678이에요. (mode `drop` only)                       |
+|  3 | profanity          | profanity          | 이런 씨발, 또 틀렸네요.                                                 |
+|  4 | wrong_refusal      | wrong_refusal      | 김치찌개 끓이는 법은? 죄송하지만 그 질문에는 답변드릴 수 없습니다.      |
+|  5 | template_leak      | template_leak      | 서울이에요.\\n\\n### User:\\n고마워요.                                   |
+|  6 | strange_characters | strange_characters | 가장 重要한 것은 온도예요.                                              |
+|  7 | not_korean         | not_korean         | I'm sorry, but I can't help with that.                                  |
+|  8 | chat_slang         | chat_slang         | 국물이 시원해져요 ㅋㅋㅋㅋ                                              |
+|  9 | repetition         | repetition         | 한 시간 불리세요. 한 시간 불리세요. 한 시간 불리세요.                   |
+| 10 | unfinished         | unfinished         | 찬물에 한 시간 불리                                                     |
+| 11 | speech_level       | speech_level       | 목살을 넣어라. 국물이 시원해집니다.                                     |
+| 12 | echo               | echo               | 수도가 어디예요? 수도가 어디예요?                                       |
+| 13 | filler             | filler             | 다양한 주제에 대해 다양한 정보를 다양하게 제공합니다.                   |
+| 14 | off_topic          | off_topic          | 감자조림이 자꾸 부서져요. 고려청자의 푸른빛은 철분에서 나옵니다. …      |
+| 15 | wrong_particle     | wrong_particle     | 책를 읽고 사과을 먹었어요. (more of them than the repair may put right)  |
+
+Form first (cheap, and what follows relies on it), then what words alone tell, then what `assess` finds (by far the dearest;
+made once for a row, when the first filter asks), the most telling reason first: a slangy answer is often plain as well, and
+"chat_slang" says more about it than "speech_level". `off_topic` is cheap too, but stands behind them: an answer in another
+language or of nothing but phrases takes nothing up either, and that is the better reason.
 """
 
 from __future__ import annotations
@@ -11,6 +33,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from align_ko.curation.adapters import Rejection
+from align_ko.curation.off_topic import is_off_topic
+from align_ko.curation.personal_data import find
+from align_ko.curation.profanity import find_profanity
+from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.korean import assess
 from align_ko.recipe import LengthBounds
 from align_ko.records import Assessment, Conversation
@@ -47,6 +73,16 @@ class Rules:
     """Group → bounds; a group without any gets the defaults."""
     speech_level: str = "polite"
     """polite; consistent: any level, not mixed; any."""
+    personal_data: str = "mask"
+    """drop: a row with any falls; mask: the repair of that name has replaced it; keep."""
+    profanity_file: str = ""
+    """A list of words, one a line; "" is the one that ships."""
+    refusal_share: float = 0.5
+    """What part of an answer refusal, apology and courtesy have to make up."""
+    off_topic_words: int = 3
+    """Content words that a question needs for its answer to be judged off topic."""
+    wrong_particles: int = 0
+    """Most of them that an answer may have; more than 0 where the repair `particles` puts them right afterwards."""
 
 
 Filter = Callable[[Candidate, Rules], Rejection | None]
@@ -94,6 +130,52 @@ def speech_level(row: Candidate, rules: Rules) -> Rejection | None:
     return _first_fault(row, "speech_level", codes)
 
 
+def personal_data(row: Candidate, rules: Rules) -> Rejection | None:
+    """Where rows with personal data are to be dropped: in any message, questions too. The detail does not repeat it."""
+    if rules.personal_data != "drop":
+        return None
+    for place, message in enumerate(row.conversation.messages, 1):
+        if found := find(message["content"]):
+            kinds = ", ".join(dict.fromkeys(piece.kind for piece in found))
+            return Rejection("personal_data", f"message {place} ({message['role']}): {kinds}")
+    return None
+
+
+def profanity(row: Candidate, rules: Rules) -> Rejection | None:
+    """A swear word of the list in an answer. In a question it may stand: a calm answer to it is worth learning."""
+    for question, answer in zip(row.questions, row.answers, strict=True):
+        if word := find_profanity(answer, question, rules.profanity_file):
+            return Rejection("profanity", f"{word!r} is on the list of swear words")
+    return None
+
+
+def wrong_refusal(row: Candidate, rules: Rules) -> Rejection | None:
+    """An answer that says it cannot, though the question is harmless and anybody could; see refusals.py."""
+    for number, answer in enumerate(row.answers, 1):
+        asked = "\n".join(row.questions[:number])  # 그럼 부산은요? after a question about today's weather
+        if refusing := wrong_refusal_in(asked, answer, rules.refusal_share):
+            return Rejection("wrong_refusal", f"refuses without a reason: …{refusing[:60]}…")
+    return None
+
+
+def off_topic(row: Candidate, rules: Rules) -> Rejection | None:
+    """An answer that takes up nothing of the question nor of what was said before; see off_topic.py."""
+    earlier = " ".join(m["content"] for m in row.conversation.messages if m["role"] == "system")
+    for number, (question, answer) in enumerate(zip(row.questions, row.answers, strict=True), 1):
+        if is_off_topic(question, answer, earlier, rules.off_topic_words):
+            return Rejection("off_topic", f"answer {number} shares no word with its question: …{answer[:60]}…")
+        earlier = f"{earlier} {question} {answer}"
+    return None
+
+
+def wrong_particle(row: Candidate, rules: Rules) -> Rejection | None:
+    """More wrong particles in an answer than the repair may put right; with as many it is no slip but bad Korean."""
+    counts = (sum(fault.code == "wrong_particle" for fault in each.faults) for each in row.assessments)
+    if max(counts, default=0) <= rules.wrong_particles:
+        return None
+    return _first_fault(row, "wrong_particle", ("wrong_particle",))
+
+
 def _fault_filter(reason: str) -> Filter:
     """The filter that drops a row for the fault of `assess` with this very name."""
 
@@ -119,6 +201,9 @@ STRUCTURAL: tuple[Filter, ...] = (roles, empty)
 
 FILTERS: dict[str, Filter] = {
     "length": length,
+    "personal_data": personal_data,
+    "profanity": profanity,
+    "wrong_refusal": wrong_refusal,
     "template_leak": _fault_filter("template_leak"),
     "strange_characters": _fault_filter("strange_characters"),
     "not_korean": _fault_filter("not_korean"),
@@ -128,7 +213,8 @@ FILTERS: dict[str, Filter] = {
     "speech_level": speech_level,
     "echo": _fault_filter("echo"),
     "filler": _fault_filter("filler"),
-    "wrong_particle": _fault_filter("wrong_particle"),
+    "off_topic": off_topic,
+    "wrong_particle": wrong_particle,
 }
 """The standard order. `filters:` in the recipe names the ones to run, in the order to run them."""
 
