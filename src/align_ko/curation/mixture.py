@@ -62,7 +62,7 @@ def decide(available: Mapping[str, int], weights: Mapping[str, float], max_sampl
             f"{_shortage(aim, counts, short)} Short groups are repeated (upsample): {max_samples:,} rows.",
         )
     elif on_shortage == "fill":
-        taken = _fill(counts, shares, max_samples)
+        taken = fill(counts, shares, max_samples)
         everything = taken == {group: counts[group] for group in taken}
         how = "Every row there is is taken" if everything else "The other groups fill the total"
         decision = (
@@ -108,13 +108,13 @@ def select(rows: Iterable[Conversation], taken: Mapping[str, int], seed: int) ->
     """
     by_group: dict[str, list[tuple[bytes, Conversation]]] = {}
     for row in rows:
-        by_group.setdefault(row.group, []).append((_draw(row.id, seed, 0), row))
+        by_group.setdefault(row.group, []).append((draw(row.id, seed, 0), row))
     chosen: list[tuple[bytes, Conversation]] = []
     for group, drawn in by_group.items():
         drawn.sort(key=lambda pair: pair[0])
         for place in range(taken.get(group, 0)):
             lap, index = divmod(place, len(drawn))
-            chosen.append((_draw(drawn[index][1].id, seed, lap), drawn[index][1]))
+            chosen.append((draw(drawn[index][1].id, seed, lap), drawn[index][1]))
     return [row for _, row in sorted(chosen, key=lambda pair: pair[0])]
 
 
@@ -126,11 +126,11 @@ def split(rows: Sequence[Conversation], eval_share: float) -> tuple[list[Convers
     return train, list(held_out.values())
 
 
-def _draw(row_id: str, seed: int, lap: int) -> bytes:
+def draw(row_id: str, seed: int, lap: int) -> bytes:
     return hashlib.blake2b(f"{seed}:{lap}:{row_id}".encode(), digest_size=8).digest()
 
 
-def _fill(counts: Mapping[str, int], shares: Mapping[str, float], total: int) -> dict[str, int]:
+def fill(counts: Mapping[str, int], shares: Mapping[str, float], total: int) -> dict[str, int]:
     """The wanted shares where there are rows enough; what is short goes to the others, again by weight."""
     taken: dict[str, int] = {}
     open_shares = dict(shares)
