@@ -18,7 +18,7 @@ MARGIN = 0.12  # an estimate this far below the threshold is still looked at: ov
 RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
 CROWD = 32  # a bucket of more texts is divided by the next bands instead of compared in full
 DEPTH = 5  # divisions; who is in one crowd even then is compared with the next few in it
-BATCH = 20_000  # texts or pairs at a time: bounds the memory
+BATCH = 5_000  # texts or pairs at a time: bounds the memory
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -32,15 +32,15 @@ def similar_pairs(sketches: Sequence[bytes], threshold: float, agree: bool) -> I
     """
     if len(sketches) < 2:
         return
-    words = np.frombuffer(b"".join(sketches), dtype=np.uint32)
-    sizes = np.fromiter(map(len, sketches), dtype=np.int64, count=len(sketches)) // 4
-    starts = np.cumsum(sizes) - sizes
-    counts = words[starts + 3].astype(np.int64)
-    facts = words[starts].astype(np.uint64) << np.uint64(32) | words[starts + 1] if agree else np.zeros(len(starts), np.uint64)
+    header = np.frombuffer(b"".join(one[: 4 * HEADER] for one in sketches), dtype=np.uint32).reshape(-1, HEADER)
+    counts = header[:, 3].astype(np.int64)
+    facts = np.ascontiguousarray(header[:, :2]).view(np.uint64)[:, 0] if agree else np.zeros(len(counts), dtype=np.uint64)
     few = np.flatnonzero(counts > 0)
+    runs = np.frombuffer(b"".join(sketches[i][4 * HEADER :][: 4 * counts[i]] for i in few.tolist()), dtype=np.uint32)
+    yield from _exact(runs, counts[few], facts[few], few, threshold)
+    sizes = np.fromiter(map(len, sketches), dtype=np.int64, count=len(sketches)) // 4
     many = np.flatnonzero(sizes > HEADER + counts)
-    yield from _exact(words, starts[few] + HEADER, counts[few], facts[few], few, threshold)
-    table = words[(starts + HEADER + counts)[many, None] + np.arange(SLOTS // 2)].view(np.uint16)
+    table = np.frombuffer(b"".join(sketches[i][-2 * SLOTS :] for i in many.tolist()), dtype=np.uint16).reshape(-1, SLOTS)
     for one, other in _candidates(table, facts[many]):
         unseen = (counts[many[one]] == 0) | (counts[many[other]] == 0)  # the exact comparison had the others
         for i, j, similarity in _estimated(table, one[unseen], other[unseen], threshold):
@@ -48,18 +48,17 @@ def similar_pairs(sketches: Sequence[bytes], threshold: float, agree: bool) -> I
 
 
 def _exact(
-    words: NDArray[np.uint32], starts: Ints, counts: Ints, facts: Words, names: Ints, threshold: float
+    runs: NDArray[np.uint32], counts: Ints, facts: Words, names: Ints, threshold: float
 ) -> Iterator[tuple[int, int, float]]:
     """Texts short enough for their runs to be kept: the weighted share of common runs itself."""
     if len(names) < 2:
         return
     bounds = np.concatenate(([0], np.cumsum(counts)))
-    runs = words[_ranges(starts, counts)]
     weights = _weights(runs)
     totals = np.add.reduceat(weights, bounds[:-1], dtype=np.int64)
-    table = np.concatenate([
-        _weighted_signatures(runs, weights, bounds[first : first + BATCH + 1]) for first in range(0, len(names), BATCH)
-    ])  # fmt: skip
+    table = np.empty((len(names), SLOTS), dtype=np.uint16)
+    for first in range(0, len(names), BATCH):
+        table[first : first + BATCH] = _weighted_signatures(runs, weights, bounds[first : first + BATCH + 1])
     codes = [np.empty(0, dtype=np.int64)]
     for one, other in _candidates(table, facts):
         for i, j, _ in _estimated(table, one, other, threshold - MARGIN):
@@ -73,18 +72,19 @@ def _exact(
             yield int(names[i[place]]), int(names[j[place]]), float(similarity[place])
 
 
-def _weights(runs: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """4 for a run that few texts have, down to 1: the first 24 bits of its hash stand for it, which is near enough."""
-    places = runs >> np.uint32(8)
-    texts = np.bincount(places, minlength=1 << 24).astype(np.int32)
-    scale = np.rint(4 / (1 + np.log(np.maximum(np.arange(1000) / RARE, 1)))).astype(np.int64)
-    weights: NDArray[np.int64] = scale[np.minimum(texts[places], 999)]
-    return weights
+def _weights(runs: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """4 for a run that few texts have, down to 1. 22 bits of its hash stand for it, which is near enough."""
+    parts = np.array_split(runs >> np.uint32(10), len(runs) // 1_000_000 + 1)
+    texts = np.zeros(1 << 22, dtype=np.int64)
+    for part in parts:
+        texts += np.bincount(part, minlength=len(texts))
+    weight = np.rint(4 / (1 + np.log(np.maximum(texts / RARE, 1)))).astype(np.uint8)
+    return np.concatenate([np.maximum(weight[part], 1) for part in parts])
 
 
-def _weighted_signatures(runs: NDArray[np.uint32], weights: Ints, bounds: Ints) -> NDArray[np.uint16]:
+def _weighted_signatures(runs: NDArray[np.uint32], weights: NDArray[np.uint8], bounds: Ints) -> NDArray[np.uint16]:
     """A run of weight 3 enters as three: so the signatures agree as often as the weighted similarity says."""
-    weight = weights[bounds[0] : bounds[-1]]
+    weight = weights[bounds[0] : bounds[-1]].astype(np.int64)
     run = np.repeat(runs[bounds[0] : bounds[-1]], weight).astype(np.uint64)
     copy = _ranges(np.zeros(len(weight), dtype=np.int64), weight).astype(np.uint64)
     ends = np.concatenate(([0], np.cumsum(weight)))[bounds - bounds[0]].astype(np.uint64)
@@ -134,7 +134,7 @@ def _estimated(
             yield i[enough], j[enough], similarity[enough]
 
 
-def _shared(runs: NDArray[np.uint32], weights: Ints, bounds: Ints, i: Ints, j: Ints) -> Ints:
+def _shared(runs: NDArray[np.uint32], weights: NDArray[np.uint8], bounds: Ints, i: Ints, j: Ints) -> Ints:
     """For each pair of texts, the weight of the runs that both have."""
     pairs = np.arange(len(i), dtype=np.uint64)
     size_i, size_j = bounds[i + 1] - bounds[i], bounds[j + 1] - bounds[j]

@@ -62,7 +62,7 @@ def decide(available: Mapping[str, int], weights: Mapping[str, float], max_sampl
             f"{_shortage(aim, counts, short)} Short groups are repeated (upsample): {max_samples:,} rows.",
         )
     elif on_shortage == "fill":
-        taken = fill(counts, shares, max_samples)
+        taken = _fill(counts, shares, max_samples)
         everything = taken == {group: counts[group] for group in taken}
         how = "Every row there is is taken" if everything else "The other groups fill the total"
         decision = (
@@ -130,7 +130,7 @@ def draw(row_id: str, seed: int, lap: int) -> bytes:
     return hashlib.blake2b(f"{seed}:{lap}:{row_id}".encode(), digest_size=8).digest()
 
 
-def fill(counts: Mapping[str, int], shares: Mapping[str, float], total: int) -> dict[str, int]:
+def _fill(counts: Mapping[str, int], shares: Mapping[str, float], total: int) -> dict[str, int]:
     """The wanted shares where there are rows enough; what is short goes to the others, again by weight."""
     taken: dict[str, int] = {}
     open_shares = dict(shares)

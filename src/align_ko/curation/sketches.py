@@ -42,11 +42,10 @@ def sketch(text: str) -> bytes:
     >>> len(sketch("사과는 왜 빨간가요?"))  # 16 bytes and 4 for each of 19 runs
     92
     """
-    text = unicodedata.normalize("NFKC", text[:LONGEST]).casefold()
+    text = unicodedata.normalize("NFKC", text[:LONGEST].strip()).casefold()
     must_agree = _must_agree(text)
     text = unicodedata.normalize("NFD", text)
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    codes = codes[_letters_and_digits().take(codes)]
+    codes = letter_codes(text)
     if not len(codes):
         return bytes(4 * HEADER)
     runs = _runs(codes)
@@ -62,6 +61,12 @@ def sketch(text: str) -> bytes:
     if len(runs) >= MANY:
         parts.append(signatures(runs, np.array([0, len(runs)], dtype=np.uint64)).view(np.uint32)[0])
     return np.concatenate(parts).tobytes()
+
+
+def letter_codes(text: str) -> NDArray[np.uint32]:
+    """The code points of the letters and digits."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return codes[_letters_and_digits().take(codes)]
 
 
 def letters(made: bytes) -> int:
