@@ -25,8 +25,12 @@ Words = NDArray[np.uint64]
 Pairs = tuple[Ints, Ints]
 
 
-def similar_pairs(sketches: Sequence[bytes], threshold: float, agree: bool) -> Iterator[tuple[int, int, float]]:
-    """(i, j, similarity) of the pairs from `threshold` on; `agree`: only those whose numbers and quoted words agree too.
+def similar_pairs(
+    sketches: Sequence[bytes], threshold: float, long_threshold: float, agree: bool
+) -> Iterator[tuple[int, int, float]]:
+    """(i, j, similarity) of the pairs from `threshold` on, and from `long_threshold` on where one is no longer kept in full.
+
+    `agree`: only those whose numbers and quoted words agree too.
 
     `sketches` are distinct and sorted, so that the same texts give the same pairs whatever order their rows came in.
     """
@@ -43,7 +47,7 @@ def similar_pairs(sketches: Sequence[bytes], threshold: float, agree: bool) -> I
     table = np.frombuffer(b"".join(sketches[i][-2 * SLOTS :] for i in many.tolist()), dtype=np.uint16).reshape(-1, SLOTS)
     for one, other in _candidates(table, facts[many]):
         unseen = (counts[many[one]] == 0) | (counts[many[other]] == 0)  # the exact comparison had the others
-        for i, j, similarity in _estimated(table, one[unseen], other[unseen], threshold):
+        for i, j, similarity in _estimated(table, one[unseen], other[unseen], long_threshold):
             yield from zip(many[i].tolist(), many[j].tolist(), similarity.tolist(), strict=True)
 
 

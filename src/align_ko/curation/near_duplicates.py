@@ -9,20 +9,22 @@ from typing import Any, Literal
 from align_ko.curation.lsh import similar_pairs
 from align_ko.curation.sketches import letters, sketch
 
-__all__ = ["ANSWER_THRESHOLD", "QUESTION_THRESHOLD", "Duplicate", "near_duplicates", "sketch"]
+__all__ = ["ANSWER_THRESHOLD", "LONG_QUESTION_THRESHOLD", "QUESTION_THRESHOLD", "Duplicate", "near_duplicates", "sketch"]
 
 QUESTION_THRESHOLD = 0.58
 """Weighted share of common runs of jamo from which two questions ask the same, given the same numbers and quoted words.
 
-Above: "사과는 왜 빨간가요?" and "사과는 왜 빨개요?" 0.59, "한국의 수도는 어디인가요?" and "한국의 수도는 어디야?" 0.74. Below: "사과는 왜
-빨간가요?" and "고추는 왜 빨간가요?" 0.36, "된장찌개는 어떻게 끓이나요?" and "김치찌개는 어떻게 끓이나요?" 0.46. Read by eye, ten or
-so pairs of each step of .05: of the 23,976 requests of StyleKQC nearly all from 0.5 on say the same in another style; of
-the 11,662 short questions of songys those from 0.6 on mostly do (the rest swap one word, 남자친구 and 여자친구), of those from
-0.5 to 0.55 not even half.
+Above: "사과는 왜 빨간가요?" and "사과는 왜 빨개요?" 0.59, "한국의 수도는 어디인가요?" and "한국의 수도는 어디야?" 0.74.
+Below: "사과는 왜 빨간가요?" and "고추는 왜 빨간가요?" 0.36, "김치찌개는 …" and "된장찌개는 어떻게 끓이나요?" 0.46.
+Read by eye, ten or so pairs of each step of .05: of the 23,976 requests of StyleKQC nearly all from 0.5 on say the same in
+another style; of the 11,662 short questions of songys those from 0.6 on mostly do (the rest swap one word, 남자친구 and
+여자친구), of those from 0.5 to 0.55 not even half.
 """
+LONG_QUESTION_THRESHOLD = 0.8
+"""The same beyond 65 syllables or so: there endings weigh little, and what is alike may be the instruction to a new passage."""
 ANSWER_THRESHOLD = 0.7
-"""The same for answers, whatever their numbers. Higher, since an answer is long: at 0.7 five sentences of six are the same."""
-MIN_QUESTION = 8  # letters; "안녕하세요" opens a thousand different conversations, and each may stay
+"""The same for answers of any length, whatever their numbers: at 0.7 five sentences of six are the same."""
+MIN_QUESTION = 7  # letters; "안녕하세요" opens a thousand different conversations, and each may stay
 MIN_ANSWER = 20  # letters; "네, 맞습니다." answers many questions
 
 
@@ -40,6 +42,7 @@ def near_duplicates(
     answers: Sequence[bytes],
     order: Sequence[Any],
     question_threshold: float = QUESTION_THRESHOLD,
+    long_threshold: float = LONG_QUESTION_THRESHOLD,
     answer_threshold: float = ANSWER_THRESHOLD,
 ) -> dict[int, Duplicate]:
     """Row → the better row that it repeats. The best row goes first; a row falls only if it is near one that stays.
@@ -52,8 +55,8 @@ def near_duplicates(
     {1: Duplicate(kept=0, side='question', similarity=0.742)}
     """
     sides = (
-        _Side("question", questions, question_threshold, MIN_QUESTION, agree=True),
-        _Side("answer", answers, answer_threshold, MIN_ANSWER, agree=False),
+        _Side("question", questions, question_threshold, long_threshold, MIN_QUESTION, agree=True),
+        _Side("answer", answers, answer_threshold, answer_threshold, MIN_ANSWER, agree=False),
     )
     found: dict[int, Duplicate] = {}
     for rank, row in enumerate(sorted(range(len(order)), key=order.__getitem__)):
@@ -71,7 +74,13 @@ class _Side:
     """The rows' questions, or their answers: each different text once, with its like ones and the row that stays for it."""
 
     def __init__(
-        self, name: Literal["question", "answer"], sketches: Sequence[bytes], threshold: float, least: int, agree: bool
+        self,
+        name: Literal["question", "answer"],
+        sketches: Sequence[bytes],
+        threshold: float,
+        long_threshold: float,
+        least: int,
+        agree: bool,
     ):
         self.name = name
         texts = sorted({one for one in sketches if letters(one) >= least})
@@ -79,7 +88,7 @@ class _Side:
         self._text = [numbers.get(one, -1) for one in sketches]
         self._near: dict[int, dict[int, float]] = {}
         self._kept: dict[int, tuple[int, int]] = {}  # text → (rank, row) of the best row that says it and stays
-        for one, other, similarity in similar_pairs(texts, threshold, agree):
+        for one, other, similarity in similar_pairs(texts, threshold, long_threshold, agree):
             self._near.setdefault(one, {})[other] = similarity
             self._near.setdefault(other, {})[one] = similarity
 
