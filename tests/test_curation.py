@@ -21,13 +21,14 @@ from align_ko.curation.curate import curate
 from align_ko.curation.duplicates import PromptIndex, duplicate_key, overlaps, prompts_to_hold_out
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
 from align_ko.curation.judge import Judge, Work
-from align_ko.curation.mixture import decide, divide, select, split
+from align_ko.curation.mixture import decide, divide, split
 from align_ko.curation.pool import Pool
 from align_ko.curation.report import funnel, histograms
+from align_ko.curation.selection import Features, select
 from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import ordered_map
 from align_ko.errors import UserError
-from align_ko.recipe import DataRecipe, LengthBounds, SourceArgs
+from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, read_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -284,13 +285,13 @@ def test_enough_rows_empty_groups_and_rounding() -> None:
 
 
 def test_same_seed_same_rows_whatever_the_order() -> None:
-    rows = some_rows(50)
+    rows = [Features(row.id, row.group, 1.0, 200) for row in some_rows(50)]
     shuffled = random.Random(1).sample(rows, len(rows))
-    chosen = [row.id for row in select(rows, {"dialogue": 20}, seed=42)]
-    assert chosen == [row.id for row in select(shuffled, {"dialogue": 20}, seed=42)]
-    assert chosen != [row.id for row in select(rows, {"dialogue": 20}, seed=43)]
+    chosen = [rows[place].id for place in select(rows, {"dialogue": 20}, seed=42)]
+    assert chosen == [shuffled[place].id for place in select(shuffled, {"dialogue": 20}, seed=42)]
+    assert chosen != [rows[place].id for place in select(rows, {"dialogue": 20}, seed=43)]
     assert len(set(chosen)) == 20
-    repeated = Counter(row.id for row in select(rows, {"dialogue": 120}, seed=42))
+    repeated = Counter(select(rows, {"dialogue": 120}, seed=42))
     assert sorted(repeated.values()) == [2] * 30 + [3] * 20  # evenly, none three times before all came twice
 
 
@@ -323,7 +324,8 @@ def run(tmp_path: Path, rows: list[Any], **options: Any) -> tuple[dict[str, Any]
     path, out = tmp_path / "korean_large_dataset.json", tmp_path / "out"
     path.write_text("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]", encoding="utf-8")
     bounds = dict.fromkeys(("instruction", "dialogue", "knowledge"), LengthBounds(2, 500, 10, 1500))
-    settings = {"lengths": bounds, "on_shortage": "fill", "eval_share": 0.3} | options
+    never = NearDuplicateArgs(2.0, 2.0, 2.0)  # the rows of these tests differ in a number only
+    settings = {"lengths": bounds, "on_shortage": "fill", "eval_share": 0.3, "near_duplicates": never} | options
     return curate(DataRecipe({"mine": SourceArgs(str(path))}, str(out), **settings), Console(quiet=True)), out
 
 
@@ -353,7 +355,7 @@ def test_the_users_own_file_with_one_path(tmp_path: Path) -> None:
         "kullm_v2": "instruction", "koalpaca": "instruction",
         "smol_koreantalk": "dialogue", "kowiki_qa": "knowledge",
     }  # fmt: skip
-    assert {tuple(row) for row in kept} == {("messages", "source", "group", "id")}
+    assert {tuple(row) for row in kept} == {("messages", "source", "group", "id", "repairs")}
     rejected = {row["line"]: row for row in read_jsonl(out / "rejected.jsonl")}
     assert {line: row["reason"] for line, row in rejected.items()} == {
         23: "duplicate", 24: "evaluation_overlap", 25: "speech_level", 26: "broken_row", 27: "roles",

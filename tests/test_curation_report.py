@@ -91,7 +91,7 @@ def full_facts() -> dict[str, Any]:
         "repairs": {"white_space": 1200, "particles": 31},
         "repair_examples": [{"repair": "particles", "before": "물를 끓여요.", "after": "물을 끓여요."}],
         "personal_data": {"masked": {"phone": 3}},
-        "selection": {"how": "quality_diverse", "score_before": 0.93, "score_after": 0.97, "topics": 64},
+        "selection": {"how": "quality_diverse", "score_before": 0.93, "score_after": 0.97},
         "scores": {"before": {"0.8-0.9": 5, "0.9-1.0": 15}, "after": {"0.9-1.0": 8}},
         "answer_characters_by_group": {"instruction": plain_facts()["answer_characters"]},
         "recipe": "recipes/solar/data.yaml",
@@ -283,7 +283,7 @@ def test_page_is_whole_and_needs_nothing_else(facts: dict[str, Any]) -> None:
 def test_page_shows_all_that_the_run_said() -> None:
     page = render_html(full_facts())
     told = ["읽은 행의 <b>50%</b>", "read and judge", "4,650", "질문 유사 <b>812</b>행", "유사도 0.91", "조사 <b>31</b>행"]
-    told += ["전화번호 가림 <b>3</b>건", "품질과 다양성", "주제 64갈래", "0.930 → 0.970", "지시 그룹만 보기", "답변의 점수"]
+    told += ["전화번호 가림 <b>3</b>건", "품질과 다양성", "0.930 → 0.970", "지시 그룹만 보기", "답변의 점수"]
     told += ["instruction: 9 rows wanted, 10 there.", "recipes/solar/data.yaml", "raw/koalpaca.jsonl:7", "{&#34;instruc"]
     for text in told:
         assert text in page, text
@@ -340,7 +340,7 @@ def test_markdown_holds_the_examples() -> None:
     assert '> {"instruc' in page
     assert "- particles\n  - 물<b>를</b> 끓여요.\n  - 물<b>을</b> 끓여요." in page
     assert "> **user** 연어는 어떻게 강으로 <b>돌아오나요?</b>  " in page
-    assert "Chosen within each group by `quality_diverse` over 64 topics: mean score 0.930 before, 0.970 after." in page
+    assert "Chosen within each group by `quality_diverse`: mean score 0.930 before, 0.970 after." in page
     long = plain_facts()
     long["kept_examples"] = [row("길이는?", "가" * 5000)]
     assert "가 … (3,800 more characters)" in to_markdown(long)

@@ -60,6 +60,16 @@ class LengthBounds:
 
 
 @dataclass(frozen=True)
+class NearDuplicateArgs:
+    """How alike (0-1) two rows have to be for the weaker one to fall; above 1: never. Examples: curation/near_duplicates.py."""
+
+    question: float = 0.58
+    long_question: float = 0.8
+    """Beyond about 65 syllables."""
+    answer: float = 0.7
+
+
+@dataclass(frozen=True)
 class DataRecipe:
     """Raw rows → curated train.jsonl and eval.jsonl."""
 
@@ -77,6 +87,8 @@ class DataRecipe:
     max_samples: int = 100_000
     on_shortage: Literal["shrink", "fill", "upsample"] = "shrink"
     """shrink: keep the weights, take fewer. fill: other groups fill the total. upsample: repeat rows."""
+    selection: Literal["random", "quality", "quality_diverse"] = "random"
+    """Which rows of a group are taken: any, the best, or the best of many topics (score, answers of 150-500 characters)."""
     lengths: dict[str, LengthBounds] = field(
         default_factory=lambda: {
             "instruction": LengthBounds(),
@@ -87,6 +99,17 @@ class DataRecipe:
     require_speech_level: Literal["polite", "consistent", "any"] = "polite"
     filters: tuple[str, ...] = ()
     """Names of filters to run, in order; empty means all of them in their standard order."""
+    repairs: tuple[str, ...] = ("nfc", "white_space", "full_width", "stray_markers", "particles")
+    """Harmless mistakes that are put right; a repaired row says so. Others: format_tokens."""
+    personal_data: Literal["mask", "drop", "keep"] = "mask"
+    """Telephone, resident, card and account numbers, e-mail: masked as [전화번호], or the row is dropped."""
+    profanity_file: str = ""
+    """A list of swear words, one a line; empty: the one that ships."""
+    refusal_share: float = 0.5
+    """Part of an answer that refusal and apology must make up for `wrong_refusal`."""
+    off_topic_words: int = 3
+    """Content words that a question needs for its answer to be judged off topic; fewer finds more and errs more."""
+    near_duplicates: NearDuplicateArgs = NearDuplicateArgs()
     eval_share: float = 0.05
     """Share of rows held out for eval loss, chosen by content hash."""
     evaluation_files: tuple[str, ...] = ()

@@ -23,12 +23,13 @@ Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content":
 
 @dataclass(frozen=True)
 class Conversation:
-    """One training row: `{"messages": [...], "source": "kullm_v2", "group": "instruction", "id": "9f2c…"}`."""
+    """One training row: `{"messages": [...], "source": "kullm_v2", "group": "instruction", "id": "9f2c…", "repairs": []}`."""
 
     messages: list[Message]
     source: str
     group: str
     id: str = ""
+    repairs: tuple[str, ...] = ()  # what curation put right in it, by name
 
     def __post_init__(self) -> None:
         if not self.id:

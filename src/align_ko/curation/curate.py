@@ -12,12 +12,18 @@ from typing import Any
 from rich.console import Console
 
 from align_ko.curation import report
+from align_ko.curation.adapters import Rejection
 from align_ko.curation.duplicates import prompts_to_hold_out
-from align_ko.curation.filters import FILTERS, Rules, choose_filters
+from align_ko.curation.facts import gather_facts
+from align_ko.curation.filters import FILTERS, Rules
 from align_ko.curation.judge import Judged, Work, judge_batch, start
-from align_ko.curation.mixture import Mixture, decide, select, split
-from align_ko.curation.pool import Pool, count
+from align_ko.curation.mixture import decide, split
+from align_ko.curation.near_duplicates import near_duplicates
+from align_ko.curation.pool import EXAMPLES_PER_REASON, Pool
+from align_ko.curation.profanity import load_list
 from align_ko.curation.progress import progress_bars, read_with_progress
+from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
+from align_ko.curation.selection import Features, goodness, select
 from align_ko.curation.sources import local_files
 from align_ko.curation.stopwatch import Stopwatch
 from align_ko.curation.workers import cores, in_batches, ordered_map
@@ -37,13 +43,17 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
     console = console or Console()
     watch = Stopwatch()
     out = Path(recipe.output_dir)
-    _check_filters(recipe)
+    _check_names(recipe)
     with atomic_write(out / "rejected.jsonl") as rejected, Pool(out, rejected, recipe.seed) as pool:
         _gather(recipe, pool, console)
-        read = sum(tally.read for tally in pool.tallies.values())
-        watch.lap("read and judge", read)
-        mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
-        chosen = select(pool.rows, mixture.taken, recipe.seed)
+        watch.lap("read and judge", sum(tally.read for tally in pool.tallies.values()))
+        with console.status("near-duplicates…"):
+            repeated = _drop_near_duplicates(recipe, pool)
+        watch.lap("near-duplicates", len(pool.rows) + sum(repeated[side] for side in ("question", "answer")))
+        with console.status("selecting rows…"):
+            mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
+            features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
+            chosen = [pool.rows[place] for place in select(features, mixture.taken, recipe.seed, recipe.selection)]
         train, held_out = split(chosen, recipe.eval_share)
         if not train:
             raise UserError("no row is left for training; this file says why", file=out / "rejected.jsonl")
@@ -54,19 +64,54 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
         examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
         kept_examples = [json.loads(texts(row)) for row in examples]
         watch.lap("write", len(chosen))
-    facts = _facts(recipe, pool, mixture, chosen, len(train), len(held_out), watch)
-    facts["kept_examples"] = kept_examples
+    facts = gather_facts(recipe, pool, mixture, chosen, (len(train), len(held_out)), watch)
+    facts |= {"near_duplicates": repeated, "kept_examples": kept_examples}
     report.write_reports(out, facts)
     report.show(facts, console)
     console.print(f"Written to {out}/: train.jsonl, eval.jsonl, rejected.jsonl, report.html (also .md, .json)", soft_wrap=True)
     return facts
 
 
+def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> dict[str, Any]:
+    """Drop them from the pool; what the report says of them."""
+    limits = recipe.near_duplicates
+    order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
+    questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
+    found = near_duplicates(questions, answers, order, limits.question, limits.long_question, limits.answer)
+    told: dict[str, Any] = dict(Counter({"question": 0, "answer": 0}) + Counter(one.side for one in found.values()))
+    shown = Random(recipe.seed).sample(sorted(found), min(EXAMPLES_PER_REASON, len(found)))
+    told["examples"] = [
+        {
+            "kept": json.loads(pool.text(found[number].kept)),
+            "dropped": json.loads(pool.text(number)),
+            "side": found[number].side,
+            "similarity": found[number].similarity,
+        }
+        for number in shown
+    ]
+    reasons = {}
+    for number, one in found.items():
+        better = pool.rows[one.kept]
+        detail = f"the {one.side} is {one.similarity:.2f} like that of {better.file}:{better.line}, which scores no worse"
+        reasons[number] = Rejection("near_duplicate", detail)
+    pool.drop(reasons)
+    return {"question": 0, "answer": 0} | told
+
+
 def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
     """Read every source, have every row judged, put the outcome into the pool."""
     prompts = tuple(dict.fromkeys(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path)))
-    rules = Rules(recipe.lengths, recipe.require_speech_level)
-    work = Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts)
+    rules = Rules(
+        recipe.lengths,
+        recipe.require_speech_level,
+        recipe.personal_data,
+        recipe.profanity_file,
+        recipe.refusal_share,
+        recipe.off_topic_words,
+        MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0,
+    )
+    topics = recipe.selection == "quality_diverse"
+    work = Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)
     read: Counter[str] = Counter()
     broken: dict[str, list[Judged]] = {}
     with progress_bars(console) as progress:
@@ -100,11 +145,14 @@ def _processes(recipe: DataRecipe) -> int:
     return cores() if not all(files) else min(cores(), 1 + size // BYTES_PER_PROCESS)
 
 
-def _check_filters(recipe: DataRecipe) -> None:
-    for number, name in enumerate(recipe.filters):
-        if name not in FILTERS:
-            close = nearest(name, FILTERS)
-            raise recipe_error(recipe, f"filters[{number}]", "unknown filter", ", ".join(FILTERS), close)
+def _check_names(recipe: DataRecipe) -> None:
+    """Names that recipe.py cannot know, and the list of swear words: said before anything is read."""
+    for key, known in (("filters", FILTERS), ("repairs", REPAIRS)):
+        for number, name in enumerate(getattr(recipe, key)):
+            if name not in known:
+                close = nearest(name, known)
+                raise recipe_error(recipe, f"{key}[{number}]", f"unknown {key[:-1]}", ", ".join(known), close)
+    load_list(recipe.profanity_file)
 
 
 def _texts(pool: Pool) -> Callable[[Judged], str]:
@@ -116,30 +164,6 @@ def _texts(pool: Pool) -> Callable[[Judged], str]:
 def _write(path: Path, lines: Iterable[str]) -> None:
     with atomic_write(path) as out:
         out.writelines(lines)
-
-
-def _facts(
-    recipe: DataRecipe, pool: Pool, mixture: Mixture, chosen: list[Judged], train: int, held_out: int, watch: Stopwatch
-) -> dict[str, Any]:
-    """What report.json holds, but for the kept examples."""
-    read = sum(tally.read for tally in pool.tallies.values())
-    taken = Counter(row.label for row in {row.id: row for row in chosen}.values())
-    return {
-        "rows": {"read": read, "kept": len(pool.rows), "taken": len(chosen), "train": train, "eval": held_out},
-        "seconds": round(watch.seconds, 1),
-        "rows_per_second": round(read / max(watch.seconds, 1e-9)),
-        "steps": watch.steps,
-        "funnel": {name: report.funnel(t.read, t.dropped, taken[name]) for name, t in pool.tallies.items()},
-        "reasons": {name: dict(tally.dropped.most_common()) for name, tally in pool.tallies.items()},
-        "mixture": {"groups": mixture.table(), "decision": mixture.decision},
-        "answer_characters": report.histograms(pool.lengths_before, count(row.lengths for row in chosen)),
-        "speech_levels": {
-            "before": dict(pool.levels_before.most_common()),
-            "after": dict(count(row.levels for row in chosen).most_common()),
-        },
-        "dropped_examples": dict(sorted(pool.examples.items())),
-        "filters": [check.__name__ for check in choose_filters(recipe.filters)] + ["evaluation_overlap", "duplicate"],
-    }
 
 
 def evaluation_prompts(path: str) -> Iterator[str]:

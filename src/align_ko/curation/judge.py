@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.duplicates import OVERLAP_THRESHOLD, PromptIndex, duplicate_key
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejection
+from align_ko.curation.near_duplicates import sketch
+from align_ko.curation.personal_data import find, mask
+from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
+from align_ko.curation.selection import topic_words
 from align_ko.curation.sources import RawRow
 from align_ko.recipe import SourceArgs
-from align_ko.records import Conversation, content_id
+from align_ko.records import Assessment, Conversation, content_id
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Work:
     rules: Rules
     filters: tuple[str, ...]
     evaluation_prompts: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
+    with_topics: bool = False  # for selection: quality_diverse
 
 
 class Judged(NamedTuple):
@@ -43,10 +49,15 @@ class Judged(NamedTuple):
     text: str  # JSON of the curated row, or of the rejected.jsonl entry
     id: str = ""
     key: bytes = b""  # equal for rows that say the same
-    question: str = ""
     score: float = 1.0  # mean of its answers, 0 to 1
     lengths: tuple[int, ...] = ()  # characters of each answer
     levels: tuple[str, ...] = ()  # speech level of each answer, if any filter asked
+    repairs: tuple[str, ...] = ()
+    repaired: tuple[str, str] = ("", "")  # the first message that a repair changed, before and after
+    masked: tuple[str, ...] = ()  # kinds of personal data, one for each place
+    question_sketch: bytes = b""
+    answer_sketch: bytes = b""
+    words: bytes = b""  # of the question, for its topic
 
 
 @dataclass
@@ -60,6 +71,10 @@ class Judge:
     def __post_init__(self) -> None:
         self.filters = choose_filters(self.work.filters)
         self.held_out = PromptIndex(self.work.evaluation_prompts)
+        self._before = tuple(name for name in self.work.repairs if name not in AFTER_ASSESSMENT)
+        if self.work.rules.personal_data == "mask":
+            self._before += ("personal_data",)
+        self._after = tuple(name for name in self.work.repairs if name in AFTER_ASSESSMENT)
 
     def __call__(self, name: str, raw: RawRow) -> Judged:
         source = self.work.sources[name]
@@ -69,12 +84,14 @@ class Judge:
         if isinstance(found, Rejection):
             return rejected(name, label, group, raw, found)
         row = Candidate(found, raw.file, raw.line)
-        lengths = tuple(map(len, row.answers))
         problem = first_rejection(row, self.work.rules, self.filters) or self._overlap(row)
-        assessments = row.__dict__.get("assessments", ())  # only if a filter asked
-        levels = tuple(assessment.speech_level for assessment in assessments)
+        assessments: list[Assessment] = row.__dict__.get("assessments", [])  # only if a filter asked
+        lengths, levels = tuple(map(len, row.answers)), tuple(one.speech_level for one in assessments)
         if problem:
             return rejected(name, label, group, raw, problem)._replace(lengths=lengths, levels=levels)
+        kept = self._repaired_afterwards(found, assessments)
+        repaired, masked = self._shown(raw, source, kept) if kept.repairs else (("", ""), ())
+        questions, answers = ([m["content"] for m in kept.messages if m["role"] == role] for role in ("user", "assistant"))
         return Judged(
             name,
             label,
@@ -83,13 +100,18 @@ class Judge:
             raw.line,
             "",
             "",
-            json.dumps(found.to_row(), ensure_ascii=False),
-            id=found.id,
-            key=duplicate_key(found.messages),
-            question=row.questions[0],
-            score=sum(a.score for a in assessments) / len(assessments) if assessments else 1.0,
+            json.dumps(kept.to_row(), ensure_ascii=False),
+            id=kept.id,
+            key=duplicate_key(kept.messages),
+            score=sum(one.score for one in assessments) / len(assessments) if assessments else 1.0,
             lengths=lengths,
             levels=levels,
+            repairs=kept.repairs,
+            repaired=repaired,
+            masked=masked,
+            question_sketch=sketch("\n".join(questions)),
+            answer_sketch=sketch("\n".join(answers)),
+            words=topic_words(questions[0]) if self.work.with_topics else b"",
         )
 
     def _conversation(self, raw: RawRow, label: str, group: str, source: SourceArgs) -> Conversation | Rejection:
@@ -100,7 +122,27 @@ class Judge:
             return messages
         if not group:
             return Rejection("broken_row", f"source {label!r} stands in no group; add it under `groups` in the recipe")
-        return Conversation(messages, label, group, content_id(messages))
+        messages, changed = repair(messages, self._before)
+        return Conversation(messages, label, group, content_id(messages), changed)
+
+    def _repaired_afterwards(self, row: Conversation, assessments: Sequence[Assessment]) -> Conversation:
+        """With the repairs that lean on what the filters found."""
+        if not self._after:
+            return row
+        faults = [one.faults for one in assessments] if assessments else None
+        messages, changed = repair(row.messages, self._after, faults)
+        if not changed:
+            return row
+        return replace(row, messages=messages, id=content_id(messages), repairs=(*row.repairs, *changed))
+
+    def _shown(self, raw: RawRow, source: SourceArgs, kept: Conversation) -> tuple[tuple[str, str], tuple[str, ...]]:
+        """What the report shows of a repaired row: a message before and after, and the kinds of what was masked."""
+        messages = adapt(raw.value, source.adapter, source.columns)
+        before = [message["content"] for message in messages if isinstance(message, dict)]
+        after = [message["content"] for message in kept.messages]
+        masked = tuple(one.kind for text in before for one in find(text)) if "personal_data" in kept.repairs else ()
+        changed = [(mask(one), other) for one, other in zip(before, after, strict=True) if one != other]
+        return changed[0] if changed else ("", ""), masked
 
     def _overlap(self, row: Candidate) -> Rejection | None:
         for question in row.questions:

@@ -1,4 +1,4 @@
-"""How many rows of each group are taken, said openly, and which: one seed takes the same rows whatever their order."""
+"""How many rows of each group are taken, said openly. Which ones: selection.py."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import Protocol, TypeVar
 from align_ko.errors import UserError
 
 
-class HasIdAndGroup(Protocol):
+class HasId(Protocol):
     @property
     def id(self) -> str: ...
-    @property
-    def group(self) -> str: ...
 
 
-Row = TypeVar("Row", bound=HasIdAndGroup)
+Row = TypeVar("Row", bound=HasId)
 
 
 @dataclass(frozen=True)
@@ -111,23 +109,6 @@ def divide(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def select(rows: Iterable[Row], taken: Mapping[str, int], seed: int) -> list[Row]:
-    """`taken[group]` rows of each group in one shuffled list. A group asked for more than it has starts over.
-
-    The order hangs on the seed and each row's content only: the same rows come whatever order they were read in.
-    """
-    by_group: dict[str, list[tuple[bytes, Row]]] = {}
-    for row in rows:
-        by_group.setdefault(row.group, []).append((_draw(row.id, seed, 0), row))
-    chosen: list[tuple[bytes, Row]] = []
-    for group, drawn in by_group.items():
-        drawn.sort(key=lambda pair: pair[0])
-        for place in range(taken.get(group, 0)):
-            lap, index = divmod(place, len(drawn))
-            chosen.append((_draw(drawn[index][1].id, seed, lap), drawn[index][1]))
-    return [row for _, row in sorted(chosen, key=lambda pair: pair[0])]
-
-
 def split(rows: Sequence[Row], eval_share: float) -> tuple[list[Row], list[Row]]:
     """(train, eval) by each row's own id, so that none changes sides as others come or go. No row is twice in eval."""
     limit = int(eval_share * 16**8)
@@ -136,7 +117,7 @@ def split(rows: Sequence[Row], eval_share: float) -> tuple[list[Row], list[Row]]
     return train, list(held_out.values())
 
 
-def _draw(row_id: str, seed: int, lap: int) -> bytes:
+def draw(row_id: str, seed: int, lap: int) -> bytes:
     return hashlib.blake2b(f"{seed}:{lap}:{row_id}".encode(), digest_size=8).digest()
 
 

@@ -131,8 +131,6 @@ def selection_line(facts: Mapping[str, Any]) -> str:
     if not chosen:
         return ""
     line = f"Chosen within each group by `{chosen['how']}`"
-    if chosen.get("topics"):
-        line += f" over {chosen['topics']:,} topics"
     if chosen.get("score_before") is not None and chosen.get("score_after") is not None:
         line += f": mean score {chosen['score_before']:.3f} before, {chosen['score_after']:.3f} after"
     return line + "."
