@@ -60,7 +60,7 @@ _OLD_CUE = re.compile(
 _PLAIN_SELF = re.compile(r"(?:^|\s)(?:나는|내가|나의|나 또한|이 몸[은이])\s")
 _OLD_END = re.compile(r"(?:[을할될갈볼일] 테요|바요)$")
 _GOES = re.compile(r"(?:^|\s)(?:오?가|나가|들어가|가져가|데려가|챙겨가|떠나가|올라가|내려가|지나가|돌아가|걸어가|들고가)요$")
-_BEFORE_O = "하 이 시 우 주 가 되 보 르 으 치 지 기 추 쓰 크 뜨 나 서 러 스 마 드 싸 사 타"
+_BEFORE_O = "뀌 쉬 뛰 꾸 끄 누 두 키 끼 하 이 시 우 주 가 되 보 르 으 치 지 기 추 쓰 크 뜨 나 서 러 스 마 드 싸 사 타"
 _BEFORE_SO = "ᆻ ᆹ ᇂ ᆭ ᆶ ᆽ ᆮ 같 싶 ᆲ ᇁ ᆰ ᆬ ᆱ ᆩ ᆾ 렵 럽 웁 춥 덥 쉽 맵 겁 깝 먹 죽 웃 벗"
 _HAO = _nfd(rf"(?:{_any_of(_BEFORE_SO)}소|{_any_of(_BEFORE_O)}오|구려|더이다|리이다|나이다|소서|와요)$")
 _NOT_HAO = re.compile(r"(?:[디리]오|카카오|토마토|마리오|(?<![이가] )아니오|십시오|바이오|하이오)$")
@@ -68,7 +68,7 @@ _HAGE = _nfd(  # not every ᆫ가 and ᆫ고: 전문가, 평론가, 단가, 신�
     _any_of(
         "다네 라네 (?<![ᄀ-ᇿ])자네 는가 던가 은가 게나 ᆷ세 ᆯ세 (?<!녕)하세 도다 노라 로다 느니라 이니라 리라 네그려 구먼그려 는고"
     )
-    + rf"$|{_any_of('인 닌 한 큰 뭔 건 런 쁜 운 찬 힘든 진 픈 센 린 신 긴')}가$|{_any_of('인 닌 한 큰 뭔 런')}고$"
+    + rf"$|{_any_of('인 닌 한 큰 뭔 건 런 쁜 운 찬 힘든 진 픈 센 린 신 긴 겐 텐')}가$|{_any_of('인 닌 한 큰 뭔 런')}고$"
 )
 _NOT_HAGE = re.compile(r"(?:사진가|혁신가|(?<![가-힣])진가)$")
 _GE = _nfd("(?<!ᆯ)게$")
@@ -150,8 +150,16 @@ def bare_ge(sentence: str) -> bool:
     return bool(_GE.search(normalize("NFD", TAIL.sub("", sentence)[-2:])))
 
 
-def ending_level(sentence: str) -> tuple[str, bool]:
-    """(level, sure) of one sentence; see `sentence_level`."""
+def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
+    """(level, sure) of one sentence; see `sentence_level`. In a note only polite speech and what is sure is looked for."""
+    # Most sentences end so, and syllables with the coda ᆸ are every 28th from 갑 on.
+    if (
+        sentence.endswith("니다.")
+        and len(sentence) > 3
+        and (ord(sentence[-4]) - ord("갑")) % 28 == 0
+        and "가" <= sentence[-4] <= "힣"
+    ):
+        return "hapsyo", True
     text = TAIL.sub("", sentence)
     if not text:
         return "unknown", True
@@ -171,9 +179,9 @@ def ending_level(sentence: str) -> tuple[str, bool]:
         return "haeyo", sure
     if _CHATTY_YO.search(tail) and not _NOT_CHATTY.search(text):
         return "haeyo", True
-    if _HAO.search(tail) and not _NOT_HAO.search(text):
+    if text[-1] in "소오려다서요" and _HAO.search(tail) and not _NOT_HAO.search(text):
         return "hao", True
-    if _HAGE.search(tail):
+    if text[-1] in "네가나세다라고려" and _HAGE.search(tail):
         return ("hage", True) if not _NOT_HAGE.search(text) else ("fragment", True)
     if _GE.search(tail) and _HAGE_CUE.search(text):
         return "hage", True
@@ -182,15 +190,16 @@ def ending_level(sentence: str) -> tuple[str, bool]:
         if text.endswith("보다") and _INNER_POLITE.search(letters):  # 늦으면 안 됩니다 시작 시간보다
             return "haeyo", True
         return ("haera" if _TOLD_TO.search(tail) else "neutral"), True
-    noun = _NOT_PLAIN.search(text)
-    plain = "haera" if _HAERA.search(tail) else "hae"
+    noun = _NOT_PLAIN.search(text[-12:])
     if not noun and _SURE_PLAIN.search(tail):
-        return plain, True
+        return ("haera" if _HAERA.search(tail) else "hae"), True
     # Turned-round order: the predicate stands inside. 원목인가요 플라스틱인가요 다용도 선반이
     if _INNER_POLITE.search(letters):
         return "haeyo", True
+    if note:
+        return "fragment", True
     if not noun and _UNSURE_PLAIN.search(tail):
-        return plain, False
+        return ("haera" if _HAERA.search(tail) else "hae"), False
     if not noun and _INNER_PLAIN.search(letters):
         return "hae", False
     return ("fragment" if _HANGUL.search(text) else "unknown"), True

@@ -17,8 +17,8 @@ ARCHAIC = frozenset({"hao", "hage"})
 
 _MEMO = re.compile(r"(?:[음됨함임]|[있없싶않같했됐]음)$")  # 음슴체
 _POLITE_CUE = re.compile(
-    r"(?:^|\s)(?:저는|제가|제|저희|저도|저를)(?:\s|$)|시면(?:\s|$)|신지(?:\s|$|,)|[시신]데(?:\s"
-    r"|$)|말씀"
+    r"(?:^|\s)(?:저는|제가|제|저희|저도|저를)(?:\s|$)|시면(?:\s|$)|신지(?:\s|$|,)|[시신][는던]?데(?:[\s.?!]"
+    r"|$)|셨[는던]데|말씀"
 )
 _PLAIN_CUE = re.compile(r"(?:^|\s)(?:나는|난|내가|내|나도|너|너는|넌|네가|니가|야|응|우리|저기|있잖아)(?:[\s,]|$)")
 _ONE_END = re.compile(r"[가-힣][.!?]$")
@@ -78,7 +78,7 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     for part in parts:
         if part.kind in ("table", "heading"):
             continue
-        level, sure = ending_level(part.text)
+        level, sure = ending_level(part.text, note=part.kind == "item")
         if (
             level == "fragment"
             and part.kind == "prose"
@@ -103,8 +103,7 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
             return SpeechLevel("archaic", everything)
         odd = _odd(text, levels, prompt) if polite < len(levels) else ()
         return SpeechLevel("mixed" if odd else "polite", everything, odd)
-    # 나는 나중에 가겠네. is 해체 or 하게체, as the rest is.
-    if archaic > sum(x.sure and not text[x.start : x.end].endswith(("네", "네.", "네!")) for x in levels if x.level in PLAIN):
+    if archaic and _is_old_style(text, levels):
         return SpeechLevel("archaic", everything)
     if plain:
         return SpeechLevel("plain", everything)
@@ -122,6 +121,15 @@ def _settled(text: str, levels: list[Level]) -> list[Level]:
     if not any(item.level in ARCHAIC for item in levels) or any(item.level == "hapsyo" for item in polite) or len(levels) > 50:
         return levels
     return [_beside_old_style(text[item.start : item.end], item) for item in levels]
+
+
+def _is_old_style(text: str, levels: list[Level]) -> bool:
+    """More 하오체 and 하게체 than 해체. `가겠네` is what the rest is; `치킨인가?` alone does not make it 하게체."""
+    said = [(item, TAIL.sub("", text[item.start : item.end])) for item in levels]
+    old = [ending for item, ending in said if item.level in ARCHAIC]
+    certain = any(not ending.endswith("가") for ending in old)
+    plain = [ending for item, ending in said if item.sure and item.level in PLAIN]
+    return len(old) > sum(not (certain and ending.endswith("네")) for ending in plain)
 
 
 def _beside_old_style(said: str, item: Level) -> Level:
@@ -168,7 +176,9 @@ def _trips(said: str) -> bool:
     if bare_ge(said):
         return False
     body = TAIL.sub("", said)
-    stop = "linked" if body.endswith("데") else final(body)
+    stop = final(body)
+    if stop == "closed" and body.endswith("데"):  # 는데 is EF and EC
+        stop = "linked"
     return stop in ("closed", "inner") or (stop == "linked" and bool(_ONE_END.search(said)) and not _POLITE_CUE.search(said))
 
 
