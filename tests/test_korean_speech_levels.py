@@ -60,6 +60,9 @@ def test_switching_between_polite_levels_is_reported_and_no_fault() -> None:
         ("저는 집에 있었는데. 전화가 왔어요.", "polite"),  # 저는
         ("아직 못 정해서… 조금만 더 기다려 주세요.", "polite"),  # trails off
         ("다들 바쁘다고 해서. 제가 대신 왔습니다.", "mixed"),
+        ("혹시 누구를 찾으시는지..?", "polite"),
+        ("저는 아까부터 기다리고 있는데", "polite"),
+        ("아까부터 기다리고 있는데", "plain"),
     ],
 )
 def test_trailing_connective(text: str, verdict: str) -> None:

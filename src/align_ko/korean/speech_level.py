@@ -21,6 +21,8 @@ _POLITE_CUE = re.compile(
     r"|$)|셨[는던]데|말씀"
 )
 _PLAIN_CUE = re.compile(r"(?:^|\s)(?:나는|난|내가|내|나도|너|너는|넌|네가|니가|야|응|우리|저기|있잖아)(?:[\s,]|$)")
+# A trailing connective has no level of its own: 저는 서울에서 왔는데, 무슨 말씀이신지…
+_TRAILS_POLITELY = re.compile(r"(?:^|\s)(?:저는|제가|저도|저희)\s|(?:신|시는|셨는)지[\s.,?!…~]*$")
 _ONE_END = re.compile(r"[가-힣][.!?]$")
 _NO_NOUN = re.compile(r"[가-힣](?:[는은던텐한인]데|는지)$|걸로$")  # 할 수 없는데 (read as 없는 데)
 _LABELLED = re.compile(r"[ \t>*]*[가-힣A-Za-z0-9() ]{1,14}[*]*:[*]*[ \t]*\S")  # 정답: 나는 자동차를 보았다.
@@ -106,7 +108,8 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     if archaic and _is_old_style(text, levels):
         return SpeechLevel("archaic", everything)
     if plain:
-        return SpeechLevel("plain", everything)
+        trails = not any(item.sure for item in levels) and _TRAILS_POLITELY.search(text)
+        return SpeechLevel("polite" if trails else "plain", everything)
     if counts["neutral"]:
         return SpeechLevel("neutral", everything)
     return SpeechLevel(_by_cue(text, parts), everything)
