@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from unicodedata import normalize
 
+from align_ko.korean.tagger import noun_before_yo
+
 
 def _nfd(pattern: str) -> re.Pattern[str]:
     """No [classes] of syllables here: decomposed, a class would match single letters."""
@@ -22,15 +24,22 @@ TAIL = re.compile(
     r"(?:[\s.,!?…。~^\-;:)\]}>\"'”’*_♡♥★☆=/\\|ㄱ-ㅎㅏ-ㅣ@$\U0001F000-\U0001FAFF☀-➿\ufe0f\u200dー〜～]"
     r"|[(（][^()（）]*[)）])+$"
 )
-_HAPSYO = _nfd(_any_of("ᆸ니다 ᆸ니까 ᆸ니당 ᆸ니닷 ᆸ니다만 십시오 십시요 십쇼 ᆸ시다 ᆸ시당 ᆸ디다 ᆸ디까 싶니까 ᆸ죠 니다욥") + "$")
+_HAPSYO = _nfd(
+    _any_of(
+        "ᆸ니다 ᆸ니까 ᆸ니당 ᆸ니닷 ᆸ니다만 십시오 십시요 십쇼 ᆸ시다 ᆸ시당 ᆸ디다 ᆸ디까 싶니까 ᆸ죠 니다욥 "
+        "ᆸ니더 ᆸ니꺼 ᆸ시더 오이소 하이소 가이소 보이소 주이소"  # 경상도
+    )
+    + "$"
+)
 _VERBAL = (  # what may stand before 요 when it closes a predicate
     "어 아 여 해 에 예 네 까 나 지 데 게 래 대 걸 군 구 고 죠 든 니까 든지 려고 라고 "
     "다고 냐고 자고 라며 다며 는지 ᆫ지 ᆯ지 서 면 ᅢ ᅥ ᅧ ᅯ ᅦ ᅫ ᅬ 와 봐 놔 "
     "ᆫ가 은가 는가 던가 거든 텐데 라니까 다니까 몰라 놀라 자라 바라 달라 올라 골라 빨라 말라 잘라 지마 지 마"
 )
 _YO = _nfd(rf"(?:{_any_of(_VERBAL)}요|죠|쥬)$")
-_CHATTY_YO = _nfd(  # 했어여, 해용, 네염
-    rf"(?:{_any_of('어 아 ᆻ어 해 에 예 세 네 데 까 나 게 죠 지 고 구 려 봐 와 줘 돼')}{_any_of('여 용 염 욤 욥')})$"
+_CHATTY_YO = _nfd(  # 했어여, 해용, 네염; 했어유, 오랜만이네예
+    rf"(?:{_any_of('어 아 ᆻ어 해 에 예 세 네 데 까 나 게 죠 지 고 구 려 봐 와 줘 돼')}{_any_of('여 용 염 욤 욥')}"
+    rf"|{_any_of('ᆻ어 해 세 네 데 까 게 지 ᆻ슈 구먼')}유|{_any_of('ᆻ어 해 네 지 이라')}예)$"
 )
 _BARE_YO = _nfd("요$")
 # 거여, 하나여, 내용, 사용: dialect and nouns, not a chatty 요.
@@ -47,33 +56,53 @@ _OLD_CUE = re.compile(
     r"(?:^|\s)(?:짐[은이의을도]|짐 또한|짐에게|소인[은이의을도]|허나|허면|과인|그대[는가의]"
     r"|본디|참으로)(?:\s|$)|[을할될갈볼일] 테요|바요$"
 )
+# 나는 이 고을의 사또요: who says 나 does not say 사또예요.
+_PLAIN_SELF = re.compile(r"(?:^|\s)(?:나는|내가|나의|나 또한|이 몸[은이])\s")
 _OLD_END = re.compile(r"(?:[을할될갈볼일] 테요|바요)$")
 _GOES = re.compile(r"(?:^|\s)(?:오?가|나가|들어가|가져가|데려가|챙겨가|떠나가|올라가|내려가|지나가|돌아가|걸어가|들고가)요$")
-_BEFORE_O = "하 이 시 우 주 가 되 보 르 으 치 지 기 추 쓰 크 뜨 나 서 러 스 마 드 싸 사 타"
-_HAO = _nfd(rf"(?:{_any_of('ᆻ ᆹ ᇂ ᆭ ᆶ ᆽ ᆮ 같 싶 ᆲ ᇁ')}소|{_any_of(_BEFORE_O)}오|구려|더이다|리이다|나이다|소서|와요)$")
-_NOT_HAO = re.compile(r"(?:[디리]오|카카오|토마토|마리오|아니오|십시오)$")
-_HAGE = _nfd(
-    _any_of("다네 라네 자네 는가 던가 은가 ᆫ가 게나 구먼 구만 ᆷ세 ᆯ세 도다 노라 로다 느니라 이니라 리라 하네그려 는고 ᆫ고") + "$"
+_BEFORE_O = "뀌 쉬 뛰 꾸 끄 누 두 키 끼 하 이 시 우 주 가 되 보 르 으 치 지 기 추 쓰 크 뜨 나 서 러 스 마 드 싸 사 타"
+_BEFORE_SO = "ᆻ ᆹ ᇂ ᆭ ᆶ ᆽ ᆮ 같 싶 ᆲ ᇁ ᆰ ᆬ ᆱ ᆩ ᆾ 렵 럽 웁 춥 덥 쉽 맵 겁 깝 먹 죽 웃 벗"
+_HAO = _nfd(rf"(?:{_any_of(_BEFORE_SO)}소|{_any_of(_BEFORE_O)}오|구려|더이다|리이다|나이다|소서|와요)$")
+_NOT_HAO = re.compile(r"(?:[디리]오|카카오|토마토|마리오|(?<![이가] )아니오|십시오|바이오|하이오)$")
+_HAGE = _nfd(  # not every ᆫ가 and ᆫ고: 전문가, 평론가, 단가, 신고, 원고
+    _any_of(
+        "다네 라네 (?<![ᄀ-ᇿ])자네 는가 던가 은가 게나 ᆷ세 ᆯ세 (?<!녕)하세 도다 노라 로다 느니라 이니라 리라 네그려 구먼그려 는고"
+    )
+    + rf"$|{_any_of('인 닌 한 큰 뭔 건 런 쁜 운 찬 힘든 진 픈 센 린 신 긴 겐 텐')}가$|{_any_of('인 닌 한 큰 뭔 런')}고$"
 )
+_NOT_HAGE = re.compile(r"(?:사진가|혁신가|(?<![가-힣])진가)$")
+_GE = _nfd("(?<!ᆯ)게$")
+_HAGE_CUE = re.compile(r"(?:^|\s)(?:자네|이보게|여보게)|네(?:그려)?,")  # 나는 이만 가겠네, 몸조심하게
 _DA = _nfd(r"[ᅡ-ᅵᆨ-ᇂ]다$")
+_TOLD_TO = _nfd("(?:[ᆨ-ᇂ]단다|는단다|(?<!자)(?<!바)(?<!놀)란다)$")  # 장가간단다; 나무가 자란다 is neutral
+# 가자, 와라, 갔니; 몰라, 빨라, 걱정 마 are 해체.
+_HAERA = _nfd(
+    "(?:냐|(?<!아)니|(?<=[ᅡ-ᇂ])자|렴|려무나|구나|더라|(?<!ᆯ)라|"
+    + _any_of("으 하 주 가 오 보")
+    + "마|"
+    + _any_of("ᆻ 하 가 오 이")
+    + "노)$"
+)
 # Endings that no noun shares.
 _SURE_PLAIN = _nfd(
     _any_of(
         "ᆻ어 있어 없어 싶어 겠어 않아 같아 좋아 많아 잖아 거야 이야 아니야 뭐야 야 해 줘 "
-        "돼 봐 봬 둬 놔 ᅯ 쳐 져 켜 껴 냐 려무나 렴 구나 거든 거든요 ᆯ게 ᆯ래 ᆯ걸 ᆯ까 "
+        "돼 봐 봬 둬 놔 ᅯ 쳐 져 켜 껴 냐 려무나 렴 구나 구먼 구만 당께 랑께 거든 거든요 ᆯ게 ᆯ래 ᆯ걸 ᆯ까 "
         "니깐 이지 ᆻ지 하지 ᆻ네 하네 있네 없네 좋네 같네 겠네 이네 하자 ᆻ니 하니 있니 없니 "
-        "않니 해라 하라 줘라 어라 마라 마 지마 주라 줄래 "
+        "않니 해라 하라 줘라 어라 너라 마라 지\\s?마 걱정\\s?마 주라 줄래 "
         "맞아 알아 몰라 나빠 뻐 고파 아파 바빠 보여 어려워 쉬워 걸려 ᆻ나 있나 없나 려나 "
-        "ᆻ군 하군 는군 는구만 ᆫ다 는다 어때 그래 저래 이래 안돼 어 아 란다 단다"
+        "ᆻ군 하군 는군 어때 그래 저래 이래 안돼 "
+        "거양 거얌 ᆻ엉 ᆻ넹 ᆻ징 하징 잖앙 하넹 이넹 하삼 오삼 주삼 시삼 "  # chatty
+        "[ᆨ-ᇂ]어 [ᆨ-ᇂ]아 되어 뛰어 쉬어 튀어"
     )
     + "$"
 )
 _NOT_PLAIN = re.compile(
     r"(?:(?<![가-힣])(?:통해|위해|대해|의해|인해|피해|이해|오해|방해|올해|새해|지난해|동해|서해|남해|견해|항해|공해"
-    r"|저해|손해|유해|무해|재해)|(?:을|를)(?:통해|위해)|몰이해|큰 피해"
+    r"|저해|손해|유해|무해|재해)|(?:을|를)(?:통해|위해)|몰이해|전문가|큰 피해"
     r"|(?:^|[한된는] )(?:남아|여아)"
     r"|언어|단어|용어|영어|국어|한국어|외국어|중국어|일본어|연어|상어|문어|방어"
-    r"|분야|(?<![한두세네섯곱덟홉열0-9] )(?<![0-9])시야|광야|강아|유아|육아|아시아|리아|니아|코리아|미디어|소프트웨어"
+    r"|분야|(?<![가-힣0-9])(?<![한두세네섯곱덟홉열0-9] )시야|광야|강아|유아|육아|아시아|리아|니아|코리아|미디어|소프트웨어"
     r"|하드웨어|아이디어|드라마|엄마|해마|고구마|다만|다시마|치마|하마|여름밤|서아|시아|자아"
     r"|기아|치아|태아|소아|동아|초아|샤워|타워|파워|플라워|질투마|아마|데이터|웨어|티어|퀴즈야)$"
 )
@@ -81,11 +110,12 @@ _NOT_PLAIN = re.compile(
 _UNSURE_PLAIN = _nfd(
     _any_of(
         "도록 라고 다고 길 다만 더라 까나 던데 는데 은데 ᆫ데 텐데 으면 걸로 루 싶 고파 달라 "
-        "다오 더라고 지마 지 네 니 자 라 나 데 게 래 대 걸 군 까 고 서 와 가 려 여 해 써 "
-        "러 꺼 커 떠 려고 니까 면서 며 든지"
+        "다오 더라고 마 지 네 니 자 라 나 데 게 래 대 걸 군 까 고 서 와 가 려 여 해 써 "
+        "러 꺼 커 떠 려고 니까 면서 며 든지 어 아 이양 이얌 이징 ᆻ노 하노 가노 오노 이노"
     )
     + "$"
 )
+_HANGUL = re.compile("[가-힣]")
 _INNER_YO = (
     "어 아 여 해 세 네 까 나 예 에 지 데 ᆯ게 거든 군 래 대 니까 고 구 ᅢ ᅥ ᅧ ᅯ ᅦ ᅫ ᅬ 와 봐 놔 ᆫ가 은가 는가 던가 좀 마 바라 몰라 들어가"
 )
@@ -104,13 +134,36 @@ _INNER_PLAIN = _nfd(
 )
 
 
-def ending_level(sentence: str) -> tuple[str, bool]:
-    """(level, sure) of one sentence; see `sentence_level`."""
+def plain_inside(sentence: str) -> bool:
+    """Does a plain predicate stand inside? `알려줘 가장 큰 나라` → True."""
     text = TAIL.sub("", sentence)
-    letters = normalize("NFD", _NAMES.sub("", text)) if len(text) < 400 else normalize("NFD", text[-400:])
+    return not _NOT_PLAIN.search(text) and bool(_INNER_PLAIN.search(normalize("NFD", _NAMES.sub("", text[-400:]))))
+
+
+def ends_like_noun(sentence: str) -> bool:
+    """`음식을 통해`, `우리 아이디어`: in 해체 shape, but no predicate."""
+    return bool(_NOT_PLAIN.search(TAIL.sub("", sentence)))
+
+
+def bare_ge(sentence: str) -> bool:
+    """`어서 앉게`, but also the adverb: `고양이는 자유롭게`."""
+    return bool(_GE.search(normalize("NFD", TAIL.sub("", sentence)[-2:])))
+
+
+def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
+    """(level, sure) of one sentence; see `sentence_level`. In a note only polite speech and what is sure is looked for."""
+    # Most sentences end so, and syllables with the coda ᆸ are every 28th from 갑 on.
+    if (
+        sentence.endswith("니다.")
+        and len(sentence) > 3
+        and (ord(sentence[-4]) - ord("갑")) % 28 == 0
+        and "가" <= sentence[-4] <= "힣"
+    ):
+        return "hapsyo", True
+    text = TAIL.sub("", sentence)
     if not text:
-        return "fragment", True
-    if text in ("네", "예", "아니요", "넵") or text.endswith(("아니오", "이보게", "여보게", "얘들아")):
+        return "unknown", True
+    if text in ("네", "예", "아니요", "넵", "아니오") or text.endswith(("이보게", "여보게", "얘들아")):
         return "fragment", True
     tail = normalize("NFD", text[-6:])
     if _HAPSYO.search(tail):
@@ -119,25 +172,34 @@ def ending_level(sentence: str) -> tuple[str, bool]:
         return "fragment", True
     if _BARE_YO.search(tail):
         sure = bool(_YO.search(tail))
-        if _OLD_CUE.search(text) and (_OLD_END.search(text) or not (sure or _GOES.search(text))):
+        if _OLD_CUE.search(text) and (_OLD_END.search(text) or not (sure or _GOES.search(text)) or noun_before_yo(text)):
+            return "hao", True
+        if not sure and _PLAIN_SELF.search(text) and noun_before_yo(text):
             return "hao", True
         return "haeyo", sure
     if _CHATTY_YO.search(tail) and not _NOT_CHATTY.search(text):
         return "haeyo", True
-    if _HAO.search(tail) and not _NOT_HAO.search(text):
+    if text[-1] in "소오려다서요" and _HAO.search(tail) and not _NOT_HAO.search(text):
         return "hao", True
-    if _HAGE.search(tail):
-        return ("hage", True) if not text.endswith("국가") else ("fragment", True)
+    if text[-1] in "네가나세다라고려" and _HAGE.search(tail):
+        return ("hage", True) if not _NOT_HAGE.search(text) else ("fragment", True)
+    if _GE.search(tail) and _HAGE_CUE.search(text):
+        return "hage", True
+    letters = normalize("NFD", _NAMES.sub("", text if len(text) < 400 else text[-400:]))
     if len(text) > 1 and _DA.search(tail):
-        return ("neutral", True)
-    noun = _NOT_PLAIN.search(text)
+        if text.endswith("보다") and _INNER_POLITE.search(letters):  # 늦으면 안 됩니다 시작 시간보다
+            return "haeyo", True
+        return ("haera" if _TOLD_TO.search(tail) else "neutral"), True
+    noun = _NOT_PLAIN.search(text[-12:])
     if not noun and _SURE_PLAIN.search(tail):
-        return ("haera" if text[-1] in "냐니자라렴마다" else "hae"), True
+        return ("haera" if _HAERA.search(tail) else "hae"), True
     # Turned-round order: the predicate stands inside. 원목인가요 플라스틱인가요 다용도 선반이
     if _INNER_POLITE.search(letters):
         return "haeyo", True
+    if note:
+        return "fragment", True
     if not noun and _UNSURE_PLAIN.search(tail):
-        return "hae", False
+        return ("haera" if _HAERA.search(tail) else "hae"), False
     if not noun and _INNER_PLAIN.search(letters):
         return "hae", False
-    return "fragment", True
+    return ("fragment" if _HANGUL.search(text) else "unknown"), True

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from align_ko.korean.prose import Sentence, sentences
-from align_ko.korean.sentence_endings import TAIL, ending_level
-from align_ko.korean.tagger import closes
+from align_ko.korean.sentence_endings import TAIL, bare_ge, ending_level, ends_like_noun, plain_inside
+from align_ko.korean.tagger import final, noun_before_yo
 
 POLITE = frozenset({"hapsyo", "haeyo"})
 PLAIN = frozenset({"hae", "haera"})
@@ -17,18 +17,23 @@ ARCHAIC = frozenset({"hao", "hage"})
 
 _MEMO = re.compile(r"(?:[음됨함임]|[있없싶않같했됐]음)$")  # 음슴체
 _POLITE_CUE = re.compile(
-    r"(?:^|\s)(?:저는|제가|제|저희|저도|저를)(?:\s|$)|시면(?:\s|$)|신지(?:\s|$|,)|[시신]데(?:\s"
-    r"|$)|말씀"
+    r"(?:^|\s)(?:저는|제가|제|저희|저도|저를)(?:\s|$)|시면(?:\s|$)|신지(?:\s|$|,)|[시신][는던]?데(?:[\s.?!]"
+    r"|$)|셨[는던]데|말씀"
 )
 _PLAIN_CUE = re.compile(r"(?:^|\s)(?:나는|난|내가|내|나도|너|너는|넌|네가|니가|야|응|우리|저기|있잖아)(?:[\s,]|$)")
+# A trailing connective has no level of its own: 저는 서울에서 왔는데, 무슨 말씀이신지…
+_TRAILS_POLITELY = re.compile(r"(?:^|\s)(?:저는|제가|저도|저희)\s|(?:신|시는|셨는)지[\s.,?!…~]*$")
+_ONE_END = re.compile(r"[가-힣][.!?]$")
+_NO_NOUN = re.compile(r"[가-힣](?:[는은던텐한인]데|는지)$|걸로$")  # 할 수 없는데 (read as 없는 데)
 _LABELLED = re.compile(r"[ \t>*]*[가-힣A-Za-z0-9() ]{1,14}[*]*:[*]*[ \t]*\S")  # 정답: 나는 자동차를 보았다.
 _MAYBE_VERB = re.compile(r"[겨셔켜쳐져려여펴혀타자가사파차나마써꺼커떠내매대깨재세베내래]")
+_TOLD_TO = re.compile(r"[단란]다[.!]?$")  # 옛날에 토끼가 살았단다.
 _WORD = re.compile(r"[0-9A-Za-z가-힣]+")
 
 
 @dataclass(frozen=True)
 class Level:
-    """`level`: hapsyo, haeyo, hae, haera, hao, hage, neutral (written -다), fragment. `sure`: no noun ends so."""
+    """`level`: hapsyo, haeyo, hae, haera, hao, hage or neutral (written -다). `sure`: no noun ends so."""
 
     level: str
     start: int
@@ -44,10 +49,24 @@ class SpeechLevel:
     levels: tuple[Level, ...]
     odd: tuple[Level, ...] = ()
 
+    @property
+    def switched(self) -> tuple[Level, ...]:
+        """The sentences in the rarer of the two polite levels; no fault, `확인했습니다. 내일 보낼게요.` → the second."""
+        parts = [tuple(x for x in self.levels if x.level == name) for name in ("haeyo", "hapsyo")]
+        return min(parts, key=len) if all(parts) else ()
+
 
 def sentence_level(sentence: str) -> str:
-    """`알겠습니다.` → hapsyo, `알겠어요.` → haeyo, `알겠어.` → hae, `알겠냐?` → haera, `중요하다.` → neutral."""
-    return ending_level(sentence)[0]
+    """`알겠습니다.` → hapsyo, `알겠어요.` → haeyo, `알겠어.` → hae, `알겠냐?` → haera, `알겠소.` → hao, `알겠네그려.` → hage.
+
+    `물은 100도에서 끓는다.` → neutral, `우리 동네` → fragment (no predicate), `Hello!` → unknown. Where a noun could end
+    the same way (동네, 나라; 커피는 네가 사) Kiwi is asked.
+    """
+    level, sure = ending_level(sentence)
+    text = TAIL.sub("", sentence)
+    if level == "fragment" and _MAYBE_VERB.search(text[-1:]):
+        return "hae" if final(text) == "closed" else level
+    return "fragment" if not sure and level in PLAIN and _is_noun(text) else level
 
 
 def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: str | None = None) -> SpeechLevel:
@@ -61,7 +80,7 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     for part in parts:
         if part.kind in ("table", "heading"):
             continue
-        level, sure = ending_level(part.text)
+        level, sure = ending_level(part.text, note=part.kind == "item")
         if (
             level == "fragment"
             and part.kind == "prose"
@@ -71,12 +90,13 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
             level, sure = "hae", False
         if level not in POLITE:
             # A list item in -다 or -음 is a note, not speech.
-            if part.kind == "item" or level == "fragment":
+            if part.kind == "item" or level in ("fragment", "unknown"):
                 continue
             # Without an end mark a bare line in 해체 shape is most often a noun phrase: 오늘의 메뉴 안내
             if part.text[-1] not in ".!?…~" and len(parts) > 1:
                 continue
         levels.append(Level(level, part.start, part.end, sure))
+    levels = _settled(text, levels)
     counts = Counter(item.level for item in levels)
     polite, plain, archaic = (sum(counts[x] for x in group) for group in (POLITE, PLAIN, ARCHAIC))
     everything = tuple(levels)
@@ -85,18 +105,46 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
             return SpeechLevel("archaic", everything)
         odd = _odd(text, levels, prompt) if polite < len(levels) else ()
         return SpeechLevel("mixed" if odd else "polite", everything, odd)
-    if archaic > plain:
+    if archaic and _is_old_style(text, levels):
         return SpeechLevel("archaic", everything)
     if plain:
-        return SpeechLevel("plain", everything)
+        trails = not any(item.sure for item in levels) and _TRAILS_POLITELY.search(text)
+        return SpeechLevel("polite" if trails else "plain", everything)
     if counts["neutral"]:
         return SpeechLevel("neutral", everything)
     return SpeechLevel(_by_cue(text, parts), everything)
 
 
+def _settled(text: str, levels: list[Level]) -> list[Level]:
+    """Ask Kiwi where the verdict hangs on endings that nouns share: `우리 동네` is no 해체, `나그네요` can be 하오체."""
+    polite = [item for item in levels if item.level in POLITE]
+    if not polite:
+        spoken = any(item.sure for item in levels) or not all(_is_noun(text[item.start : item.end]) for item in levels[:50])
+        return levels if spoken else []
+    if not any(item.level in ARCHAIC for item in levels) or any(item.level == "hapsyo" for item in polite) or len(levels) > 50:
+        return levels
+    return [_beside_old_style(text[item.start : item.end], item) for item in levels]
+
+
+def _is_old_style(text: str, levels: list[Level]) -> bool:
+    """More 하오체 and 하게체 than 해체. `가겠네` is what the rest is; `치킨인가?` alone does not make it 하게체."""
+    said = [(item, TAIL.sub("", text[item.start : item.end])) for item in levels]
+    old = [ending for item, ending in said if item.level in ARCHAIC]
+    certain = any(not ending.endswith("가") for ending in old)
+    plain = [ending for item, ending in said if item.sure and item.level in PLAIN]
+    return len(old) > sum(not (certain and ending.endswith("네")) for ending in plain)
+
+
+def _beside_old_style(said: str, item: Level) -> Level:
+    """`소인은 모르오. 지나가던 나그네요.`: beside 하오체, 요 after a noun is 이오."""
+    if item.level == "haeyo" and noun_before_yo(TAIL.sub("", said)):
+        return Level("hao", item.start, item.end, False)
+    return item
+
+
 def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...]:
     """The sentences that a reader of a polite answer trips over."""
-    told = {i for i, item in enumerate(levels) if item.level == "neutral"}
+    told = {i for i, item in enumerate(levels) if item.level == "neutral" or _TOLD_TO.search(text[item.start : item.end])}
     if len(told) < 3:
         told = set()
     asked = set(pairwise(_WORD.findall(prompt or "")))
@@ -115,17 +163,40 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
         pairs = list(pairwise(said))
         if pairs and sum(pair in asked for pair in pairs) >= 0.6 * len(pairs):
             continue
-        if item.sure or closes(TAIL.sub("", text[item.start : item.end])):
+        if item.sure or (item.level in PLAIN and _trips(text[item.start : item.end])):
             odd.append(item)
     return tuple(odd)
 
 
+def _is_noun(said: str) -> bool:
+    """`우리 동네`; not `알려줘 가장 큰 나라`, whose predicate stands inside."""
+    asks, said = said.endswith("?"), TAIL.sub("", said)
+    return not asks and not _NO_NOUN.search(said) and final(said) == "noun" and not plain_inside(said)
+
+
+def _trips(said: str) -> bool:
+    """Is an unsure ending plain speech after all? `그냥 귀여워서.` is; `다들 바쁘시다고 해서.` and `아직…` are not."""
+    if bare_ge(said):
+        return False
+    body = TAIL.sub("", said)
+    stop = final(body)
+    if stop == "closed" and body.endswith("데"):  # 는데 is EF and EC
+        stop = "linked"
+    return stop in ("closed", "inner") or (stop == "linked" and bool(_ONE_END.search(said)) and not _POLITE_CUE.search(said))
+
+
 def _by_cue(text: str, parts: list[Sentence]) -> str:
     """Without a predicate the pronoun tells: `저는 서울에서 왔는데` → polite, `나는 아직` → plain, `서울` → unknown."""
+    if TAIL.sub("", text).strip() in ("안녕", "응", "왜", "뭐"):
+        return "plain"
     if len(parts) > 2 or len(text.split()) < 2:
         return "unknown"
     if parts and parts[-1].kind == "prose" and _MEMO.search(TAIL.sub("", text)):
         return "plain"
     if _POLITE_CUE.search(text):
         return "polite"
-    return "plain" if _PLAIN_CUE.search(text) else "unknown"
+    if _PLAIN_CUE.search(text):
+        return "plain"
+    last = TAIL.sub("", parts[-1].text) if parts and parts[-1].kind == "prose" else ""
+    found = len(last.split()) >= 3 and "가" <= last[-1] <= "힣" and not ends_like_noun(last) and final(last)
+    return "plain" if found in ("closed", "inner") else "unknown"

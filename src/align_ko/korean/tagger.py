@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
+
+# Kiwi reads them as EC inside a text: 어디가 더 높니 중국이랑 미국 중에서
+_MAY_CLOSE = frozenset({"니", "으니", "냐", "네", "지", "더라", "거든", "는데", "은데", "ᆫ데", "ᆯ까", "을까", "자"})
+_GOES_ON = frozenset({"고", "며", "으며", "면서", "으면서", "거나", "도록"})
 
 
 @lru_cache(maxsize=1)
@@ -32,12 +37,35 @@ def wants_more(text: str) -> bool:
     return bool(found) and (found[-1][1][:1] == "J" or (found[-1][1][:2] in ("ET", "EC", "MM", "MA") and found[-1][1] != "ETN"))
 
 
-def closes(text: str) -> bool:
-    """Is the last morpheme a sentence ending? `비행기에 자주 타` → True (EF), `우리 동네` → False (NNG)."""
-    found = tags(text[-60:] + ".")
-    last = [(form, tag) for form, tag in found if not tag.startswith("S")]
-    # Before a full stop 어 and 아 close: 짧은 것만 골라. (read as EC)
-    return bool(last) and (last[-1][1] == "EF" or last[-1] in (("어", "EC"), ("아", "EC")))
+def final(text: str) -> str:
+    """What a sentence stops on: `비행기에 자주 타` → closed, `목소리가 듣고 싶어서` → linked, `우리 동네` → noun.
+
+    `먹을 것도 많지 추석에는` → inner (the closing ending stands inside); empty without Kiwi or where none of these fits.
+    """
+    found = [(form, tag) for form, tag in tags(text[-60:] + ".") if not tag.startswith("S")]
+    if not found:
+        return ""
+    form, tag = found[-1]
+    # Before a full stop 어 and 아 close: 짧은 것만 골라. (read as EC); so does 나 after 않: 너무 이르지 않나?
+    if tag == "EF" or (tag == "EC" and (form in ("어", "아") or (form == "나" and text.endswith(("않나", "없나", "있나"))))):
+        return "closed"
+    if tag == "EC":  # 고 only goes on, and an honorific 시 makes it polite: 드시고 싶다고 하시는데.
+        return "" if form in _GOES_ON or any(part in (("시", "EP"), ("으시", "EP")) for part in found[-4:]) else "linked"
+    for (ending, kind), (_, after) in pairwise(found):
+        if kind == "EF" and not ending.endswith("다"):
+            return "inner"
+        if kind == "EC" and ending in _MAY_CLOSE and after[0] == "N":
+            return "inner"
+    return "noun" if (tag[0] in "NJ" and found[-2:-1] != [("기", "ETN")]) or tag in ("XSN", "XR") else ""
+
+
+def noun_before_yo(text: str) -> bool:
+    """Is the 요 at the end added to a noun? `짐은 월세요` → True, `호텔에 맡기세요` → False (an ending of its own)."""
+    found = [(form, tag) for form, tag in tags(text[-60:] + ".") if not tag.startswith("S")]
+    if len(found) < 2 or found[-1][0] != "요":
+        return False
+    before = found[-3] if found[-2] == ("이", "VCP") and len(found) > 2 else found[-2]
+    return before[1][:2] in ("NN", "NP", "NR") or before[1] in ("XSN", "ETN")
 
 
 @lru_cache(maxsize=65536)
