@@ -1,0 +1,184 @@
+"""Clean rows: two or more conversations joined into one that no other row resembles.
+
+Every row holds another set of conversations, so that two clean rows share at most a part of their words, and opens with
+a sentence of its own about who asks. Answers begin and end in whole sentences.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curation_bench import phrases
+from curation_bench.units import Unit, closed
+
+Messages = list[dict[str, str]]
+
+ANSWER_CHARACTERS = {"kullm_v2": (330, 0.50), "koalpaca": (390, 0.50), "kowiki_qa": (230, 0.40), "smol_koreantalk": (190, 0.35)}
+"""Median and spread (sigma of the logarithm) of an answer's length by source: our assumption, see bench_curation.py."""
+LOWEST, HIGHEST = 60, 1450  # inside the recipe's 50-1,500
+MOST_QUESTION = 470  # the recipe's 500, less the opening that a near-duplicate gets
+TURN_SHARES = {1: 0.3, 2: 0.35, 3: 0.2, 4: 0.15}  # conversations joined in a dialogue
+NEARBY = 40  # rows of a file between which a message's questions are drawn: files are ordered by subject
+ATTEMPTS = 400
+
+
+@dataclass
+class Draft:
+    """A row before it has a place: its messages, and the conversations in it."""
+
+    messages: Messages
+    members: frozenset[int]
+
+
+@dataclass
+class Composer:
+    """Draws rows; remembers which sets of conversations are used up."""
+
+    units: Sequence[Unit]
+    topics: Sequence[str]
+    """What each unit is about in a word or two ("멸치 육수"), or ""."""
+    rng: random.Random
+    used: set[frozenset[int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        single = [unit for unit in self.units if unit.source in ("kullm_v2", "koalpaca")]
+        self.pools = {
+            "instruction": single,
+            "knowledge": [unit for unit in self.units if unit.factual],
+            "dialogue": [unit for unit in self.units if unit.source == "smol_koreantalk"],
+            "anything": [unit for unit in self.units if len(unit.question) < 60],
+        }
+
+    def draft(self, source: str) -> Draft:
+        """A row whose set of conversations is not taken yet; `accept` takes it."""
+        for attempt in range(ATTEMPTS):
+            draft = self._dialogue() if source == "smol_koreantalk" else self._single(source, NEARBY * (1 + attempt // 8))
+            if draft and draft.members not in self.used:
+                return draft
+        raise SystemExit(f"{source}: no new set of conversations found in {ATTEMPTS} attempts; lower --rows")
+
+    def accept(self, draft: Draft) -> None:
+        self.used.add(draft.members)
+
+    def _length(self, source: str) -> int:
+        median, spread = ANSWER_CHARACTERS[source]
+        return round(min(max(median * self.rng.lognormvariate(0, spread), LOWEST), HIGHEST))
+
+    def _single(self, source: str, nearby: int) -> Draft | None:
+        """One message with several questions, one answer to all of them."""
+        pool = self.pools["knowledge" if source == "kowiki_qa" else "instruction"]
+        members, answers = self._gather(pool, self._length(source), nearby, at_most=7)
+        asked, numbered = self._ask(members)
+        said = self._answer(members, answers, numbered)
+        if len(asked) > MOST_QUESTION or not LOWEST <= len(said) <= HIGHEST:
+            return None
+        return Draft(_turn(asked, said), frozenset(unit.place for unit in members))
+
+    def _gather(self, pool: Sequence[Unit], length: int, nearby: int, at_most: int) -> tuple[list[Unit], list[str]]:
+        """Conversations near one another whose answers, shortened to whole sentences, are about `length` together."""
+        middle = self.rng.randrange(len(pool))
+        polite = pool[middle].polite
+        around = pool[max(middle - nearby, 0) : middle + nearby + 1]
+        others = [unit for unit in around if unit.polite == polite and unit is not pool[middle]]
+        self.rng.shuffle(others)
+        members, answers, left = [pool[middle]], [pool[middle].beginning(max(length // 2, 40))], length
+        left -= len(answers[0])
+        for unit in others[: at_most - 1]:
+            if len(members) > 1 and left < 50:
+                break
+            answer = unit.beginning(max(left, 40))
+            if len(answer) > left + 80:
+                continue
+            members.append(unit)
+            answers.append(answer)
+            left -= len(answer)
+        return members, answers
+
+    def _context(self, unit: Unit) -> str:
+        """A sentence on who asks and why; in a conversation, on how the day goes."""
+        contexts = phrases.LIFE if unit.source == "smol_koreantalk" else phrases.CONTEXTS
+        return phrases.fill(self._pick(contexts, unit.polite), self.rng)
+
+    def _pick(self, pairs: Sequence[tuple[str, str]], polite: bool) -> str:
+        return self.rng.choice(pairs)[0 if polite else 1]
+
+    def _ask(self, members: Sequence[Unit]) -> tuple[str, bool]:
+        """(the message, whether its questions are numbered)."""
+        polite, questions = members[0].polite, [closed(unit.question) for unit in members]
+        context = self._context(members[0])
+        multi_line = any("\n" in question for question in questions)
+        if len(questions) > 2 or (self.rng.random() < 0.3 and not multi_line):
+            listed = "\n".join(f"{number}. {question}" for number, question in enumerate(questions, 1))
+            return f"{context} {self._pick(phrases.LISTS, polite)}\n{listed}", True
+        gap = "\n\n" if multi_line else " "
+        links = [self._pick(phrases.LINKS, polite) for _ in questions[1:]]
+        rest = [f"{link} {question}" for link, question in zip(links, questions[1:], strict=True)]
+        return gap.join([f"{context} {questions[0]}", *rest]), False
+
+    def _answer(self, members: Sequence[Unit], answers: Sequence[str], numbered: bool) -> str:
+        if numbered:
+            parts = [f"{number}. {answer}" for number, answer in enumerate(answers, 1)]
+        elif self.rng.random() < 0.5 and all(self.topics[unit.place] for unit in members):
+            leads = [self.rng.choice(phrases.NEXT_HEADS if number else phrases.HEADS) for number in range(len(members))]
+            topics = [self.topics[unit.place] for unit in members]
+            heads = [phrases.fill(lead, self.rng, topic=topic) for lead, topic in zip(leads, topics, strict=True)]
+            parts = [f"{head} {answer}" for head, answer in zip(heads, answers, strict=True)]
+        else:
+            parts = list(answers)
+        if self.rng.random() < 0.25:
+            parts.append(self.rng.choice(phrases.CLOSINGS))
+        return "\n\n".join(parts)
+
+    def _dialogue(self) -> Draft | None:
+        """One turn with two questions, or several conversations one after the other."""
+        joined = self.rng.choices(list(TURN_SHARES), list(TURN_SHARES.values()))[0]
+        if joined == 1:
+            members, answers = self._gather(self.pools["anything"], self._length("smol_koreantalk"), NEARBY, at_most=3)
+            asked, numbered = self._ask(members)
+            said = self._answer(members, answers, numbered)
+            return Draft(_turn(asked, said), frozenset(unit.place for unit in members)) if len(said) >= LOWEST else None
+        first = self.rng.choice(self.pools["dialogue"])
+        members = [first]
+        while len(members) < joined:
+            unit = self.rng.choice(self.pools["dialogue" if self.rng.random() < 0.4 else "anything"])
+            if unit.polite == first.polite and unit not in members and len(unit.question) >= 10:
+                members.append(unit)
+        messages: Messages = []
+        for unit in members:
+            for number, (question, answer) in enumerate(unit.turns):
+                asked = question if number else self._open(unit, bool(messages))
+                messages += _turn(asked, answer)
+        return Draft(messages, frozenset(unit.place for unit in members))
+
+    def _open(self, unit: Unit, later: bool) -> str:
+        """The first question of a conversation, led over from the one before or set in a situation."""
+        question = closed(unit.question)
+        if later:
+            lead = self._pick(phrases.TURNS, unit.polite)
+            return f"{lead} {self._context(unit)} {question}" if self.rng.random() < 0.4 else f"{lead} {question}"
+        context = self._context(unit)
+        return f"{question} {context}" if len(question) < 10 else f"{context} {question}"  # a greeting comes first
+
+
+def _turn(question: str, answer: str) -> Messages:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def find_topics(units: Sequence[Unit], tokenize: Callable[[str], Any]) -> list[str]:
+    """The longest run of nouns in each question that its answer has too: "멸치 육수 낼 때 …" → "멸치 육수"."""
+    topics: list[str] = []
+    for unit in units:
+        runs, last_end = [""], -2
+        for token in tokenize(unit.question):
+            if token.tag in ("NNG", "NNP"):
+                space = " " if token.start == last_end + 1 else ""
+                runs[-1] = runs[-1] + space + token.form if token.start <= last_end + 1 and runs[-1] else token.form
+                last_end = token.end
+            elif runs[-1]:
+                runs.append("")
+        kept = [run for run in runs if 2 <= len(run) <= 12 and run in unit.answer and run in unit.question]
+        topics.append(max(kept, key=len, default=""))
+    return topics
