@@ -83,11 +83,11 @@ class Composer:
         polite = pool[middle].polite
         around = pool[max(middle - nearby, 0) : middle + nearby + 1]
         others = [unit for unit in around if unit.polite == polite and unit is not pool[middle]]
-        self.rng.shuffle(others)
+        others = self.rng.sample(others, min(len(others), 2 * at_most))
         members, answers, left = [pool[middle]], [pool[middle].beginning(max(length // 2, 40))], length
         left -= len(answers[0])
-        for unit in others[: at_most - 1]:
-            if len(members) > 1 and left < 50:
+        for unit in others:
+            if len(members) == at_most or (len(members) > 1 and left < 50):
                 break
             answer = unit.beginning(max(left, 40))
             if len(answer) > left + 80:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import random
 import re
+from functools import cache
 from typing import Any
 
 from curation_bench import phrases
 from curation_bench.compose import Draft, Messages
-from curation_bench.units import DATA
+from curation_bench.units import DATA  # (puts damage.py on the path)
+
+import damage
 from damage import DAMAGES, Untouchable
 
 SHARES = {  # rows of each kind in a thousand; 250 in all
@@ -33,8 +36,11 @@ SHARES = {  # rows of each kind in a thousand; 250 in all
 }
 COPIES = ("exact_duplicate", "near_duplicate")
 EVALUATION_FILE = DATA / "evaluation/prompts.jsonl"
+OPENING = 50  # characters by which a row with personal data is found again; contexts make them its own
 OPENINGS = ("저기요, ", "있잖아요, ", "잠깐만요. ", "하나만요. ", "혹시 말이에요, ")
 Spoilt = tuple[str, dict[str, Any]]
+# The same sentences come back in many rows; taking one apart costs Kiwi a millisecond.
+damage.to_plain, damage.main_noun = cache(damage.to_plain), cache(damage.main_noun)
 
 
 def as_json(messages: Any, source: str) -> str:
@@ -46,8 +52,9 @@ def spoil(kind: str, draft: Draft, source: str, turn: int, rng: random.Random) -
     if kind == "broken_row":
         return break_row(draft.messages, source, turn, rng)
     if kind == "personal_data":
+        opening = draft.messages[0]["content"][:OPENING]
         variant, planted = leave_personal_data(draft.messages, turn, rng)
-        return as_json(draft.messages, source), {"variant": variant, "planted": planted}
+        return as_json(draft.messages, source), {"variant": variant, "planted": planted, "opening": opening}
     place = rng.randrange(1, len(draft.messages), 2)
     question, answer = draft.messages[place - 1]["content"], draft.messages[place]["content"]
     if kind in ("too_short", "template_leak"):
