@@ -85,7 +85,7 @@ def show_ours(folder: Path, output: Path, rows: int, key: dict[int, dict[str, An
     judged = {number: entry for number, entry in key.items() if number not in unseen}
     show_found("What align_ko found", score(reasons, judged, rows - len(unseen)))
     if unseen:
-        print(f"{len(unseen):,} rows with personal data were not dropped nor taken by the mixture: masked or not, they are left out")
+        print(f"{len(unseen):,} rows with personal data are left out: neither dropped nor taken, so masked or not is unseen")
 
 
 def show_datatrove(python: Path, folder: Path, output: Path, rows: int, key: dict[int, dict[str, Any]]) -> None:

@@ -22,7 +22,10 @@ LOWEST, HIGHEST = 60, 1450  # inside the recipe's 50-1,500
 MOST_QUESTION = 470  # the recipe's 500, less the opening that a near-duplicate gets
 TURN_SHARES = {1: 0.3, 2: 0.35, 3: 0.2, 4: 0.15}  # conversations joined in a dialogue
 NEARBY = 40  # rows of a file between which a message's questions are drawn: files are ordered by subject
-ATTEMPTS = 400
+CORE = 0.75  # two rows that share this part of their answers are 0.6 alike (Jaccard), below what counts as a copy
+ATTEMPTS_A_LENGTH = 12
+ATTEMPTS = 50 * ATTEMPTS_A_LENGTH
+POOLS = {"kullm_v2": "instruction", "koalpaca": "instruction", "kowiki_qa": "knowledge", "smol_koreantalk": "anything"}
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Draft:
 
     messages: Messages
     members: frozenset[int]
+    core: frozenset[int]
+    """The longest of them, which make up most of the answers; no other clean row may have the same."""
 
 
 @dataclass
@@ -48,34 +53,43 @@ class Composer:
         self.pools = {
             "instruction": single,
             "knowledge": [unit for unit in self.units if unit.factual],
-            "dialogue": [unit for unit in self.units if unit.source == "smol_koreantalk"],
+            "small talk": [unit for unit in self.units if unit.source == "smol_koreantalk"],
             "anything": [unit for unit in self.units if len(unit.question) < 60],
         }
 
     def draft(self, source: str) -> Draft:
         """A row whose set of conversations is not taken yet; `accept` takes it."""
         for attempt in range(ATTEMPTS):
-            draft = self._dialogue() if source == "smol_koreantalk" else self._single(source, NEARBY * (1 + attempt // 8))
-            if draft and draft.members not in self.used:
+            step = attempt % ATTEMPTS_A_LENGTH
+            if step == 0:  # what is wanted stays while sets are looked for in wider circles: else short rows would run out
+                length = self._length(source)
+                joined = self.rng.choices(list(TURN_SHARES), list(TURN_SHARES.values()))[0]
+            nearby = NEARBY * 2 ** (step // 2)
+            draft: Draft | None
+            if source == "smol_koreantalk" and joined > 1:
+                draft = self._conversation(joined)
+            else:
+                draft = self._single(source, length, nearby)  # None where it came out too long
+            if draft and draft.members not in self.used and draft.core not in self.used:
                 return draft
         raise SystemExit(f"{source}: no new set of conversations found in {ATTEMPTS} attempts; lower --rows")
 
     def accept(self, draft: Draft) -> None:
-        self.used.add(draft.members)
+        self.used |= {draft.members, draft.core}
 
     def _length(self, source: str) -> int:
         median, spread = ANSWER_CHARACTERS[source]
         return round(min(max(median * self.rng.lognormvariate(0, spread), LOWEST), HIGHEST))
 
-    def _single(self, source: str, nearby: int) -> Draft | None:
+    def _single(self, source: str, length: int, nearby: int) -> Draft | None:
         """One message with several questions, one answer to all of them."""
-        pool = self.pools["knowledge" if source == "kowiki_qa" else "instruction"]
-        members, answers = self._gather(pool, self._length(source), nearby, at_most=7)
+        pool = self.pools[POOLS[source]]
+        members, answers = self._gather(pool, length, nearby, at_most=3 if source == "smol_koreantalk" else 7)
         asked, numbered = self._ask(members)
         said = self._answer(members, answers, numbered)
         if len(asked) > MOST_QUESTION or not LOWEST <= len(said) <= HIGHEST:
             return None
-        return Draft(_turn(asked, said), frozenset(unit.place for unit in members))
+        return _draft(_turn(asked, said), members, [len(answer) for answer in answers])
 
     def _gather(self, pool: Sequence[Unit], length: int, nearby: int, at_most: int) -> tuple[list[Unit], list[str]]:
         """Conversations near one another whose answers, shortened to whole sentences, are about `length` together."""
@@ -132,18 +146,12 @@ class Composer:
             parts.append(self.rng.choice(phrases.CLOSINGS))
         return "\n\n".join(parts)
 
-    def _dialogue(self) -> Draft | None:
-        """One turn with two questions, or several conversations one after the other."""
-        joined = self.rng.choices(list(TURN_SHARES), list(TURN_SHARES.values()))[0]
-        if joined == 1:
-            members, answers = self._gather(self.pools["anything"], self._length("smol_koreantalk"), NEARBY, at_most=3)
-            asked, numbered = self._ask(members)
-            said = self._answer(members, answers, numbered)
-            return Draft(_turn(asked, said), frozenset(unit.place for unit in members)) if len(said) >= LOWEST else None
-        first = self.rng.choice(self.pools["dialogue"])
+    def _conversation(self, joined: int) -> Draft:
+        """Conversations one after the other, the first and some of the later ones small talk."""
+        first = self.rng.choice(self.pools["small talk"])
         members = [first]
         while len(members) < joined:
-            unit = self.rng.choice(self.pools["dialogue" if self.rng.random() < 0.4 else "anything"])
+            unit = self.rng.choice(self.pools["small talk" if self.rng.random() < 0.4 else "anything"])
             if unit.polite == first.polite and unit not in members and len(unit.question) >= 10:
                 members.append(unit)
         messages: Messages = []
@@ -151,7 +159,7 @@ class Composer:
             for number, (question, answer) in enumerate(unit.turns):
                 asked = question if number else self._open(unit, bool(messages))
                 messages += _turn(asked, answer)
-        return Draft(messages, frozenset(unit.place for unit in members))
+        return _draft(messages, members, [sum(len(answer) for _, answer in unit.turns) for unit in members])
 
     def _open(self, unit: Unit, later: bool) -> str:
         """The first question of a conversation, led over from the one before or set in a situation."""
@@ -161,6 +169,17 @@ class Composer:
             return f"{lead} {self._context(unit)} {question}" if self.rng.random() < 0.4 else f"{lead} {question}"
         context = self._context(unit)
         return f"{question} {context}" if len(question) < 10 else f"{context} {question}"  # a greeting comes first
+
+
+def _draft(messages: Messages, members: Sequence[Unit], lengths: Sequence[int]) -> Draft:
+    places = [unit.place for unit in members]
+    core, length = set(), 0
+    for own, place in sorted(zip(lengths, places, strict=True), reverse=True):
+        if length >= CORE * sum(lengths):
+            break
+        core.add(place)
+        length += own
+    return Draft(messages, frozenset(places), frozenset(core))
 
 
 def _turn(question: str, answer: str) -> Messages:

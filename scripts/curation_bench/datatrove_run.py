@@ -68,9 +68,11 @@ def main(documents: Path, output: Path) -> None:
     seconds = {}
     for name, pipeline in steps.items():
         begin = time.perf_counter()
-        LocalPipelineExecutor(pipeline, tasks=tasks.get(name, WORKERS), workers=WORKERS, logging_dir=str(output / "logs" / name)).run()
+        logs = str(output / "logs" / name)
+        LocalPipelineExecutor(pipeline, tasks=tasks.get(name, WORKERS), workers=WORKERS, logging_dir=logs).run()
         seconds[name] = time.perf_counter() - begin
-    result = {"seconds": seconds, "dropped": {name: ids(output / "dropped" / name) for name in ("repetition", "quality", "minhash")}}
+    found = {name: ids(output / "dropped" / name) for name in ("repetition", "quality", "minhash")}
+    result = {"seconds": seconds, "dropped": found}
     (output / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 

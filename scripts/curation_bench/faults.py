@@ -12,12 +12,12 @@ import re
 from functools import cache
 from typing import Any
 
-from curation_bench import phrases
-from curation_bench.compose import Draft, Messages
-from curation_bench.units import DATA  # (puts damage.py on the path)
-
 import damage
 from damage import DAMAGES, Untouchable
+
+from curation_bench import phrases
+from curation_bench.compose import Draft, Messages
+from curation_bench.units import DATA
 
 SHARES = {  # rows of each kind in a thousand; 250 in all
     "mixed_speech_level": 25,
@@ -36,7 +36,6 @@ SHARES = {  # rows of each kind in a thousand; 250 in all
 }
 COPIES = ("exact_duplicate", "near_duplicate")
 EVALUATION_FILE = DATA / "evaluation/prompts.jsonl"
-OPENING = 50  # characters by which a row with personal data is found again; contexts make them its own
 OPENINGS = ("저기요, ", "있잖아요, ", "잠깐만요. ", "하나만요. ", "혹시 말이에요, ")
 Spoilt = tuple[str, dict[str, Any]]
 # The same sentences come back in many rows; taking one apart costs Kiwi a millisecond.
@@ -52,7 +51,7 @@ def spoil(kind: str, draft: Draft, source: str, turn: int, rng: random.Random) -
     if kind == "broken_row":
         return break_row(draft.messages, source, turn, rng)
     if kind == "personal_data":
-        opening = draft.messages[0]["content"][:OPENING]
+        opening = draft.messages[0]["content"]
         variant, planted = leave_personal_data(draft.messages, turn, rng)
         return as_json(draft.messages, source), {"variant": variant, "planted": planted, "opening": opening}
     place = rng.randrange(1, len(draft.messages), 2)
@@ -98,7 +97,8 @@ def leave_personal_data(messages: Messages, turn: int, rng: random.Random) -> tu
     if variant == "phone":
         planted = f"010-{rng.randrange(2000, 9999)}-{rng.randrange(10000):04}"
     elif variant == "e-mail":
-        planted = f"{rng.choice(('haneul', 'minsu', 'jiwoo', 'sora'))}.{rng.choice('kclp')}{rng.randrange(1000)}@haemaru-mail.kr"
+        name = rng.choice(("haneul", "minsu", "jiwoo", "sora"))
+        planted = f"{name}.{rng.choice('kclp')}{rng.randrange(1000)}@haemaru-mail.kr"
     elif variant == "card":
         digits = [9, *(rng.randrange(10) for _ in range(14))]  # 9: domestic cards
         check = -sum(sum(divmod(digit * 2, 10)) if place % 2 == 0 else digit for place, digit in enumerate(digits)) % 10
@@ -107,7 +107,8 @@ def leave_personal_data(messages: Messages, turn: int, rng: random.Random) -> tu
     else:
         birth = f"{rng.randrange(50, 100)}{rng.randrange(1, 13):02}{rng.randrange(1, 29):02}"
         first = f"{birth}{rng.choice('12')}{rng.randrange(10**5):05}"
-        check = (11 - sum(int(digit) * weight for digit, weight in zip(first, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5), strict=True)) % 11) % 10
+        weights = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
+        check = (11 - sum(int(digit) * weight for digit, weight in zip(first, weights, strict=True)) % 11) % 10
         planted = f"{first[:6]}-{first[6:]}{check}"
     names = {"resident_number": "주민등록번호", "phone": "전화번호", "card": "카드 번호", "e-mail": "메일 주소"}
     where = rng.choice(("question", "answer"))

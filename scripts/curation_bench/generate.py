@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from damage import Untouchable, kiwi
+
 from curation_bench import faults
 from curation_bench.compose import Composer, Messages, find_topics
 from curation_bench.units import DATA, load_units
-from damage import Untouchable, kiwi
 
 SOURCES = {"smol_koreantalk": 88_752, "kowiki_qa": 48_699, "kullm_v2": 33_422, "koalpaca": 20_768}
 ROWS = sum(SOURCES.values())
@@ -84,8 +85,8 @@ def build(folder: Path, rows: int, seed: int) -> None:
             line, entry = writer.row(number, source, kind)
             data.write(("," if number > 1 else "") + "\n" + line)
             if entry is not None:
-                key.write(json.dumps({"row": number, "line": number + 1, "source": source, "kind": kind, **entry}, ensure_ascii=False))
-                key.write("\n")
+                named = {"row": number, "line": number + 1, "source": source, "kind": kind, **entry}
+                key.write(json.dumps(named, ensure_ascii=False) + "\n")
         data.write("\n]\n")
 
 

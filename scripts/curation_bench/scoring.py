@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation_bench.faults import COPIES, OPENING, SHARES
 from measure_curation import RIGHT_REASONS
+
+from curation_bench.faults import COPIES, SHARES
 
 DUPLICATE_REASONS = {"duplicate", "near_duplicate"}
 REASONS: dict[str, set[str]] = {
@@ -20,6 +21,7 @@ REASONS: dict[str, set[str]] = {
     "personal_data": {"personal_data", "masked"},
     "evaluation_overlap": {"evaluation_overlap", *DUPLICATE_REASONS},  # 60 prompts in many rows: the later ones are copies
 }
+START = 20  # characters of a question by which rows are first looked up
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,24 @@ def fate_of_personal_data(
 ) -> tuple[set[int], set[int]]:
     """(rows whose data was masked, rows whose fate cannot be seen because the mixture did not take them).
 
-    A row that was not dropped is looked for in what was written, by its opening words: without the data it was masked.
+    A row that was not dropped is looked for in what was written, by its question: without the data it was masked.
     """
-    waiting = {entry["opening"]: number for number, entry in key.items() if "planted" in entry and number not in reasons}
+    waiting: dict[str, list[int]] = defaultdict(list)
+    for number, entry in key.items():
+        if "planted" in entry and number not in reasons:
+            waiting[entry["opening"][:START]].append(number)
     masked: set[int] = set()
+    seen: set[int] = set()
     for file in outputs:
         with file.open(encoding="utf-8") as lines:
             for line in lines:
-                messages = json.loads(line)["messages"]
-                opening = next(iter(message["content"] for message in messages if message["role"] == "user"))[:OPENING]
-                if (number := waiting.pop(opening, 0)) and key[number]["planted"] not in line:
-                    masked.add(number)
-    return masked, set(waiting.values())
+                asked = next(message["content"] for message in json.loads(line)["messages"] if message["role"] == "user")
+                for number in waiting.get(asked[:START], ()):
+                    if asked.startswith(key[number]["opening"]):
+                        seen.add(number)
+                        if key[number]["planted"] not in line:
+                            masked.add(number)
+    return masked, {number for numbers in waiting.values() for number in numbers} - seen
 
 
 def score(reasons: Mapping[int, str], key: Mapping[int, dict[str, Any]], rows: int) -> list[Found]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "recipes/quickstart/data"
 RAW_FILES = ("kullm_v2.json", "koalpaca.jsonl", "kowiki_qa.jsonl", "smol_koreantalk.jsonl")
-sys.path.append(str(DATA))  # damage.py: the folder is not a package, it holds a recipe's data
 
 _POLITE = re.compile(r"(?:요|니다|니까|죠|시오)[.?!~]*$")
 _ASKING = re.compile(r"(?:까|[나가은는던]요|니|냐)$|뭐|왜|어떻게|어디|언제|누가|누구|몇|얼마|어떤|어느|무슨")
