@@ -21,7 +21,7 @@ ANSWER_CHARACTERS = {"kullm_v2": (330, 0.50), "koalpaca": (390, 0.50), "kowiki_q
 LOWEST, HIGHEST = 60, 1450  # inside the recipe's 50-1,500
 MOST_QUESTION = 470  # the recipe's 500, less the opening that a near-duplicate gets
 TURN_SHARES = {1: 0.3, 2: 0.35, 3: 0.2, 4: 0.15}  # conversations joined in a dialogue
-NEARBY = 40  # rows of a file between which a message's questions are drawn: files are ordered by subject
+NEARBY = 20  # rows of one kind between which a message's questions are drawn: files are ordered by subject
 CORE = 0.75  # two rows that share this part of their answers are 0.6 alike (Jaccard), below what counts as a copy
 ATTEMPTS_A_LENGTH = 12
 ATTEMPTS = 50 * ATTEMPTS_A_LENGTH
@@ -49,13 +49,22 @@ class Composer:
     used: set[frozenset[int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        single = [unit for unit in self.units if unit.source in ("kullm_v2", "koalpaca")]
-        self.pools = {
-            "instruction": single,
-            "knowledge": [unit for unit in self.units if unit.factual],
-            "small talk": [unit for unit in self.units if unit.source == "smol_koreantalk"],
-            "anything": [unit for unit in self.units if len(unit.question) < 60],
+        chosen: dict[str, Callable[[Unit], bool]] = {
+            "instruction": lambda unit: unit.source in ("kullm_v2", "koalpaca"),
+            "knowledge": lambda unit: unit.factual,
+            "small talk": lambda unit: unit.source == "smol_koreantalk",
+            "anything": lambda unit: len(unit.question) < 60,
         }
+        self.pools = {
+            (name, polite): [unit for unit in self.units if fits(unit) and unit.polite == polite]
+            for name, fits in chosen.items()
+            for polite in (True, False)
+        }
+
+    def _pool(self, name: str) -> list[Unit]:
+        """Those with polite questions or those with plain ones, as often as there are such."""
+        pools = [self.pools[name, True], self.pools[name, False]]
+        return self.rng.choices(pools, [len(pool) for pool in pools])[0]
 
     def draft(self, source: str) -> Draft:
         """A row whose set of conversations is not taken yet; `accept` takes it."""
@@ -64,14 +73,20 @@ class Composer:
             if step == 0:  # what is wanted stays while sets are looked for in wider circles: else short rows would run out
                 length = self._length(source)
                 joined = self.rng.choices(list(TURN_SHARES), list(TURN_SHARES.values()))[0]
-            nearby = NEARBY * 2 ** (step // 2)
-            draft: Draft | None
-            if source == "smol_koreantalk" and joined > 1:
-                draft = self._conversation(joined)
+            several = source == "smol_koreantalk" and joined > 1
+            if several:
+                members = self._join(joined)
+                answers = ["".join(answer for _, answer in unit.turns) for unit in members]
             else:
-                draft = self._single(source, length, nearby)  # None where it came out too long
-            if draft and draft.members not in self.used and draft.core not in self.used:
-                return draft
+                at_most = 3 if source == "smol_koreantalk" else 7
+                members, answers = self._gather(self._pool(POOLS[source]), length, NEARBY * 2 ** (step // 2), at_most)
+            whole = frozenset(unit.place for unit in members)
+            core = _core(members, answers)
+            if whole in self.used or core in self.used:
+                continue
+            messages = self._conversation(members) if several else self._single(members, answers)
+            if messages:
+                return Draft(messages, whole, core)
         raise SystemExit(f"{source}: no new set of conversations found in {ATTEMPTS} attempts; lower --rows")
 
     def accept(self, draft: Draft) -> None:
@@ -81,30 +96,24 @@ class Composer:
         median, spread = ANSWER_CHARACTERS[source]
         return round(min(max(median * self.rng.lognormvariate(0, spread), LOWEST), HIGHEST))
 
-    def _single(self, source: str, length: int, nearby: int) -> Draft | None:
-        """One message with several questions, one answer to all of them."""
-        pool = self.pools[POOLS[source]]
-        members, answers = self._gather(pool, length, nearby, at_most=3 if source == "smol_koreantalk" else 7)
+    def _single(self, members: Sequence[Unit], answers: Sequence[str]) -> Messages | None:
+        """One message with several questions, one answer to all of them; None where it comes out too long or too short."""
         asked, numbered = self._ask(members)
         said = self._answer(members, answers, numbered)
-        if len(asked) > MOST_QUESTION or not LOWEST <= len(said) <= HIGHEST:
-            return None
-        return _draft(_turn(asked, said), members, [len(answer) for answer in answers])
+        return _turn(asked, said) if len(asked) <= MOST_QUESTION and LOWEST <= len(said) <= HIGHEST else None
 
     def _gather(self, pool: Sequence[Unit], length: int, nearby: int, at_most: int) -> tuple[list[Unit], list[str]]:
         """Conversations near one another whose answers, shortened to whole sentences, are about `length` together."""
         middle = self.rng.randrange(len(pool))
-        polite = pool[middle].polite
         around = pool[max(middle - nearby, 0) : middle + nearby + 1]
-        others = [unit for unit in around if unit.polite == polite and unit is not pool[middle]]
-        others = self.rng.sample(others, min(len(others), 2 * at_most))
+        others = self.rng.sample(around, min(len(around), 2 * at_most))
         members, answers, left = [pool[middle]], [pool[middle].beginning(max(length // 2, 40))], length
         left -= len(answers[0])
         for unit in others:
             if len(members) == at_most or (len(members) > 1 and left < 50):
                 break
             answer = unit.beginning(max(left, 40))
-            if len(answer) > left + 80:
+            if len(answer) > left + 80 or unit is pool[middle]:
                 continue
             members.append(unit)
             answers.append(answer)
@@ -146,20 +155,23 @@ class Composer:
             parts.append(self.rng.choice(phrases.CLOSINGS))
         return "\n\n".join(parts)
 
-    def _conversation(self, joined: int) -> Draft:
-        """Conversations one after the other, the first and some of the later ones small talk."""
-        first = self.rng.choice(self.pools["small talk"])
-        members = [first]
-        while len(members) < joined:
-            unit = self.rng.choice(self.pools["small talk" if self.rng.random() < 0.4 else "anything"])
-            if unit.polite == first.polite and unit not in members and len(unit.question) >= 10:
+    def _join(self, count: int) -> list[Unit]:
+        """Conversations to have one after the other, the first and some of the later ones small talk."""
+        small_talk = self._pool("small talk")
+        anything = self.pools["anything", small_talk[0].polite]
+        members = [self.rng.choice(small_talk)]
+        while len(members) < count:
+            unit = self.rng.choice(small_talk if self.rng.random() < 0.4 else anything)
+            if unit not in members and len(unit.question) >= 10:
                 members.append(unit)
+        return members
+
+    def _conversation(self, members: Sequence[Unit]) -> Messages:
         messages: Messages = []
         for unit in members:
             for number, (question, answer) in enumerate(unit.turns):
-                asked = question if number else self._open(unit, bool(messages))
-                messages += _turn(asked, answer)
-        return _draft(messages, members, [sum(len(answer) for _, answer in unit.turns) for unit in members])
+                messages += _turn(question if number else self._open(unit, bool(messages)), answer)
+        return messages
 
     def _open(self, unit: Unit, later: bool) -> str:
         """The first question of a conversation, led over from the one before or set in a situation."""
@@ -171,15 +183,16 @@ class Composer:
         return f"{question} {context}" if len(question) < 10 else f"{context} {question}"  # a greeting comes first
 
 
-def _draft(messages: Messages, members: Sequence[Unit], lengths: Sequence[int]) -> Draft:
-    places = [unit.place for unit in members]
-    core, length = set(), 0
-    for own, place in sorted(zip(lengths, places, strict=True), reverse=True):
-        if length >= CORE * sum(lengths):
+def _core(members: Sequence[Unit], answers: Sequence[str]) -> frozenset[int]:
+    """The members with the longest answers, as many as make up CORE of the whole."""
+    lengths = {unit.place: len(answer) for unit, answer in zip(members, answers, strict=True)}
+    core, length, whole = set(), 0, sum(lengths.values())
+    for place in sorted(lengths, key=lambda place: (-lengths[place], place)):
+        if length >= CORE * whole:
             break
         core.add(place)
-        length += own
-    return Draft(messages, frozenset(places), frozenset(core))
+        length += lengths[place]
+    return frozenset(core)
 
 
 def _turn(question: str, answer: str) -> Messages:
