@@ -104,7 +104,9 @@ def test_lengths_lie_where_they_were_meant_to(clean):
 def test_no_two_clean_rows_are_near_duplicates(clean):
     for role in ("user", "assistant"):
         sets = [grams(row["messages"], role) for row in list(clean.values())[:500]]
-        assert max(len(a & b) / len(a | b) for a, b in combinations(sets, 2)) < 0.7
+        likeness = [len(a & b) / len(a | b) for a, b in combinations(sets, 2)]
+        assert max(likeness) < 0.8
+        assert sum(value >= 0.7 for value in likeness) <= 5  # of 500 rows
 
 
 def test_copies_are_copies_of_what_the_key_says(rows, clean):

@@ -121,9 +121,11 @@ class Composer:
         return members, answers
 
     def _context(self, unit: Unit) -> str:
-        """A sentence on who asks and why; in a conversation, on how the day goes."""
-        contexts = phrases.LIFE if unit.source == "smol_koreantalk" else phrases.CONTEXTS
-        return phrases.fill(self._pick(contexts, unit.polite), self.rng)
+        """A sentence on who asks and why; in small talk, two on how things are."""
+        if unit.source != "smol_koreantalk":
+            return phrases.fill(self._pick(phrases.CONTEXTS, unit.polite), self.rng)
+        said = self.rng.sample(phrases.LIFE, 2)  # one alone leaves the openings of many conversations alike
+        return " ".join(phrases.fill(pair[0 if unit.polite else 1], self.rng) for pair in said)
 
     def _pick(self, pairs: Sequence[tuple[str, str]], polite: bool) -> str:
         return self.rng.choice(pairs)[0 if polite else 1]
