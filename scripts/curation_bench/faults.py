@@ -146,7 +146,7 @@ def copy(kind: str, messages: Messages, source: str, turn: int, rng: random.Rand
     if variant == "opening":
         first["content"] = rng.choice(OPENINGS) + first["content"]
     elif variant == "closing":
-        last["content"] += " " + rng.choice(phrases.CLOSINGS)
+        last["content"] += " " + rng.choice([said for said in phrases.CLOSINGS if said not in last["content"]])
     elif variant == "number":
         numbers = list(re.finditer(r"(?<![\d.,])[2-9](?![\d.,])", last["content"]))
         if not numbers:
@@ -156,7 +156,7 @@ def copy(kind: str, messages: Messages, source: str, turn: int, rng: random.Rand
         last["content"] = last["content"][: found.start()] + other + last["content"][found.end() :]
     else:
         shorter = re.sub(r"(?<=[.!?]) [^.!?\n\"'`]+[.!?]$", "", last["content"])
-        if shorter == last["content"] or len(shorter) < 0.8 * len(last["content"]):
+        if shorter == last["content"] or re.search(r"\d\.$", shorter) or len(shorter) < 0.8 * len(last["content"]):
             raise Untouchable
         last["content"] = shorter
     return as_json(messages, source), {"variant": variant}
