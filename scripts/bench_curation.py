@@ -17,8 +17,10 @@ from one subject to the next, and shortened answers end early, so clean rows are
 (every set of conversations is used once, so two clean rows share a part at most). Long answers are lists of short ones.
 Faults are of equal size everywhere and pure; real ones overlap, and real data has faults that nobody thought of. So the
 numbers say how fast the steps are and that they find what they know, not how good a real file gets. Lengths are assumed,
-no statistics of the originals being at hand: answers are log-normal between 60 and 1,450 characters with medians of 330
-(kullm_v2), 390 (koalpaca), 230 (kowiki_qa) and about 110 a turn (smol_koreantalk, one to nine turns).
+no statistics of the originals being at hand: answers are log-normal between 60 and 1,450 characters and come out with medians
+of 346 (kullm_v2), 419 (koalpaca), 283 (kowiki_qa) and 108 a turn (smol_koreantalk, one to nine turns). Of the 143,731 clean
+rows 1.6 % are 0.7 or more like another one in their answers and 0.1 % in their questions (Jaccard of 5 letters), next to none
+0.8: a step that looks for near-duplicates at 0.7 rightly drops those, and they count as clean rows lost.
 """
 
 from __future__ import annotations
