@@ -6,6 +6,8 @@ Endings are matched on decomposed letters (NFD), so that `ᆸ니다` covers 합�
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from unicodedata import normalize
 
 
@@ -104,39 +106,63 @@ _INNER_PLAIN = _nfd(
 )
 
 
+def _at_end(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    """Does it match the decomposed tail? Tails come again and again, so each is decomposed and searched once."""
+
+    @lru_cache(maxsize=32768)
+    def fits(tail: str) -> bool:
+        return pattern.search(normalize("NFD", tail)) is not None
+
+    return fits
+
+
+_is_hapsyo, _is_yo, _is_bare_yo, _is_chatty_yo = map(_at_end, (_HAPSYO, _YO, _BARE_YO, _CHATTY_YO))
+_is_hao, _is_hage, _is_da, _is_sure_plain, _is_unsure_plain = map(_at_end, (_HAO, _HAGE, _DA, _SURE_PLAIN, _UNSURE_PLAIN))
+_POLITE_SIGNS = tuple(normalize("NFD", sign) for sign in ("요", "죠", "십", "ᆸ니", "ᆸ시"))  # one is in every _INNER_POLITE
+_LONGEST = 16  # patterns that end in $ are looked for in so many letters: no alternative is longer
+_CLOSERS = " .,!?…。~:;*\"'”’"  # each of them also in TAIL
+
+
+def without_tail(sentence: str) -> str:
+    """The sentence up to its last letter: `그래요? (웃음)` → `그래요`."""
+    text = sentence.rstrip(_CLOSERS)
+    # Behind a syllable there is no bracket left to take off.
+    return text if text and "가" <= text[-1] <= "힣" else TAIL.sub("", sentence)
+
+
 def ending_level(sentence: str) -> tuple[str, bool]:
     """(level, sure) of one sentence; see `sentence_level`."""
-    text = TAIL.sub("", sentence)
-    letters = normalize("NFD", _NAMES.sub("", text)) if len(text) < 400 else normalize("NFD", text[-400:])
+    text = without_tail(sentence)
     if not text:
         return "fragment", True
     if text in ("네", "예", "아니요", "넵") or text.endswith(("아니오", "이보게", "여보게", "얘들아")):
         return "fragment", True
-    tail = normalize("NFD", text[-6:])
-    if _HAPSYO.search(tail):
+    tail, near = text[-6:], max(0, len(text) - _LONGEST)
+    if _is_hapsyo(tail):
         return "hapsyo", True
-    if _NOUN_YO.search(text):
+    if _NOUN_YO.search(text, near):
         return "fragment", True
-    if _BARE_YO.search(tail):
-        sure = bool(_YO.search(tail))
-        if _OLD_CUE.search(text) and (_OLD_END.search(text) or not (sure or _GOES.search(text))):
+    if _is_bare_yo(tail):
+        sure = _is_yo(tail)
+        if (_OLD_END.search(text, near) or not (sure or _GOES.search(text, near))) and _OLD_CUE.search(text):
             return "hao", True
         return "haeyo", sure
-    if _CHATTY_YO.search(tail) and not _NOT_CHATTY.search(text):
+    if _is_chatty_yo(tail) and not _NOT_CHATTY.search(text, near):
         return "haeyo", True
-    if _HAO.search(tail) and not _NOT_HAO.search(text):
+    if _is_hao(tail) and not _NOT_HAO.search(text, near):
         return "hao", True
-    if _HAGE.search(tail):
+    if _is_hage(tail):
         return ("hage", True) if not text.endswith("국가") else ("fragment", True)
-    if len(text) > 1 and _DA.search(tail):
+    if len(text) > 1 and _is_da(tail):
         return ("neutral", True)
-    noun = _NOT_PLAIN.search(text)
-    if not noun and _SURE_PLAIN.search(tail):
+    noun = _NOT_PLAIN.search(text, near)
+    if not noun and _is_sure_plain(tail):
         return ("haera" if text[-1] in "냐니자라렴마다" else "hae"), True
+    letters = normalize("NFD", _NAMES.sub("", text)) if len(text) < 400 else normalize("NFD", text[-400:])
     # Turned-round order: the predicate stands inside. 원목인가요 플라스틱인가요 다용도 선반이
-    if _INNER_POLITE.search(letters):
+    if any(sign in letters for sign in _POLITE_SIGNS) and _INNER_POLITE.search(letters):
         return "haeyo", True
-    if not noun and _UNSURE_PLAIN.search(tail):
+    if not noun and _is_unsure_plain(tail):
         return "hae", False
     if not noun and _INNER_PLAIN.search(letters):
         return "hae", False

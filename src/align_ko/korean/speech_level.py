@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, sentences
-from align_ko.korean.sentence_endings import TAIL, ending_level
+from align_ko.korean.sentence_endings import ending_level, without_tail
 from align_ko.korean.tagger import closes
 
 POLITE = frozenset({"hapsyo", "haeyo"})
@@ -26,8 +27,7 @@ _MAYBE_VERB = re.compile(r"[겨셔켜쳐져려여펴혀타자가사파차나마�
 _WORD = re.compile(r"[0-9A-Za-z가-힣]+")
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """`level`: hapsyo, haeyo, hae, haera, hao, hage, neutral (written -다), fragment. `sure`: no noun ends so."""
 
     level: str
@@ -66,7 +66,7 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
             level == "fragment"
             and part.kind == "prose"
             and part.text[-1] in ".!?"
-            and _MAYBE_VERB.search(TAIL.sub("", part.text)[-1:])
+            and _MAYBE_VERB.search(without_tail(part.text)[-1:])
         ):
             level, sure = "hae", False
         if level not in POLITE:
@@ -115,7 +115,7 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
         pairs = list(pairwise(said))
         if pairs and sum(pair in asked for pair in pairs) >= 0.6 * len(pairs):
             continue
-        if item.sure or closes(TAIL.sub("", text[item.start : item.end])):
+        if item.sure or closes(without_tail(text[item.start : item.end])):
             odd.append(item)
     return tuple(odd)
 
@@ -124,7 +124,7 @@ def _by_cue(text: str, parts: list[Sentence]) -> str:
     """Without a predicate the pronoun tells: `저는 서울에서 왔는데` → polite, `나는 아직` → plain, `서울` → unknown."""
     if len(parts) > 2 or len(text.split()) < 2:
         return "unknown"
-    if parts and parts[-1].kind == "prose" and _MEMO.search(TAIL.sub("", text)):
+    if parts and parts[-1].kind == "prose" and _MEMO.search(without_tail(text)):
         return "plain"
     if _POLITE_CUE.search(text):
         return "polite"
