@@ -23,6 +23,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
+from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
@@ -76,13 +77,14 @@ def _stem_root(word: str) -> tuple[str, str]:
     return stem, root
 
 
-def _units(text: str, parts: list[Sentence]) -> list[list[Word]]:
+def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
     """Runs of prose; every list item is its own, without its label, since items of one list are alike by right."""
     said = without_code(text)
-    units: list[list[Word]] = [[]]
+    sums = _SUM.search(said)
+    units: list[list[tuple[int, str]]] = [[]]
     for part in parts:
         piece = said[part.start : part.end]
-        if part.kind in ("table", "heading") or _SUM.search(piece):
+        if part.kind in ("table", "heading") or (sums and _SUM.search(piece)):
             units.append([])
             continue
         offset = 0
@@ -90,14 +92,47 @@ def _units(text: str, parts: list[Sentence]) -> list[list[Word]]:
             units.append([])
             label = _LABEL.match(piece)
             offset = label.end() if label else 0
-        units[-1] += [
-            Word(*_stem_root(m.group()), part.start + m.start(), part.start + m.end())
-            for m in _TOKEN.finditer(piece, offset)
-            if not _ORDINAL.fullmatch(m.group())  # 첫 번째 상자는 …, 두 번째 상자는 … counts up
-        ]
+        units[-1].append((part.start + offset, piece[offset:]))
         if part.kind == "item":
             units.append([])
     return [unit for unit in units if unit]
+
+
+def _words(unit: list[tuple[int, str]]) -> list[Word]:
+    return [
+        Word(*_stem_root(m.group()), start + m.start(), start + m.end())
+        for start, piece in unit
+        for m in _TOKEN.finditer(piece)
+        if not _counts_up(m.group())
+    ]
+
+
+@lru_cache(maxsize=65536)
+def _counts_up(word: str) -> bool:
+    """첫 번째 상자는 …, 두 번째 상자는 …"""
+    return _ORDINAL.fullmatch(word) is not None
+
+
+def _may_stutter(unit: list[tuple[int, str]]) -> bool:
+    """Do enough pairs come back for rule 1 or 2, or one root for rule 3? Spans are found only where they do.
+
+    `back` pairs that come back stand, with their first coming, in 2 * `back` places and cover 4 * `back` words at most.
+    """
+    tokens = [token for _, piece in unit for token in _TOKEN.findall(piece) if not _counts_up(token)]
+    size = len(tokens)
+    if size < 3:
+        return False
+    known = list(map(_stem_root, tokens))
+    stems = [root or stem for stem, root in known]
+    pairs = list(pairwise(stems))
+    back = len(pairs) - len(set(pairs))
+    least = COVERED_SHORT if size < 60 else COVERED_LONG
+    if 4 * back >= max(6, least * min(size, _WINDOW)) or (back and any(map(eq, pairs, pairs[1:]))):
+        return True
+    if size - len(set(stems)) < 3:
+        return False
+    counts = Counter(root for _, root in known)
+    return any(count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root)
 
 
 def _covered(words: list[Word], known: frozenset[tuple[str, str]]) -> list[bool]:
@@ -118,10 +153,13 @@ def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> S
 
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
     """
+    units = [_words(unit) for unit in _units(text, parts) if _may_stutter(unit)]
+    if not units:
+        return None
     asked = [_stem_root(m.group()) for m in _TOKEN.finditer(prompt or "")]
     known = frozenset(pairwise(root or stem for stem, root in asked))
     topic = frozenset(root for _, root in asked if root)
-    for words in _units(text, parts):
+    for words in units:
         if found := _run(words) or _phrases(words, known) or _one_word(words, topic):
             return found
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import lru_cache
+from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, sentences
@@ -20,6 +21,9 @@ _LETTER_RUN = re.compile(
     # digits without end (0.5555…, 000,000,000,…) and pages of blank lines
     r"|(\d{1,4}[,.]?)\5{15,}|\n\s{60,}"
 )
+# What a run has that is shorter than seven letters, or is no part of a word.
+_SHORT_RUNS = ("!!!!!", "?????", "ㅋㅋㅋㅋㅋㅋ", "ㅎㅎㅎㅎㅎㅎ", "ㅠㅠㅠㅠㅠㅠ", "ㅜㅜㅜㅜㅜㅜ")
+_BLANK_PAGE = re.compile(r"\n\s{60}")
 _TIGHT_LOOP = re.compile(r"([^\s\d]{2,40}?)\1{3,}")
 _PLAIN = re.compile(r"[^0-9A-Za-z가-힣]+")
 
@@ -60,19 +64,34 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     return best
 
 
+def _may_loop(words: list[str]) -> bool:
+    """Can some of `words` come three times in a row? A word does so itself, or two triples of words come back."""
+    if any(map(eq, words, words[1:])):
+        return True
+    return len(words) - 4 >= len(set(zip(words, words[1:], words[2:], strict=False)))
+
+
+def _may_run(words: list[str]) -> bool:
+    """Can a word hold a run of seven equal letters, or four equal pieces of two? Then six of its letters come back."""
+    return any(len(word) - len(set(word)) >= 6 for word in words if len(word) >= 7)
+
+
 def first_loop(text: str) -> Loop | None:
     """The first stretch that says the same thing three or more times in a row (counters may count on).
 
     `가자 나무 가자 나무 가자 나무` → (0, 6, 3); `1단계를 합니다. 2단계를 합니다. …` four times → a loop too.
     """
-    spans = [match.span() for match in _WORD.finditer(text)]
-    words = [text[start:end] for start, end in spans]
+    words = text.split()
+    counted = _DIGITS.sub("0", text).split() if _DIGITS.search(text) else words
     found: list[Loop] = []
-    hit, counting = _word_loop(words, 3), False
-    if hit is None and _DIGITS.search(text):
-        hit, counting = _word_loop([_DIGITS.sub("0", word) for word in words], 4), True
+    hit, counting = None, False
+    if _may_loop(counted):  # words that are equal are so with their digits made equal, too
+        hit = _word_loop(words, 3)
+        if hit is None and counted is not words:
+            hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
+        spans = [match.span() for match in _WORD.finditer(text)]
         start = spans[index][0]
         stop = spans[index + period * repeats - 1][1]
         one = "".join(words[index : index + period])
@@ -84,7 +103,7 @@ def first_loop(text: str) -> Loop | None:
             if not counting and stop - start + 1 < length * repeats:
                 length = (stop - start + 1) // repeats
             found.append(Loop(start, length, repeats))
-    tight = _TIGHT_LOOP.search(text)
+    tight = _TIGHT_LOOP.search(text) if _may_run(words) else None
     if tight and any(map(str.isalpha, tight[1])):
         found.append(Loop(tight.start(), len(tight[1]), (tight.end() - tight.start()) // len(tight[1])))
     return min(found) if found else None
@@ -100,6 +119,8 @@ def cut_loop(text: str, periods: int = 3) -> str:
 
 def character_runs(text: str) -> list[Span]:
     """`좋아요ㅋㅋㅋㅋㅋㅋㅋ` → the run of ㅋ."""
+    if not any(sign in text for sign in _SHORT_RUNS) and not _BLANK_PAGE.search(text) and not _may_run(text.split()):
+        return []
     return [Span(*match.span()) for match in _LETTER_RUN.finditer(text)]
 
 
@@ -141,6 +162,28 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
     return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
 
 
+def _may_repeat(text: str, parts: list[Sentence]) -> bool:
+    """Is some sentence the end of the one before, or are half of its words known from the sentences before?"""
+    known: set[str] = set()
+    flats: set[str] = set()
+    previous = ""
+    for part in parts:
+        if part.kind in ("table", "heading"):
+            continue
+        said = text[part.start : part.end]
+        lead = _LEAD.match(said)
+        words = list(filter(None, map(_flat, (said[lead.end() :] if lead else said).split())))
+        flat = "".join(words)
+        if len(flat) >= 4 and (flat in flats or previous.endswith(flat)):
+            return True
+        if len(flat) >= 8 and len(known.intersection(words)) * 2 >= len(words) >= 4:
+            return True
+        known.update(words)
+        flats.add(flat)
+        previous = flat
+    return False
+
+
 def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> list[Span]:
     """Sentences that repeat an earlier one, with at most one or two words changed; spans of the repeats.
 
@@ -150,6 +193,8 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
     """
     parts = sentences(text) if parts is None else parts
+    if not _may_repeat(text, parts):
+        return []
     asked = _PLAIN.sub("", prompt) if prompt else ""
     seen: list[list[str]] = []
     flats: dict[str, int] = {}

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
+
+_ASKED: ContextVar[bool] = ContextVar("kiwi is asked", default=True)
+
+
+@contextmanager
+def rules_alone() -> Iterator[None]:
+    """Within it every answer is the one given without Kiwi; Kiwi itself is not even loaded."""
+    before = _ASKED.set(False)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
 
 
 @lru_cache(maxsize=1)
@@ -14,16 +29,27 @@ def _kiwi() -> Any | None:
     except ImportError:
         logging.getLogger(__name__).warning("kiwipiepy is not installed; Korean checks go by rules alone")
         return None
-    return Kiwi(num_workers=1)
+    # No thread of its own: the questions come one by one, and curation has its worker processes.
+    return Kiwi(num_workers=0)
 
 
-@lru_cache(maxsize=4096)
-def tags(text: str) -> tuple[tuple[str, str], ...]:
-    """`밥을 먹는다` → (("밥", "NNG"), ("을", "JKO"), ("먹", "VV"), ("는다", "EF")); empty without Kiwi."""
+@lru_cache(maxsize=8192)  # some 4 KB each
+def _analysis(text: str) -> tuple[tuple[tuple[str, str, int], ...], float]:
+    """(form, tag, end) of each morpheme in the best analysis, and its log-probability; () and 0 without Kiwi."""
     kiwi = _kiwi()
     if kiwi is None:
-        return ()
-    return tuple((token.form, str(token.tag)) for token in kiwi.tokenize(text))
+        return (), 0.0
+    tokens, probability = kiwi.analyze(text, top_n=1)[0]
+    return tuple((token.form, str(token.tag), token.end) for token in tokens), float(probability)
+
+
+def _read(text: str) -> tuple[tuple[tuple[str, str, int], ...], float]:
+    return _analysis(text) if _ASKED.get() else ((), 0.0)
+
+
+def tags(text: str) -> tuple[tuple[str, str], ...]:
+    """`밥을 먹는다` → (("밥", "NNG"), ("을", "JKO"), ("먹", "VV"), ("는다", "EF")); empty without Kiwi."""
+    return tuple((form, tag) for form, tag, _ in _read(text)[0])
 
 
 def wants_more(text: str) -> bool:
@@ -40,17 +66,11 @@ def closes(text: str) -> bool:
     return bool(last) and (last[-1][1] == "EF" or last[-1] in (("어", "EC"), ("아", "EC")))
 
 
-@lru_cache(maxsize=65536)
 def fit(text: str) -> float:
     """Log-probability of the best analysis: 사과를 fits better than 사과을. 0 without Kiwi."""
-    kiwi = _kiwi()
-    return 0.0 if kiwi is None else float(kiwi.analyze(text, top_n=1)[0][1])
+    return _read(text)[1]
 
 
-@lru_cache(maxsize=65536)
 def ends_in(text: str, end: int, kinds: tuple[str, ...]) -> bool:
     """Has the morpheme that ends at `end` a tag of one of `kinds`? `ends_in("사과를 먹다", 3, ("JK",))` → True."""
-    kiwi = _kiwi()
-    if kiwi is None:
-        return False
-    return any(token.end == end and str(token.tag).startswith(kinds) for token in kiwi.tokenize(text))
+    return any(stop == end and tag.startswith(kinds) for _, tag, stop in _read(text)[0])
