@@ -55,6 +55,7 @@ _CLOSE = ")）]」』〉》"
 _HANGUL = re.compile(r"[가-힣]")
 # A name such as TCP/IP in Korean text weighs little: only words of three letters and more count.
 _FOREIGN_WORD = re.compile(r"[^\W\d_가-힣]{3,}")
+_FOREIGN_SIGN = re.compile(r"[A-Za-z\u00aa-\uabff\ud7a4-\U0010ffff]" * 3)  # a wider class that is quickly searched
 _NOT_PROSE = re.compile(r"\\[a-zA-Z]+|https?://\S+|\$\$?[^$]{1,400}\$\$?|<[^<>]{1,200}>|^.*[{};]\s*$", re.MULTILINE)
 _OTHER_LANGUAGE = re.compile(
     r"영어|번역|영작|english|translate|코드|code|파이썬|python|자바|함수|sql|html|css|json"
@@ -98,7 +99,7 @@ def not_korean(text: str, prompt: str | None = None) -> bool:
     `I'm sorry, but I can't help with that.` → True; `f'(x) = 9x^2 + 4x입니다.` → False.
     """
     # What is left out below can only shorten these words.
-    if sum(map(len, _FOREIGN_WORD.findall(text))) < 10 or (prompt and _OTHER_LANGUAGE.search(prompt)):
+    if not _FOREIGN_SIGN.search(text) or sum(map(len, _FOREIGN_WORD.findall(text))) < 10 or (prompt and _OTHER_LANGUAGE.search(prompt)):
         return False
     bare = _NOT_PROSE.sub(" ", without_code(text))
     others = sum(map(len, _FOREIGN_WORD.findall(bare)))

@@ -100,17 +100,17 @@ def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
     return [
-        Word(*_stem_root(m.group()), start + m.start(), start + m.end())
+        Word(*found, start + m.start(), start + m.end())
         for start, piece in unit
         for m in _TOKEN.finditer(piece)
-        if not _counts_up(m.group())
+        if (found := _counted(m.group()))
     ]
 
 
 @lru_cache(maxsize=65536)
-def _counts_up(word: str) -> bool:
-    """첫 번째 상자는 …, 두 번째 상자는 …"""
-    return _ORDINAL.fullmatch(word) is not None
+def _counted(word: str) -> tuple[str, str] | None:
+    """Stem and root of a word that counts: 첫 번째 상자는 …, 두 번째 상자는 … counts up."""
+    return None if _ORDINAL.fullmatch(word) else _stem_root(word)
 
 
 def _may_stutter(unit: list[tuple[int, str]]) -> bool:
@@ -118,11 +118,10 @@ def _may_stutter(unit: list[tuple[int, str]]) -> bool:
 
     `back` pairs that come back stand, with their first coming, in 2 * `back` places and cover 4 * `back` words at most.
     """
-    tokens = [token for _, piece in unit for token in _TOKEN.findall(piece) if not _counts_up(token)]
-    size = len(tokens)
+    known = [found for found in map(_counted, _TOKEN.findall("\n".join([piece for _, piece in unit]))) if found]
+    size = len(known)
     if size < 3:
         return False
-    known = list(map(_stem_root, tokens))
     stems = [root or stem for stem, root in known]
     pairs = list(pairwise(stems))
     back = len(pairs) - len(set(pairs))
@@ -131,7 +130,7 @@ def _may_stutter(unit: list[tuple[int, str]]) -> bool:
         return True
     if size - len(set(stems)) < 3:
         return False
-    counts = Counter(root for _, root in known)
+    counts = Counter([root for _, root in known])
     return any(count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root)
 
 

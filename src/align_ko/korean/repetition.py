@@ -65,10 +65,12 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
 
 
 def _may_loop(words: list[str]) -> bool:
-    """Can some of `words` come three times in a row? A word does so itself, or two triples of words come back."""
-    if any(map(eq, words, words[1:])):
+    """Can some of `words` come three times in a row? One or two words by themselves, or a triple of words comes thrice."""
+    if any(map(eq, words, words[1:])) or any(map(eq, words, words[2:])):
         return True
-    return len(words) - 4 >= len(set(zip(words, words[1:], words[2:], strict=False)))
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    # Three words thrice are seven triples, three of them different; more words have more that come back.
+    return len(triples) - len(set(triples)) >= 4 and max(Counter(triples).values()) >= 3
 
 
 def _may_run(words: list[str]) -> bool:
@@ -132,13 +134,17 @@ def _flat(text: str) -> str:
     return _PLAIN.sub("", text)
 
 
+def _changes(longer: int) -> int:
+    return 1 if longer < 7 else 2
+
+
 def _near(first: list[str], second: list[str]) -> bool:
     """At most one word changed, added or dropped in a short sentence, two in a longer one."""
     longer = max(len(first), len(second))
     if longer < 4 or abs(len(first) - len(second)) > 2:
         return False
     shared = sum((Counter(first) & Counter(second)).values())
-    return longer - shared <= (1 if longer < 7 else 2)
+    return longer - shared <= _changes(longer)
 
 
 # Formulas and counts differ where it matters: 12 - 1 = 11자루.
@@ -163,7 +169,7 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
 
 
 def _may_repeat(text: str, parts: list[Sentence]) -> bool:
-    """Is some sentence the end of the one before, or are half of its words known from the sentences before?"""
+    """Is some sentence the end of the one before, or known from earlier ones but for the words that `_near` lets differ?"""
     known: set[str] = set()
     flats: set[str] = set()
     previous = ""
@@ -176,7 +182,7 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
         flat = "".join(words)
         if len(flat) >= 4 and (flat in flats or previous.endswith(flat)):
             return True
-        if len(flat) >= 8 and len(known.intersection(words)) * 2 >= len(words) >= 4:
+        if len(flat) >= 8 and len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2):
             return True
         known.update(words)
         flats.add(flat)

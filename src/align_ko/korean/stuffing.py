@@ -23,6 +23,7 @@ _HANGUL_WORD = re.compile(r"[가-힣]+")
 _HESITATION = re.compile(
     r"(?<![가-힣])(?:음+|어+|으음|흠+|에+|뭐랄까|뭐라고 할까|그러니까|그게|그러니까 그게|글쎄요?)(?:,|…|\.{2,})"
 )
+_HESITATION_END = re.compile(r"[음어흠에까게쎄요](?:,|…|\.\.)")  # quickly found, and in every _HESITATION
 
 
 @lru_cache(maxsize=65536)
@@ -50,17 +51,20 @@ def _may_crowd(parts: list[Sentence]) -> bool:
     if size < 10:
         return False
     counts = Counter(words)
-    if size - len(counts) >= max(3, 0.2 * (size - 2)):  # three words that come back are three words that do
-        return True
-    least = 3 if size < 30 else 4
-    return any(
-        count >= least and count >= 0.06 * size and len(word) > 1 and word not in _COMMON for word, count in counts.items()
-    )
+    for word, count in counts.items():
+        if count > 2 and len(word) > 1 and word not in _COMMON:
+            kinds = ("empty",) if _EMPTY.search(word) else ("topic", "other")
+            if any(_crowding(count, count / size, size, kind) for kind in kinds):
+                return True
+    least = max(3, 0.2 * (size - 2))
+    if size - len(counts) < least:  # triples of words come back no more often than words
+        return False
+    return size - 2 - len(set(zip(words, words[1:], words[2:], strict=False))) >= least
 
 
 def hesitation(text: str) -> Span | None:
     """`음, 그러니까 뭐랄까, 김치는 어, 그게, …`: a word for thinking aloud more than once in fifteen words, three times."""
-    if text.count(",") + text.count("…") + text.count("..") < 3:  # each of them has one of these behind it
+    if len(_HESITATION_END.findall(text)) < 3:
         return None
     found = list(_HESITATION.finditer(text))
     if len(found) < 3 or len(found) * 15 < len(text.split()):
