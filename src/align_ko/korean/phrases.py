@@ -126,18 +126,26 @@ def _may_stutter(unit: list[tuple[int, str]]) -> bool:
     pairs = list(pairwise(stems))
     back = len(pairs) - len(set(pairs))
     least = COVERED_SHORT if size < 60 else COVERED_LONG
-    if 4 * back >= max(6, least * min(size, _WINDOW)) or (back and any(map(eq, pairs, pairs[1:]))):
+    need = max(6, least * min(size, _WINDOW))
+    if back and any(map(eq, pairs, pairs[1:])):
+        return True
+    if 4 * back >= need and sum(_covered(stems, frozenset())) >= need:
         return True
     if size - len(set(stems)) < 3:
         return False
-    counts = Counter([root for _, root in known])
-    return any(count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root)
+    roots = [root for _, root in known]
+    for root, count in Counter(roots).items():
+        crowd = CROWD if len(root) > 1 else 4
+        if root and count >= crowd:
+            places = [place for place, other in enumerate(roots) if other == root]
+            if any(last - first < _NEAR for first, last in zip(places, places[crowd - 1 :], strict=False)):
+                return True
+    return False
 
 
-def _covered(words: list[Word], known: frozenset[tuple[str, str]]) -> list[bool]:
+def _covered(stems: list[str], known: frozenset[tuple[str, str]]) -> list[bool]:
     """Which words stand in a bigram that comes three times or a run of four words that comes twice."""
-    covered = [False] * len(words)
-    stems = [word.root or word.stem for word in words]
+    covered = [False] * len(stems)
     for size, least in ((2, 3), (4, 2)):
         grams = list(zip(*(stems[i:] for i in range(size)), strict=False))
         counts = Counter(grams)
@@ -181,11 +189,12 @@ def _phrases(words: list[Word], known: frozenset[tuple[str, str]]) -> Span | Non
     if len(words) < 6:
         return None
     least = COVERED_SHORT if len(words) < 60 else COVERED_LONG
-    if sum(_covered(words, known)) < max(6, least * min(len(words), _WINDOW)):
+    stems = [word.root or word.stem for word in words]
+    if sum(_covered(stems, known)) < max(6, least * min(len(words), _WINDOW)):
         return None
     for i in range(0, max(1, len(words) - _WINDOW + 1), 5):
         near = words[i : i + _WINDOW]
-        covered = _covered(near, known)
+        covered = _covered(stems[i : i + _WINDOW], known)
         if sum(covered) >= max(6, least * len(near)):
             return _span([word for word, again in zip(near, covered, strict=True) if again])
     return None

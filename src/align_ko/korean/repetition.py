@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import lru_cache
+from itertools import combinations
 from operator import eq
 from typing import NamedTuple
 
@@ -64,13 +65,27 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     return best
 
 
-def _may_loop(words: list[str]) -> bool:
-    """Can some of `words` come three times in a row? One or two words by themselves, or a triple of words comes thrice."""
-    if any(map(eq, words, words[1:])) or any(map(eq, words, words[2:])):
-        return True
+def _may_loop(words: list[str], least: int) -> bool:
+    """Can some of `words` come `least` (three or more) times in a row? One word, two, or more by their triples."""
     triples = list(zip(words, words[1:], words[2:], strict=False))
-    # Three words thrice are seven triples, three of them different; more words have more that come back.
-    return len(triples) - len(set(triples)) >= 4 and max(Counter(triples).values()) >= 3
+    if any(map(eq, words, words[1:])) and any(first == second == third for first, second, third in triples):
+        return True
+    if any(map(eq, words, words[2:])) and any(map(eq, triples, triples[2:])):
+        return True
+    # Three words thrice are seven triples, three of them different, one of them thrice; of more words more come back.
+    if len(triples) - len(set(triples)) < 3 * least - 5:
+        return False
+    often = {triple: [] for triple, count in Counter(triples).items() if count >= least}  # type: dict[object, list[int]]
+    for place, triple in enumerate(triples):
+        if triple in often:
+            often[triple].append(place)
+    return any(len(places) > 30 or _evenly(places) for places in often.values())
+
+
+def _evenly(places: list[int]) -> bool:
+    """Do three of `places` stand equally far apart?"""
+    known = set(places)
+    return any(2 * second - first in known for first, second in combinations(places, 2))
 
 
 def _may_run(words: list[str]) -> bool:
@@ -86,11 +101,9 @@ def first_loop(text: str) -> Loop | None:
     words = text.split()
     counted = _DIGITS.sub("0", text).split() if _DIGITS.search(text) else words
     found: list[Loop] = []
-    hit, counting = None, False
-    if _may_loop(counted):  # words that are equal are so with their digits made equal, too
-        hit = _word_loop(words, 3)
-        if hit is None and counted is not words:
-            hit, counting = _word_loop(counted, 4), True
+    hit, counting = (_word_loop(words, 3) if _may_loop(words, 3) else None), False
+    if hit is None and counted is not words and _may_loop(counted, 4):
+        hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
         spans = [match.span() for match in _WORD.finditer(text)]
@@ -180,10 +193,11 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
         lead = _LEAD.match(said)
         words = list(filter(None, map(_flat, (said[lead.end() :] if lead else said).split())))
         flat = "".join(words)
-        if len(flat) >= 4 and (flat in flats or previous.endswith(flat)):
+        if len(flat) >= 4 and previous.endswith(flat):
             return True
-        if len(flat) >= 8 and len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2):
-            return True
+        if len(flat) >= 8 and (flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))):
+            if not _UNLIKE.search(said):
+                return True
         known.update(words)
         flats.add(flat)
         previous = flat
