@@ -19,6 +19,7 @@ from align_ko.korean import (
     particles,
     phrases,
     repetition,
+    screening,
     sentence_endings,
     stuffing,
     tagger,
@@ -33,7 +34,8 @@ HAND_WRITTEN = [
 ]
 WORDS = (
     "사과를 사과는 사과 먹습니다. 먹어요. 다양한 정보를 제공합니다. 그리고 또한 첫 번째 두 3개를 4개를 좋습니다! 음, 어… "
-    "털이 털을 국내외국내외국내외국내외 ㅋㅋㅋㅋㅋㅋㅋ !!!!! 되요 몇일 않 할께요 학생으로써 사과을 이예요 책이예요 - # User: [INST] "
+    "털이 털을 국내외국내외국내외국내외 ㅋㅋㅋㅋㅋㅋㅋ !!!!! "
+    "되요 몇일 않 할께요 학생으로써 사과을 이예요 책이예요 - # User: [INST] "
     "네가 가요 그래. 했냐? 하오. (웃음) \n \n\n 1. English words that go on ### 답변: `x` \"가자\" '가자' 0.5 000,000,000"
 ).split(" ")
 
@@ -57,8 +59,8 @@ def loopy(seed: int) -> str:
 @pytest.fixture
 def nothing_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
-        (repetition, "_may_loop"),
-        (repetition, "_may_run"),
+        (screening, "may_loop"),
+        (screening, "may_run"),
         (repetition, "_may_repeat"),
         (phrases, "_may_stutter"),
         (stuffing, "_may_crowd"),
@@ -88,7 +90,7 @@ def test_nothing_is_skipped_that_would_be_found(nothing_skipped: None) -> None:
     assert {"repetition", "filler", "wrong_particle", "chat_slang", "template_leak", "mixed_register"} <= found
 
 
-@given(st.lists(st.sampled_from([*"가요다.!?~ ()（）\n\"*ㅋㅎ:;,-=]한1a", "니다.", "(웃음)", "ᄒ"]), max_size=12).map("".join))
+@given(st.lists(st.sampled_from([*'가요다.!?~ ()（）\n"*ㅋㅎ:;,-=]한1a', "니다.", "(웃음)", "ᄒ"]), max_size=12).map("".join))
 def test_the_tail_is_what_the_pattern_takes_off(sentence: str) -> None:
     assert without_tail(sentence) == TAIL.sub("", sentence)
 
@@ -103,7 +105,19 @@ def test_rules_alone_never_ask_kiwi(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["가나다 라마 ", "가은 ", "그렇게 말했다 ", "사과를 먹습니다. ", "가나다라마바사아 ", "1 2 1 3 ", "- 가나\n", "음어 ", "<a ", "\n "]
+    "piece",
+    [
+        "가나다 라마 ",
+        "가은 ",
+        "그렇게 말했다 ",
+        "사과를 먹습니다. ",
+        "가나다라마바사아 ",
+        "1 2 1 3 ",
+        "- 가나\n",
+        "음어 ",
+        "<a ",
+        "\n ",
+    ],
 )
 def test_long_texts_take_no_time_by_rules(piece: str) -> None:
     """20,000 characters; the bound is a second per 100,000, with room for a busy machine."""

@@ -99,7 +99,11 @@ def not_korean(text: str, prompt: str | None = None) -> bool:
     `I'm sorry, but I can't help with that.` → True; `f'(x) = 9x^2 + 4x입니다.` → False.
     """
     # What is left out below can only shorten these words.
-    if not _FOREIGN_SIGN.search(text) or sum(map(len, _FOREIGN_WORD.findall(text))) < 10 or (prompt and _OTHER_LANGUAGE.search(prompt)):
+    if (
+        not _FOREIGN_SIGN.search(text)
+        or sum(map(len, _FOREIGN_WORD.findall(text))) < 10
+        or (prompt and _OTHER_LANGUAGE.search(prompt))
+    ):
         return False
     bare = _NOT_PROSE.sub(" ", without_code(text))
     others = sum(map(len, _FOREIGN_WORD.findall(bare)))

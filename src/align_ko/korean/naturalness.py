@@ -38,8 +38,8 @@ NATURAL_SCORE = 0.7
 
 _SLANG = re.compile(  # every alternative opens with its letter, looking back only after it: so re skips from letter to letter
     r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|방(?<![가-힣].)가"
-    r"|개꿀|핵(?<![가-힣].)(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|쩔(?<!에 .)(?<![가-힣].)(?:어|었|더|지|네|고|게|죠|ㄴ)|쩐다"
-    r"|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
+    r"|개꿀|핵(?<![가-힣].)(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|쩔(?<!에 .)(?<![가-힣].)(?:어|었|더|지|네|고|게|죠|ㄴ)"
+    r"|쩐다|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
     r"|갓생|오(?<![가-힣].)(?:져|졌|진다)|개(?<![가-힣].)(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋㅋ+|ㅎㅎㅎ+|ㅠㅠㅠ+|ㅜㅜㅜ+"
 )
 _SLANG_WANTED = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
@@ -77,15 +77,17 @@ def assess(
 ) -> Assessment:
     """Judge one answer. `finished=False`: generation hit its token limit. `expected=None`: any speech level will do.
 
-    `morphology=False` goes by rules alone: Kiwi is neither asked nor loaded (MORPHOLOGY_NOTE)
+    `morphology=False` goes by rules alone, without Kiwi's 316 MiB and its second of loading. Every detector still runs, but
+    what only Kiwi can settle is let pass: of flipped particles 30 % are found instead of 98 % (책를 is, 사과을 is not), of
+    answers cut at a word 89 % instead of 95 %, of documents with one sentence flipped 89 % instead of 98 %; false alarms
+    do not grow. 15 of 3,500 judged answers are assessed otherwise, 2 of them as to `natural`; of our own 1,099 none.
+
     `assess("안녕하세요! 무엇을 도와드릴까요?")` → natural, score 1.0, polite
     `assess("안녕하세요. 안녕하세요. 제가 도와드리겠습니다. 도와드리겠습니다.")` → repetition, score 0.2
     """
     if not morphology:
         with tagger.rules_alone():
-            return assess(
-                response, prompt, finished, expected, min_characters=min_characters, max_characters=max_characters
-            )
+            return assess(response, prompt, finished, expected, min_characters=min_characters, max_characters=max_characters)
     if not any(map(str.isalnum, response)):
         return Assessment(False, 0.0, (Fault("empty", 0, len(response), "답변이 비어 있습니다."),), "unknown")
     masked = own_words(response)

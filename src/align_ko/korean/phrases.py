@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from operator import eq
@@ -102,23 +103,25 @@ def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
     return [
-        Word(*found, start + m.start(), start + m.end())
+        Word(*_stem_root(m.group()), start + m.start(), start + m.end())
         for start, piece in unit
         for m in _TOKEN.finditer(piece)
-        if (found := _counted(m.group()))
+        if _counted(m.group())
     ]
 
 
 @lru_cache(maxsize=65536)
 def _counted(word: str) -> tuple[str, str] | None:
-    """Stem and root of a word that counts: 첫 번째 상자는 …, 두 번째 상자는 … counts up."""
-    return None if _ORDINAL.fullmatch(word) else _stem_root(word)
+    """(root or stem, root) of a word that counts; the words of 첫 번째 상자는 …, 두 번째 상자는 … only count up."""
+    stem, root = _stem_root(word)
+    return None if _ORDINAL.fullmatch(word) else (root or stem, root)
 
 
 def _may_stutter(unit: list[tuple[int, str]]) -> bool:
     """Do enough pairs come back for rule 1 or 2, or one root for rule 3? Spans are found only where they do.
 
-    `back` pairs that come back stand, with their first coming, in 2 * `back` places and cover 4 * `back` words at most.
+    `back` pairs that come back cover 3 * `back` words at most: one that comes three times (two of them back) covers six,
+    a run of four that comes twice (its three pairs back) covers eight.
     """
     said = "\n".join([piece for _, piece in unit])
     tokens = (_TOKEN if _MIXED.search(said) else _HANGUL).findall(said)
@@ -126,28 +129,31 @@ def _may_stutter(unit: list[tuple[int, str]]) -> bool:
     size = len(known)
     if size < 3:
         return False
-    stems = [root or stem for stem, root in known]
+    stems, roots = zip(*known, strict=True)
     pairs = list(pairwise(stems))
     back = len(pairs) - len(set(pairs))
     least = COVERED_SHORT if size < 60 else COVERED_LONG
     need = max(6, least * min(size, _WINDOW))
-    if back and any(map(eq, pairs, pairs[1:])):
+    if back and any(map(eq, stems, stems[1:])) and any(map(eq, pairs, pairs[1:])):
         return True
-    if 4 * back >= need and sum(_covered(stems, frozenset())) >= need:
+    if 3 * back >= need and sum(_covered(stems, frozenset())) >= need:
         return True
     if size - len(set(stems)) < 3:
         return False
-    roots = [root for _, root in known]
-    for root, count in Counter(roots).items():
+    counts = Counter(roots)
+    del counts[""]
+    if not counts or max(counts.values()) < 4:
+        return False
+    for root, count in counts.items():
         crowd = CROWD if len(root) > 1 else 4
-        if root and count >= crowd:
+        if count >= crowd:
             places = [place for place, other in enumerate(roots) if other == root]
             if any(last - first < _NEAR for first, last in zip(places, places[crowd - 1 :], strict=False)):
                 return True
     return False
 
 
-def _covered(stems: list[str], known: frozenset[tuple[str, str]]) -> list[bool]:
+def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bool]:
     """Which words stand in a bigram that comes three times or a run of four words that comes twice."""
     covered = [False] * len(stems)
     for size, least in ((2, 3), (4, 2)):

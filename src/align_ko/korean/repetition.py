@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import lru_cache
-from itertools import combinations
-from operator import eq
 from typing import NamedTuple
 
+from align_ko.korean import screening
 from align_ko.korean.prose import Sentence, Span, sentences
 from align_ko.korean.stuffing import filler
 
@@ -65,34 +64,6 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     return best
 
 
-def _may_loop(words: list[str], least: int) -> bool:
-    """Can some of `words` come `least` (three or more) times in a row? One word, two, or more by their triples."""
-    triples = list(zip(words, words[1:], words[2:], strict=False))
-    if any(map(eq, words, words[1:])) and any(first == second == third for first, second, third in triples):
-        return True
-    if any(map(eq, words, words[2:])) and any(map(eq, triples, triples[2:])):
-        return True
-    # Three words thrice are seven triples, three of them different, one of them thrice; of more words more come back.
-    if len(triples) - len(set(triples)) < 3 * least - 5:
-        return False
-    often = {triple: [] for triple, count in Counter(triples).items() if count >= least}  # type: dict[object, list[int]]
-    for place, triple in enumerate(triples):
-        if triple in often:
-            often[triple].append(place)
-    return any(len(places) > 30 or _evenly(places) for places in often.values())
-
-
-def _evenly(places: list[int]) -> bool:
-    """Do three of `places` stand equally far apart?"""
-    known = set(places)
-    return any(2 * second - first in known for first, second in combinations(places, 2))
-
-
-def _may_run(words: list[str]) -> bool:
-    """Can a word hold a run of seven equal letters, or four equal pieces of two? Then six of its letters come back."""
-    return any(len(word) - len(set(word)) >= 6 for word in words if len(word) >= 7)
-
-
 def first_loop(text: str) -> Loop | None:
     """The first stretch that says the same thing three or more times in a row (counters may count on).
 
@@ -101,9 +72,11 @@ def first_loop(text: str) -> Loop | None:
     words = text.split()
     counted = _DIGITS.sub("0", text).split() if _DIGITS.search(text) else words
     found: list[Loop] = []
-    hit, counting = (_word_loop(words, 3) if _may_loop(words, 3) else None), False
-    if hit is None and counted is not words and _may_loop(counted, 4):
-        hit, counting = _word_loop(counted, 4), True
+    hit, counting = None, False
+    if screening.may_loop(counted, 3):  # words that are equal are so with their digits made equal, too
+        hit = _word_loop(words, 3) if counted is words or screening.may_loop(words, 3) else None
+        if hit is None and counted is not words and screening.may_loop(counted, 4):
+            hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
         spans = [match.span() for match in _WORD.finditer(text)]
@@ -118,7 +91,7 @@ def first_loop(text: str) -> Loop | None:
             if not counting and stop - start + 1 < length * repeats:
                 length = (stop - start + 1) // repeats
             found.append(Loop(start, length, repeats))
-    tight = _TIGHT_LOOP.search(text) if _may_run(words) else None
+    tight = _TIGHT_LOOP.search(text) if screening.may_run(words) else None
     if tight and any(map(str.isalpha, tight[1])):
         found.append(Loop(tight.start(), len(tight[1]), (tight.end() - tight.start()) // len(tight[1])))
     return min(found) if found else None
@@ -134,7 +107,7 @@ def cut_loop(text: str, periods: int = 3) -> str:
 
 def character_runs(text: str) -> list[Span]:
     """`좋아요ㅋㅋㅋㅋㅋㅋㅋ` → the run of ㅋ."""
-    if not any(sign in text for sign in _SHORT_RUNS) and not _BLANK_PAGE.search(text) and not _may_run(text.split()):
+    if not any(sign in text for sign in _SHORT_RUNS) and not _BLANK_PAGE.search(text) and not screening.may_run(text.split()):
         return []
     return [Span(*match.span()) for match in _LETTER_RUN.finditer(text)]
 
@@ -195,9 +168,9 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
         flat = "".join(words)
         if len(flat) >= 4 and previous.endswith(flat):
             return True
-        if len(flat) >= 8 and (flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))):
-            if not _UNLIKE.search(said):
-                return True
+        alike = flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))
+        if alike and len(flat) >= 8 and not _UNLIKE.search(said):
+            return True
         known.update(words)
         flats.add(flat)
         previous = flat
@@ -245,7 +218,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
         elif not doubtful and letters >= 8 and len(words) >= 3:
             model = flats.get(flat)
             if model is None and len(words) >= 4:
-                rivals = Counter(i for word in set(words) for i in by_word.get(word, ()))
+                rivals = Counter(i for word in dict.fromkeys(words) for i in by_word.get(word, ()))
                 model = next((i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None)
             if model is not None and not _topic_differs(said, words, seen[model]):
                 close = model == len(seen) - 1 and part.kind == "prose"
