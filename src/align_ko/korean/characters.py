@@ -33,7 +33,7 @@ _ALL = re.compile(
     rf"|(?P<invisible>[{_INVISIBLE}]+)|(?P<decomposed>[{_DECOMPOSED}]+)|(?P<halfwidth>[{_HALFWIDTH}]+)"
     rf"|(?P<jamo>(?<=[가-힣])[{_JAMO}](?=[가-힣]))"
 )
-_FAST = re.compile(rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{_HALFWIDTH}{_JAMO}\u00c2-\u00f4]|<0x")
+_FAST = re.compile(rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{_HALFWIDTH}{_JAMO}\u00c2-\u00f4]")
 _EXCUSE = {
     "han": re.compile(rf"[{_HAN}]|한자|중국어|일본어|사자성어|고사성어|한문|번역|어원|간체|번체"),
     "kana": re.compile(rf"[{_KANA}]|일본어|번역|히라가나|가타카나|일어"),
@@ -55,6 +55,7 @@ _CLOSE = ")）]」』〉》"
 _HANGUL = re.compile(r"[가-힣]")
 # A name such as TCP/IP in Korean text weighs little: only words of three letters and more count.
 _FOREIGN_WORD = re.compile(r"[^\W\d_가-힣]{3,}")
+_FOREIGN_SIGN = re.compile(r"[A-Za-z\u00aa-\uabff\ud7a4-\U0010ffff]" * 3)  # a wider class that is quickly searched
 _NOT_PROSE = re.compile(r"\\[a-zA-Z]+|https?://\S+|\$\$?[^$]{1,400}\$\$?|<[^<>]{1,200}>|^.*[{};]\s*$", re.MULTILINE)
 _OTHER_LANGUAGE = re.compile(
     r"영어|번역|영작|english|translate|코드|code|파이썬|python|자바|함수|sql|html|css|json"
@@ -76,7 +77,7 @@ def _inside_word(text: str, match: re.Match[str]) -> bool:
 
 def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
     """`이 기능은 纯净한 물을` → the span of 纯净; `한강(漢江)은` → nothing, a gloss in parentheses is usual."""
-    if not _FAST.search(text):
+    if not _FAST.search(text) and "<0x" not in text:
         return []
     found = []
     for match in _ALL.finditer(text):
@@ -97,9 +98,13 @@ def not_korean(text: str, prompt: str | None = None) -> bool:
 
     `I'm sorry, but I can't help with that.` → True; `f'(x) = 9x^2 + 4x입니다.` → False.
     """
-    if prompt and _OTHER_LANGUAGE.search(prompt):
+    # What is left out below can only shorten these words.
+    if (
+        not _FOREIGN_SIGN.search(text)
+        or sum(map(len, _FOREIGN_WORD.findall(text))) < 10
+        or (prompt and _OTHER_LANGUAGE.search(prompt))
+    ):
         return False
     bare = _NOT_PROSE.sub(" ", without_code(text))
-    hangul = len(_HANGUL.findall(bare))
     others = sum(map(len, _FOREIGN_WORD.findall(bare)))
-    return others >= 10 and hangul < others
+    return others >= 10 and len(_HANGUL.findall(bare)) < others

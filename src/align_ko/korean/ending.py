@@ -19,10 +19,13 @@ _LEAK = re.compile(
     r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
     re.IGNORECASE | re.MULTILINE,
 )
+_LEAK_SIGN = re.compile(r"[#<\[]")  # one of these two is in every leak
+_ROLE_END = re.compile(r"[rtnRTN봇자트] ?: ")
 _PAIR = re.compile(r"^\s*((?:(?:질문|문제|Q) ?:[^\n]*\n+\s*)?(?:답변|응답|대답|A) ?:) ", re.MULTILINE)
 _PAIRS_WANTED = re.compile(r"질문(?! ?있)|문답|면접|퀴즈|FAQ|Q ?& ?A|인터뷰|예상|문제|대본|대화", re.IGNORECASE)
 _BARE_DIGIT = re.compile(r"(?:(?<!\d),|[가-힣](?:고|며|서|면|지만|니|데)) \d+$")
 _NUMBER_AFTER_NOUN = re.compile(r"\S+ \S*[가-힣](?<![답값수합차곱몫과기이호총][은는])(?<![답총]) \d+$")
+_NUMBER_END = re.compile(r"\d(?:[~∼-]|[%A-Za-z]{1,3})?$")
 _FINISHED = re.compile(r"[.!?…。~)\]}>\"'”’」』】*_`|^♡♥:)☀-➿\U0001F000-\U0001FAFF️ㅋㅎㅠㅜ$%=0-9A-Za-z]$")
 _CUT_LIST = re.compile(r"(?:^|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]*$")
 _LINE_ITEM = re.compile(r"[ \t]*(?:[-*•|]+|\d{1,3}[.)]|#+)[ \t]*")
@@ -44,6 +47,8 @@ _NOUN_END = re.compile(
     r"|의의|합의|동의|유의|편의|예의|창의|거의|모의|협의|가을|마을|노을|효과|결과|사과"
     r"|학과|성과|경과|내과|외과|초과|통과|서울은|도로|피로|경로|통로|진로|원로|항로|문화와)$"
 )
+_LETTER = re.compile(r"\w")
+_GAP = re.compile(r"\W+")
 _SIGNED = re.compile(r"(?:드림|올림|배상|씀|로부터|에게|께|귀하|님)[.,]?$|^\[[^\]]*\]|팀$|^P\.?S")
 _REGARDS = re.compile(r"감사|드림|올림|그리움|안녕|바랍니다|\]|기대|향해|고대")
 _SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]*\s+(?=\S)")
@@ -51,8 +56,9 @@ _SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]
 
 def template_leak(text: str, prompt: str | None = None) -> list[Span]:
     """`네.\\n\\n### User:\\n다음` → the span of `### User:`; `질문: …\\n답변: …` unless questions were asked for."""
-    found = [Span(*match.span()) for match in _LEAK.finditer(text)]
-    if not found and not (prompt and _PAIRS_WANTED.search(prompt)):
+    possible = _LEAK_SIGN.search(text) or (": " in text and _ROLE_END.search(text))
+    found = [Span(*match.span()) for match in _LEAK.finditer(text)] if possible else []
+    if not found and ": " in text and not (prompt and _PAIRS_WANTED.search(prompt)):
         pairs = _PAIR.findall(text)
         if len(pairs) == 1 and (pair := _PAIR.match(text)):
             found.append(Span(*pair.span(1)))
@@ -66,7 +72,7 @@ def unfinished(text: str) -> Span | None:
         return None
     line = body[body.rfind("\n") + 1 :]
     tail = Span(body.rfind(" ", len(body) - len(line)) + 1 or len(body) - len(line), len(body))
-    if body.count("```") % 2 or _CUT_LIST.search(body):
+    if body.count("```") % 2 or _CUT_LIST.search(line):
         return tail
     if line.count("(") > line.count(")") and not re.search(r"[:;=]\($", body):
         return tail
@@ -74,7 +80,7 @@ def unfinished(text: str) -> Span | None:
         return tail
     if _ends_in_number(line):
         return tail
-    if _FINISHED.search(body):
+    if _FINISHED.search(body[-1]):
         return None
     pieces = _SENTENCE_BREAK.split(line)
     last = _LINE_ITEM.sub("", pieces[-1]).strip()
@@ -118,7 +124,7 @@ def unfinished(text: str) -> Span | None:
 
 def _ends_in_number(line: str) -> bool:
     """`… 1L를 만든다면 식초 2` or `… 먹이는 2~`: a number without its unit after a whole sentence or a connective."""
-    if not re.search(r"\d(?:[~∼-]|[%A-Za-z]{1,3})?$", line):
+    if not _NUMBER_END.search(line, max(0, len(line) - 4)):
         return False
     pieces = _SENTENCE_BREAK.split(line)
     if line[-1] not in "~∼-" and not line[-1].isdigit():  # 디스크 빈 공간이 10%
@@ -139,8 +145,11 @@ def echo(text: str, prompt: str | None) -> Span | None:
     """
     if not prompt:
         return None
-    asked = re.sub(r"\W+", "", prompt)
-    said = re.sub(r"\W+", "", text)
+    first, opening = _LETTER.search(prompt), _LETTER.search(text)
+    if not first or not opening or first[0] != opening[0]:
+        return None
+    asked = _GAP.sub("", prompt)
+    said = _GAP.sub("", text)
     if len(asked) < 6 or not said.startswith(asked):
         return None
     rest = said[len(asked) :]

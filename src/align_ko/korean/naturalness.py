@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from align_ko.korean import repetition
+from align_ko.korean import repetition, tagger
 from align_ko.korean.characters import not_korean, strange_characters
 from align_ko.korean.ending import echo, template_leak, unfinished
 from align_ko.korean.particles import wrong_particles
@@ -36,11 +36,11 @@ FAULT_CODES: tuple[str, ...] = tuple(WEIGHTS)
 NATURAL_SCORE = 0.7
 """At or above it an answer is natural: one or two wrong particles pass, anything heavier does not."""
 
-_SLANG = re.compile(
-    r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|(?<![가-힣])방가"
-    r"|개꿀|(?<![가-힣])핵(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|(?<!에 )(?<![가-힣])쩔(?:어|었|더|지|네|고|게|죠|ㄴ)|쩐다"
-    r"|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
-    r"|갓생|(?<![가-힣])오(?:져|졌|진다)|(?<![가-힣])개(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋ{2,}|ㅎ{3,}|ㅠ{3,}|ㅜ{3,}"
+_SLANG = re.compile(  # every alternative opens with its letter, looking back only after it: so re skips from letter to letter
+    r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|방(?<![가-힣].)가"
+    r"|개꿀|핵(?<![가-힣].)(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|쩔(?<!에 .)(?<![가-힣].)(?:어|었|더|지|네|고|게|죠|ㄴ)"
+    r"|쩐다|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
+    r"|갓생|오(?<![가-힣].)(?:져|졌|진다)|개(?<![가-힣].)(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋㅋ+|ㅎㅎㅎ+|ㅠㅠㅠ+|ㅜㅜㅜ+"
 )
 _SLANG_WANTED = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
 _SHORT_WANTED = re.compile(
@@ -73,12 +73,21 @@ def assess(
     *,
     min_characters: int = 2,
     max_characters: int = 4000,
+    morphology: bool = True,
 ) -> Assessment:
     """Judge one answer. `finished=False`: generation hit its token limit. `expected=None`: any speech level will do.
+
+    `morphology=False` goes by rules alone, without Kiwi's 316 MiB and its second of loading. Every detector still runs, but
+    what only Kiwi can settle is let pass: of flipped particles 30 % are found instead of 98 % (책를 is, 사과을 is not), of
+    answers cut at a word 89 % instead of 95 %, of documents with one sentence flipped 89 % instead of 98 %; false alarms
+    do not grow. 15 of 3,500 judged answers are assessed otherwise, 2 of them as to `natural`; of our own 1,099 none.
 
     `assess("안녕하세요! 무엇을 도와드릴까요?")` → natural, score 1.0, polite
     `assess("안녕하세요. 안녕하세요. 제가 도와드리겠습니다. 도와드리겠습니다.")` → repetition, score 0.2
     """
+    if not morphology:
+        with tagger.rules_alone():
+            return assess(response, prompt, finished, expected, min_characters=min_characters, max_characters=max_characters)
     if not any(map(str.isalnum, response)):
         return Assessment(False, 0.0, (Fault("empty", 0, len(response), "답변이 비어 있습니다."),), "unknown")
     masked = own_words(response)
@@ -151,21 +160,23 @@ def _form_faults(
 def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:
     for run in repetition.character_runs(response)[:3]:
         yield Fault("repetition", run.start, run.end, "같은 글자가 지나치게 이어집니다.")
-    if prompt and _REPEAT_WANTED.search(prompt):
-        return
-    verse = bool(prompt and _VERSE_WANTED.search(prompt))
     loop = repetition.first_loop(without_code(response))
     if loop is None and "`" in response:  # equal lines of code are common, ten rounds of them are not
         loop = repetition.first_loop(response)
         loop = loop if loop and loop.repeats >= 2 * _MANY else None
-    repeated = loop is not None and (not verse or loop.repeats >= _MANY)
-    if loop and repeated:
+    # Sentences said twice are phrases said twice: one fault for the reader, so one here.
+    again = [] if loop else repetition.duplicate_sentences(response, parts, prompt)
+    crowd = None if loop or again else repetition.filler(response, parts, prompt)
+    # Few answers repeat anything, so only then is the prompt asked whether it wants that.
+    if not (loop or again or crowd) or (prompt and _REPEAT_WANTED.search(prompt)):
+        return
+    verse = bool(prompt and _VERSE_WANTED.search(prompt))
+    if loop and (not verse or loop.repeats >= _MANY):
         end = min(len(response), loop.start + loop.period_length * loop.repeats)
         yield Fault("repetition", loop.start, end, f"같은 말이 {loop.repeats}번 되풀이됩니다.")
-    elif not verse:
-        for again in repetition.duplicate_sentences(response, parts, prompt)[:3]:
-            repeated = True
-            yield Fault("repetition", again.start, again.end, "앞 문장과 거의 같은 문장입니다.")
-    # Sentences said twice are phrases said twice: one fault for the reader, so one here.
-    if not verse and not repeated and (crowd := repetition.filler(response, parts, prompt)):
+    if verse:
+        return
+    for twice in again[:3]:
+        yield Fault("repetition", twice.start, twice.end, "앞 문장과 거의 같은 문장입니다.")
+    if crowd:
         yield Fault("filler", crowd.start, crowd.end, "같은 낱말이나 표현으로 답변을 채우고 있습니다.")

@@ -17,10 +17,10 @@ class WrongParticle(NamedTuple):
 RIGHT = {"은": "는", "는": "은", "이": "가", "가": "이", "을": "를", "를": "을", "과": "와", "와": "과"}
 _OPEN = "".join(chr(code) for code in range(0xAC00, 0xD7A4, 28))  # 가, 개, 갸 …: syllables without a final consonant
 # An eojeol that ends in the wrong one of a pair: open syllable + 은/이/을/과, closed syllable + 는/가/를/와.
-_MISFIT = re.compile(  # anchored at the word, or a long word would be read from every syllable
-    rf"(?<![가-힣])[가-힣]{{0,30}}(?:[{_OPEN}](?=[은이을과](?![가-힣]))[은이을과]|[가-힣](?<![{_OPEN}])"
-    rf"[는가를와](?![가-힣]))"
+_MISFIT = re.compile(  # read from the particle back: few syllables are one, and a long word is read once
+    rf"[은이을과는가를와](?![가-힣])(?:(?<=[{_OPEN}][은이을과])|(?<=[가-힣][는가를와])(?<![{_OPEN}][는가를와]))"
 )
+_WORD_END = re.compile(r"(?:[^가-힣]|^)([가-힣]{2,32})$")
 # Frequent words that only look so: verbs (찾는, 나을) and nouns (국가, 차이, 효과). The rest is asked of Kiwi.
 _VERB_STEM = (
     "있없않찾뽑맞받먹얻돕끓겪갖읽남막넘듣쫓찍웃섞익삼짓묻믿닫걷싣닦깎볶묶낚꺾놓넣좋쌓앉얹많잃앓끊뚫핥"
@@ -52,25 +52,33 @@ _SPELLING = {
     ): "로서",
     re.compile(r"(?<=[가-힣])께요(?![가-힣])(?<=할께요|볼께요|갈께요|줄께요|릴께요|을께요)"): "게요",
 }
+# What every hit of a pattern holds: no text without it is searched.
+_SPELLING_SIGNS = {"돼요": "되요", "됐": "됬", "며칠": "몇일", "안": "않 ", "로서": "로써", "게요": "께요"}
 
 
 def wrong_particles(text: str) -> list[WrongParticle]:
     """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를)."""
-    found = [WrongParticle(m.start(), m.end(), right) for pattern, right in _SPELLING.items() for m in pattern.finditer(text)]
+    found = [
+        WrongParticle(m.start(), m.end(), right)
+        for pattern, right in _SPELLING.items()
+        if _SPELLING_SIGNS[right] in text
+        for m in pattern.finditer(text)
+    ]
     found += [
         WrongParticle(m.end() - 3, m.end(), "이에요" if _closed(m.group(1)) else "예요")
-        for m in _COPULA.finditer(text)
+        for m in (_COPULA.finditer(text) if "이예요" in text else ())
         if not _ends_in_i(m.group(1))
     ]
     asked = 0
     for match in _MISFIT.finditer(text):
-        word = match.group()
-        if len(word) < 2 or word in _LOOK_ALIKES or _VERB.fullmatch(word):
+        whole = _WORD_END.search(text, max(0, match.end() - 33), match.end())
+        word = whole[1] if whole else ""
+        if not word or word in _LOOK_ALIKES or _VERB.fullmatch(word):
             continue
         asked += word[-1] != "를"
         if asked > _MOST:  # word salad: enough is known
             break
-        if word[-1] == "를" or _is_particle(text, match.start(), match.end()):
+        if word[-1] == "를" or _is_particle(text, match.end() - len(word), match.end()):
             found.append(WrongParticle(match.end() - 1, match.end(), RIGHT[word[-1]]))
     return sorted(found)
 

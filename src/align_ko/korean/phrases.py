@@ -21,14 +21,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
 
 # Formulas and foreign words are left out: only what holds a Korean syllable is a word here (1999년, 100g이, O(n)은 not).
 _TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*[A-Za-z%]*|[A-Za-z]{2,})?[가-힣]+")
+_HANGUL = re.compile(r"[가-힣]+")  # the same without a digit or letter in front, and twice as fast
+_MIXED = re.compile(r"[\dA-Za-z]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[A-Za-z%]+|[가-힣]?)")
 _JOSA = re.compile(
     r"(?<=[가-힣A-Za-z])(?:이?라고|이?라는|이에요|예요|입니다|에서는|에서|으로는|으로|에게|까지|부터|에는|하고"
@@ -76,13 +80,14 @@ def _stem_root(word: str) -> tuple[str, str]:
     return stem, root
 
 
-def _units(text: str, parts: list[Sentence]) -> list[list[Word]]:
+def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
     """Runs of prose; every list item is its own, without its label, since items of one list are alike by right."""
     said = without_code(text)
-    units: list[list[Word]] = [[]]
+    sums = _SUM.search(said)
+    units: list[list[tuple[int, str]]] = [[]]
     for part in parts:
         piece = said[part.start : part.end]
-        if part.kind in ("table", "heading") or _SUM.search(piece):
+        if part.kind in ("table", "heading") or (sums and _SUM.search(piece)):
             units.append([])
             continue
         offset = 0
@@ -90,20 +95,67 @@ def _units(text: str, parts: list[Sentence]) -> list[list[Word]]:
             units.append([])
             label = _LABEL.match(piece)
             offset = label.end() if label else 0
-        units[-1] += [
-            Word(*_stem_root(m.group()), part.start + m.start(), part.start + m.end())
-            for m in _TOKEN.finditer(piece, offset)
-            if not _ORDINAL.fullmatch(m.group())  # 첫 번째 상자는 …, 두 번째 상자는 … counts up
-        ]
+        units[-1].append((part.start + offset, piece[offset:]))
         if part.kind == "item":
             units.append([])
     return [unit for unit in units if unit]
 
 
-def _covered(words: list[Word], known: frozenset[tuple[str, str]]) -> list[bool]:
+def _words(unit: list[tuple[int, str]]) -> list[Word]:
+    return [
+        Word(*_stem_root(m.group()), start + m.start(), start + m.end())
+        for start, piece in unit
+        for m in _TOKEN.finditer(piece)
+        if _counted(m.group())
+    ]
+
+
+@lru_cache(maxsize=65536)
+def _counted(word: str) -> tuple[str, str] | None:
+    """(root or stem, root) of a word that counts; the words of 첫 번째 상자는 …, 두 번째 상자는 … only count up."""
+    stem, root = _stem_root(word)
+    return None if _ORDINAL.fullmatch(word) else (root or stem, root)
+
+
+def _may_stutter(unit: list[tuple[int, str]]) -> bool:
+    """Do enough pairs come back for rule 1 or 2, or one root for rule 3? Spans are found only where they do.
+
+    `back` pairs that come back cover 3 * `back` words at most: one that comes three times (two of them back) covers six,
+    a run of four that comes twice (its three pairs back) covers eight.
+    """
+    said = "\n".join([piece for _, piece in unit])
+    tokens = (_TOKEN if _MIXED.search(said) else _HANGUL).findall(said)
+    known = [found for found in map(_counted, tokens) if found]
+    size = len(known)
+    if size < 3:
+        return False
+    stems, roots = zip(*known, strict=True)
+    pairs = list(pairwise(stems))
+    back = len(pairs) - len(set(pairs))
+    least = COVERED_SHORT if size < 60 else COVERED_LONG
+    need = max(6, least * min(size, _WINDOW))
+    if back and any(map(eq, stems, stems[1:])) and any(map(eq, pairs, pairs[1:])):
+        return True
+    if 3 * back >= need and sum(_covered(stems, frozenset())) >= need:
+        return True
+    if size - len(set(stems)) < 3:
+        return False
+    counts = Counter(roots)
+    del counts[""]
+    if not counts or max(counts.values()) < 4:
+        return False
+    for root, count in counts.items():
+        crowd = CROWD if len(root) > 1 else 4
+        if count >= crowd:
+            places = [place for place, other in enumerate(roots) if other == root]
+            if any(last - first < _NEAR for first, last in zip(places, places[crowd - 1 :], strict=False)):
+                return True
+    return False
+
+
+def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bool]:
     """Which words stand in a bigram that comes three times or a run of four words that comes twice."""
-    covered = [False] * len(words)
-    stems = [word.root or word.stem for word in words]
+    covered = [False] * len(stems)
     for size, least in ((2, 3), (4, 2)):
         grams = list(zip(*(stems[i:] for i in range(size)), strict=False))
         counts = Counter(grams)
@@ -118,10 +170,13 @@ def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> S
 
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
     """
+    units = [_words(unit) for unit in _units(text, parts) if _may_stutter(unit)]
+    if not units:
+        return None
     asked = [_stem_root(m.group()) for m in _TOKEN.finditer(prompt or "")]
     known = frozenset(pairwise(root or stem for stem, root in asked))
     topic = frozenset(root for _, root in asked if root)
-    for words in _units(text, parts):
+    for words in units:
         if found := _run(words) or _phrases(words, known) or _one_word(words, topic):
             return found
     return None
@@ -144,11 +199,12 @@ def _phrases(words: list[Word], known: frozenset[tuple[str, str]]) -> Span | Non
     if len(words) < 6:
         return None
     least = COVERED_SHORT if len(words) < 60 else COVERED_LONG
-    if sum(_covered(words, known)) < max(6, least * min(len(words), _WINDOW)):
+    stems = [word.root or word.stem for word in words]
+    if sum(_covered(stems, known)) < max(6, least * min(len(words), _WINDOW)):
         return None
     for i in range(0, max(1, len(words) - _WINDOW + 1), 5):
         near = words[i : i + _WINDOW]
-        covered = _covered(near, known)
+        covered = _covered(stems[i : i + _WINDOW], known)
         if sum(covered) >= max(6, least * len(near)):
             return _span([word for word, again in zip(near, covered, strict=True) if again])
     return None

@@ -6,15 +6,16 @@ Every function keeps character offsets, so a span found here is a span in the an
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 # Blanked, never cut out: offsets must survive.
 _FENCE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
+_NOT_NEWLINE = re.compile(r"[^\n]")
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
 _QUOTE = re.compile(
     r"“[^”\n]{1,400}”|‘[^’\n]{1,400}’|「[^」\n]{1,400}」|『[^』\n]{1,400}』|«[^»\n]{1,400}»"
-    r"|\"[^\"\n]{1,400}\"|(?<!\w)'[^'\n]{1,400}'(?![a-zA-Z])"
+    # every alternative opens with its sign, looking back only after it: so re skips from sign to sign
+    r"|\"[^\"\n]{1,400}\"|'(?<!\w')[^'\n]{1,400}'(?![a-zA-Z])"
 )
 _MARKER = re.compile(
     r"[ \t]*(?:[-*•·▪◦○●■□▶►→✓✔]+[ \t]+|\(?(?:\d{1,3}|[a-zA-Z가-하])[.)][ \t]+|[①-⑳][ "
@@ -22,7 +23,8 @@ _MARKER = re.compile(
 )
 _HEADING = re.compile(r"[ \t]*(?:#{1,6}[ \t]|={3,}|-{3,}|\*{3,}|\[[^\]]*\][ \t]*$|<[^>]*>[ \t]*$|【[^】]*】[ \t]*$)")
 _BOLD_LINE = re.compile(r"[ \t]*\*\*[^*\n]+\*\*[ \t]*:?[ \t]*$")
-_END = re.compile(r"(?:(?<!\d)\.|(?<=\d)\.(?!\d)|[!?…。~])[.!?…。~]*[\"'”’)\]*_]*(?=\s|$|[가-힣A-Z(])")
+# A stop between two digits ends nothing (3.5).
+_END = re.compile(r"[.!?…。~](?!(?<=\d\.)\d)[.!?…。~]*[\"'”’)\]*_]*(?=\s|$|[가-힣A-Z(])")
 
 
 class Span(NamedTuple):
@@ -30,8 +32,7 @@ class Span(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """`kind` is prose, item (a list item), heading or table. `text` has code and quotations blanked."""
 
     start: int
@@ -43,8 +44,13 @@ class Sentence:
 def blank(text: str, *patterns: re.Pattern[str]) -> str:
     """Replace matches by spaces of equal length, newlines kept."""
     for pattern in patterns:
-        text = pattern.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
+        text = pattern.sub(_spaces, text)
     return text
+
+
+def _spaces(match: re.Match[str]) -> str:
+    said = match.group()
+    return _NOT_NEWLINE.sub(" ", said) if "\n" in said else " " * len(said)
 
 
 def without_code(text: str) -> str:

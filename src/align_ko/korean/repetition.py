@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import NamedTuple
 
+from align_ko.korean import screening
 from align_ko.korean.prose import Sentence, Span, sentences
 from align_ko.korean.stuffing import filler
 
@@ -20,6 +21,9 @@ _LETTER_RUN = re.compile(
     # digits without end (0.5555…, 000,000,000,…) and pages of blank lines
     r"|(\d{1,4}[,.]?)\5{15,}|\n\s{60,}"
 )
+# What a run has that is shorter than seven letters, or is no part of a word.
+_SHORT_RUNS = ("!!!!!", "?????", "ㅋㅋㅋㅋㅋㅋ", "ㅎㅎㅎㅎㅎㅎ", "ㅠㅠㅠㅠㅠㅠ", "ㅜㅜㅜㅜㅜㅜ")
+_BLANK_PAGE = re.compile(r"\n\s{60}")
 _TIGHT_LOOP = re.compile(r"([^\s\d]{2,40}?)\1{3,}")
 _PLAIN = re.compile(r"[^0-9A-Za-z가-힣]+")
 
@@ -65,14 +69,17 @@ def first_loop(text: str) -> Loop | None:
 
     `가자 나무 가자 나무 가자 나무` → (0, 6, 3); `1단계를 합니다. 2단계를 합니다. …` four times → a loop too.
     """
-    spans = [match.span() for match in _WORD.finditer(text)]
-    words = [text[start:end] for start, end in spans]
+    words = text.split()
+    counted = _DIGITS.sub("0", text).split() if _DIGITS.search(text) else words
     found: list[Loop] = []
-    hit, counting = _word_loop(words, 3), False
-    if hit is None and _DIGITS.search(text):
-        hit, counting = _word_loop([_DIGITS.sub("0", word) for word in words], 4), True
+    hit, counting = None, False
+    if screening.may_loop(counted, 3):  # words that are equal are so with their digits made equal, too
+        hit = _word_loop(words, 3) if counted is words or screening.may_loop(words, 3) else None
+        if hit is None and counted is not words and screening.may_loop(counted, 4):
+            hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
+        spans = [match.span() for match in _WORD.finditer(text)]
         start = spans[index][0]
         stop = spans[index + period * repeats - 1][1]
         one = "".join(words[index : index + period])
@@ -84,7 +91,7 @@ def first_loop(text: str) -> Loop | None:
             if not counting and stop - start + 1 < length * repeats:
                 length = (stop - start + 1) // repeats
             found.append(Loop(start, length, repeats))
-    tight = _TIGHT_LOOP.search(text)
+    tight = _TIGHT_LOOP.search(text) if screening.may_run(words) else None
     if tight and any(map(str.isalpha, tight[1])):
         found.append(Loop(tight.start(), len(tight[1]), (tight.end() - tight.start()) // len(tight[1])))
     return min(found) if found else None
@@ -100,6 +107,8 @@ def cut_loop(text: str, periods: int = 3) -> str:
 
 def character_runs(text: str) -> list[Span]:
     """`좋아요ㅋㅋㅋㅋㅋㅋㅋ` → the run of ㅋ."""
+    if not any(sign in text for sign in _SHORT_RUNS) and not _BLANK_PAGE.search(text) and not screening.may_run(text.split()):
+        return []
     return [Span(*match.span()) for match in _LETTER_RUN.finditer(text)]
 
 
@@ -111,13 +120,17 @@ def _flat(text: str) -> str:
     return _PLAIN.sub("", text)
 
 
+def _changes(longer: int) -> int:
+    return 1 if longer < 7 else 2
+
+
 def _near(first: list[str], second: list[str]) -> bool:
     """At most one word changed, added or dropped in a short sentence, two in a longer one."""
     longer = max(len(first), len(second))
     if longer < 4 or abs(len(first) - len(second)) > 2:
         return False
     shared = sum((Counter(first) & Counter(second)).values())
-    return longer - shared <= (1 if longer < 7 else 2)
+    return longer - shared <= _changes(longer)
 
 
 # Formulas and counts differ where it matters: 12 - 1 = 11자루.
@@ -141,6 +154,29 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
     return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
 
 
+def _may_repeat(text: str, parts: list[Sentence]) -> bool:
+    """Is some sentence the end of the one before, or known from earlier ones but for the words that `_near` lets differ?"""
+    known: set[str] = set()
+    flats: set[str] = set()
+    previous = ""
+    for part in parts:
+        if part.kind in ("table", "heading"):
+            continue
+        said = text[part.start : part.end]
+        lead = _LEAD.match(said)
+        words = list(filter(None, map(_flat, (said[lead.end() :] if lead else said).split())))
+        flat = "".join(words)
+        if len(flat) >= 4 and previous.endswith(flat):
+            return True
+        alike = flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))
+        if alike and len(flat) >= 8 and not _UNLIKE.search(said):
+            return True
+        known.update(words)
+        flats.add(flat)
+        previous = flat
+    return False
+
+
 def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> list[Span]:
     """Sentences that repeat an earlier one, with at most one or two words changed; spans of the repeats.
 
@@ -150,6 +186,8 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
     """
     parts = sentences(text) if parts is None else parts
+    if not _may_repeat(text, parts):
+        return []
     asked = _PLAIN.sub("", prompt) if prompt else ""
     seen: list[list[str]] = []
     flats: dict[str, int] = {}
@@ -180,7 +218,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
         elif not doubtful and letters >= 8 and len(words) >= 3:
             model = flats.get(flat)
             if model is None and len(words) >= 4:
-                rivals = Counter(i for word in set(words) for i in by_word.get(word, ()))
+                rivals = Counter(i for word in dict.fromkeys(words) for i in by_word.get(word, ()))
                 model = next((i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None)
             if model is not None and not _topic_differs(said, words, seen[model]):
                 close = model == len(seen) - 1 and part.kind == "prose"

@@ -6,6 +6,8 @@ Endings are matched on decomposed letters (NFD), so that `ᆸ니다` covers 합�
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from unicodedata import normalize
 
 from align_ko.korean.tagger import noun_before_yo
@@ -134,20 +136,50 @@ _INNER_PLAIN = _nfd(
 )
 
 
+def _at_end(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    """Does it match the decomposed tail? Tails come again and again, so each is decomposed and searched once."""
+
+    @lru_cache(maxsize=32768)
+    def fits(tail: str) -> bool:
+        return pattern.search(normalize("NFD", tail)) is not None
+
+    return fits
+
+
+_is_hapsyo, _is_yo, _is_bare_yo, _is_chatty_yo = map(_at_end, (_HAPSYO, _YO, _BARE_YO, _CHATTY_YO))
+_is_hao, _is_hage, _is_ge, _is_da = map(_at_end, (_HAO, _HAGE, _GE, _DA))
+_is_sure_plain, _is_unsure_plain, _is_haera, _is_told = map(_at_end, (_SURE_PLAIN, _UNSURE_PLAIN, _HAERA, _TOLD_TO))
+_POLITE_SIGNS = tuple(normalize("NFD", sign) for sign in ("요", "죠", "십", "ᆸ니", "ᆸ시"))  # one is in every _INNER_POLITE
+_LONGEST = 16  # patterns that end in $ are looked for in so many letters: no alternative is longer
+_CLOSERS = " .,!?…。~:;*\"'”’"  # each of them also in TAIL
+
+
+def without_tail(sentence: str) -> str:
+    """The sentence up to its last letter: `그래요? (웃음)` → `그래요`."""
+    text = sentence.rstrip(_CLOSERS)
+    # Behind a syllable there is no bracket left to take off.
+    return text if text and "가" <= text[-1] <= "힣" else TAIL.sub("", sentence)
+
+
 def plain_inside(sentence: str) -> bool:
     """Does a plain predicate stand inside? `알려줘 가장 큰 나라` → True."""
-    text = TAIL.sub("", sentence)
-    return not _NOT_PLAIN.search(text) and bool(_INNER_PLAIN.search(normalize("NFD", _NAMES.sub("", text[-400:]))))
+    text = without_tail(sentence)
+    return not _NOT_PLAIN.search(text) and bool(_INNER_PLAIN.search(_letters(text)))
 
 
 def ends_like_noun(sentence: str) -> bool:
     """`음식을 통해`, `우리 아이디어`: in 해체 shape, but no predicate."""
-    return bool(_NOT_PLAIN.search(TAIL.sub("", sentence)))
+    return bool(_NOT_PLAIN.search(without_tail(sentence)))
 
 
 def bare_ge(sentence: str) -> bool:
     """`어서 앉게`, but also the adverb: `고양이는 자유롭게`."""
-    return bool(_GE.search(normalize("NFD", TAIL.sub("", sentence)[-2:])))
+    return _is_ge(without_tail(sentence)[-2:])
+
+
+def _letters(text: str) -> str:
+    """Decomposed, without the names of buttons and songs, as far as the end of a long text."""
+    return normalize("NFD", _NAMES.sub("", text if len(text) < 400 else text[-400:]))
 
 
 def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
@@ -160,46 +192,47 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
         and "가" <= sentence[-4] <= "힣"
     ):
         return "hapsyo", True
-    text = TAIL.sub("", sentence)
+    text = without_tail(sentence)
     if not text:
         return "unknown", True
     if text in ("네", "예", "아니요", "넵", "아니오") or text.endswith(("이보게", "여보게", "얘들아")):
         return "fragment", True
-    tail = normalize("NFD", text[-6:])
-    if _HAPSYO.search(tail):
+    tail, near = text[-6:], max(0, len(text) - _LONGEST)
+    if _is_hapsyo(tail):
         return "hapsyo", True
-    if _NOUN_YO.search(text):
+    if _NOUN_YO.search(text, near):
         return "fragment", True
-    if _BARE_YO.search(tail):
-        sure = bool(_YO.search(tail))
-        if _OLD_CUE.search(text) and (_OLD_END.search(text) or not (sure or _GOES.search(text)) or noun_before_yo(text)):
+    if _is_bare_yo(tail):
+        sure = _is_yo(tail)
+        old = _OLD_CUE.search(text)
+        if old and (_OLD_END.search(text, near) or not (sure or _GOES.search(text, near)) or noun_before_yo(text)):
             return "hao", True
         if not sure and _PLAIN_SELF.search(text) and noun_before_yo(text):
             return "hao", True
         return "haeyo", sure
-    if _CHATTY_YO.search(tail) and not _NOT_CHATTY.search(text):
+    if _is_chatty_yo(tail) and not _NOT_CHATTY.search(text, near):
         return "haeyo", True
-    if text[-1] in "소오려다서요" and _HAO.search(tail) and not _NOT_HAO.search(text):
+    if text[-1] in "소오려다서요" and _is_hao(tail) and not _NOT_HAO.search(text, near):
         return "hao", True
-    if text[-1] in "네가나세다라고려" and _HAGE.search(tail):
+    if text[-1] in "네가나세다라고려" and _is_hage(tail):
         return ("hage", True) if not _NOT_HAGE.search(text) else ("fragment", True)
-    if _GE.search(tail) and _HAGE_CUE.search(text):
+    if _is_ge(tail) and _HAGE_CUE.search(text):
         return "hage", True
-    letters = normalize("NFD", _NAMES.sub("", text if len(text) < 400 else text[-400:]))
-    if len(text) > 1 and _DA.search(tail):
-        if text.endswith("보다") and _INNER_POLITE.search(letters):  # 늦으면 안 됩니다 시작 시간보다
+    if len(text) > 1 and _is_da(tail):
+        if text.endswith("보다") and _INNER_POLITE.search(_letters(text)):  # 늦으면 안 됩니다 시작 시간보다
             return "haeyo", True
-        return ("haera" if _TOLD_TO.search(tail) else "neutral"), True
-    noun = _NOT_PLAIN.search(text[-12:])
-    if not noun and _SURE_PLAIN.search(tail):
-        return ("haera" if _HAERA.search(tail) else "hae"), True
+        return ("haera" if _is_told(tail) else "neutral"), True
+    noun = _NOT_PLAIN.search(text, near)
+    if not noun and _is_sure_plain(tail):
+        return ("haera" if _is_haera(tail) else "hae"), True
+    letters = _letters(text)
     # Turned-round order: the predicate stands inside. 원목인가요 플라스틱인가요 다용도 선반이
-    if _INNER_POLITE.search(letters):
+    if any(sign in letters for sign in _POLITE_SIGNS) and _INNER_POLITE.search(letters):
         return "haeyo", True
     if note:
         return "fragment", True
-    if not noun and _UNSURE_PLAIN.search(tail):
-        return ("haera" if _HAERA.search(tail) else "hae"), False
+    if not noun and _is_unsure_plain(tail):
+        return ("haera" if _is_haera(tail) else "hae"), False
     if not noun and _INNER_PLAIN.search(letters):
         return "hae", False
     return ("fragment" if _HANGUL.search(text) else "unknown"), True

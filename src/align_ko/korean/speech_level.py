@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, sentences
-from align_ko.korean.sentence_endings import TAIL, bare_ge, ending_level, ends_like_noun, plain_inside
+from align_ko.korean.sentence_endings import bare_ge, ending_level, ends_like_noun, plain_inside, without_tail
 from align_ko.korean.tagger import final, noun_before_yo
 
 POLITE = frozenset({"hapsyo", "haeyo"})
@@ -31,8 +32,7 @@ _TOLD_TO = re.compile(r"[단란]다[.!]?$")  # 옛날에 토끼가 살았단다.
 _WORD = re.compile(r"[0-9A-Za-z가-힣]+")
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """`level`: hapsyo, haeyo, hae, haera, hao, hage or neutral (written -다). `sure`: no noun ends so."""
 
     level: str
@@ -63,7 +63,7 @@ def sentence_level(sentence: str) -> str:
     the same way (동네, 나라; 커피는 네가 사) Kiwi is asked.
     """
     level, sure = ending_level(sentence)
-    text = TAIL.sub("", sentence)
+    text = without_tail(sentence)
     if level == "fragment" and _MAYBE_VERB.search(text[-1:]):
         return "hae" if final(text) == "closed" else level
     return "fragment" if not sure and level in PLAIN and _is_noun(text) else level
@@ -85,7 +85,7 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
             level == "fragment"
             and part.kind == "prose"
             and part.text[-1] in ".!?"
-            and _MAYBE_VERB.search(TAIL.sub("", part.text)[-1:])
+            and _MAYBE_VERB.search(without_tail(part.text)[-1:])
         ):
             level, sure = "hae", False
         if level not in POLITE:
@@ -128,7 +128,7 @@ def _settled(text: str, levels: list[Level]) -> list[Level]:
 
 def _is_old_style(text: str, levels: list[Level]) -> bool:
     """More 하오체 and 하게체 than 해체. `가겠네` is what the rest is; `치킨인가?` alone does not make it 하게체."""
-    said = [(item, TAIL.sub("", text[item.start : item.end])) for item in levels]
+    said = [(item, without_tail(text[item.start : item.end])) for item in levels]
     old = [ending for item, ending in said if item.level in ARCHAIC]
     certain = any(not ending.endswith("가") for ending in old)
     plain = [ending for item, ending in said if item.sure and item.level in PLAIN]
@@ -137,7 +137,7 @@ def _is_old_style(text: str, levels: list[Level]) -> bool:
 
 def _beside_old_style(said: str, item: Level) -> Level:
     """`소인은 모르오. 지나가던 나그네요.`: beside 하오체, 요 after a noun is 이오."""
-    if item.level == "haeyo" and noun_before_yo(TAIL.sub("", said)):
+    if item.level == "haeyo" and noun_before_yo(without_tail(said)):
         return Level("hao", item.start, item.end, False)
     return item
 
@@ -170,7 +170,7 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
 
 def _is_noun(said: str) -> bool:
     """`우리 동네`; not `알려줘 가장 큰 나라`, whose predicate stands inside."""
-    asks, said = said.endswith("?"), TAIL.sub("", said)
+    asks, said = said.endswith("?"), without_tail(said)
     return not asks and not _NO_NOUN.search(said) and final(said) == "noun" and not plain_inside(said)
 
 
@@ -178,7 +178,7 @@ def _trips(said: str) -> bool:
     """Is an unsure ending plain speech after all? `그냥 귀여워서.` is; `다들 바쁘시다고 해서.` and `아직…` are not."""
     if bare_ge(said):
         return False
-    body = TAIL.sub("", said)
+    body = without_tail(said)
     stop = final(body)
     if stop == "closed" and body.endswith("데"):  # 는데 is EF and EC
         stop = "linked"
@@ -187,16 +187,16 @@ def _trips(said: str) -> bool:
 
 def _by_cue(text: str, parts: list[Sentence]) -> str:
     """Without a predicate the pronoun tells: `저는 서울에서 왔는데` → polite, `나는 아직` → plain, `서울` → unknown."""
-    if TAIL.sub("", text).strip() in ("안녕", "응", "왜", "뭐"):
+    if without_tail(text).strip() in ("안녕", "응", "왜", "뭐"):
         return "plain"
     if len(parts) > 2 or len(text.split()) < 2:
         return "unknown"
-    if parts and parts[-1].kind == "prose" and _MEMO.search(TAIL.sub("", text)):
+    if parts and parts[-1].kind == "prose" and _MEMO.search(without_tail(text)):
         return "plain"
     if _POLITE_CUE.search(text):
         return "polite"
     if _PLAIN_CUE.search(text):
         return "plain"
-    last = TAIL.sub("", parts[-1].text) if parts and parts[-1].kind == "prose" else ""
+    last = without_tail(parts[-1].text) if parts and parts[-1].kind == "prose" else ""
     found = len(last.split()) >= 3 and "가" <= last[-1] <= "힣" and not ends_like_noun(last) and final(last)
     return "plain" if found in ("closed", "inner") else "unknown"

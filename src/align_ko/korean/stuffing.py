@@ -19,9 +19,11 @@ _COMMON_TEXT = (
 _COMMON = frozenset(_COMMON_TEXT.split())
 _SUM = re.compile(r"[=\\\d]")
 _ORDINALS = frozenset("첫 첫째 둘째 셋째 넷째 다섯째 여섯째 두 세 네 번째".split())
+_HANGUL_WORD = re.compile(r"[가-힣]+")
 _HESITATION = re.compile(
     r"(?<![가-힣])(?:음+|어+|으음|흠+|에+|뭐랄까|뭐라고 할까|그러니까|그게|그러니까 그게|글쎄요?)(?:,|…|\.{2,})"
 )
+_HESITATION_END = re.compile(r"[음어흠에까게쎄요](?:,|…|\.\.)")  # quickly found, and in every _HESITATION
 
 
 @lru_cache(maxsize=65536)
@@ -39,8 +41,31 @@ def _crowding(count: int, share: float, size: int, kind: str) -> bool:
     return (count >= 3 and share >= 0.2) if size < 30 else (count >= 4 and share >= (0.17 if size < 60 else 0.15))
 
 
+def _may_crowd(parts: list[Sentence]) -> bool:
+    """Is some word, or are so many words, said again that `filler` need look where? No bound of it lies lower."""
+    words: list[str] = []
+    for part in parts:
+        if part.kind not in ("table", "heading") and not _SUM.search(part.text):
+            words += map(_stem, _HANGUL_WORD.findall(part.text))
+    size = len(words)
+    if size < 10:
+        return False
+    counts = Counter(words)
+    for word, count in counts.items():
+        if count > 2 and len(word) > 1 and word not in _COMMON:
+            kinds = ("empty",) if _EMPTY.search(word) else ("topic", "other")
+            if any(_crowding(count, count / size, size, kind) for kind in kinds):
+                return True
+    least = max(3, 0.2 * (size - 2))
+    if size - len(counts) < least:  # triples of words come back no more often than words
+        return False
+    return size - 2 - len(set(zip(words, words[1:], words[2:], strict=False))) >= least
+
+
 def hesitation(text: str) -> Span | None:
     """`음, 그러니까 뭐랄까, 김치는 어, 그게, …`: a word for thinking aloud more than once in fifteen words, three times."""
+    if len(_HESITATION_END.findall(text)) < 3:
+        return None
     found = list(_HESITATION.finditer(text))
     if len(found) < 3 or len(found) * 15 < len(text.split()):
         return None
@@ -56,14 +81,16 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
     parts = sentences(text) if parts is None else parts
     if found := hesitation(text) or stuttering(text, parts, prompt):
         return found
-    topic = {_stem(word)[:2] for word in re.findall(r"[가-힣]{2,}", prompt)} if prompt else set()
+    if not _may_crowd(parts):
+        return None
+    topic = {_stem(word)[:2] for word in _HANGUL_WORD.findall(prompt) if len(word) > 1} if prompt else set()
     where: dict[str, list[int]] = defaultdict(list)
     spots: list[tuple[int, int]] = []
     words: list[str] = []
     for part in parts:
         if part.kind in ("table", "heading") or _SUM.search(part.text):
             continue
-        for match in re.finditer(r"[가-힣]+", part.text):
+        for match in _HANGUL_WORD.finditer(part.text):
             word = _stem(match.group())
             if not words or words[-1] not in _ORDINALS:  # 첫째 주는 …, 둘째 주는 … counts up
                 where[word].append(len(words))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -10,6 +13,17 @@ from typing import Any
 # Kiwi reads them as EC inside a text: 어디가 더 높니 중국이랑 미국 중에서
 _MAY_CLOSE = frozenset({"니", "으니", "냐", "네", "지", "더라", "거든", "는데", "은데", "ᆫ데", "ᆯ까", "을까", "자"})
 _GOES_ON = frozenset({"고", "며", "으며", "면서", "으면서", "거나", "도록"})
+_ASKED: ContextVar[bool] = ContextVar("kiwi is asked", default=True)
+
+
+@contextmanager
+def rules_alone() -> Iterator[None]:
+    """Within it every answer is the one given without Kiwi; Kiwi itself is not even loaded."""
+    before = _ASKED.set(False)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
 
 
 @lru_cache(maxsize=1)
@@ -19,16 +33,28 @@ def _kiwi() -> Any | None:
     except ImportError:
         logging.getLogger(__name__).warning("kiwipiepy is not installed; Korean checks go by rules alone")
         return None
-    return Kiwi(num_workers=1)
+    # Without its names of several words (WikiData's) Kiwi takes 316 MiB instead of 502 and loads in half the time; on
+    # 1,420 questions from 8,135 answers it said the same. Its other dictionary changes 45 of them, so that one stays.
+    return Kiwi(num_workers=1, load_multi_dict=False)
 
 
-@lru_cache(maxsize=4096)
-def tags(text: str) -> tuple[tuple[str, str], ...]:
-    """`밥을 먹는다` → (("밥", "NNG"), ("을", "JKO"), ("먹", "VV"), ("는다", "EF")); empty without Kiwi."""
+@lru_cache(maxsize=8192)  # some 4 KB each
+def _analysis(text: str) -> tuple[tuple[tuple[str, str, int], ...], float]:
+    """(form, tag, end) of each morpheme in the best analysis, and its log-probability; () and 0 without Kiwi."""
     kiwi = _kiwi()
     if kiwi is None:
-        return ()
-    return tuple((token.form, str(token.tag)) for token in kiwi.tokenize(text))
+        return (), 0.0
+    tokens, probability = kiwi.analyze(text, top_n=1)[0]
+    return tuple((token.form, str(token.tag), token.end) for token in tokens), float(probability)
+
+
+def _read(text: str) -> tuple[tuple[tuple[str, str, int], ...], float]:
+    return _analysis(text) if _ASKED.get() else ((), 0.0)
+
+
+def tags(text: str) -> tuple[tuple[str, str], ...]:
+    """`밥을 먹는다` → (("밥", "NNG"), ("을", "JKO"), ("먹", "VV"), ("는다", "EF")); empty without Kiwi."""
+    return tuple((form, tag) for form, tag, _ in _read(text)[0])
 
 
 def wants_more(text: str) -> bool:
@@ -68,17 +94,11 @@ def noun_before_yo(text: str) -> bool:
     return before[1][:2] in ("NN", "NP", "NR") or before[1] in ("XSN", "ETN")
 
 
-@lru_cache(maxsize=65536)
 def fit(text: str) -> float:
     """Log-probability of the best analysis: 사과를 fits better than 사과을. 0 without Kiwi."""
-    kiwi = _kiwi()
-    return 0.0 if kiwi is None else float(kiwi.analyze(text, top_n=1)[0][1])
+    return _read(text)[1]
 
 
-@lru_cache(maxsize=65536)
 def ends_in(text: str, end: int, kinds: tuple[str, ...]) -> bool:
     """Has the morpheme that ends at `end` a tag of one of `kinds`? `ends_in("사과를 먹다", 3, ("JK",))` → True."""
-    kiwi = _kiwi()
-    if kiwi is None:
-        return False
-    return any(token.end == end and str(token.tag).startswith(kinds) for token in kiwi.tokenize(text))
+    return any(stop == end and tag.startswith(kinds) for _, tag, stop in _read(text)[0])

@@ -1,0 +1,126 @@
+"""What makes `assess` fast must not change what it says: no detector that could fire is skipped, no ending read otherwise."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from align_ko.korean import (
+    assess,
+    characters,
+    ending,
+    particles,
+    phrases,
+    repetition,
+    screening,
+    sentence_endings,
+    stuffing,
+    tagger,
+)
+from align_ko.korean.sentence_endings import TAIL, without_tail
+
+HAND_WRITTEN = [
+    (row["response"], row["prompt"])
+    for row in map(
+        json.loads, filter(None, (Path(__file__).parent / "data" / "naturalness.jsonl").read_text("utf-8").split("\n"))
+    )
+]
+WORDS = (
+    "사과를 사과는 사과 먹습니다. 먹어요. 다양한 정보를 제공합니다. 그리고 또한 첫 번째 두 3개를 4개를 좋습니다! 음, 어… "
+    "털이 털을 국내외국내외국내외국내외 ㅋㅋㅋㅋㅋㅋㅋ !!!!! "
+    "되요 몇일 않 할께요 학생으로써 사과을 이예요 책이예요 - # User: [INST] "
+    "네가 가요 그래. 했냐? 하오. (웃음) \n \n\n 1. English words that go on ### 답변: `x` \"가자\" '가자' 0.5 000,000,000"
+).split(" ")
+
+
+def loopy(seed: int) -> str:
+    """Words drawn with the wish to come back: loops, near-duplicates, stuttering and crowds of all sizes."""
+    rng = random.Random(seed)
+    stock = rng.sample(WORDS, rng.randint(2, 14))
+    said: list[str] = []
+    while len(said) < rng.randint(5, 60):
+        if said and rng.random() < 0.3:  # again what was said just now, perhaps with a word changed
+            again = said[-rng.randint(1, 7) :] * rng.randint(1, 3)
+            if rng.random() < 0.5:
+                again[rng.randrange(len(again))] = rng.choice(WORDS)
+            said += again
+        else:
+            said.append(rng.choice(stock))
+    return " ".join(said)
+
+
+@pytest.fixture
+def nothing_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in (
+        (screening, "may_loop"),
+        (screening, "may_run"),
+        (repetition, "_may_repeat"),
+        (phrases, "_may_stutter"),
+        (stuffing, "_may_crowd"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: True)
+    for module, name in (
+        (characters, "_FAST"),
+        (characters, "_FOREIGN_SIGN"),
+        (ending, "_LEAK_SIGN"),
+        (stuffing, "_HESITATION_END"),
+        (phrases, "_MIXED"),
+    ):
+        monkeypatch.setattr(module, name, re.compile(""))
+    monkeypatch.setattr(particles, "_SPELLING_SIGNS", dict.fromkeys(particles._SPELLING_SIGNS, ""))
+    monkeypatch.setattr(sentence_endings, "_POLITE_SIGNS", ("",))
+    monkeypatch.setattr(sentence_endings, "_LONGEST", 10_000)
+
+
+CASES = [*HAND_WRITTEN, *((loopy(seed), None) for seed in range(600))]
+SAID = [assess(text, prompt, morphology=False) for text, prompt in CASES]
+
+
+def test_nothing_is_skipped_that_would_be_found(nothing_skipped: None) -> None:
+    for (text, prompt), said in zip(CASES, SAID, strict=True):
+        assert assess(text, prompt, morphology=False) == said, text
+    found = {fault.code for said in SAID[len(HAND_WRITTEN) :] for fault in said.faults}
+    assert {"repetition", "filler", "wrong_particle", "chat_slang", "template_leak", "mixed_register"} <= found
+
+
+@given(st.lists(st.sampled_from([*'가요다.!?~ ()（）\n"*ㅋㅎ:;,-=]한1a', "니다.", "(웃음)", "ᄒ"]), max_size=12).map("".join))
+def test_the_tail_is_what_the_pattern_takes_off(sentence: str) -> None:
+    assert without_tail(sentence) == TAIL.sub("", sentence)
+
+
+def test_rules_alone_never_ask_kiwi(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert assess("저는 사과을 먹었어요.").codes == ["wrong_particle"]
+    monkeypatch.setattr(tagger, "_analysis", lambda text: pytest.fail(f"Kiwi was asked: {text}"))
+    assert assess("저는 사과을 먹었어요.", morphology=False).codes == []
+    assert assess("저는 책를 읽었어요.", morphology=False).codes == ["wrong_particle"]
+    with pytest.raises(pytest.fail.Exception):
+        assess("저는 사과을 먹었어요.")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "가나다 라마 ",
+        "가은 ",
+        "그렇게 말했다 ",
+        "사과를 먹습니다. ",
+        "가나다라마바사아 ",
+        "1 2 1 3 ",
+        "- 가나\n",
+        "음어 ",
+        "<a ",
+        "\n ",
+    ],
+)
+def test_long_texts_take_no_time_by_rules(piece: str) -> None:
+    """20,000 characters; the bound is a second per 100,000, with room for a busy machine."""
+    begin = time.process_time()
+    assess((piece * 20_000)[:20_000], morphology=False)
+    assert time.process_time() - begin < 1
