@@ -92,12 +92,17 @@ def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
     return found
 
 
+def other_language_wanted(prompt: str) -> bool:
+    """`영어로 번역해 줘`, `파이썬 코드를 써 줘`: foreign letters are to be expected."""
+    return bool(_OTHER_LANGUAGE.search(prompt))
+
+
 def not_korean(text: str, prompt: str | None = None) -> bool:
     """More than half of the letters outside code and formulas are not Hangul, and the prompt did not ask for it.
 
     `I'm sorry, but I can't help with that.` → True; `f'(x) = 9x^2 + 4x입니다.` → False.
     """
-    if prompt and _OTHER_LANGUAGE.search(prompt):
+    if prompt and other_language_wanted(prompt):
         return False
     bare = _NOT_PROSE.sub(" ", without_code(text))
     hangul = len(_HANGUL.findall(bare))

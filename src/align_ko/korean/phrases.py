@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
@@ -74,6 +74,12 @@ def _stem_root(word: str) -> tuple[str, str]:
     if root in _GRAMMAR or (len(stem) == 1 and stem == word):
         root = ""
     return stem, root
+
+
+def words_of(text: str, most: int) -> list[str]:
+    """The first `most` words as they count here: `정보를 제공하고` → [정보, 제공]; grammar words whole."""
+    found = (_stem_root(match.group()) for match in islice(_TOKEN.finditer(text), most))
+    return [root or stem for stem, root in found]
 
 
 def _units(text: str, parts: list[Sentence]) -> list[list[Word]]:

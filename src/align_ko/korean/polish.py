@@ -1,0 +1,102 @@
+"""How good is an answer that has no fault? Six mild marks, which together take off 0.1 or 0.2 of the score.
+
+| mark | weight | 0 … 1 | what a reader would say |
+|---|---|---|---|
+| `dull` | 0.13 | distinct words among 40 in a row: 92 % and more … 42 % | the same few words again and again |
+| `thin` | 0.10 | sentences, where an explanation was asked for: 10 … none | touched on, not explained |
+| `wall` | 0.09 | lines against one per 100 letters from 200 on, 8 at most | a long text in one block |
+| `closing` | 0.05 | `다른 궁금한 점이 있으면 언제든지 물어보세요` | a stock phrase instead of an end |
+| `aside` | 0.04 | half of the prompt's content words taken up … none | talks past the question |
+| `foreign` | 0.03 | foreign letters, unasked: 10 % … half | too much English |
+
+The weighted marks are added up: below 0.08 the answer keeps its score, from 0.08 it loses 0.1, from 0.14 it loses 0.2. Steps,
+since the marks are rough: two answers that differ a little are equally good. No mark reaches a step alone but `dull`, `thin`
+and `wall` near their worst. Each is bounded and flat beyond its bound, so nothing is won by going on: more sentences than
+ten, more lines or more question words change nothing, and padding makes an answer dull.
+
+The weights follow a logistic regression on pairs of judged answers (scripts/bench_korean.py shows both halves of the
+questions), rounded; `closing` and `foreign` were set by hand, the first because three models of one family make up most of its
+hits. Morphology, sentence length, endings and the fit of Kiwi's language model were tried too and told nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import log
+
+from align_ko.korean.characters import other_language_wanted
+from align_ko.korean.phrases import words_of
+from align_ko.korean.prose import Sentence, without_code
+from align_ko.korean.set_measures import content_pieces
+
+MARK_WEIGHTS: dict[str, float] = {"dull": 0.13, "thin": 0.10, "wall": 0.09, "closing": 0.05, "aside": 0.04, "foreign": 0.03}
+STEPS = (0.08, 0.14)
+STEP = 0.1
+
+_WINDOW = 40
+_STRIDE = 10
+_LEAST_WORDS = 4
+_MOST_WORDS = 4000  # of a longer text the beginning is enough
+_SENTENCES = 10
+_EXPLAIN = re.compile(
+    r"설명|이유|근거|방법|작성|생각해|예시|비교|분석|소개|제시|특징|차이|요인|어떻게|왜|평가|비판|예상|전략|풀이|촉구|만들|써 ?[줘보봐]"
+)
+_BRIEF = re.compile(r"요약|한 ?문장|한 ?단어|한 ?줄|간단|짧게|한마디|번역|바꿔|바꾸|고쳐|숫자만|답만|이름만")
+_CLOSING = re.compile(
+    r"(?:궁금한 ?(?:점|것|사항|내용)|도움이 필요|질문이 ?(?:있|생)|더 알고 싶)[^.!?\n]{0,30}(?:언제|말씀|물어|질문|문의|알려|도와|주세요|여기)"
+    r"|언제든지? (?:물어|말씀|질문|문의|도와|여기)"
+    r"|도움이 되(?:길|었길|기를|었기를|셨길|었으면|면 좋겠)"
+)
+_LATIN = re.compile(r"[A-Za-z]{3,}")
+_HANGUL = re.compile(r"[가-힣]")
+
+
+def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -> dict[str, float]:
+    """Each mark from 0 (nothing to say) to 1. Without a prompt `thin` and `aside` cannot be told and are 0.
+
+    `비타민은 몸에 좋습니다.` to `비타민이 왜 필요한지 설명해 주세요` → thin 0.71, the others 0.
+    """
+    said = without_code(response)
+    hangul = len(_HANGUL.findall(said))
+    latin = sum(map(len, _LATIN.findall(said)))
+    lines = sum(not line.isspace() for line in response.split("\n") if line)
+    wanted_lines = min(8.0, 1 + max(0, hangul - 200) / 100)
+    asked = content_pieces(prompt) if prompt else set()
+    told = response.lower()
+    taken = sum(piece in told for piece in asked) / len(asked) if asked else 1.0
+    thin = 0.0
+    if prompt and _EXPLAIN.search(prompt) and not _BRIEF.search(prompt):
+        sentences = sum(part.kind in ("prose", "item") for part in parts)
+        thin = _between(1 - log(1 + sentences) / log(1 + _SENTENCES))
+    foreign = 0.0 if prompt and other_language_wanted(prompt) else (latin / max(1, latin + hangul) - 0.1) / 0.4
+    return {
+        "dull": _between((0.92 - _variety(said)) / 0.5),
+        "thin": thin,
+        "wall": _between(1 - lines / wanted_lines),
+        "closing": float(bool(_CLOSING.search(response))),
+        "aside": _between(1 - taken * 2),
+        "foreign": _between(foreign),
+    }
+
+
+def grade(found: dict[str, float]) -> float:
+    """What the score is multiplied by: 1.0, 0.9 or 0.8."""
+    total = sum(MARK_WEIGHTS[name] * value for name, value in found.items())
+    return 1.0 - STEP * sum(total >= step for step in STEPS)
+
+
+def _between(value: float) -> float:
+    return min(1.0, max(0.0, value))
+
+
+def _variety(said: str) -> float:
+    """Mean share of distinct words in stretches of 40; for a shorter text, in the whole. Length does not matter."""
+    words = words_of(said, _MOST_WORDS)
+    size = len(words)
+    if size < _LEAST_WORDS:
+        return 1.0
+    if size < _WINDOW:
+        return len(set(words)) / size
+    starts = range(0, size - _WINDOW + 1, _STRIDE)
+    return sum(len(set(words[i : i + _WINDOW])) for i in starts) / (_WINDOW * len(starts))
