@@ -126,6 +126,7 @@ _ORDINALS = frozenset({"첫", "두", "세", "네", "첫째", "둘째", "셋째",
 _CONCLUDES = re.compile(
     r"\W*(?:따라서|결론적으로|요약하|정리하|즉|이에 따라|그러므로|결국)"
 )  # an answer may end on its first words
+_SUMS_UP = re.compile(r"\W*(?:요약하|정리하|결론적으로|종합하)")  # … and then the whole last paragraph may
 _LEAD = re.compile(  # what a sentence said again opens with
     r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
     r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
@@ -158,10 +159,14 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
     further: list[Span] = []
     total = repeated_letters = items = 0
     previous, previous_kind, last_end = "", "", 0
-    for part in parts:
+    newest = -2  # the sentence that `seen` ends with: a sum or a formula may stand between it and this one
+    summing_up = False
+    for number, part in enumerate(parts):
         if part.kind in ("table", "heading"):
             previous = ""
             continue
+        if "\n" in text[last_end : part.start]:
+            summing_up = False
         said = text[part.start : part.end]  # with its quotations: '사과'는 명사입니다 and '먹다'는 동사입니다 differ
         lead = _LEAD.match(said)
         said = said[lead.end() :] if lead else said
@@ -174,6 +179,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
             continue
         span = Span(part.start, part.end)
         doubtful = bool(_UNLIKE.search(said))
+        summing_up = summing_up or bool(_SUMS_UP.match(said))
         introduces = bool(_INTRODUCES.search(said))
         if flat == previous or (letters >= 6 and previous_kind == part.kind and previous.endswith(flat)):
             next_door.append(span)
@@ -183,12 +189,12 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
                 rivals = Counter(i for word in set(words) for i in by_word.get(word, ()))
                 model = next((i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None)
             if model is not None and not _topic_differs(said, words, seen[model]):
-                close = model == len(seen) - 1 and part.kind == "prose"
+                close = model == len(seen) - 1 and newest >= number - 1 and part.kind == "prose"
                 same_line = "\n" not in text[last_end : part.start]
                 if close and (same_line or not introduces):
                     next_door.append(span)
                     repeated_letters += letters
-                elif not introduces and not (_CONCLUDES.match(said) and flat not in flats):
+                elif not introduces and not (_CONCLUDES.match(said) and flat not in flats) and not summing_up:
                     further.append(span)
                     repeated_letters += letters
                     items += part.kind == "item"
@@ -196,6 +202,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
             for word in set(words):
                 by_word[word].append(len(seen))
             seen.append(words)
+            newest = number
         previous, previous_kind, last_end = flat, part.kind, part.end
     if repeated_letters >= total * (0.4 if items * 2 > len(further) else 0.2):
         return sorted(next_door + further)
