@@ -50,9 +50,7 @@ def translationese(text: str, parts: Sequence[Sentence], prompt: str | None = No
         found += having
     if not (prompt and _TOLD.search(prompt)):
         said = [part for part in parts if part.kind in ("prose", "item")]
-        openings = [
-            Span(*match.span("word")) for part in said if (match := _OPENING.match(text, part.start, part.end))
-        ]
+        openings = [Span(*match.span("word")) for part in said if (match := _OPENING.match(text, part.start, part.end))]
         if len(openings) >= 3 or len(openings) * 4 >= max(1, len(said)):
             found += openings
     return sorted(found)[:_MOST]
