@@ -2,8 +2,8 @@
 
 Only patterns that a careful reader would put right, each with its plainer form:
 
-1. Passive on passive: `사용되어집니다` → 사용됩니다, `쓰여진` → 쓰인, `보여집니다` → 보입니다. Verbs whose only passive is in 어지다
-   (알려지다, 밝혀지다, 이루어지다) are right and not listed.
+1. Passive on passive: `사용되어집니다` → 사용됩니다, `쓰여진` → 쓰인, `보여집니다` → 보입니다. Verbs whose only passive is
+   in 어지다 (알려지다, 밝혀지다, 이루어지다) are right and not listed.
 2. `하는 것이 가능합니다` → 할 수 있습니다.
 3. `-고 있는 중입니다` → -고 있습니다.
 4. Sentences that open with 당신은, 그것은, 그들은: Korean leaves them out. One will do where it opens a quarter of the
