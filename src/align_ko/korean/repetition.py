@@ -126,6 +126,7 @@ _ORDINALS = frozenset({"첫", "두", "세", "네", "첫째", "둘째", "셋째",
 _CONCLUDES = re.compile(
     r"\W*(?:따라서|결론적으로|요약하|정리하|즉|이에 따라|그러므로|결국)"
 )  # an answer may end on its first words
+_EMPHASIS = frozenset("정말 아주 매우 참 무척 꽤 너무 늘 항상 진짜 더 더욱 특히 그러니까 그래서 그리고 또 또한 역시".split())
 _SUMS_UP = re.compile(r"\W*(?:요약하|정리하|결론적으로|종합하)")  # … and then the whole last paragraph may
 _LEAD = re.compile(  # what a sentence said again opens with
     r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
@@ -147,6 +148,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
 
     `고객을 위해 늘 노력하고 있습니다. 가족을 위해 늘 노력하고 있습니다.` → the second sentence.
     `제가 도와드리겠습니다. 도와드리겠습니다.` → the second sentence.
+    `잠은 중요합니다. 잠은 정말 중요합니다. 잠은 아주 중요합니다.` → the third; twice is only emphasis.
     A repeat right after its model always counts. One further down counts when repeats fill a fifth of the answer:
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
     """
@@ -161,6 +163,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
     previous, previous_kind, last_end = "", "", 0
     newest = -2  # the sentence that `seen` ends with: a sum or a formula may stand between it and this one
     summing_up = False
+    bare, emphatic = "", 0
     for number, part in enumerate(parts):
         if part.kind in ("table", "heading"):
             previous = ""
@@ -181,7 +184,9 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
         doubtful = bool(_UNLIKE.search(said))
         summing_up = summing_up or bool(_SUMS_UP.match(said))
         introduces = bool(_INTRODUCES.search(said))
-        if flat == previous or (letters >= 6 and previous_kind == part.kind and previous.endswith(flat)):
+        before, bare = bare, "".join(w for w in words if w not in _EMPHASIS)
+        emphatic = emphatic + 1 if bare == before else 0
+        if flat == previous or emphatic >= 2 or (letters >= 6 and previous_kind == part.kind and previous.endswith(flat)):
             next_door.append(span)
         elif not doubtful and letters >= 8 and len(words) >= 3:
             model = flats.get(flat)
