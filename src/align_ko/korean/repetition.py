@@ -24,6 +24,10 @@ _TIGHT_LOOP = re.compile(r"([^\s\d]{2,40}?)\1{3,}")
 _PLAIN = re.compile(r"[^0-9A-Za-z가-힣]+")
 
 
+_PRODUCT = re.compile(r"[\dxX×*·+.,()-]+")
+_EQUATION = re.compile(r"[=×÷^]")
+
+
 class Loop(NamedTuple):
     """`text[start : start + period_length * repeats]` is the loop; `repeats` counts whole periods."""
 
@@ -79,6 +83,8 @@ def first_loop(text: str) -> Loop | None:
         weight = sum(map(str.isalnum, one)) * repeats
         # A counted-on phrase needs some length: 1월 31일 2월 28일 3월 31일 is a table.
         enough = weight >= 8 and any(map(str.isalpha, one)) and (not counting or len(_HANGUL.findall(one)) >= 8)
+        # 3 x 3 x 3 x 3 is a product, 3의 1제곱 = 3, 3의 2제곱 = 9 a table
+        enough = enough and not _PRODUCT.fullmatch(one) and not (counting and _EQUATION.search(one))
         if enough:
             length = spans[index + period][0] - start
             if not counting and stop - start + 1 < length * repeats:
@@ -122,6 +128,7 @@ def _near(first: list[str], second: list[str]) -> bool:
 
 # Formulas and counts differ where it matters: 12 - 1 = 11자루.
 _UNLIKE = re.compile(r"[=\\$^<>{}|]|\d")
+_LABEL = re.compile(r"[A-Z](?:[가-힣]{0,3})")  # A는 진실을 말합니다. B는 진실을 말합니다.
 _ORDINALS = frozenset({"첫", "두", "세", "네", "첫째", "둘째", "셋째", "넷째"})
 _CONCLUDES = re.compile(
     r"\W*(?:따라서|결론적으로|요약하|정리하|즉|이에 따라|그러므로|결국)"
@@ -138,7 +145,7 @@ _INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
 def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
     """`'가을'은 명사입니다.` after `'봄'은 명사입니다.`: the word in quotation marks is what the sentence is about."""
     new = set(words) - set(model)
-    if new & _ORDINALS:
+    if new & _ORDINALS or any(_LABEL.fullmatch(word) for word in new):
         return True
     return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
 
@@ -148,7 +155,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
 
     `고객을 위해 늘 노력하고 있습니다. 가족을 위해 늘 노력하고 있습니다.` → the second sentence.
     `제가 도와드리겠습니다. 도와드리겠습니다.` → the second sentence.
-    `잠은 중요합니다. 잠은 정말 중요합니다. 잠은 아주 중요합니다.` → the third; twice is only emphasis.
+    `잠은 중요합니다. 잠은 정말 중요합니다. 잠은 아주 중요합니다.` → the third.
     A repeat right after its model always counts. One further down counts when repeats fill a fifth of the answer:
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
     """
