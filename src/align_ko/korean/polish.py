@@ -48,7 +48,7 @@ STEP = 0.1
 
 _WINDOW = 40
 _STRIDE = 10
-_LEAST_WORDS = 4
+_LEAST_WORDS = 8  # 네, 정말 그렇습니다, 정말로요. says little of anybody's vocabulary
 _MOST_WORDS = 4000  # of a longer text the beginning is enough
 _SENTENCES = 10
 _EXPLAIN = re.compile(
