@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import operator
 import random
 import re
 import statistics
@@ -26,9 +27,12 @@ from align_ko.korean import assess, document_level, is_relevant, measure
 from align_ko.korean.particles import RIGHT, wrong_particles
 from align_ko.korean.prose import own_words, sentences
 from align_ko.korean.tagger import ends_in
+from align_ko.records import read_jsonl
 
 Row = dict[str, Any]
+QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart" / "data" / "raw"
 POLITE_STYLES = ("formal", "gentle")
+GOOD_HAVE_FEW = "repetition filler unfinished mixed_register wrong_particle strange_characters translationese".split()
 FOREIGN = ("纯净", "です", "привет", "สวัสดี", "مرحبا", "\ufffd", "\u200b", "\ue001")
 
 
@@ -126,7 +130,7 @@ def spoil_foreign(text: str, rng: random.Random) -> str:
 
 def bench_faults(rows: list[Row], rng: random.Random) -> None:
     good = [row for row in rows if row["judge_score"] >= 9]
-    for code in ("repetition", "filler", "unfinished", "mixed_register", "wrong_particle", "strange_characters"):
+    for code in GOOD_HAVE_FEW:
         hits = sum(code in assess(row["response"], row["prompt"]).codes for row in good)
         print(f"answers judged 9 or 10 flagged: {code:<18} {share(hits, len(good))}")
     spoilers: list[tuple[str, str, Callable[[str, random.Random], str]]] = [
@@ -153,11 +157,8 @@ def bench_particles(rows: list[Row], rng: random.Random) -> None:
     found = total = 0
     for text in rng.sample(texts, 600):
         spots = [m for m in re.finditer(r"[가-힣]+([은는이가을를과와])(?![가-힣])", text) if len(m.group()) >= 2]
-        spots = [
-            m
-            for m in spots
-            if ends_in(text[max(0, m.start() - 20) : m.end()], m.end() - max(0, m.start() - 20), ("JK", "JX", "JC"))
-        ]
+        begins = [max(0, m.start() - 20) for m in spots]
+        spots = [m for m, i in zip(spots, begins, strict=True) if ends_in(text[i : m.end()], m.end() - i, ("JK", "JX", "JC"))]
         if spots:
             spot = rng.choice(spots)
             flipped = text[: spot.end() - 1] + RIGHT[spot[1]] + text[spot.end() :]
@@ -174,16 +175,12 @@ def bench_judge(rows: list[Row]) -> None:
     for row, score in scores:
         groups[row["question_id"], row["turn"]].append((row["judge_score"], score))
         models[row["model"]].append((row["judge_score"], score))
-    lower = equal = total = 0
-    for group in groups.values():
-        for judge_a, ours_a in group:
-            for judge_b, ours_b in group:
-                if judge_a - judge_b >= 4:
-                    total += 1
-                    lower += ours_a < ours_b
-                    equal += ours_a == ours_b
-    print(f"judge: better answer scored lower             {share(lower, total)}")
-    print(f"judge: better answer scored equal             {share(equal, total)}")
+    for name, kept in (("", (0, 1)), (" (odd questions)", (1,)), (" (even questions)", (0,))):
+        own = [values for (question, _), values in groups.items() if question % 2 in kept]
+        pairs = [(a[1], b[1]) for group in own for a in group for b in group if a[0] - b[0] >= 4]
+        lower, equal = (sum(compare(*pair) for pair in pairs) for compare in (operator.lt, operator.eq))
+        print(f"{'judge: better answer scored lower' + name:<52}{share(lower, len(pairs))}")
+        print(f"{'judge: better answer scored equal' + name:<52}{share(equal, len(pairs))}")
     means = [tuple(statistics.mean(v) for v in zip(*values, strict=True)) for values in models.values()]
     print(f"judge: Spearman over {len(means)} models               {spearman(means):8.3f}")
 
@@ -196,12 +193,25 @@ def spearman(pairs: list[tuple[float, ...]]) -> float:
     return statistics.correlation(ranks([p[0] for p in pairs]), ranks([p[1] for p in pairs]))
 
 
+def quickstart(raw: Path) -> tuple[list[str], list[str]]:
+    """Questions and answers of the 950 rows, written by hand, that the quickstart trains on."""
+    rows = json.loads((raw / "kullm_v2.json").read_text(encoding="utf-8"))
+    for name in ("koalpaca", "kowiki_qa", "smol_koreantalk"):
+        rows += read_jsonl(raw / f"{name}.jsonl")
+    turns = [(row.get("instruction") or row.get("question"), row.get("output") or row.get("answer")) for row in rows]
+    for row in rows:
+        said = [message["content"] for message in row.get("messages", ())]
+        turns += zip(said[::2], said[1::2], strict=True)
+    return [q for q, a in turns if a], [a for q, a in turns if a]
+
+
 def bench_sets(rows: list[Row]) -> None:
     good = [row for row in rows if row["judge_score"] >= 9]
     relevant = sum(is_relevant(row["prompt"], row["response"]) for row in good)
     print(f"set measures: relevant, judged 9 or 10        {share(relevant, len(good))}")
     shuffled = sum(is_relevant(good[i - 211]["prompt"], row["response"]) for i, row in enumerate(good))
     print(f"set measures: relevant, to another prompt     {share(shuffled, len(good))}")
+    print(f"set measures: {'our own 950 rows':<31} {measure(*quickstart(QUICKSTART))}")
     models: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         models[row["model"]].append(row)

@@ -177,7 +177,7 @@ class PairingArgs:
     """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
     loop_periods: int = 3
     """A loop in a rejected answer is cut after this many periods."""
-    min_chosen_score: float = 0.9
+    min_chosen_score: float = 0.8
     """Naturalness (assess's score) that a chosen candidate needs."""
     min_variety: float = 0.75
     """Word variety that a chosen candidate needs (preferences/judges.py)."""

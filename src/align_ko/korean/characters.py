@@ -40,6 +40,7 @@ _EXCUSE = {
     "script": re.compile(rf"[{_SCRIPT}]|외국어|번역|알파벳|글자|언어|(?:나라|세계|각국|외국).{{0,10}}인사"),
     "jamo": re.compile(r"[ㄱ-ㅎㅏ-ㅣ]|자음|모음|초성|자모|한글|맞춤법|문법|발음|받침|초성"),
 }
+_SYLLABLE_IN_PARTS = re.compile(r"[\u1100-\u115f][\u1160-\u11a7]")
 _SCRIPT_OF = (  # who writes it: a question about the Russian language may well be answered with a Russian word
     ("[\u0400-\u052f]", "러시아|우크라이나|불가리아|세르비아|몽골|카자흐|키릴|키르기스"),
     ("[\u0600-\u07ff]", "아랍|이란|페르시아|우르두|이슬람|코란|쿠란|이집트|사우디"),
@@ -85,12 +86,19 @@ def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
         excuse = _EXCUSE.get(kind)
         if prompt and excuse and excuse.search(prompt):
             continue
+        if prompt and kind == "decomposed" and _EXCUSE["jamo"].search(prompt) and not _SYLLABLE_IN_PARTS.search(match[0]):
+            continue  # letters talked about, typed as conjoining jamo: they look like ㄱ and ㄴ
         if prompt and kind == "script" and any(one.search(match[0]) and who.search(prompt) for one, who in _SCRIPTS):
             continue
         if kind in ("han", "kana", "script") and _in_parentheses(text, match.start()) and not _inside_word(text, match):
             continue
         found.append(Strange(match.start(), match.end(), kind))
     return found
+
+
+def other_language_wanted(prompt: str) -> bool:
+    """`영어로 번역해 줘`, `파이썬 코드를 써 줘`: foreign letters are to be expected."""
+    return bool(_OTHER_LANGUAGE.search(prompt))
 
 
 def not_korean(text: str, prompt: str | None = None) -> bool:
@@ -102,7 +110,7 @@ def not_korean(text: str, prompt: str | None = None) -> bool:
     if (
         not _FOREIGN_SIGN.search(text)
         or sum(map(len, _FOREIGN_WORD.findall(text))) < 10
-        or (prompt and _OTHER_LANGUAGE.search(prompt))
+        or (prompt and other_language_wanted(prompt))
     ):
         return False
     bare = _NOT_PROSE.sub(" ", without_code(text))

@@ -10,8 +10,10 @@ from align_ko.korean import repetition, tagger
 from align_ko.korean.characters import not_korean, strange_characters
 from align_ko.korean.ending import echo, template_leak, unfinished
 from align_ko.korean.particles import wrong_particles
+from align_ko.korean.polish import grade, marks
 from align_ko.korean.prose import Sentence, own_words, sentences, without_code
 from align_ko.korean.speech_level import document_level
+from align_ko.korean.translationese import translationese
 from align_ko.records import Assessment, Fault
 
 WEIGHTS: dict[str, float] = {
@@ -29,12 +31,16 @@ WEIGHTS: dict[str, float] = {
     "too_short": 0.4,
     "too_long": 0.4,
     "wrong_particle": 0.15,
+    "translationese": 0.05,
 }
-"""What one fault costs: the score is the product of (1 - weight) over faults; a code counts at most three times."""
+"""What one fault costs: the product of (1 - weight) over the codes found, each once, `wrong_particle` up to five times."""
 
 FAULT_CODES: tuple[str, ...] = tuple(WEIGHTS)
 NATURAL_SCORE = 0.7
-"""At or above it an answer is natural: one or two wrong particles pass, anything heavier does not."""
+"""At or above it an answer is natural: one or two wrong particles pass, anything heavier does not.
+
+Faults alone decide. `translationese` and the mild marks of polish.py lower the score of a natural answer, never below this.
+"""
 
 _SLANG = re.compile(  # every alternative opens with its letter, looking back only after it: so re skips from letter to letter
     r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|방(?<![가-힣].)가"
@@ -115,9 +121,13 @@ def assess(
         if prompt and (slang.group() in prompt or _SLANG_WANTED.search(prompt)):
             continue
         faults.append(Fault("chat_slang", slang.start(), slang.end(), "채팅에서나 쓰는 말투입니다."))
+    natural = score_of(faults) >= NATURAL_SCORE
+    for clumsy in translationese(masked, parts, prompt):
+        message = "번역 투입니다. 더 간결하게 쓸 수 있습니다."
+        faults.append(Fault("translationese", clumsy.start, clumsy.end, message))
     faults.sort(key=lambda fault: (fault.start, fault.end))
-    score = score_of(faults)
-    return Assessment(score >= NATURAL_SCORE, score, tuple(faults), level.verdict)
+    score = round(score_of(faults) * grade(marks(response, parts, prompt)), 4)
+    return Assessment(natural, max(NATURAL_SCORE, score) if natural else score, tuple(faults), level.verdict)
 
 
 def score_of(faults: list[Fault]) -> float:

@@ -41,29 +41,56 @@ _LOOK_ALIKES = frozenset(_LOOK_ALIKES_TEXT.split())
 _COPULA = re.compile(r"(?<![가-힣])([가-힣]{1,30})이예요(?![가-힣])")
 _MOST = 40
 _CASE_TAGS = ("JK", "JX", "JC")
+# 로서 is what somebody is, 로써 is what something is done with. Certain are: people, 저 and 우리; verbs in -ㅁ; a means
+# right before what it is used for. 의사로써 or 문자로써 may be meant as means and stay.
+_PEOPLE_TEXT = (
+    "학생 선생님 교사 교수 회원 직원 사원 국민 시민 주민 사람 인간 어른 군인 공무원 경찰관 변호사 간호사 작가 기자 가수 "
+    "배우 감독 회장 사장 팀장 반장 대표 담당자 책임자 전문가 지도자 소비자 당사자 연구자 과학자 개발자 관리자 사용자 "
+    "참가자 보호자 친구 부모 엄마 아빠 아버지 어머니 남편 아내 아들 며느리 사위 자식 자녀 가족 선배 후배 동료 팬 애호가 "
+    "선수 대통령 정치인 언론인 예술인 직장인 한국인 외국인 성인 신입생 졸업생 수험생 유학생"
+)
+_PEOPLE = "|".join(_PEOPLE_TEXT.split())
+_ME = "저|나|우리|너|본인|개인|일원|입장"
+_ROLE = re.compile(
+    rf"(?:(?:{_PEOPLE})|(?<![가-힣])(?:{_ME})|의 (?:일원|입장))으?(?P<wrong>로써)(?:는|도|의)?(?![가-힣])"
+    r"|(?<![가-힣])(?:현재|지금으)(?P<now>로써)는(?![가-힣])"
+)
+_NOUNS_IN_HAM = ("군함", "전함", "결함", "잠수함", "모함", "명함", "사서함", "보관함", "우편함", "사물함", "양함", "축함")
+_VERBAL = re.compile(
+    rf"(?:함{''.join(f'(?<!{noun})' for noun in _NOUNS_IN_HAM)}|됨|시킴|줄임|늘림|키움|[해여어아]줌|그럼|만듦|아님"
+    r"|[가-힣]음(?<=[있없않같많받읽찾얻넣놓쌓먹막입닫씻찍]음))으(?P<wrong>로서)(?![가-힣])"
+    r"|(?:(?<=^)|(?<=[.!?\n] )|(?<=\n))이(?P<this>로서)(?![가-힣])"
+)
+_MEANS = re.compile(
+    r"(?<![가-힣])(?:대화|말|글|힘|노력|법|투표|토론|토의|협상|합의|칼|돈|눈물|행동|실천|폭력|무력|기도|쌀|밀가루|콩|다수결)"
+    r"으?(?P<wrong>로서) (?:[가-힣]+[을를] )?(?:풀[어었고]|(?:해결|극복|결정|보답|설득|증명)[하했해]|갚[아았]|막[아았]"
+    r"|이[기겨]|다스[리려]|보여|만[들드]|빚[어었])"
+)
 _SPELLING = {
     re.compile(r"(?<![가-힣])되요(?![가-힣])|(?<=[가-힣])되요(?![가-힣])"): "돼요",
     re.compile(r"됬"): "됐",
     re.compile(r"(?<![가-힣])몇일"): "며칠",
     re.compile(r"(?<![가-힣])않(?= [가-힣])"): "안",
-    # who somebody is, never a means
-    re.compile(
-        r"(?:(?<=생님으|학생으|회원으|직원으|국민으|시민으|사람으|인간으|자식으|가족으)로써|(?<=부모|교사|대표)로써)(?![가-힣])"
-    ): "로서",
     re.compile(r"(?<=[가-힣])께요(?![가-힣])(?<=할께요|볼께요|갈께요|줄께요|릴께요|을께요)"): "게요",
 }
 # What every hit of a pattern holds: no text without it is searched.
-_SPELLING_SIGNS = {"돼요": "되요", "됐": "됬", "며칠": "몇일", "안": "않 ", "로서": "로써", "게요": "께요"}
+_SPELLING_SIGNS = {"돼요": "되요", "됐": "됬", "며칠": "몇일", "안": "않 ", "게요": "께요"}
 
 
 def wrong_particles(text: str) -> list[WrongParticle]:
-    """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를)."""
+    """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를).
+
+    `학생으로써 말씀드리면` → 로서; `대화로서 풀었습니다`, `노력함으로서` → 로써.
+    """
     found = [
         WrongParticle(m.start(), m.end(), right)
         for pattern, right in _SPELLING.items()
         if _SPELLING_SIGNS[right] in text
         for m in pattern.finditer(text)
     ]
+    if "로써" in text or "로서" in text:
+        for pattern, right in ((_ROLE, "로서"), (_VERBAL, "로써"), (_MEANS, "로써")):
+            found += [WrongParticle(*m.span(m.lastgroup or 0), right) for m in pattern.finditer(text)]
     found += [
         WrongParticle(m.end() - 3, m.end(), "이에요" if _closed(m.group(1)) else "예요")
         for m in (_COPULA.finditer(text) if "이예요" in text else ())

@@ -23,7 +23,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from operator import eq
 from typing import NamedTuple
 
@@ -78,6 +78,12 @@ def _stem_root(word: str) -> tuple[str, str]:
     if root in _GRAMMAR or (len(stem) == 1 and stem == word):
         root = ""
     return stem, root
+
+
+def words_of(text: str, most: int) -> list[str]:
+    """The first `most` words as they count here: `정보를 제공하고` → [정보, 제공]; grammar words whole."""
+    found = (_stem_root(match.group()) for match in islice(_TOKEN.finditer(text), most))
+    return [root or stem for stem, root in found]
 
 
 def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:

@@ -28,6 +28,10 @@ _TIGHT_LOOP = re.compile(r"([^\s\d]{2,40}?)\1{3,}")
 _PLAIN = re.compile(r"[^0-9A-Za-z가-힣]+")
 
 
+_PRODUCT = re.compile(r"[\dxX×*·+.,()-]+")
+_EQUATION = re.compile(r"[=×÷^]")
+
+
 class Loop(NamedTuple):
     """`text[start : start + period_length * repeats]` is the loop; `repeats` counts whole periods."""
 
@@ -86,6 +90,8 @@ def first_loop(text: str) -> Loop | None:
         weight = sum(map(str.isalnum, one)) * repeats
         # A counted-on phrase needs some length: 1월 31일 2월 28일 3월 31일 is a table.
         enough = weight >= 8 and any(map(str.isalpha, one)) and (not counting or len(_HANGUL.findall(one)) >= 8)
+        # 3 x 3 x 3 x 3 is a product, 3의 1제곱 = 3, 3의 2제곱 = 9 a table
+        enough = enough and not _PRODUCT.fullmatch(one) and not (counting and _EQUATION.search(one))
         if enough:
             length = spans[index + period][0] - start
             if not counting and stop - start + 1 < length * repeats:
@@ -135,10 +141,13 @@ def _near(first: list[str], second: list[str]) -> bool:
 
 # Formulas and counts differ where it matters: 12 - 1 = 11자루.
 _UNLIKE = re.compile(r"[=\\$^<>{}|]|\d")
+_LABEL = re.compile(r"[A-Z](?:[가-힣]{0,3})")  # A는 진실을 말합니다. B는 진실을 말합니다.
 _ORDINALS = frozenset({"첫", "두", "세", "네", "첫째", "둘째", "셋째", "넷째"})
 _CONCLUDES = re.compile(
     r"\W*(?:따라서|결론적으로|요약하|정리하|즉|이에 따라|그러므로|결국)"
 )  # an answer may end on its first words
+_EMPHASIS = frozenset("정말 아주 매우 참 무척 꽤 너무 늘 항상 진짜 더 더욱 특히 그러니까 그래서 그리고 또 또한 역시".split())
+_SUMS_UP = re.compile(r"\W*(?:요약하|정리하|결론적으로|종합하)")  # … and then the whole last paragraph may
 _LEAD = re.compile(  # what a sentence said again opens with
     r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
     r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
@@ -149,7 +158,7 @@ _INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
 def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
     """`'가을'은 명사입니다.` after `'봄'은 명사입니다.`: the word in quotation marks is what the sentence is about."""
     new = set(words) - set(model)
-    if new & _ORDINALS:
+    if new & _ORDINALS or any(_LABEL.fullmatch(word) for word in new):
         return True
     return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
 
@@ -166,13 +175,14 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
         lead = _LEAD.match(said)
         words = list(filter(None, map(_flat, (said[lead.end() :] if lead else said).split())))
         flat = "".join(words)
-        if len(flat) >= 4 and previous.endswith(flat):
+        bare = "".join([word for word in words if word not in _EMPHASIS])
+        if (len(flat) >= 4 and previous.endswith(flat)) or bare in flats:
             return True
         alike = flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))
         if alike and len(flat) >= 8 and not _UNLIKE.search(said):
             return True
         known.update(words)
-        flats.add(flat)
+        flats.update((flat, bare))
         previous = flat
     return False
 
@@ -182,6 +192,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
 
     `고객을 위해 늘 노력하고 있습니다. 가족을 위해 늘 노력하고 있습니다.` → the second sentence.
     `제가 도와드리겠습니다. 도와드리겠습니다.` → the second sentence.
+    `잠은 중요합니다. 잠은 정말 중요합니다. 잠은 아주 중요합니다.` → the third.
     A repeat right after its model always counts. One further down counts when repeats fill a fifth of the answer:
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
     """
@@ -196,10 +207,15 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
     further: list[Span] = []
     total = repeated_letters = items = 0
     previous, previous_kind, last_end = "", "", 0
-    for part in parts:
+    newest = -2  # the sentence that `seen` ends with: a sum or a formula may stand between it and this one
+    summing_up = False
+    bare, emphatic = "", 0
+    for number, part in enumerate(parts):
         if part.kind in ("table", "heading"):
             previous = ""
             continue
+        if "\n" in text[last_end : part.start]:
+            summing_up = False
         said = text[part.start : part.end]  # with its quotations: '사과'는 명사입니다 and '먹다'는 동사입니다 differ
         lead = _LEAD.match(said)
         said = said[lead.end() :] if lead else said
@@ -212,8 +228,11 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
             continue
         span = Span(part.start, part.end)
         doubtful = bool(_UNLIKE.search(said))
+        summing_up = summing_up or bool(_SUMS_UP.match(said))
         introduces = bool(_INTRODUCES.search(said))
-        if flat == previous or (letters >= 6 and previous_kind == part.kind and previous.endswith(flat)):
+        before, bare = bare, "".join(w for w in words if w not in _EMPHASIS)
+        emphatic = emphatic + 1 if bare == before else 0
+        if flat == previous or emphatic >= 2 or (letters >= 6 and previous_kind == part.kind and previous.endswith(flat)):
             next_door.append(span)
         elif not doubtful and letters >= 8 and len(words) >= 3:
             model = flats.get(flat)
@@ -221,12 +240,12 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
                 rivals = Counter(i for word in dict.fromkeys(words) for i in by_word.get(word, ()))
                 model = next((i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None)
             if model is not None and not _topic_differs(said, words, seen[model]):
-                close = model == len(seen) - 1 and part.kind == "prose"
+                close = model == len(seen) - 1 and newest >= number - 1 and part.kind == "prose"
                 same_line = "\n" not in text[last_end : part.start]
                 if close and (same_line or not introduces):
                     next_door.append(span)
                     repeated_letters += letters
-                elif not introduces and not (_CONCLUDES.match(said) and flat not in flats):
+                elif not introduces and not (_CONCLUDES.match(said) and flat not in flats) and not summing_up:
                     further.append(span)
                     repeated_letters += letters
                     items += part.kind == "item"
@@ -234,6 +253,7 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
             for word in set(words):
                 by_word[word].append(len(seen))
             seen.append(words)
+            newest = number
         previous, previous_kind, last_end = flat, part.kind, part.end
     if repeated_letters >= total * (0.4 if items * 2 > len(further) else 0.2):
         return sorted(next_door + further)

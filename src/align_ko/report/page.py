@@ -22,6 +22,7 @@ FAULT_NAMES: dict[str, str] = {
     "too_short": "너무 짧음",
     "too_long": "너무 긺",
     "wrong_particle": "조사 오류",
+    "translationese": "번역 투",
 }
 GROUP_NAMES = {"instruction": "지시", "dialogue": "대화", "knowledge": "지식"}
 
