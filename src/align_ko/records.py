@@ -36,7 +36,8 @@ class Conversation:
             object.__setattr__(self, "id", content_id(self.messages))
 
     def to_row(self) -> dict[str, Any]:
-        return asdict(self)
+        row = {"messages": self.messages, "source": self.source, "group": self.group, "id": self.id}
+        return {**row, "repairs": list(self.repairs)}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ class Rejection(NamedTuple):
     detail: str
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # other names for ours
 ALTERNATIVES = {"messages": ("conversations",), "question": ("Q",), "answer": ("A",)}
 
@@ -114,7 +116,7 @@ def _clean(text: str) -> str:
 
     Half a surrogate pair (`"\\ud83d"` in the JSON) cannot be written as UTF-8; it becomes U+FFFD, which filters see.
     """
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _SURROGATE.search(text):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
 
