@@ -54,8 +54,10 @@ def refuse_several_processes() -> None:
         )
 
 
-def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main: a UserError becomes one line and exit 2, Ctrl-C exits 130.
+def run_script(
+    main: Callable[[], None], interrupted: str = "what was finished is saved, the same command goes on from there"
+) -> None:
+    """Run a script's main: a UserError becomes one line and exit 2, Ctrl-C exits 130 and says what has become of the work.
 
     Of several processes (`accelerate launch`) only the first prints.
     """
@@ -68,5 +70,5 @@ def run_script(main: Callable[[], None]) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if first:
-            print("interrupted; what was finished is saved, the same command goes on from there", file=sys.stderr)
+            print(f"interrupted; {interrupted}", file=sys.stderr)
         raise SystemExit(130) from None
