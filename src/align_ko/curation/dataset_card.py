@@ -50,6 +50,7 @@ def dataset_card(facts: Mapping[str, Any], name: str, earlier: str = "") -> str:
                     ["source", "the data set the row came from"],
                     ["group", ", ".join(row["group"] for row in facts["mixture"]["groups"])],
                     ["id", "hash of what is said; the split hangs on it, so a row keeps its side when others come or go"],
+                    ["repairs", "names of the repairs that changed something in it; mostly empty"],
                 ],
             ),
             f"Splits: train {rows['train']:,} rows, eval {rows['eval']:,} rows (for eval loss).",
