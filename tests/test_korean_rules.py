@@ -104,6 +104,49 @@ def test_filler_finds_the_crowding_word() -> None:
     assert filler("걷기는 관절에 부담이 적고, 수영은 온몸을 고루 쓰며, 달리기는 심폐 기능을 높여 줍니다.") is None
 
 
+IRONING = (
+    "다림질은 옷감에 맞는 온도를 고르는 데서 시작합니다. 면은 물을 뿌려 뜨겁게, 모는 젖은 천을 덮고 미지근하게 누르세요. "
+    "셔츠라면 깃, 소매, 등판 순서로 펴야 먼저 편 자리가 다시 구겨지지 않습니다."
+)
+BREAD = (
+    "식빵이 남으면 한 장씩 나누어 냉동실에 넣어 두세요. 먹기 전날 꺼낼 필요 없이 언 채로 구워도 속이 촉촉합니다. "
+    "냉장고에 두면 녹말이 굳어 오히려 빨리 퍽퍽해져요."
+)
+LAYOUTS = ["{0}\n\n{1}\n\n{2}", "1. {0}\n\n2. {1}\n\n3. {2}", "- {0}\n- {2}\n- {1}"]
+CLOSET = "철이 지난 옷은 빨아서 말린 다음에 넣어야 누런 얼룩이 생기지 않아요."
+STUFFED = "옷장은 다양한 옷과 다양한 소품을 다양한 기준으로 나누세요. 또한 다양한 상자에 다양한 이름표를 붙이면 좋습니다."
+PRESSED = "정리는 정말 소중합니다. 무척 소중하고 아주 소중합니다. 소중한 것이 정리라서 소중하게 여기는 마음이 소중합니다."
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("stuffed", "crowd"),
+    [
+        (STUFFED, "다양한 옷과 다양한 소품을 다양한 기준으로 나누세요. 또한 다양한 상자에 다양한"),
+        (PRESSED, "소중합니다. 무척 소중하고 아주 소중합니다. 소중한 것이 정리라서 소중하게 여기는 마음이 소중합니다"),
+    ],
+)
+def test_filler_in_one_paragraph_of_a_long_answer(layout: str, stuffed: str, crowd: str) -> None:
+    text = layout.format(IRONING, f"{CLOSET} {stuffed}", BREAD)
+    span = filler(text)
+    assert span is not None
+    assert text[span.start : span.end] == crowd
+    assert filler(layout.format(IRONING, CLOSET, BREAD)) is None
+
+
+def test_an_empty_word_crowds_a_line_not_a_list() -> None:
+    """`다양한` five times in one paragraph is too many, once in each of five items is not."""
+    each = [f"다양한 {what} 살펴보세요." for what in ("옷감을", "다리미를", "세제를", "빗자루를", "옷걸이를")]
+    rest = [
+        IRONING,
+        BREAD,
+        CLOSET,
+        "욕실 거울은 마른 신문지로 닦으면 자국이 남지 않아요. 물때는 식초를 적신 휴지로 덮어 두었다가 문지르세요.",
+    ]
+    assert filler("\n".join([*rest, *(f"- {line}" for line in each)])) is None
+    assert filler("\n".join([*rest, " ".join(each)])) is not None
+
+
 def test_character_runs() -> None:
     text = "좋아요ㅋㅋㅋㅋㅋㅋㅋ 정말!!!!! 네..."
     assert [text[run.start : run.end] for run in character_runs(text)] == ["ㅋㅋㅋㅋㅋㅋㅋ", "!!!!!"]

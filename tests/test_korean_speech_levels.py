@@ -73,3 +73,33 @@ def test_many_short_fragments_take_no_time() -> None:
     """Kiwi is asked about the first lines only."""
     text = "\n".join(f"우리 동네 {i}번지 나라" for i in range(5000))
     assert document_level(text + ".").verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("text", "odd"),
+    [
+        # an item with a polite sentence is speech
+        (
+            "1. 반죽을 얇게 펴 주세요. 한 번만 뒤집는 게 요령이다.\n2. 익으면 접시에 담으세요.",
+            ["한 번만 뒤집는 게 요령이다."],
+        ),
+        ("- 창문을 열어 두세요. 십 분이면 충분해.\n- 걸레는 꼭 짜서 쓰세요.", ["십 분이면 충분해."]),
+        ("1. 소금은 조금만 넣어라. 나중에 더 넣을 수 있어요.\n\n2. 불은 약하게 줄이세요.", ["소금은 조금만 넣어라."]),
+        ("- 표를 먼저 끊으세요. 자리는 금방 찬다.\n```\n예매\n```", ["자리는 금방 찬다."]),
+        # so is the one plain item of a list that is said politely
+        ("1. 물을 끓이세요.\n2. 면을 넣는다.\n3. 달걀을 풀어 드세요.", ["면을 넣는다."]),
+        # notes: all items alike, too few polite ones to tell, nominal endings
+        ("이렇게 하세요.\n- 물을 끓인다. 소금을 넣는다.\n- 면을 삶는다. 찬물에 헹군다.\n맛있게 드세요.", []),
+        ("장단점이에요.\n- 값이 싸다.\n- 배송이 빨라요.", []),
+        ("순서예요.\n1. 물을 끓이세요.\n2. 면을 넣음\n3. 달걀을 풀어 드세요.", []),
+        # titles, labelled material, rewritten sentences and options are shown
+        ("1. 목표를 정한다. 작을수록 지키기 쉬워요.\n2. 날마다 적는다. 한 줄이면 돼요.", []),
+        ("- 예문: 나는 학교에 간다. 지금의 일을 나타냅니다.\n- 저는 학교에 가요. 높임말입니다.", []),
+        ("- 나는 학교에 간다. → 저는 학교에 갑니다.\n- 밥을 먹는다. → 밥을 먹습니다.", []),
+        ("B) 기차는 비행기보다 느리다. 둘째 문단에 그렇게 나와 있습니다.", []),
+    ],
+)
+def test_list_items_are_notes_or_speech(text: str, odd: list[str]) -> None:
+    level = document_level(text)
+    assert level.verdict == ("mixed" if odd else "polite")
+    assert [text[item.start : item.end] for item in level.odd] == odd

@@ -63,6 +63,7 @@ def nothing_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
         (screening, "may_run"),
         (repetition, "_may_repeat"),
         (phrases, "_may_stutter"),
+        (phrases, "_may_hold_one_word"),
         (stuffing, "_may_crowd"),
     ):
         monkeypatch.setattr(module, name, lambda *_: True)

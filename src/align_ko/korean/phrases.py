@@ -1,7 +1,7 @@
 """Stuttering: the same phrase or the same word again and again, though every sentence is a new one.
 
-Three rules over the words of running prose, particles taken off; list items are judged one by one, and headings, tables,
-code, formulas and counting words (첫 번째 …, 두 번째 …) are left out:
+Three rules over the words of running prose, particles taken off; the sentences of list items are judged one by one (by rule 3
+also item by item), and headings, tables, code, formulas and counting words (첫 번째 …, 두 번째 …) are left out:
 
 1. One word three times in a row with changing particles: `경복궁은 경복궁의 경복궁으로`.
 2. Phrases: more than half of the words (`COVERED_SHORT`; in prose of 60 words and more, 70 % of some 40 in a row,
@@ -13,8 +13,7 @@ The bounds are set on two sides. All three together flag 14 of 1,555 answers tha
 them word problems and comparisons) and none of the 1,099 answers in our own 950 rows, where the largest share that
 rule 2 sees is 0.34: people do not write so. At a share of 0.5 it would be 19 answers, at 0.6 13, and the made-up
 dates and sayings of a small model under greedy decoding lie between 0.67 and 0.91 (weights and fur fall under rules 1
-and 3). The limit agreed on for all
-of `filler`, which stuffing.py adds to, is 3 % and 0.5 %.
+and 3). The limit agreed on for all of `filler`, which stuffing.py adds to, is 3 % and 0.5 %.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from operator import eq
 from typing import NamedTuple
 
@@ -107,6 +106,24 @@ def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
     return [unit for unit in units if unit]
 
 
+def _paragraphs(text: str, units: list[list[tuple[int, str]]]) -> list[list[tuple[int, str]]]:
+    """List items of several sentences, which are one paragraph to a reader."""
+    lines: list[list[list[tuple[int, str]]]] = []
+    end = 0
+    for unit in units:
+        if not lines or "\n" in text[end : unit[0][0]]:
+            lines.append([])
+        lines[-1].append(unit)
+        end = unit[-1][0] + len(unit[-1][1])
+    return [list(chain.from_iterable(line)) for line in lines if len(line) > 1]
+
+
+def _may_hold_one_word(unit: list[tuple[int, str]]) -> bool:
+    """Does a root come often enough for rule 3, near or far?"""
+    counts = Counter(found[1] for _, piece in unit for found in map(_counted, _TOKEN.findall(piece)) if found)
+    return any(count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root)
+
+
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
     return [
         Word(*_stem_root(m.group()), start + m.start(), start + m.end())
@@ -176,8 +193,10 @@ def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> S
 
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
     """
-    units = [_words(unit) for unit in _units(text, parts) if _may_stutter(unit)]
-    if not units:
+    pieces = _units(text, parts)
+    units = [_words(unit) for unit in pieces if _may_stutter(unit)]
+    paragraphs = [_words(item) for item in _paragraphs(text, pieces) if _may_hold_one_word(item)]
+    if not units and not paragraphs:
         return None
     asked = [_stem_root(m.group()) for m in _TOKEN.finditer(prompt or "")]
     known = frozenset(pairwise(root or stem for stem, root in asked))
@@ -185,7 +204,7 @@ def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> S
     for words in units:
         if found := _run(words) or _phrases(words, known) or _one_word(words, topic):
             return found
-    return None
+    return next(filter(None, (_one_word(words, topic) for words in paragraphs)), None)
 
 
 def _span(words: list[Word]) -> Span:

@@ -30,6 +30,8 @@ _LABELLED = re.compile(r"[ \t>*]*[가-힣A-Za-z0-9() ]{1,14}[*]*:[*]*[ \t]*\S") 
 _MAYBE_VERB = re.compile(r"[겨셔켜쳐져려여펴혀타자가사파차나마써꺼커떠내매대깨재세베내래]")
 _TOLD_TO = re.compile(r"[단란]다[.!]?$")  # 옛날에 토끼가 살았단다.
 _WORD = re.compile(r"[0-9A-Za-z가-힣]+")
+_OPTION = re.compile(r"[A-Za-z가-하][.)]")  # C) 기계가 일을 대신했다. 글에 그렇게 나와 있습니다.
+_ARROW = re.compile(r"[→⇒➡]|[-=]>")  # 나는 간다. → 저는 갑니다.
 
 
 class Level(NamedTuple):
@@ -73,24 +75,25 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     """Verdict over all own sentences. `네, 맞습니다. 근데 그건 아니야.` → mixed, with the span of the second sentence.
 
     What is shown rather than said does not count beside polite sentences: told stories in -다, options copied from
-    the prompt, and material that a label or a line ending in a colon announces.
+    the prompt, material that a label or a line ending in a colon announces, and notes: list items in -다 or -음.
     """
     parts = sentences(text) if parts is None else parts
+    read = {
+        i: ending_level(part.text, note=part.kind == "item")
+        for i, part in enumerate(parts)
+        if part.kind not in ("table", "heading")
+    }
+    spoken = _spoken_items(text, parts, {i for i, (level, _) in read.items() if level in POLITE})
     levels: list[Level] = []
-    for part in parts:
-        if part.kind in ("table", "heading"):
-            continue
-        level, sure = ending_level(part.text, note=part.kind == "item")
-        if (
-            level == "fragment"
-            and part.kind == "prose"
-            and part.text[-1] in ".!?"
-            and _MAYBE_VERB.search(without_tail(part.text)[-1:])
-        ):
+    for i, (level, sure) in read.items():
+        part = parts[i]
+        note = part.kind == "item" and i not in spoken
+        if i in spoken:
+            level, sure = ending_level(part.text)
+        if level == "fragment" and not note and part.text[-1] in ".!?" and _MAYBE_VERB.search(without_tail(part.text)[-1:]):
             level, sure = "hae", False
         if level not in POLITE:
-            # A list item in -다 or -음 is a note, not speech.
-            if part.kind == "item" or level in ("fragment", "unknown"):
+            if note or level in ("fragment", "unknown"):
                 continue
             # Without an end mark a bare line in 해체 shape is most often a noun phrase: 오늘의 메뉴 안내
             if part.text[-1] not in ".!?…~" and len(parts) > 1:
@@ -113,6 +116,45 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     if counts["neutral"]:
         return SpeechLevel("neutral", everything)
     return SpeechLevel(_by_cue(text, parts), everything)
+
+
+def _spoken_items(text: str, parts: list[Sentence], polite: set[int]) -> set[int]:
+    """The plain sentences of list items that are said to the reader, not noted down: not all items of a list are notes.
+
+    `1. 물을 끓여 주세요. 한 번만 젓는 게 요령이다.`: an item with a polite sentence is speech, and so is a plain item where two
+    thirds of its list are polite. Titles (all items open in -다), what a label or an arrow shows and options stay notes.
+    """
+    items = {i for i, part in enumerate(parts) if part.kind == "item"}
+    if items <= polite or items.isdisjoint(polite):
+        return set()
+    spoken: set[int] = set()
+    for listed in _lists(text, parts):
+        said = [item for item in listed if not polite.isdisjoint(item)]
+        if len(said) > 1 and 3 * len(said) >= 2 * len(listed):
+            said = listed
+        titled = len(listed) > 1 and polite.isdisjoint(item[0] for item in listed)
+        for item in said:
+            first, last = parts[item[0]], parts[item[-1]]
+            marker = text[text.rfind("\n", 0, first.start) + 1 : first.start]
+            if not (_OPTION.search(marker) or _ARROW.search(text, first.start, last.end)):
+                spoken.update(item[1:] if titled or _LABELLED.match(text, first.start, first.end) else item)
+    return spoken - polite
+
+
+def _lists(text: str, parts: list[Sentence]) -> list[list[list[int]]]:
+    """Lists, of items, of numbers of sentences; anything between two items ends the list."""
+    lists: list[list[list[int]]] = []
+    last = -2
+    for number, part in enumerate(parts):
+        if part.kind != "item":
+            continue
+        if last != number - 1:
+            lists.append([[]])
+        elif "\n" in text[parts[last].end : part.start]:
+            lists[-1].append([])
+        lists[-1][-1].append(number)
+        last = number
+    return lists
 
 
 def _settled(text: str, levels: list[Level]) -> list[Level]:
