@@ -88,14 +88,14 @@ def words_of(text: str, most: int) -> Sequence[str]:
     return _said(text)[0][:most]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def tokens(text: str) -> Sequence[str]:
     """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]. Cached, since several detectors ask for the same answer's."""
     found: list[str] = (_TOKEN if _MIXED.search(text) else _HANGUL).findall(text)
     return found
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _said(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[bool, ...]]:
     """What `_facts` says of each word: root or stem, root, does it count?"""
     names, roots, count = tuple(zip(*_FACTS.each(tokens(text)), strict=True)) or ((), (), ())
@@ -150,18 +150,18 @@ def _counting(text: str) -> tuple[Sequence[str], Sequence[str]]:
 def _all_new(stems: Sequence[str], roots: Sequence[str]) -> bool:
     """Does too little come back in a whole answer for any of its units, which are stretches of it, to stutter?
 
-    Rule 1 needs one stem thrice, rule 2 six words covered by pairs that come back (see below), rule 3 one root four times
-    among twenty words.
+    Rule 1 needs one stem thrice in a row, rule 2 a pair thrice or a run of four twice, rule 3 one root four times.
     """
-    back = len(stems) - len(set(stems))
-    if back < 2:
+    counts = Counter(stems)
+    most = max(counts.values(), default=0)
+    back = len(stems) - len(counts)
+    if most < 3 and back < 4:
         return True
-    pairs = list(pairwise(stems))
-    if len(pairs) - len(set(pairs)) >= 2:
+    if most >= 4 and max(Counter(filter(None, roots)).values(), default=0) >= 4:
         return False
-    if back < 3:
-        return True
-    return max(Counter(filter(None, roots)).values(), default=0) < 4
+    pairs = list(pairwise(stems))
+    again = len(pairs) - len(set(pairs))
+    return again < 2 and not (again and any(map(eq, pairs, pairs[1:])))
 
 
 def _may_stutter(stems: Sequence[str], roots: Sequence[str]) -> bool:
@@ -208,14 +208,18 @@ def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bo
     return covered
 
 
+def _seamless(said: str, parts: list[Sentence]) -> bool:
+    """Does no word stand between two sentences? A quotation that is a sentence alone does."""
+    return not any([_HANGUL.search(said, one.end, two.start) for one, two in pairwise(parts)])
+
+
 def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> Span | None:
     """The stretch where phrases or one word crowd out everything else.
 
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
     """
     said = without_code(text)
-    # A quotation that is a sentence alone is no part, so that what stands around it would be one stretch.
-    if not _QUOTES.search(said) and _all_new(*_counting(said)):
+    if (not _QUOTES.search(said) or _seamless(said, parts)) and _all_new(*_counting(said)):
         return None
     pieces = [(unit, "\n".join([piece for _, piece in unit])) for unit in _units(text, parts)]
     units = [_words(unit) for unit, piece in pieces if _may_stutter(*_counting(piece))]

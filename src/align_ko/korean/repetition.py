@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from align_ko.korean import screening
@@ -16,6 +17,7 @@ __all__ = ["Loop", "Span", "character_runs", "cut_loop", "duplicate_sentences", 
 
 _WORD = re.compile(r"\S+")
 _DIGITS = re.compile(r"\d+")
+_COUNTED = Recall(lambda word: _DIGITS.sub("0", word))
 _HANGUL = re.compile(r"[가-힣]")
 _LETTER_RUN = re.compile(
     r"([^\s\-=_*#|.·─━~+0-9])\1{6,}|([!?])\2{4,}|([ㅋㅎㅠㅜ])\3{5,}|([.~…])\4{9,}"
@@ -82,12 +84,13 @@ def first_loop(text: str) -> Loop | None:
     `가자 나무 가자 나무 가자 나무` → (0, 6, 3); `1단계를 합니다. 2단계를 합니다. …` four times → a loop too.
     """
     words, may_run = _split(text)
-    counted = _DIGITS.sub("0", text).split() if _DIGITS.search(text) else words
     found: list[Loop] = []
-    hit, counting = None, False
-    if screening.may_loop(counted, 3):  # words that are equal are so with their digits made equal, too
-        hit = _word_loop(words, 3) if counted is words or screening.may_loop(words, 3) else None
-        if hit is None and counted is not words and screening.may_loop(counted, 4):
+    hit, counting = _word_loop(words, 3) if screening.may_loop(words, 3) else None, False
+    numbers = len(_DIGITS.findall(text)) if hit is None else 0
+    # With their digits made equal no more words come back than hold digits; in four rounds of a phrase three do.
+    if numbers and len(words) - len(set(words)) + numbers >= 3:
+        counted = list(_COUNTED.each(words))
+        if screening.may_loop(counted, 4):
             hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
@@ -174,10 +177,10 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
 def _may_repeat(text: str, parts: list[Sentence]) -> bool:
     """Is some sentence the end of the one before, or known from earlier ones but for the words that `_near` lets differ?"""
     told: list[tuple[str, list[str], str, str]] = []
-    for part in parts:
-        if part.kind in ("table", "heading"):
+    for start, end, _, kind in parts:
+        if kind in ("table", "heading"):
             continue
-        said = text[part.start : part.end]
+        said = text[start:end]
         lead = _LEAD.match(said) if said[:1] in _LEADS or not said[:1].isalpha() else None
         words = list(_FLATS.each((said[lead.end() :] if lead else said).split()))
         if "" in words:
@@ -191,10 +194,10 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
 def _all_new(told: list[tuple[str, list[str], str, str]]) -> bool:
     """No sentence that is another one or ends it, and fewer than three words that came before?"""
     flats = [flat for _, _, flat, _ in told]
-    versions = [version for _, _, flat, bare in told for version in ((flat,) if flat == bare else (flat, bare))]
+    versions = flats + [bare for _, _, flat, bare in told if flat != bare]
     if len(set(versions)) < len(versions) or any(map(str.endswith, flats, flats[1:])):
         return False
-    words = [word for _, each, _, _ in told for word in each]
+    words = list(chain.from_iterable([each for _, each, _, _ in told]))
     return len(words) - len(set(words)) < 3
 
 

@@ -14,9 +14,11 @@ from operator import eq
 def may_loop(words: list[str], least: int) -> bool:
     """Can some of `words` come `least` (three or more) times in a row? One word, two, or more by their triples."""
     back = len(words) - len(set(words))  # in a loop all rounds but the first are made of words that came before
-    if back < 2:
+    if back < least - 1:
         return False
     beside = any(map(eq, words, words[1:]))
+    if not beside and back < 2 * least - 2:
+        return False
     every_other = any(map(eq, words, words[2:]))
     if not beside and not every_other and back < 3 * least - 5:
         return False

@@ -47,12 +47,12 @@ def _crowding(count: int, share: float, size: int, kind: str) -> bool:
 
 
 def _all_new(text: str) -> bool:
-    """Does no word that could crowd come three times, and do fewer than three words come back at all?"""
+    """Do fewer words come back in the whole answer than `_may_crowd` asks for in its sentences?
+
+    From 30 words on it asks for one that comes four times; below for three times, or for three triples that come back.
+    """
     words = list(_STEMS.each(tokens(without_code(text))))
-    back = len(words) - len(set(words))
-    if back != 2:
-        return back < 2
-    return all(count < 3 or len(word) < 2 or word in _COMMON for word, count in Counter(words).items())
+    return len(words) - len(set(words)) < 2
 
 
 def _may_crowd(parts: list[Sentence]) -> bool:
