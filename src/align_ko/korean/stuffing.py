@@ -49,10 +49,13 @@ def _crowding(count: int, share: float, size: int, kind: str) -> bool:
 def _all_new(text: str) -> bool:
     """Do fewer words come back in the whole answer than `_may_crowd` asks for in its sentences?
 
-    From 30 words on it asks for one that comes four times; below for three times, or for three triples that come back.
+    It asks for one word that comes three times, or for three triples that come back: five words, even in one stretch.
     """
     words = list(_STEMS.each(tokens(without_code(text))))
-    return len(words) - len(set(words)) < 2
+    back = len(words) - len(set(words))
+    if back < 2 or back >= 5:
+        return back < 2
+    return not any([count > 2 and len(word) > 1 and word not in _COMMON for word, count in Counter(words).items()])
 
 
 def _may_crowd(parts: list[Sentence]) -> bool:
