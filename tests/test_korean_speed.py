@@ -23,6 +23,7 @@ from align_ko.korean import (
     sentence_endings,
     stuffing,
     tagger,
+    translationese,
 )
 from align_ko.korean.sentence_endings import TAIL, without_tail
 
@@ -67,12 +68,16 @@ def nothing_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
         (stuffing, "_may_crowd"),
     ):
         monkeypatch.setattr(module, name, lambda *_: True)
+    for module in (phrases, repetition, stuffing):
+        monkeypatch.setattr(module, "_all_new", lambda *_: False)
     for module, name in (
         (characters, "_FAST"),
         (characters, "_FOREIGN_SIGN"),
         (ending, "_LEAK_SIGN"),
         (stuffing, "_HESITATION_END"),
         (phrases, "_MIXED"),
+        (sentence_endings, "_OLD_SIGN"),
+        (translationese, "_QUICK"),
     ):
         monkeypatch.setattr(module, name, re.compile(""))
     monkeypatch.setattr(particles, "_SPELLING_SIGNS", dict.fromkeys(particles._SPELLING_SIGNS, ""))

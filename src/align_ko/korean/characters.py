@@ -59,10 +59,11 @@ _FOREIGN_WORD = re.compile(r"[^\W\d_가-힣]{3,}")
 _FOREIGN_SIGN = re.compile(r"[A-Za-z\u00aa-\uabff\ud7a4-\U0010ffff]" * 3)  # a wider class that is quickly searched
 _NOT_PROSE = re.compile(r"\\[a-zA-Z]+|https?://\S+|\$\$?[^$]{1,400}\$\$?|<[^<>]{1,200}>|^.*[{};]\s*$", re.MULTILINE)
 _OTHER_LANGUAGE = re.compile(
-    r"영어|번역|영작|english|translate|코드|code|파이썬|python|자바|함수|sql|html|css|json"
-    r"|수식|계산|풀어|라틴|불어|독일어|중국어|일본어|스페인어|프랑스어|러시아어",
-    re.IGNORECASE,
+    r"영어|번역|영작|코드|파이썬|자바|함수|수식|계산|풀어|라틴|불어|독일어|중국어|일본어|스페인어|프랑스어|러시아어"
 )
+# Apart, since re skips from letter to letter only where their case is told apart; ſ and K (Kelvin) are read as s and k, too.
+_THREE_LATIN = re.compile(r"[A-Za-z\u0130\u0131\u017f\u212a]{3}")
+_OTHER_IN_LATIN = re.compile(r"english|translate|code|python|sql|html|css|json", re.IGNORECASE)
 
 
 def _in_parentheses(text: str, start: int) -> bool:
@@ -98,7 +99,7 @@ def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
 
 def other_language_wanted(prompt: str) -> bool:
     """`영어로 번역해 줘`, `파이썬 코드를 써 줘`: foreign letters are to be expected."""
-    return bool(_OTHER_LANGUAGE.search(prompt))
+    return bool(_OTHER_LANGUAGE.search(prompt) or (_THREE_LATIN.search(prompt) and _OTHER_IN_LATIN.search(prompt)))
 
 
 def not_korean(text: str, prompt: str | None = None) -> bool:

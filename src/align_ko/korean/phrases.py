@@ -22,16 +22,18 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain, islice, pairwise
+from itertools import chain, compress, pairwise
 from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
+from align_ko.korean.recall import Recall
 
 # Formulas and foreign words are left out: only what holds a Korean syllable is a word here (1999년, 100g이, O(n)은 not).
-_TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*[A-Za-z%]*|[A-Za-z]{2,})?[가-힣]+")
+# Every alternative opens with its own kind of character, so re skips what is none of them.
+_TOKEN = re.compile(r"[가-힣]+|\d+(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z]{2,}[가-힣]+")
 _HANGUL = re.compile(r"[가-힣]+")  # the same without a digit or letter in front, and twice as fast
-_MIXED = re.compile(r"[\dA-Za-z]")
+_MIXED = re.compile(r"[\dA-Za-z%][가-힣]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[A-Za-z%]+|[가-힣]?)")
 _JOSA = re.compile(
     r"(?<=[가-힣A-Za-z])(?:이?라고|이?라는|이에요|예요|입니다|에서는|에서|으로는|으로|에게|까지|부터|에는|하고"
@@ -50,6 +52,7 @@ COVERED_SHORT = 0.55
 COVERED_LONG = 0.7
 CROWD = 6
 CROWD_TOPIC = 7
+_QUOTES = re.compile("[“‘「『«\"']")
 _SUM = re.compile(r"[=\\→×÷]|\d ?[+*/] ?\d")
 _LABEL = re.compile(r"[^:.]{1,40}:")
 _ORDINAL = re.compile(r"첫|첫째|둘째|셋째|넷째|다섯째|(?:첫|두|세|네|다섯|여섯|\d+)?번째(?:로|는)?")
@@ -72,17 +75,30 @@ def _stem_root(word: str) -> tuple[str, str]:
     if number:
         return number.group(), number.group() if number.end() > 1 else ""
     stem = _JOSA.sub("", word)
-    root = stem if re.match(r"[A-Za-z]", stem) else stem[:2]
+    root = stem if stem[:1].isascii() and stem[:1].isalpha() else stem[:2]
     # One syllable is a word of its own only before a particle: 털이, 털을, but not 털어.
     if root in _GRAMMAR or (len(stem) == 1 and stem == word):
         root = ""
     return stem, root
 
 
-def words_of(text: str, most: int) -> list[str]:
+def words_of(text: str, most: int) -> Sequence[str]:
     """The first `most` words as they count here: `정보를 제공하고` → [정보, 제공]; grammar words whole."""
-    found = (_stem_root(match.group()) for match in islice(_TOKEN.finditer(text), most))
-    return [root or stem for stem, root in found]
+    return _said(text)[0][:most]
+
+
+@lru_cache(maxsize=8)
+def tokens(text: str) -> Sequence[str]:
+    """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]. Cached, since several detectors ask for the same answer's."""
+    found: list[str] = (_TOKEN if _MIXED.search(text) else _HANGUL).findall(text)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _said(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[bool, ...]]:
+    """What `_facts` says of each word: root or stem, root, does it count?"""
+    names, roots, count = tuple(zip(*_FACTS.each(tokens(text)), strict=True)) or ((), (), ())
+    return names, roots, count
 
 
 def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
@@ -118,10 +134,13 @@ def _paragraphs(text: str, units: list[list[tuple[int, str]]]) -> list[list[tupl
     return [list(chain.from_iterable(line)) for line in lines if len(line) > 1]
 
 
-def _may_hold_one_word(unit: list[tuple[int, str]]) -> bool:
+def _joined(unit: list[tuple[int, str]]) -> str:
+    return "\n".join([piece for _, piece in unit])
+
+
+def _may_hold_one_word(roots: Sequence[str]) -> bool:
     """Does a root come often enough for rule 3, near or far?"""
-    counts = Counter(found[1] for _, piece in unit for found in map(_counted, _TOKEN.findall(piece)) if found)
-    return any(count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root)
+    return any(count >= (CROWD if len(root) > 1 else 4) for root, count in Counter(roots).items() if root)
 
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
@@ -129,30 +148,51 @@ def _words(unit: list[tuple[int, str]]) -> list[Word]:
         Word(*_stem_root(m.group()), start + m.start(), start + m.end())
         for start, piece in unit
         for m in _TOKEN.finditer(piece)
-        if _counted(m.group())
+        if _FACTS[m.group()][2]
     ]
 
 
-@lru_cache(maxsize=65536)
-def _counted(word: str) -> tuple[str, str] | None:
-    """(root or stem, root) of a word that counts; the words of 첫 번째 상자는 …, 두 번째 상자는 … only count up."""
+def _facts(word: str) -> tuple[str, str, bool]:
+    """Root or stem, root, does it count? The words of 첫 번째 상자는 …, 두 번째 상자는 … only count up."""
     stem, root = _stem_root(word)
-    return None if _ORDINAL.fullmatch(word) else (root or stem, root)
+    return root or stem, root, not _ORDINAL.fullmatch(word)
 
 
-def _may_stutter(unit: list[tuple[int, str]]) -> bool:
+_FACTS = Recall(_facts)
+
+
+def _counting(text: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The names (root or stem) and the roots of the words that count."""
+    names, roots, count = _said(text)
+    return (names, roots) if all(count) else (tuple(compress(names, count)), tuple(compress(roots, count)))
+
+
+def _all_new(stems: Sequence[str], roots: Sequence[str]) -> bool:
+    """Does too little come back in a whole answer for any of its units, which are stretches of it, to stutter?
+
+    Rule 1 needs one stem thrice in a row, rule 2 a pair thrice or a run of four twice, rule 3 one root four times.
+    """
+    counts = Counter(stems)
+    most = max(counts.values(), default=0)
+    back = len(stems) - len(counts)
+    if most < 3 and back < 4:
+        return True
+    if most >= 4 and max(Counter(filter(None, roots)).values(), default=0) >= 4:
+        return False
+    pairs = list(pairwise(stems))
+    again = len(pairs) - len(set(pairs))
+    return again < 2 and not (again and any(map(eq, pairs, pairs[1:])))
+
+
+def _may_stutter(stems: Sequence[str], roots: Sequence[str]) -> bool:
     """Do enough pairs come back for rule 1 or 2, or one root for rule 3? Spans are found only where they do.
 
     `back` pairs that come back cover 3 * `back` words at most: one that comes three times (two of them back) covers six,
     a run of four that comes twice (its three pairs back) covers eight.
     """
-    said = "\n".join([piece for _, piece in unit])
-    tokens = (_TOKEN if _MIXED.search(said) else _HANGUL).findall(said)
-    known = [found for found in map(_counted, tokens) if found]
-    size = len(known)
+    size = len(stems)
     if size < 3:
         return False
-    stems, roots = zip(*known, strict=True)
     pairs = list(pairwise(stems))
     back = len(pairs) - len(set(pairs))
     least = COVERED_SHORT if size < 60 else COVERED_LONG
@@ -188,14 +228,22 @@ def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bo
     return covered
 
 
+def _seamless(said: str, parts: list[Sentence]) -> bool:
+    """Does no word stand between two sentences? A quotation that is a sentence alone does."""
+    return not any([_HANGUL.search(said, one.end, two.start) for one, two in pairwise(parts)])
+
+
 def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> Span | None:
     """The stretch where phrases or one word crowd out everything else.
 
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
     """
+    said = without_code(text)
+    if (not _QUOTES.search(said) or _seamless(said, parts)) and _all_new(*_counting(said)):
+        return None
     pieces = _units(text, parts)
-    units = [_words(unit) for unit in pieces if _may_stutter(unit)]
-    paragraphs = [_words(item) for item in _paragraphs(text, pieces) if _may_hold_one_word(item)]
+    units = [_words(unit) for unit in pieces if _may_stutter(*_counting(_joined(unit)))]
+    paragraphs = [_words(item) for item in _paragraphs(text, pieces) if _may_hold_one_word(_counting(_joined(item))[1])]
     if not units and not paragraphs:
         return None
     asked = [_stem_root(m.group()) for m in _TOKEN.finditer(prompt or "")]

@@ -91,14 +91,15 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
     `비타민은 몸에 좋습니다.` to `비타민이 왜 필요한지 설명해 주세요` → thin 0.71, the others 0.
     """
     said = without_code(response)
-    hangul = sum(map(len, _HANGUL.findall(said)))
     latin = sum(map(len, _LATIN.findall(said)))
-    lines = sum(not line.isspace() for line in response.split("\n") if line)
+    # Up to 200 letters one line is enough, and without foreign letters nothing is compared with them.
+    hangul = sum(map(len, _HANGUL.findall(said))) if latin or len(said) > 200 else 0
+    lines = sum([not line.isspace() for line in response.split("\n") if line])
     wanted_lines = min(8.0, 1 + max(0, hangul - 200) / 100)
     asked = _read(prompt) if prompt else _NOTHING
     told = response.lower()
-    taken = sum(piece in told for piece in asked.pieces) / len(asked.pieces) if asked.pieces else 1.0
-    sentences = sum(part.kind in ("prose", "item") for part in parts)
+    taken = sum([piece in told for piece in asked.pieces]) / len(asked.pieces) if asked.pieces else 1.0
+    sentences = sum([part.kind in ("prose", "item") for part in parts])
     thin = 1 - log(1 + sentences) / log(1 + _SENTENCES) if asked.explain else 0.0
     foreign = 0.0 if asked.foreign else (latin / max(1, latin + hangul) - 0.1) / 0.4
     return {
@@ -114,8 +115,8 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
 
 def grade(found: Mapping[str, float], weights: Mapping[str, float] = MARK_WEIGHTS) -> float:
     """What the score is multiplied by: 1.0, 0.9 or 0.8."""
-    total = sum(weights[name] * value for name, value in found.items())
-    return 1.0 - STEP * sum(total >= step for step in STEPS)
+    total = sum([weights[name] * value for name, value in found.items() if value])
+    return 1.0 - STEP * sum([total >= step for step in STEPS])
 
 
 def _between(value: float) -> float:
@@ -144,4 +145,4 @@ def _variety(said: str) -> float:
     if size < _WINDOW:
         return len(set(words)) / size
     starts = {*range(0, size - _WINDOW, _STRIDE), size - _WINDOW}  # the last words count, too
-    return sum(len(set(words[i : i + _WINDOW])) for i in starts) / (_WINDOW * len(starts))
+    return sum([len(set(words[i : i + _WINDOW])) for i in starts]) / (_WINDOW * len(starts))

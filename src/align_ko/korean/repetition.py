@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from align_ko.korean import screening
 from align_ko.korean.prose import Sentence, Span, sentences
+from align_ko.korean.recall import Recall
 from align_ko.korean.stuffing import filler
 
 __all__ = ["Loop", "Span", "character_runs", "cut_loop", "duplicate_sentences", "filler", "first_loop"]
 
 _WORD = re.compile(r"\S+")
 _DIGITS = re.compile(r"\d+")
+_COUNTED = Recall(lambda word: _DIGITS.sub("0", word))
 _HANGUL = re.compile(r"[가-힣]")
 _LETTER_RUN = re.compile(
     r"([^\s\-=_*#|.·─━~+0-9])\1{6,}|([!?])\2{4,}|([ㅋㅎㅠㅜ])\3{5,}|([.~…])\4{9,}"
@@ -68,18 +71,26 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     return best
 
 
+@lru_cache(maxsize=2)
+def _split(text: str) -> tuple[list[str], bool]:
+    """The words of an answer and whether letters can run on in one: asked for twice."""
+    words = text.split()
+    return words, screening.may_run(words)
+
+
 def first_loop(text: str) -> Loop | None:
     """The first stretch that says the same thing three or more times in a row (counters may count on).
 
     `가자 나무 가자 나무 가자 나무` → (0, 6, 3); `1단계를 합니다. 2단계를 합니다. …` four times → a loop too.
     """
-    words = text.split()
-    counted = _DIGITS.sub("0", text).split() if _DIGITS.search(text) else words
+    words, may_run = _split(text)
     found: list[Loop] = []
-    hit, counting = None, False
-    if screening.may_loop(counted, 3):  # words that are equal are so with their digits made equal, too
-        hit = _word_loop(words, 3) if counted is words or screening.may_loop(words, 3) else None
-        if hit is None and counted is not words and screening.may_loop(counted, 4):
+    hit, counting = _word_loop(words, 3) if screening.may_loop(words, 3) else None, False
+    numbers = len(_DIGITS.findall(text)) if hit is None else 0
+    # With their digits made equal no more words come back than hold digits; in four rounds of a phrase three do.
+    if numbers and len(words) - len(set(words)) + numbers >= 3:
+        counted = list(_COUNTED.each(words))
+        if screening.may_loop(counted, 4):
             hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
@@ -97,7 +108,7 @@ def first_loop(text: str) -> Loop | None:
             if not counting and stop - start + 1 < length * repeats:
                 length = (stop - start + 1) // repeats
             found.append(Loop(start, length, repeats))
-    tight = _TIGHT_LOOP.search(text) if screening.may_run(words) else None
+    tight = _TIGHT_LOOP.search(text) if may_run else None
     if tight and any(map(str.isalpha, tight[1])):
         found.append(Loop(tight.start(), len(tight[1]), (tight.end() - tight.start()) // len(tight[1])))
     return min(found) if found else None
@@ -113,7 +124,7 @@ def cut_loop(text: str, periods: int = 3) -> str:
 
 def character_runs(text: str) -> list[Span]:
     """`좋아요ㅋㅋㅋㅋㅋㅋㅋ` → the run of ㅋ."""
-    if not any(sign in text for sign in _SHORT_RUNS) and not _BLANK_PAGE.search(text) and not screening.may_run(text.split()):
+    if not any([sign in text for sign in _SHORT_RUNS]) and not _BLANK_PAGE.search(text) and not _split(text)[1]:
         return []
     return [Span(*match.span()) for match in _LETTER_RUN.finditer(text)]
 
@@ -121,9 +132,8 @@ def character_runs(text: str) -> list[Span]:
 _QUOTED = re.compile(r"[\"'“‘「`]([^\"'”’」`]+[\"'”’」`]\S*)")
 
 
-@lru_cache(maxsize=65536)
-def _flat(text: str) -> str:
-    return _PLAIN.sub("", text)
+_FLATS = Recall(lambda word: _PLAIN.sub("", word))
+_flat = _FLATS.__getitem__
 
 
 def _changes(longer: int) -> int:
@@ -152,6 +162,7 @@ _LEAD = re.compile(  # what a sentence said again opens with
     r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
     r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
 )
+_LEADS = frozenset("다그한요결즉역물또특늘꼭정아어참마더게")  # their first letters
 _INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
 
 
@@ -165,17 +176,36 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
 
 def _may_repeat(text: str, parts: list[Sentence]) -> bool:
     """Is some sentence the end of the one before, or known from earlier ones but for the words that `_near` lets differ?"""
+    told: list[tuple[str, list[str], str, str]] = []
+    for start, end, _, kind in parts:
+        if kind in ("table", "heading"):
+            continue
+        said = text[start:end]
+        lead = _LEAD.match(said) if said[:1] in _LEADS or not said[:1].isalpha() else None
+        words = list(_FLATS.each((said[lead.end() :] if lead else said).split()))
+        if "" in words:
+            words = list(filter(None, words))
+        flat = "".join(words)
+        plain = _EMPHASIS.isdisjoint(words)
+        told.append((said, words, flat, flat if plain else "".join([word for word in words if word not in _EMPHASIS])))
+    return not _all_new(told) and _some_repeat(told)
+
+
+def _all_new(told: list[tuple[str, list[str], str, str]]) -> bool:
+    """No sentence that is another one or ends it, and fewer than three words that came before?"""
+    flats = [flat for _, _, flat, _ in told]
+    versions = flats + [bare for _, _, flat, bare in told if flat != bare]
+    if len(set(versions)) < len(versions) or any(map(str.endswith, flats, flats[1:])):
+        return False
+    words = list(chain.from_iterable([each for _, each, _, _ in told]))
+    return len(words) - len(set(words)) < 3
+
+
+def _some_repeat(told: list[tuple[str, list[str], str, str]]) -> bool:
     known: set[str] = set()
     flats: set[str] = set()
     previous = ""
-    for part in parts:
-        if part.kind in ("table", "heading"):
-            continue
-        said = text[part.start : part.end]
-        lead = _LEAD.match(said)
-        words = list(filter(None, map(_flat, (said[lead.end() :] if lead else said).split())))
-        flat = "".join(words)
-        bare = "".join([word for word in words if word not in _EMPHASIS])
+    for said, words, flat, bare in told:
         if (len(flat) >= 4 and previous.endswith(flat)) or bare in flats:
             return True
         alike = flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))

@@ -13,10 +13,19 @@ from operator import eq
 
 def may_loop(words: list[str], least: int) -> bool:
     """Can some of `words` come `least` (three or more) times in a row? One word, two, or more by their triples."""
+    back = len(words) - len(set(words))  # in a loop all rounds but the first are made of words that came before
+    if back < least - 1:
+        return False
+    beside = any(map(eq, words, words[1:]))
+    if not beside and back < 2 * least - 2:
+        return False
+    every_other = any(map(eq, words, words[2:]))
+    if not beside and not every_other and back < 3 * least - 5:
+        return False
     triples = list(zip(words, words[1:], words[2:], strict=False))
-    if any(map(eq, words, words[1:])) and any(first == second == third for first, second, third in triples):
+    if beside and any(first == second == third for first, second, third in triples):
         return True
-    if any(map(eq, words, words[2:])) and any(map(eq, triples, triples[2:])):
+    if every_other and any(map(eq, triples, triples[2:])):
         return True
     # Three words thrice are seven triples, three of them different, one of them thrice; of more words more come back.
     if len(triples) - len(set(triples)) < 3 * least - 5:
@@ -36,4 +45,6 @@ def _evenly(places: list[int]) -> bool:
 
 def may_run(words: list[str]) -> bool:
     """Can a word hold a run of seven equal letters, or four equal pieces of two? Then six of its letters come back."""
+    if max(map(len, words), default=0) < 7:
+        return False
     return any(len(word) - len(set(word)) >= 6 for word in words if len(word) >= 7)

@@ -58,6 +58,7 @@ _OLD_CUE = re.compile(
     r"(?:^|\s)(?:짐[은이의을도]|짐 또한|짐에게|소인[은이의을도]|허나|허면|과인|그대[는가의]"
     r"|본디|참으로)(?:\s|$)|[을할될갈볼일] 테요|바요$"
 )
+_OLD_SIGN = re.compile("짐|소인|허나|허면|과인|그대|본디|참으로|테요|바요")  # found sooner, and one is in every _OLD_CUE
 # 나는 이 고을의 사또요: who says 나 does not say 사또예요.
 _PLAIN_SELF = re.compile(r"(?:^|\s)(?:나는|내가|나의|나 또한|이 몸[은이])\s")
 _OLD_END = re.compile(r"(?:[을할될갈볼일] 테요|바요)$")
@@ -204,7 +205,7 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
         return "fragment", True
     if _is_bare_yo(tail):
         sure = _is_yo(tail)
-        old = _OLD_CUE.search(text)
+        old = _OLD_SIGN.search(text) and _OLD_CUE.search(text)
         if old and (_OLD_END.search(text, near) or not (sure or _GOES.search(text, near)) or noun_before_yo(text)):
             return "hao", True
         if not sure and _PLAIN_SELF.search(text) and noun_before_yo(text):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 
 _WORD = re.compile(r"[가-힣]+|[a-zA-Z]+|\d+")
 _HANGUL_RUN = re.compile(r"[가-힣]+")
+_LATIN = re.compile(r"[a-zA-Z]{2,}")
 NEAR_IDENTICAL = 0.8
 
 
@@ -77,13 +79,15 @@ _ASKING = frozenset(_ASKING_TEXT.split())
 
 def content_pieces(prompt: str) -> set[str]:
     """Two-syllable openings of the content words: `서울의 맛집을 추천해 주세요` → {서울, 맛집}."""
-    pieces = set()
-    for word in _HANGUL_RUN.findall(prompt):
-        stem = _PARTICLE.sub("", word) if len(word) > 2 else word
-        if len(stem) >= 2 and stem not in _ASKING and stem[:2] not in _ASKING:
-            pieces.add(stem[:2])
-    pieces |= {word.lower() for word in re.findall(r"[a-zA-Z]{2,}", prompt)}
+    pieces = {piece for piece in map(_piece, _HANGUL_RUN.findall(prompt)) if piece}
+    pieces |= {word.lower() for word in _LATIN.findall(prompt)}
     return pieces
+
+
+@lru_cache(maxsize=65536)
+def _piece(word: str) -> str:
+    stem = _PARTICLE.sub("", word) if len(word) > 2 else word
+    return stem[:2] if len(stem) >= 2 and stem not in _ASKING and stem[:2] not in _ASKING else ""
 
 
 def is_relevant(prompt: str, response: str) -> bool:

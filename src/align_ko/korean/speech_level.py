@@ -99,6 +99,8 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
             if part.text[-1] not in ".!?…~" and len(parts) > 1:
                 continue
         levels.append(Level(level, part.start, part.end, sure))
+    if levels and all([item.level in POLITE for item in levels]):  # as in most answers; nothing below would be asked
+        return SpeechLevel("polite", tuple(levels))
     levels = _settled(text, levels)
     counts = Counter(item.level for item in levels)
     polite, plain, archaic = (sum(counts[x] for x in group) for group in (POLITE, PLAIN, ARCHAIC))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from functools import lru_cache
+from string import ascii_letters, digits
 
-from align_ko.korean.phrases import stuttering
-from align_ko.korean.prose import Sentence, Span, sentences
+from align_ko.korean.phrases import stuttering, tokens
+from align_ko.korean.prose import Sentence, Span, sentences, without_code
+from align_ko.korean.recall import Recall
 
 # Words that say little crowd sooner than names of things.
 _EMPTY = re.compile(r"[가-힣](?:한|적인|로운|스러운|는)$|^(?:여러|많은|좋은|모든|관련된)$")
@@ -17,6 +18,7 @@ _COMMON_TEXT = (
     "통해 위해 위한 그 이 및 등 더 한 두 세 첫 번째"
 )
 _COMMON = frozenset(_COMMON_TEXT.split())
+_NO_HANGUL = digits + ascii_letters + ".,%"
 _SUM = re.compile(r"[=\\\d]")
 _ORDINALS = frozenset("첫 첫째 둘째 셋째 넷째 다섯째 여섯째 두 세 네 번째".split())
 _HANGUL_WORD = re.compile(r"[가-힣]+")
@@ -26,10 +28,13 @@ _HESITATION = re.compile(
 _HESITATION_END = re.compile(r"[음어흠에까게쎄요](?:,|…|\.\.)")  # quickly found, and in every _HESITATION
 
 
-@lru_cache(maxsize=65536)
-def _stem(word: str) -> str:
-    """`정보를` → `정보`; the same few thousand words come again and again."""
-    return _JOSA.sub("", word)
+def _bare(word: str) -> str:
+    """`정보를` → `정보`, `12분이` → `분`."""
+    return _JOSA.sub("", word.lstrip(_NO_HANGUL))
+
+
+_STEMS = Recall(_bare)
+_stem = _STEMS.__getitem__
 
 
 def _crowding(count: int, share: float, size: int, kind: str) -> bool:
@@ -54,18 +59,30 @@ def _crowded_stretch(places: list[int], lines: list[int]) -> tuple[int, int] | N
     return None
 
 
+def _all_new(text: str) -> bool:
+    """Do fewer words come back in the whole answer than `_may_crowd` asks for in its sentences?
+
+    It asks for one word that comes three times, or for three triples that come back: five words, even in one stretch.
+    """
+    words = list(_STEMS.each(tokens(without_code(text))))
+    back = len(words) - len(set(words))
+    if back < 2 or back >= 5:
+        return back < 2
+    return not any([count > 2 and len(word) > 1 and word not in _COMMON for word, count in Counter(words).items()])
+
+
 def _may_crowd(parts: list[Sentence]) -> bool:
     """Is some word, or are so many words, said again that `filler` need look where? No bound of it lies lower."""
-    words: list[str] = []
-    for part in parts:
-        if part.kind not in ("table", "heading") and not _SUM.search(part.text):
-            words += map(_stem, _HANGUL_WORD.findall(part.text))
+    said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading")])
+    if _SUM.search(said):
+        said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading") and not _SUM.search(part.text)])
+    words = list(_STEMS.each(_HANGUL_WORD.findall(said)))
     size = len(words)
-    if size < 10:
+    if size < 10 or size - len(set(words)) < 2:
         return False
     counts = Counter(words)
-    for word, count in counts.items():
-        if count > 2 and len(word) > 1 and word not in _COMMON:
+    for word, count in [(word, count) for word, count in counts.items() if count > 2]:
+        if len(word) > 1 and word not in _COMMON:
             empty = bool(_EMPTY.search(word))
             kinds = ("empty",) if empty else ("topic", "other")
             if (empty and count >= CROWD_EMPTY) or any(_crowding(count, count / size, size, kind) for kind in kinds):
@@ -95,7 +112,7 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
     parts = sentences(text) if parts is None else parts
     if found := hesitation(text) or stuttering(text, parts, prompt):
         return found
-    if not _may_crowd(parts):
+    if _all_new(text) or not _may_crowd(parts):
         return None
     topic = {_stem(word)[:2] for word in _HANGUL_WORD.findall(prompt) if len(word) > 1} if prompt else set()
     where: dict[str, list[int]] = defaultdict(list)
