@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +20,7 @@ Seen among 950 questions of our own: "무지개는 어떻게 생기는 거야?" 
 most pairs above it near-copies too; "사계절은 왜 생기나요?" and "밀물과 썰물은 왜 생기나요?", which are not, 0.55.
 """
 MIN_FOLLOW_UP = 8  # letters; a shorter second question of a conversation ("왜요?") says nothing on its own
+_NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")  # what str.isalnum refuses, and several times as fast
 
 
 def normalize(text: str) -> str:
@@ -27,7 +29,7 @@ def normalize(text: str) -> str:
     >>> normalize("피보나치 수열이  뭐야?!") == normalize("피보나치　수열이 뭐야")
     True
     """
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+    return _NEITHER_LETTER_NOR_DIGIT.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def duplicate_key(messages: Sequence[Message]) -> bytes:
