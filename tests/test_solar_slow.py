@@ -119,7 +119,8 @@ def test_data(place):
             array.append({"messages": turns(question, answer), "source": source})
     array.append({"messages": turns("짧은 답을 받은 질문입니다. 왜 그런가요?", "네."), "source": "kullm_v2"})
     (place / "korean_large_dataset.json").write_text(json.dumps(array, ensure_ascii=False))
-    script(place, "build_sft_data", "data", "--output_dir", "sft_data")
+    same = ("--near_duplicates.question", "2", "--near_duplicates.answer", "2")  # these rows differ in a few words only
+    script(place, "build_sft_data", "data", "--output_dir", "sft_data", *same)
     kept = [*read_jsonl(place / "sft_data/train.jsonl"), *read_jsonl(place / "sft_data/eval.jsonl")]
     assert len(kept) >= 20 and {row["group"] for row in kept} == {"instruction", "dialogue", "knowledge"}
     assert any(row.get("reason") for row in read_jsonl(place / "sft_data/rejected.jsonl"))
