@@ -180,7 +180,7 @@ def test_a_clearly_better_candidate_makes_a_contrast(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "unfit", [rating(natural=False), rating(relevant=False), rating(variety=0.5), rating(naturalness=0.85)]
+    "unfit", [rating(natural=False), rating(relevant=False), rating(variety=0.5), rating(naturalness=0.75)]
 )
 def test_only_a_fit_candidate_is_chosen_else_the_reference(monkeypatch, unfit):
     [pair], _, _ = pairs_of(monkeypatch, {LOOP: BAD, GOOD: unfit}, reference_share=1.0)
