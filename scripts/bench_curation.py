@@ -79,8 +79,7 @@ def show_ours(folder: Path, output: Path, rows: int, key: dict[int, dict[str, An
     sft = output / "sft"
     facts = json.loads((sft / "report.json").read_text(encoding="utf-8"))
     show_use("align_ko", usage, rows, f"  (target {TARGET_SECONDS} s, {TARGET_GIB:.2f} GiB)")
-    steps = facts.get("steps", [])
-    show_steps([(step["step"], step["seconds"], step["rows_per_second"]) for step in steps])
+    show_steps([(step["step"], step["seconds"], step["rows_per_second"]) for step in facts["steps"]])
     reasons = rejected_rows(sft / "rejected.jsonl")
     masked, unseen = fate_of_personal_data(key, reasons, [sft / "train.jsonl", sft / "eval.jsonl"])
     reasons |= dict.fromkeys(masked, "masked")
@@ -115,8 +114,7 @@ def show_steps(steps: Sequence[tuple[str, float, float]]) -> None:
     table = Table("step", "seconds", "rows/s")
     for name, seconds, rate in steps:
         table.add_row(name, f"{seconds:.1f}", f"{rate:,.0f}")
-    if steps:
-        console.print(table)
+    console.print(table)
 
 
 def show_found(title: str, lines: Sequence[Found]) -> None:

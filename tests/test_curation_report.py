@@ -7,12 +7,12 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from html_page import Page
 from rich.console import Console
 
 from align_ko.curation.dataset_card import LICENCE, dataset_card, size_category
@@ -122,32 +122,6 @@ def evil_facts() -> dict[str, Any]:
     )  # fmt: skip
     facts["repair_examples"].append({"repair": EVIL, "before": odd, "after": ""})
     return facts
-
-
-class Page(HTMLParser):
-    """Checks nesting, and collects tags and marked text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.marks: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "mark":
-            self.marks.append("")
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "mark" in self.open:
-            self.marks[-1] += data
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers

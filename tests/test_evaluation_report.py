@@ -6,11 +6,11 @@ import io
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from html_page import Page
 from rich.console import Console
 
 from align_ko.evaluation.chrf import chrf
@@ -187,38 +187,6 @@ def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- html
-
-
-class Page(HTMLParser):
-    """Checks nesting, and collects text by tag."""
-
-    VOID = frozenset({"meta", "input"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.marks: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "mark":
-            assert "mark" not in self.open
-            self.marks.append("")
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "mark" in self.open:
-            self.marks[-1] += data
 
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'&"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,26 +9,23 @@ from typing import Any
 
 import yaml
 
-from align_ko.recipe import DataRecipe
 from curation_bench.faults import EVALUATION_FILE
 from curation_bench.generate import DATASET, lines_of
 from curation_bench.process_tree import Usage, run_measured
 from curation_bench.units import ROOT
 
 PROCESSES = 2
-PROCESSES_KEYS = ("processes", "num_proc", "workers")  # whichever the recipe has
 
 
 def run_ours(folder: Path, output: Path) -> Usage:
     """`build_sft_data.py` with the SOLAR recipe on these rows."""
     output.mkdir(parents=True, exist_ok=True)
-    known = {field.name for field in dataclasses.fields(DataRecipe)}
     recipe: dict[str, Any] = {
         "extends": str(ROOT / "recipes/solar/data.yaml"),
         "sources": {"korean_large_dataset": {"path": str(folder / DATASET)}},
         "output_dir": str(output / "sft"),
         "evaluation_files": [str(EVALUATION_FILE)],
-        **{key: PROCESSES for key in PROCESSES_KEYS if key in known},
+        "num_proc": PROCESSES,
     }
     path = output / "data.yaml"
     path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")

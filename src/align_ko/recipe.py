@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Selection = Literal["random", "quality", "quality_diverse"]
+
 
 @dataclass(frozen=True)
 class ModelArgs:
@@ -87,7 +89,7 @@ class DataRecipe:
     max_samples: int = 100_000
     on_shortage: Literal["shrink", "fill", "upsample"] = "shrink"
     """shrink: keep the weights, take fewer. fill: other groups fill the total. upsample: repeat rows."""
-    selection: Literal["random", "quality", "quality_diverse"] = "random"
+    selection: Selection = "random"
     """Which rows of a group are taken: any, the best, or the best of many topics (score, answers of 150-500 characters)."""
     lengths: dict[str, LengthBounds] = field(
         default_factory=lambda: {

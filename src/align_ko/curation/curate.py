@@ -49,7 +49,7 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
         watch.lap("read and judge", sum(tally.read for tally in pool.tallies.values()))
         with console.status("near-duplicates…"):
             repeated = _drop_near_duplicates(recipe, pool)
-        watch.lap("near-duplicates", len(pool.rows) + sum(repeated[side] for side in ("question", "answer")))
+        watch.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
         with console.status("selecting rows…"):
             mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
             features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
@@ -78,9 +78,9 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> dict[str, Any]:
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
     questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
     found = near_duplicates(questions, answers, order, limits.question, limits.long_question, limits.answer)
-    told: dict[str, Any] = dict(Counter({"question": 0, "answer": 0}) + Counter(one.side for one in found.values()))
+    sides = Counter(one.side for one in found.values())
     shown = Random(recipe.seed).sample(sorted(found), min(EXAMPLES_PER_REASON, len(found)))
-    told["examples"] = [
+    examples = [
         {
             "kept": json.loads(pool.text(found[number].kept)),
             "dropped": json.loads(pool.text(number)),
@@ -95,7 +95,7 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> dict[str, Any]:
         detail = f"the {one.side} is {one.similarity:.2f} like that of {better.file}:{better.line}, which scores no worse"
         reasons[number] = Rejection("near_duplicate", detail)
     pool.drop(reasons)
-    return {"question": 0, "answer": 0} | told
+    return {"question": sides["question"], "answer": sides["answer"], "examples": examples}
 
 
 def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
@@ -113,7 +113,8 @@ def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
     topics = recipe.selection == "quality_diverse"
     work = Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)
     read: Counter[str] = Counter()
-    broken: dict[str, list[Judged]] = {}
+    broken: Counter[str] = Counter()
+    first: dict[str, str] = {}  # broken row of each source
     with progress_bars(console) as progress:
         batches = (
             [(name, raw) for raw in rows]
@@ -125,13 +126,13 @@ def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
                 pool.add(row)
                 read[row.name] += 1
                 if row.reason == "broken_row":
-                    broken.setdefault(row.name, []).append(row._replace(text=""))
+                    broken[row.name] += 1
+                    first.setdefault(row.name, f"{row.file}:{row.line}: {row.detail}")
     for name, source in recipe.sources.items():
         if not read[name]:
             raise recipe_error(recipe, f"sources.{name}.path", f"{source.path} holds no rows")
-        if (bad := broken.get(name, [])) and len(bad) / read[name] > recipe.max_broken_share:
-            first = f"{bad[0].file}:{bad[0].line}: {bad[0].detail}"
-            problem = f"{len(bad):,} of {read[name]:,} rows cannot be read; the first: {first}"
+        if broken[name] / read[name] > recipe.max_broken_share:
+            problem = f"{broken[name]:,} of {read[name]:,} rows cannot be read; the first: {first[name]}"
             limit = f"at most max_broken_share ({recipe.max_broken_share:g}) of them"
             raise recipe_error(recipe, f"sources.{name}", problem, limit)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from align_ko.curation import report
-from align_ko.curation.filters import FILTERS, choose_filters
+from align_ko.curation.filters import choose_filters
 from align_ko.curation.judge import Judged
 from align_ko.curation.mixture import Mixture
 from align_ko.curation.pool import Pool, count
@@ -46,7 +46,7 @@ def gather_facts(
         "repair_examples": _repair_examples(different),
         "personal_data": {"masked": dict(Counter(kind for row in different for kind in row.masked).most_common())},
         "dropped_examples": dict(sorted(pool.examples.items())),
-        "filters": [check.__name__ for check in choose_filters(recipe.filters or tuple(FILTERS))]
+        "filters": [check.__name__ for check in choose_filters(recipe.filters)]
         + ["evaluation_overlap", "duplicate", "near_duplicate"],
     }
 

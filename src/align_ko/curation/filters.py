@@ -38,7 +38,7 @@ from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity
 from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.korean import assess
-from align_ko.recipe import LengthBounds
+from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
 
 
@@ -73,13 +73,13 @@ class Rules:
     """Group → bounds; a group without any gets the defaults."""
     speech_level: str = "polite"
     """polite; consistent: any level, not mixed; any."""
-    personal_data: str = "mask"
+    personal_data: str = DataRecipe.personal_data
     """drop: a row with any falls; mask: the repair of that name has replaced it; keep."""
-    profanity_file: str = ""
+    profanity_file: str = DataRecipe.profanity_file
     """A list of words, one a line; "" is the one that ships."""
-    refusal_share: float = 0.5
+    refusal_share: float = DataRecipe.refusal_share
     """What part of an answer refusal, apology and courtesy have to make up."""
-    off_topic_words: int = 3
+    off_topic_words: int = DataRecipe.off_topic_words
     """Content words that a question needs for its answer to be judged off topic."""
     wrong_particles: int = 0
     """Most of them that an answer may have; more than 0 where the repair `particles` puts them right afterwards."""

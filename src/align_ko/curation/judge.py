@@ -154,10 +154,14 @@ class Judge:
 
 def rejected(name: str, label: str, group: str, raw: RawRow, why: Rejection) -> Judged:
     """A row that falls, with its entry for rejected.jsonl."""
-    entry = {**why._asdict(), "source": label, "file": raw.file, "line": raw.line, "row": raw.value}
-    text = json.dumps(entry, ensure_ascii=False, default=str)
-    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written
-    return Judged(name, label, group, raw.file, raw.line, why.reason, why.detail, text)
+    return Judged(name, label, group, raw.file, raw.line, why.reason, why.detail, entry(why, label, raw))
+
+
+def entry(why: Rejection, source: str, raw: RawRow) -> str:
+    """A line of rejected.jsonl."""
+    row = {**why._asdict(), "source": source, "file": raw.file, "line": raw.line, "row": raw.value}
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written
 
 
 def label_of(raw: RawRow, name: str, source: SourceArgs) -> str:

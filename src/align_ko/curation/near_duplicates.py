@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from align_ko.curation.lsh import similar_pairs
 from align_ko.curation.sketches import letters, sketch
+from align_ko.recipe import NearDuplicateArgs
 
 __all__ = ["ANSWER_THRESHOLD", "LONG_QUESTION_THRESHOLD", "QUESTION_THRESHOLD", "Duplicate", "near_duplicates", "sketch"]
 
-QUESTION_THRESHOLD = 0.58
+QUESTION_THRESHOLD = NearDuplicateArgs.question
 """Weighted share of common runs of jamo from which two questions ask the same, given the same numbers and quoted words.
 
 Above: "사과는 왜 빨간가요?" and "사과는 왜 빨개요?" 0.59, "한국의 수도는 어디인가요?" and "한국의 수도는 어디야?" 0.74.
@@ -20,9 +21,9 @@ Read by eye, ten or so pairs of each step of .05: of the 23,976 requests of Styl
 another style; of the 11,662 short questions of songys those from 0.6 on mostly do (the rest swap one word, 남자친구 and
 여자친구), of those from 0.5 to 0.55 not even half.
 """
-LONG_QUESTION_THRESHOLD = 0.8
+LONG_QUESTION_THRESHOLD = NearDuplicateArgs.long_question
 """The same beyond 65 syllables or so: there endings weigh little, and what is alike may be the instruction to a new passage."""
-ANSWER_THRESHOLD = 0.7
+ANSWER_THRESHOLD = NearDuplicateArgs.answer
 """The same for answers of any length, whatever their numbers: at 0.7 five sentences of six are the same."""
 MIN_QUESTION = 7  # letters; "안녕하세요" opens a thousand different conversations, and each may stay
 MIN_ANSWER = 20  # letters; "네, 맞습니다." answers many questions

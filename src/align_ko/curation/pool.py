@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from align_ko.curation.adapters import Rejection
-from align_ko.curation.judge import Judged
+from align_ko.curation.judge import Judged, entry
+from align_ko.curation.sources import RawRow
 
 EXAMPLES_PER_REASON = 5
 
@@ -99,8 +100,8 @@ class Pool:
 
 def again(row: Judged, why: Rejection) -> Judged:
     """A kept row as one that falls, with its entry for rejected.jsonl (the curated row stands in it)."""
-    entry = {**why._asdict(), "source": row.label, "file": row.file, "line": row.line, "row": json.loads(row.text)}
-    return row._replace(reason=why.reason, detail=why.detail, text=json.dumps(entry, ensure_ascii=False))
+    text = entry(why, row.label, RawRow(row.file, row.line, json.loads(row.text)))
+    return row._replace(reason=why.reason, detail=why.detail, text=text)
 
 
 def count(values: Iterable[Iterable[Any]]) -> Counter[Any]:

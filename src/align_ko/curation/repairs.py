@@ -26,6 +26,7 @@ from align_ko.curation.personal_data import mask
 from align_ko.curation.stray_markers import format_tokens, stray_markers
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words
+from align_ko.recipe import DataRecipe
 from align_ko.records import Fault, Message
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]+`|^(?: {4}|\t)[ \t]*[^\s][^\n]*)", re.DOTALL | re.MULTILINE)
@@ -152,7 +153,7 @@ REPAIRS: dict[str, Callable[[str], str]] = {
 }
 """Name → repair, in the order in which they run."""
 
-DEFAULT_REPAIRS: tuple[str, ...] = ("nfc", "white_space", "full_width", "stray_markers", "particles")
+DEFAULT_REPAIRS = DataRecipe.repairs
 MOST_WRONG_PARTICLES = 3
 """What `particles` is to put right in one answer: `Rules.wrong_particles` where it is on. An answer with more is bad Korean."""
 AFTER_ASSESSMENT: tuple[str, ...] = ("particles",)

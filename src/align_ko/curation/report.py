@@ -16,7 +16,7 @@ from rich.table import Table
 
 from align_ko.curation.dataset_card import card_for
 from align_ko.curation.report_examples import writable
-from align_ko.curation.report_markdown import to_markdown as to_markdown  # the name it has had for callers
+from align_ko.curation.report_markdown import to_markdown
 from align_ko.curation.report_tables import cell, selection_line, summary, tables
 from align_ko.records import atomic_write
 from align_ko.report.curation_html import render_html
@@ -25,7 +25,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "valid": ("broken_row", "roles", "empty"),
     "length": ("too_short", "too_long"),
     "natural": (),  # every reason that is named nowhere else
-    "distinct": ("duplicate", "near_duplicate", "near_duplicate_question", "near_duplicate_answer"),
+    "distinct": ("duplicate", "near_duplicate"),
     "unseen": ("evaluation_overlap",),
 }
 """Funnel stage → the reasons for which a row falls there."""

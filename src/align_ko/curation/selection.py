@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from align_ko.curation.mixture import draw
 from align_ko.curation.topics import spread, topic_words
 from align_ko.errors import UserError, nearest
+from align_ko.recipe import Selection
 
 __all__ = ["SELECTIONS", "SWEET_SPOT", "Features", "How", "goodness", "select", "topic_words"]
 
-How = Literal["random", "quality", "quality_diverse"]
+How = Selection
 SELECTIONS: tuple[How, ...] = get_args(How)
 SWEET_SPOT = (150, 500)  # characters of an answer: long enough to say something, short enough to stay natural
 SCORE, LENGTH = 8, 2  # powers: against variety, a score of 0.9 counts 0.43, an answer half or double the sweet spot 0.25

@@ -27,8 +27,6 @@ REASON_NAMES = FAULT_NAMES | {
     "speech_level": "말투",
     "duplicate": "중복",
     "near_duplicate": "거의 같은 행",
-    "near_duplicate_question": "거의 같은 질문",
-    "near_duplicate_answer": "거의 같은 답변",
     "evaluation_overlap": "평가 질문과 겹침",
     "personal_data": "개인정보",
     "profanity": "욕설·비속어",
