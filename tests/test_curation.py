@@ -370,6 +370,11 @@ def test_the_users_own_file_with_one_path(tmp_path: Path) -> None:
         "nobody_knows": [1] + [0] * 6,
     }
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == facts
+    by_group = facts["answer_characters_by_group"]
+    assert set(by_group) == {"instruction", "dialogue", "knowledge"}
+    for side in ("before", "after"):
+        summed = [sum(counts) for counts in zip(*([line[side] for line in lines] for lines in by_group.values()), strict=True)]
+        assert summed == [line[side] for line in facts["answer_characters"]] and sum(summed) >= 21
     report = (out / "report.md").read_text(encoding="utf-8")
     assert "| evaluation_overlap | 1 | 0 | 0 | 0 | 0 | 1 |" in report
     assert facts["mixture"]["decision"] in report

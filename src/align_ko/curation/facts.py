@@ -13,6 +13,7 @@ from align_ko.curation.mixture import Mixture
 from align_ko.curation.pool import Pool, count
 from align_ko.curation.stopwatch import Stopwatch
 from align_ko.recipe import DataRecipe
+from align_ko.recipe_checks import place_of
 
 
 def gather_facts(
@@ -24,6 +25,7 @@ def gather_facts(
     taken = Counter(row.label for row in different)
     repaired = Counter(name for row in different for name in row.repairs if name != "personal_data")
     return {
+        "recipe": str(place_of(recipe, "sources").file or ""),
         "rows": {"read": read, "kept": len(pool.rows), "taken": len(chosen), "train": sides[0], "eval": sides[1]},
         "seconds": round(watch.seconds, 1),
         "rows_per_second": round(read / max(watch.seconds, 1e-9)),
@@ -36,7 +38,14 @@ def gather_facts(
             "score_before": round(_mean(row.score for row in pool.rows), 4),
             "score_after": round(_mean(row.score for row in different), 4),
         },
-        "answer_characters": report.histograms(pool.lengths_before, count(row.lengths for row in chosen)),
+        "answer_characters": report.histograms(
+            sum(pool.lengths_before.values(), Counter()), count(row.lengths for row in chosen)
+        ),
+        "answer_characters_by_group": {
+            group: report.histograms(pool.lengths_before[group], count(row.lengths for row in chosen if row.group == group))
+            for group in mixture.taken
+            if group in pool.lengths_before
+        },
         "speech_levels": {
             "before": dict(pool.levels_before.most_common()),
             "after": dict(count(row.levels for row in chosen).most_common()),

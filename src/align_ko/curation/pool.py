@@ -37,7 +37,7 @@ class Pool:
         self.rows: list[Judged] = []  # kept, `text` empty
         self.tallies: dict[str, Tally] = {}
         self.levels_before: Counter[str] = Counter()
-        self.lengths_before: Counter[int] = Counter()
+        self.lengths_before: dict[str, Counter[int]] = {}  # by group
         self.examples: dict[str, list[dict[str, Any]]] = {}
         self._rejected = rejected
         self._draw = Random(seed)
@@ -57,7 +57,7 @@ class Pool:
         """Count it; keep it, or write it to rejected.jsonl."""
         tally = self.tallies.setdefault(row.label, Tally())
         tally.read += 1
-        self.lengths_before.update(row.lengths)
+        self.lengths_before.setdefault(row.group, Counter()).update(row.lengths)
         self.levels_before.update(row.levels)
         if row.reason:
             return self._reject(row)
