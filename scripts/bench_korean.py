@@ -1,6 +1,7 @@
 """Measure align_ko.korean on labelled Korean text and print the table of docs/naturalness.md.
 
-    python scripts/bench_korean.py            # reads ../shared/data; says so where that folder is missing
+    python scripts/bench_korean.py                 # reads ../shared/data; says so where that folder is missing
+    python scripts/bench_korean.py --rules-alone   # what is found without Kiwi
 
 Nothing from that folder is shipped; rows whose data is missing are printed as "no data".
 """
@@ -17,6 +18,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,11 @@ import tyro
 from align_ko.korean import assess, document_level, is_relevant, measure
 from align_ko.korean.particles import RIGHT, wrong_particles
 from align_ko.korean.prose import own_words, sentences
-from align_ko.korean.tagger import ends_in
+from align_ko.korean.tagger import ends_in, rules_alone
 from align_ko.records import read_jsonl
 
 Row = dict[str, Any]
+Way = Callable[[], AbstractContextManager[None]]  # with Kiwi or without
 QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart" / "data" / "raw"
 POLITE_STYLES = ("formal", "gentle")
 GOOD_HAVE_FEW = "repetition filler unfinished mixed_register wrong_particle strange_characters translationese".split()
@@ -41,6 +44,8 @@ class Args:
     data: Path = Path(__file__).resolve().parents[2] / "shared" / "data"
     """Folder with the labelled files."""
     seed: int = 0
+    rules_alone: bool = False
+    """As `assess(morphology=False)`: Kiwi is never asked."""
 
 
 def share(hits: int, total: int) -> str:
@@ -150,21 +155,21 @@ def bench_faults(rows: list[Row], rng: random.Random) -> None:
         print(f"{name + ', found':<45} {share(found, total)}")
 
 
-def bench_particles(rows: list[Row], rng: random.Random) -> None:
+def bench_particles(rows: list[Row], rng: random.Random, way: Way) -> None:
     texts = [own_words(row["response"]) for row in rows if row["judge_score"] >= 9]
     words = sum(len(text.split()) for text in texts)
-    hits = sum(len(wrong_particles(text)) for text in texts)
-    found = total = 0
+    flips: list[tuple[str, int]] = []  # text, end of the wrong particle
     for text in rng.sample(texts, 600):
         spots = [m for m in re.finditer(r"[가-힣]+([은는이가을를과와])(?![가-힣])", text) if len(m.group()) >= 2]
         begins = [max(0, m.start() - 20) for m in spots]
         spots = [m for m, i in zip(spots, begins, strict=True) if ends_in(text[i : m.end()], m.end() - i, ("JK", "JX", "JC"))]
         if spots:
             spot = rng.choice(spots)
-            flipped = text[: spot.end() - 1] + RIGHT[spot[1]] + text[spot.end() :]
-            total += 1
-            found += any(wrong.end == spot.end() for wrong in wrong_particles(flipped))
-    print(f"particles: flips found                        {share(found, total)}")
+            flips.append((text[: spot.end() - 1] + RIGHT[spot[1]] + text[spot.end() :], spot.end()))
+    with way():  # Kiwi chose the places in either case
+        hits = sum(len(wrong_particles(text)) for text in texts)
+        found = sum(any(wrong.end == end for wrong in wrong_particles(flipped)) for flipped, end in flips)
+    print(f"particles: flips found                        {share(found, len(flips))}")
     print(f"particles: hits per 10,000 words of good text {hits / words * 10000:8.2f}  ({hits} in {words})")
 
 
@@ -237,11 +242,14 @@ def main(args: Args) -> None:
         print(f"no data: {args.data} is not here, so nothing can be measured")
         return
     rng, rows = random.Random(args.seed), judged(args.data)
-    bench_speech_level(args.data, rng)
-    bench_faults(rows, rng)
-    bench_particles(rows, rng)
-    bench_judge(rows)
-    bench_sets(rows)
+    way: Way = rules_alone if args.rules_alone else nullcontext
+    with way():
+        bench_speech_level(args.data, rng)
+        bench_faults(rows, rng)
+    bench_particles(rows, rng, way)
+    with way():
+        bench_judge(rows)
+        bench_sets(rows)
     bench_speed(rows)
 
 
