@@ -26,7 +26,8 @@ def main() -> None:
 
     facts = curate(recipe)
     files = [str(file) for source in recipe.sources.values() for file in local_files(source.path)]
-    write_manifest(recipe.output_dir, recipe, [*files, *recipe.evaluation_files], stage="data", rows=facts["rows"])
+    files += [*recipe.evaluation_files, *filter(None, [recipe.profanity_file])]
+    write_manifest(recipe.output_dir, recipe, files, stage="data", rows=facts["rows"])
 
 
 if __name__ == "__main__":

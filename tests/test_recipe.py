@@ -425,6 +425,9 @@ def test_a_data_source_may_be_a_hub_id_but_not_a_missing_file():
     )
     write("", "rows.jsonl")
     check_inputs(recipe)
+    assert inputs_message(load_recipe(DataRecipe, [write(DATA), "--profanity_file", "none.txt"])) == (
+        "command line: --profanity_file: there is no file none.txt; expected an existing file"
+    )
 
 
 def test_later_stages_name_the_stage_before():

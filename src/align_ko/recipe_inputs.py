@@ -36,6 +36,8 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
     if isinstance(recipe, DataRecipe):
         for name, source in recipe.sources.items():
             yield f"sources.{name}.path", source.path, "dataset", ""
+        if recipe.profanity_file:
+            yield "profanity_file", recipe.profanity_file, "file", ""
     if isinstance(recipe, SftRecipe):
         yield "model.model_name_or_path", recipe.model.model_name_or_path, "model", ""
     if isinstance(recipe, DpoRecipe | PreferencesRecipe):
