@@ -27,9 +27,9 @@ from align_ko.curation.report import funnel, histograms
 from align_ko.curation.selection import Features, select
 from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import ordered_map
-from align_ko.errors import UserError
+from align_ko.errors import UserError, run_script
 from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
-from align_ko.records import Conversation, read_jsonl
+from align_ko.records import Conversation, content_id, read_jsonl
 
 ROOT = Path(__file__).parents[1]
 GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
@@ -520,3 +520,89 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
     fallen = [(row["line"], row["reason"]) for row in read_jsonl(out)]
     assert fallen == [(5, "duplicate"), (2, "near_duplicate"), (3, "near_duplicate")]
     assert pool.tallies["mine"].read == 5 and sum(pool.tallies["mine"].dropped.values()) == 3
+
+
+def test_results_come_in_the_order_of_the_input() -> None:
+    assert list(ordered_map(str, range(100), 2, int)) == [str(number) for number in range(100)]
+
+
+# ------------------------------------------------------------------------------------- what a run does to rows, as a whole
+
+
+def test_repairs_and_masks_stand_in_the_rows_and_in_the_report(tmp_path: Path) -> None:
+    answers = {
+        "kept": GOOD,
+        "stray_markers": "답변: 책은 햇빛을 피해 세워 두시면 오래 깨끗하게 보실 수 있습니다. 습기도 피해 주세요.",
+        "particles": "책를 햇빛이 드는 곳에 두시면 종이가 누렇게 바랩니다. 그늘에 세워 두시는 편이 좋습니다.",
+        "personal_data": "도서관에 문의하시려면 010-2345-6789로 전화해 보세요. 책 보관법을 자세히 알려 드립니다.",
+        "bad": "책를 보고 종이을 만지고 물를 마시고 사과을 먹고 나무을 심었습니다. 그래서 하루가 즐거웠습니다.",
+    }
+    rows = [
+        {"messages": turns(f"책을 보관하는 {n}번째 방법은?", text), "source": "kullm_v2"}
+        for n, text in enumerate(answers.values())
+    ]
+    facts, out = run(tmp_path, rows, eval_share=0.0)
+    kept = {row["messages"][0]["content"][8]: row for row in read_jsonl(out / "train.jsonl")}
+    assert {number: row["repairs"] for number, row in kept.items()} == {
+        "0": [], "1": ["stray_markers"], "2": ["particles"], "3": ["personal_data"],
+    }  # fmt: skip
+    said = {number: row["messages"][1]["content"] for number, row in kept.items()}
+    assert said["1"] == answers["stray_markers"].removeprefix("답변: ")
+    assert said["2"] == answers["particles"].replace("책를", "책을")
+    assert said["3"] == answers["personal_data"].replace("010-2345-6789", "[전화번호]")
+    assert all(row["id"] == content_id(row["messages"]) for row in kept.values())  # of what is trained on
+    assert facts["repairs"] == {"stray_markers": 1, "particles": 1} and facts["personal_data"] == {"masked": {"phone": 1}}
+    assert [row["reason"] for row in read_jsonl(out / "rejected.jsonl")] == ["wrong_particle"]
+    facts, out = run(tmp_path, rows, eval_share=0.0, repairs=(), personal_data="keep")
+    assert sorted(row["reason"] for row in read_jsonl(out / "rejected.jsonl")) == [
+        "template_leak",
+        "wrong_particle",
+        "wrong_particle",
+    ]
+    assert any("010-2345-6789" in row["messages"][1]["content"] for row in read_jsonl(out / "train.jsonl"))
+
+
+def test_near_duplicates_fall_and_the_better_row_stays(tmp_path: Path) -> None:
+    long = (
+        GOOD
+        + " 두부는 불을 끄기 오 분 전에 넣으셔야 모양이 살고, 대파는 마지막에 올리시면 향이 좋습니다. 고기는 목살이 어울려요."
+    )
+    asked = ["김치찌개는 어떻게 끓이나요?", "김치찌개는 어떻게 끓여요?", "된장찌개는 어떻게 끓이나요?"]
+    texts = [GOOD, long, "된장은 체에 걸러 풀고 감자부터 익히세요. 두부와 애호박은 나중에 넣어야 물러지지 않습니다."]
+    rows = [{"messages": turns(*pair), "source": "kullm_v2"} for pair in zip(asked, texts, strict=True)]
+    facts, out = run(tmp_path, rows, eval_share=0.0, near_duplicates=NearDuplicateArgs())
+    assert {row["messages"][0]["content"] for row in read_jsonl(out / "train.jsonl")} == {asked[1], asked[2]}
+    [fallen] = read_jsonl(out / "rejected.jsonl")
+    assert (fallen["reason"], fallen["line"]) == ("near_duplicate", 2)
+    assert fallen["detail"].startswith("the question is 0.74 like that of ") and "dataset.json:3, " in fallen["detail"]
+    told = facts["near_duplicates"]
+    assert (told["question"], told["answer"]) == (1, 0)
+    assert [pair[side]["messages"][0]["content"] for pair in told["examples"] for side in ("kept", "dropped")] == asked[1::-1]
+    assert facts["funnel"]["kullm_v2"] == {
+        "read": 3, "valid": 3, "length": 3, "natural": 3, "distinct": 2, "unseen": 2, "taken": 2,
+    }  # fmt: skip
+
+
+def test_the_recipe_says_which_rows_of_a_group_are_taken(tmp_path: Path) -> None:
+    short, long = (
+        "신 김치로 끓여야 맛이 깊어요.",
+        GOOD + " 두부는 나중에 넣으셔야 모양이 삽니다. 고기는 목살이 잘 어울려요." + " 대파는 불을 끄기 직전에 올려 주세요.",
+    )
+    rows = [
+        {"messages": turns(f"{n}번째 김치찌개 비결은?", long if n % 4 == 0 else short), "source": "kullm_v2"} for n in range(40)
+    ]
+    taken = {}
+    for how in ("random", "quality"):
+        facts, out = run(tmp_path, rows, eval_share=0.0, weights={"instruction": 1.0}, max_samples=8, selection=how)
+        taken[how] = [len(row["messages"][1]["content"]) for row in read_jsonl(out / "train.jsonl")]
+        assert facts["selection"]["how"] == how
+    assert set(taken["quality"]) == {len(long)} and set(taken["random"]) == {len(short), len(long)}
+
+
+def test_ctrl_c_says_what_became_of_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(stopped, "nothing was written")
+    assert ended.value.code == 130 and capsys.readouterr().err == "interrupted; nothing was written\n"

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from align_ko.curation.selection import SELECTIONS, Features, How, goodness, select, topic_words
+from align_ko.curation.topics import spread
 from align_ko.errors import UserError
 
 SUBJECTS = ("김치찌개", "자전거", "파이썬", "세탁기", "고양이", "제주도", "이력서", "우쿨렐레")
@@ -63,6 +64,13 @@ def test_diverse_at_the_same_score_lets_no_topic_crowd_out_the_rest() -> None:
     spread = subjects(rows, diverse)
     assert len(spread) == 8
     assert spread["김치찌개"] <= 24
+
+
+def test_what_was_taken_makes_its_like_worth_less() -> None:
+    words = [topic_words(f"{SUBJECTS[n % 2]} 질문") for n in range(20)]
+    quality = [1.0 if n % 2 == 0 else 0.9 for n in range(20)]  # as frequent, a little better
+    taken = Counter(n % 2 for n in spread(words, quality, 10))
+    assert taken[0] in (5, 6, 7) and taken[1] == 10 - taken[0]
 
 
 def test_groups_apart_and_odd_rows() -> None:

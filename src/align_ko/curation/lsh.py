@@ -17,7 +17,7 @@ ROWS = 4  # slots in a band: of 32 bands one agrees with probability .99 at a si
 MARGIN = 0.12  # an estimate this far below the threshold is still looked at: over three standard deviations
 RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
 CROWD = 32  # a bucket of more texts is divided by the next bands instead of compared in full
-DEPTH = 5  # divisions; who is in one crowd even then is compared with the next few in it
+DEPTH = 5  # divisions; who is in one crowd even then is compared with the next few in it (one or two in a hundred stay)
 BATCH = 5_000  # texts or pairs at a time: bounds the memory
 
 Ints = NDArray[np.int64]
