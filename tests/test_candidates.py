@@ -187,6 +187,16 @@ def test_another_number_of_processes_loses_nothing_and_repeats_nothing(tmp_path,
     assert len(keys) == len(set(keys)) == 10
 
 
+def test_a_failure_in_another_process_is_told_by_it(tmp_path, capsys):
+    def fails(requests, on_answer):
+        raise UserError("no connection")
+
+    for rank, heard in ((0, ""), (1, "error: process 2 of 2: no connection\n")):
+        with pytest.raises(UserError):
+            draw(tmp_path / "c.jsonl", fails, processes=Processes(rank, 2))
+        assert capsys.readouterr().err == heard
+
+
 def test_another_checkpoint_puts_every_shard_aside(tmp_path):
     shared(tmp_path / "c.jsonl", 3)
     draw(tmp_path / "c.jsonl", made={"checkpoint": "other"})

@@ -135,6 +135,7 @@ def draw(model, tokenizer, requests, batch_size):
 
 def test_an_answer_does_not_hang_on_its_batch(ready):
     model, tokenizer = ready
+    model.double()  # rounding, which differs with the batch, decides nothing
     requests = ladder()
     together = draw(model, tokenizer, requests, 64)
     assert together == draw(model, tokenizer, requests, 5) == draw(model, tokenizer, requests[::-1], 1)[::-1]

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from align_ko.errors import UserError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -22,8 +24,13 @@ def launched_processes() -> Processes:
     """What `accelerate launch` started; a plain `python …` is one process, and nothing is set up for it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes()
+    import torch
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     # The usual limit is half an hour: one process may well have that much more to do than another.
-    state = PartialState(timeout=timedelta(days=30))
+    state = PartialState(cpu=cpu, timeout=timedelta(days=30))
+    if state.num_processes != int(os.environ["WORLD_SIZE"]):  # then each would draw everything
+        raise UserError(f"{os.environ['WORLD_SIZE']} processes were launched and cannot find each other: {state}")
     return Processes(state.process_index, state.num_processes, state.wait_for_everyone, state.destroy_process_group)

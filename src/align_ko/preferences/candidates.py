@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,7 +82,12 @@ def draw_candidates(
                 out.flush()
                 meter.advance()
 
-            draw([Request(prompts[key[0]], ladder[key[1]], row_seed(seed, *key)) for key in missing], save)
+            try:
+                draw([Request(prompts[key[0]], ladder[key[1]], row_seed(seed, *key)) for key in missing], save)
+            except UserError as error:
+                if processes.rank:  # run_script lets only the first process speak, and it knows nothing of this
+                    print(f"error: {whose}{error}", file=sys.stderr, flush=True)
+                raise
     processes.wait()
     drawn = read_drawn(file, ladder)
     return {task.id: [drawn[task.id, name, sample] for name, sample in rungs] for task in tasks}
