@@ -11,7 +11,7 @@ from align_ko.evaluation import answers as answers_module
 from align_ko.evaluation.answers import Question, answer_all, load_questions
 from align_ko.evaluation.reference_loss import reference_nll
 from align_ko.export import modelfile
-from align_ko.generation.local import GREEDY, Generated, _sample
+from align_ko.generation.local import GREEDY, Generated
 from align_ko.recipe import GenerationArgs
 from align_ko.records import write_jsonl
 
@@ -75,16 +75,6 @@ def test_a_prompt_file_without_messages_is_named_with_its_line(tmp_path):
     write_jsonl(file, [{"messages": [{"role": "user", "content": "안녕"}]}, {"text": "?"}])
     with pytest.raises(UserError, match=r"프롬프트\.jsonl:2: row has no messages"):
         load_questions(str(file))
-
-
-def test_top_p_draws_only_from_the_smallest_set_that_holds_it():
-    scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(4000, 1)
-    torch.manual_seed(0)
-    drawn = torch.bincount(_sample(scores, top_p=0.7), minlength=4) / 4000
-    assert drawn[2:].tolist() == [0, 0]
-    assert drawn[0].item() == pytest.approx(0.625, abs=0.03)  # .5 / (.5 + .3)
-    spread = torch.zeros(8, 1000)  # the likeliest 256 hold a quarter only: all are sorted
-    assert _sample(spread, top_p=0.9).shape == (8,)
 
 
 def test_the_modelfile_is_greedy_and_refuses_another_template():

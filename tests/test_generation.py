@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import SHORT_ROWS
-from transformers import TopPLogitsWarper
+from transformers import RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
 from align_ko.chat_format import prompt_ids
-from align_ko.generation.local import GREEDY, _sample, describe, generate_answers, generation_config, stream_answer
+from align_ko.generation.local import GREEDY, describe, draw_local, generate_answers, stream_answer
+from align_ko.generation.requests import Request, row_seed
+from align_ko.generation.sampling import RowKnobs, nucleus, penalise
 from align_ko.modeling import greedy_config
 from align_ko.recipe import DecodingArgs
 
@@ -83,13 +85,74 @@ def test_sampling_belongs_to_its_seed(ready):
 
 
 @pytest.mark.parametrize("head", [3, 256])
-def test_the_nucleus_is_that_of_transformers(head):
+@pytest.mark.parametrize("top_p", [0.8, 1.0])
+def test_the_nucleus_is_that_of_transformers(head, top_p):
     scores = torch.randn(4, 40, generator=torch.Generator().manual_seed(3)) * torch.tensor([[0.5], [1], [2], [8]])
-    expected = TopPLogitsWarper(0.8)(None, scores.clone()).softmax(-1)
-    torch.manual_seed(0)
-    drawn = torch.stack([torch.nn.functional.one_hot(_sample(scores, 0.8, head), 40) for _ in range(3000)]).double().mean(0)
-    assert torch.equal((drawn > 0), (expected > 0) & (drawn > 0)) and (drawn - expected).abs().max() < 0.03
-    assert (drawn.gt(0).sum(-1) < 40).all() and (_sample(scores, 1e-9, head) == scores.argmax(-1)).all()
+    warped = scores.clone() if top_p == 1 else TopPLogitsWarper(top_p)(None, scores.clone())
+    expected = warped.softmax(-1)
+    count = 4000
+    evenly = (torch.arange(count) + 0.5) / count  # every part of [0, 1) equally often: shares come out exactly
+    many = scores.softmax(-1).repeat_interleave(count, 0)
+    drawn = nucleus(many, torch.full((4 * count,), top_p), evenly.repeat(4), head).reshape(4, count).T
+    shares = torch.nn.functional.one_hot(drawn, 40).double().mean(0)
+    assert (shares - expected).abs().max() <= 1.01 / count
+    assert (nucleus(scores.softmax(-1), torch.full((4,), 1e-9), torch.full((4,), 0.999), head) == scores.argmax(-1)).all()
+
+
+def test_the_penalty_is_that_of_transformers():
+    scores = torch.randn(3, 40, generator=torch.Generator().manual_seed(4)) * 3
+    said = torch.tensor([[5, 7, 5], [0, 1, 2], [39, 39, 39]])
+    expected = torch.stack([RepetitionPenaltyLogitsProcessor(p)(said[i : i + 1], scores[i : i + 1].clone())[0]
+                            for i, p in enumerate((1.0, 1.3, 0.7))])  # fmt: skip
+    penalise(scores, said, torch.tensor([1.0, 1.3, 0.7]))
+    assert torch.equal(scores, expected)
+
+
+def test_rows_of_one_batch_have_settings_of_their_own():
+    decodings = [GREEDY, DecodingArgs(repetition_penalty=9.0), DecodingArgs(temperature=1.0, top_p=1.0)]
+    knobs = RowKnobs(decodings, [1, 2, 3], 2000)
+    logits = torch.tensor([[2.0, 1.0, 0.5]] * 3)
+    said = torch.tensor([[0], [0], [1]])
+    drawn = torch.stack([knobs.choose(said, logits.clone(), step) for step in range(2000)])
+    assert (drawn[:, 0] == 0).all() and (drawn[:, 1] == 1).all()  # 2.0 / 9 is below 1.0
+    shares = torch.bincount(drawn[:, 2], minlength=3) / 2000
+    assert (shares - torch.tensor([2.0, 1.0, 0.5]).softmax(-1)).abs().max() < 0.04
+    knobs.keep(torch.tensor([2]))
+    assert torch.equal(knobs.choose(said[:1], logits[:1].clone(), 7), drawn[7, 2:])
+
+
+def ladder():
+    """Greedy, greedy with a penalty, and two samples under one setting, for every prompt."""
+    settings = [(GREEDY, 0), (DecodingArgs(repetition_penalty=1.3), 0), (SAMPLED, 0), (SAMPLED, 1)]
+    return [Request(p, d, row_seed(9, n, k)) for n, p in enumerate(PROMPTS) for d, k in settings]
+
+
+def draw(model, tokenizer, requests, batch_size):
+    drawn = {}
+    draw_local(requests, lambda at, answer: drawn.update({at: answer}), model, tokenizer, 24, batch_size)
+    return [drawn[at] for at in range(len(requests))]
+
+
+def test_an_answer_does_not_hang_on_its_batch(ready):
+    model, tokenizer = ready
+    model.double()  # rounding, which differs with the batch, decides nothing
+    requests = ladder()
+    together = draw(model, tokenizer, requests, 64)
+    assert together == draw(model, tokenizer, requests, 5) == draw(model, tokenizer, requests[::-1], 1)[::-1]
+    assert together[::4] == generate_answers(model, tokenizer, PROMPTS, max_new_tokens=24)
+    assert together[1::4] == generate_answers(model, tokenizer, PROMPTS, DecodingArgs(repetition_penalty=1.3), 24)
+    assert sum(a != b for a, b in zip(together[2::4], together[3::4], strict=True)) >= 5  # two samples are two answers
+
+
+def test_each_prompt_is_read_once_for_all_its_answers(ready):
+    model, tokenizer = ready
+    rows = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    draw(model, tokenizer, ladder(), 64)
+    hook.remove()
+    assert rows[0][0] == len(PROMPTS) and rows[1][0] > 2 * len(PROMPTS) and all(width == 1 for _, width in rows[1:])
 
 
 def test_a_loop_is_stopped_only_when_asked(gemma):
@@ -113,16 +176,23 @@ def test_a_row_that_ended_is_no_longer_computed(ready):
     assert rows == alive and rows[-1] < rows[0] == len(PROMPTS)
 
 
-def test_batches_are_told_as_they_end_longest_first(ready):
+def test_an_answer_is_told_as_soon_as_it_ends(ready):
+    model, tokenizer = ready
+    told, steps = [], []
+    hook = model.register_forward_hook(lambda *call: steps.append(1))
+    requests = [Request(prompt, GREEDY, 0) for prompt in PROMPTS]
+    draw_local(requests, lambda at, answer: told.append((at, answer, len(steps))), model, tokenizer, 24, 32)
+    hook.remove()
+    assert sorted(at for at, _, _ in told) == list(range(len(PROMPTS)))
+    assert all(step == answer.tokens for _, answer, step in told)
+    assert generate_answers(model, tokenizer, []) == []
+
+
+def test_the_longest_prompts_come_first(ready):
     model, tokenizer = ready
     told = []
-    answers = generate_answers(
-        model, tokenizer, PROMPTS, max_new_tokens=3, batch_size=4, on_batch=lambda at, found: told.append((at, found))
-    )
-    order = sorted(range(len(PROMPTS)), key=lambda n: -LENGTHS[n])
-    assert [n for at, _ in told for n in at] == order and [len(at) for at, _ in told] == [4, 3]
-    assert all(answers[n] == answer for at, found in told for n, answer in zip(at, found, strict=True))
-    assert generate_answers(model, tokenizer, []) == []
+    draw_local([Request(prompt, GREEDY, 0) for prompt in PROMPTS], lambda at, _: told.append(at), model, tokenizer, 3, 1)
+    assert told == sorted(range(len(PROMPTS)), key=lambda n: -LENGTHS[n])
 
 
 def test_a_stream_is_the_plain_answer(ready):
@@ -146,13 +216,11 @@ def test_a_failure_while_streaming_is_heard(ready, monkeypatch):
 # Settings ---------------------------------------------------------------------------------------------------------------
 
 
-def test_greedy_has_no_knobs(llama):
-    config = generation_config(GREEDY, 12, llama.tokenizer())
-    assert (config.do_sample, config.max_new_tokens, config.eos_token_id) == (False, 12, 2)
-    assert (config.temperature, config.top_p, config.top_k, config.repetition_penalty) == (None,) * 4
-    sampled = generation_config(SAMPLED, 12, llama.tokenizer())
-    assert (sampled.do_sample, sampled.temperature, sampled.top_p, sampled.top_k) == (True, 1.0, 1.0, 0)  # _sample does top_p
-    assert sampled.repetition_penalty == 1.1
+def test_a_seed_belongs_to_its_values():
+    seeds = {row_seed(42, f"t{n}", name, k) for n in range(50) for name in ("cool", "warm") for k in range(3)}
+    assert len(seeds) == 300 and all(0 <= seed < 2**31 for seed in seeds)
+    assert row_seed(42, "t1", "cool", 0) == row_seed(42, "t1", "cool", 0) == 967833375
+    assert row_seed(1, "23") != row_seed(12, "3")
 
 
 @pytest.mark.parametrize(

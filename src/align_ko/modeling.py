@@ -130,6 +130,16 @@ def lora_config(args: ModelArgs) -> LoraConfig | None:
     )
 
 
+def load_checkpoint_tokenizer(path: str, chat_template: str = "default") -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint to decode with, its format checked; `chat_template` only where it brings none."""
+    path = resolve_model_path(path)
+    tokenizer = load_tokenizer(path)
+    if tokenizer.chat_template is None:
+        set_chat_template(tokenizer, chat_template)
+    check_saved_format(path, tokenizer)
+    return tokenizer
+
+
 def load_for_inference(
     path: str, dtype: str = "auto", chat_template: str = "default", merge: bool = True
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -139,9 +149,7 @@ def load_for_inference(
     exactly as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
     """
     path = resolve_model_path(path)
-    tokenizer = load_tokenizer(path)
-    if tokenizer.chat_template is None:
-        set_chat_template(tokenizer, chat_template)
+    tokenizer = load_checkpoint_tokenizer(path, chat_template)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if is_adapter(path):
         check_adapter_base(path)
@@ -150,7 +158,6 @@ def load_for_inference(
     else:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=best_dtype(dtype), use_safetensors=True)
     model.generation_config = greedy_config(model, tokenizer)
-    check_saved_format(path, tokenizer)
     return model.to(device).eval(), tokenizer
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from align_ko.recipe_generation import EndpointArgs
+
 Selection = Literal["random", "quality", "quality_diverse"]
 
 
@@ -162,6 +164,14 @@ class DecodingArgs:
 
 
 @dataclass(frozen=True)
+class CandidateArgs(DecodingArgs):
+    """One decoding setting of a preferences recipe."""
+
+    samples: int = 1
+    """Answers per prompt under this setting."""
+
+
+@dataclass(frozen=True)
 class GenerationArgs:
     max_new_tokens: int = 256
     batch_size: int = 32
@@ -196,18 +206,22 @@ class PreferencesRecipe:
 
     model_name_or_path: str
     prompts_file: str
-    """JSONL with `messages`; the last assistant turn is the reference."""
+    """JSONL with `messages` (a last assistant turn is the reference), or with `prompt`: text or messages, no reference."""
     output_dir: str
+    skip_prompts_files: tuple[str, ...] = ()
+    """Prompts that stand in these files are left out, for example those that SFT was trained on."""
     max_prompts: int = 0
     """0 = all."""
-    candidates: dict[str, DecodingArgs] = field(
+    candidates: dict[str, CandidateArgs] = field(
         default_factory=lambda: {
-            "cool": DecodingArgs(0.7, 0.9, 1.1),
-            "warm": DecodingArgs(1.0, 0.9, 1.1),
+            "cool": CandidateArgs(0.7, 0.9, 1.1),
+            "warm": CandidateArgs(1.0, 0.9, 1.1),
         }
     )
-    """The sampled candidates per prompt, one per entry; the greedy answer is always drawn."""
+    """The sampled candidates per prompt, `samples` of each entry; the greedy answer is always drawn."""
     generation: GenerationArgs = GenerationArgs()
+    endpoint: EndpointArgs | None = None
+    """A server that draws the answers; without it the checkpoint is loaded here."""
     pairing: PairingArgs = PairingArgs()
     evaluation_files: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from align_ko.errors import UserError, nearest
-from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
+from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe, SftRecipe
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
 
@@ -55,6 +55,10 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "*.temperature": _NOT_NEGATIVE,
     "*.top_p": (lambda value: 0 < value <= 1, "a share above 0, up to 1"),
     "*.repetition_penalty": _POSITIVE,
+    "candidates.*.samples": _ONE_OR_MORE,
+    "endpoint.concurrency": _ONE_OR_MORE,
+    "endpoint.timeout": _POSITIVE,
+    "endpoint.max_retries": _NOT_NEGATIVE,
     "generation.max_new_tokens": _ONE_OR_MORE,
     "generation.batch_size": _ONE_OR_MORE,
     "pairing.loop_periods": _ONE_OR_MORE,
@@ -109,6 +113,8 @@ def check_values(recipe: Any) -> None:
         _check_mixture(recipe)
     if isinstance(recipe, SftRecipe | DpoRecipe):
         _check_training(recipe)
+    if isinstance(recipe, PreferencesRecipe):
+        _check_candidates(recipe)
     if isinstance(recipe, EvaluateRecipe) and not recipe.models:
         raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
 
@@ -142,6 +148,15 @@ def _check_mixture(recipe: DataRecipe) -> None:
             if high < low:
                 problem = f"{high} cannot work"
                 raise recipe_error(recipe, f"lengths.{name}.max_{side}", problem, f"min_{side} ({low}) or more")
+
+
+def _check_candidates(recipe: PreferencesRecipe) -> None:
+    if "greedy" in recipe.candidates:
+        raise recipe_error(recipe, "candidates.greedy", "this name is taken: greedy is always drawn", "another name")
+    for name, setting in recipe.candidates.items():
+        if setting.temperature == 0 and setting.samples > 1:
+            problem = f"{setting.samples} answers without sampling are all the same"
+            raise recipe_error(recipe, f"candidates.{name}.samples", problem, "1, or a temperature above 0")
 
 
 def _check_training(recipe: SftRecipe | DpoRecipe) -> None:

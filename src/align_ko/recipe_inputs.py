@@ -54,6 +54,8 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
         yield "data.chat_template", recipe.data.chat_template, "template", ""
     if isinstance(recipe, PreferencesRecipe | EvaluateRecipe):
         yield "prompts_file", recipe.prompts_file, "file", "build_sft_data.py data"
+    for number, file in enumerate(getattr(recipe, "skip_prompts_files", ())):
+        yield f"skip_prompts_files[{number}]", file, "file", ""
     if isinstance(recipe, EvaluateRecipe):
         yield "chat_template", recipe.chat_template, "template", ""
     for number, file in enumerate(getattr(recipe, "evaluation_files", ())):

@@ -1,28 +1,29 @@
-"""The answers a checkpoint gives to each prompt: one greedy, and one per decoding setting. Resumable per prompt and setting."""
+"""The answers that a checkpoint gives to each prompt: one greedy, and `samples` per decoding setting.
+
+Every answer is appended to a file as soon as it ends, so a killed run loses only what was being drawn, and a rerun draws only
+what is missing. Each process of `accelerate launch` draws the prompts of its own share into a file of its own.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import defaultdict
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from align_ko.errors import UserError
+from align_ko.generation.processes import Processes
+from align_ko.generation.requests import GREEDY, Draw, Generated, Request, describe, row_seed
+from align_ko.preferences.meter import Meter
+from align_ko.preferences.prompts import Task, read_tasks, tasks_from_rows
+from align_ko.recipe import CandidateArgs, DecodingArgs
+from align_ko.records import write_json
 
-from align_ko.generation.local import GREEDY, Generated, describe, generate_answers
-from align_ko.recipe import DecodingArgs, GenerationArgs
-from align_ko.records import Message, read_jsonl, write_json
-
-
-@dataclass(frozen=True)
-class Task:
-    """One prompt with the answer a person wrote for it."""
-
-    id: str
-    prompt: list[Message]
-    reference: str
+__all__ = ["Candidate", "Task", "draw_candidates", "read_tasks", "tasks_from_rows"]
+Key = tuple[str, str, int]  # task id, setting, sample
 
 
 @dataclass(frozen=True)
@@ -32,87 +33,114 @@ class Candidate:
     text: str
     finished: bool
     tokens: int
-
-
-def tasks_from_rows(rows: list[dict[str, Any]], max_prompts: int = 0) -> list[Task]:
-    """Rows with `messages` → prompts (everything before the last assistant turn) and references, in a stable shuffled order.
-
-    The order is by content hash: it mixes the groups, and a longer list begins with the shorter one.
-    """
-    tasks = [
-        Task(row["id"], row["messages"][:-1], row["messages"][-1]["content"])
-        for row in rows
-        if row["messages"][-1]["role"] == "assistant"
-    ]
-    tasks.sort(key=lambda task: hashlib.sha256(("prompts" + task.id).encode()).digest())
-    return tasks[:max_prompts] if max_prompts else tasks
+    sample: int = 0  # its number among the answers to one prompt under one setting
 
 
 def draw_candidates(
-    model: Any,
-    tokenizer: Any,
+    draw: Draw,
     tasks: list[Task],
-    settings: dict[str, DecodingArgs],
-    generation: GenerationArgs,
+    settings: Mapping[str, CandidateArgs],
+    seed: int,
     file: Path,
     made_with: dict[str, Any],
+    processes: Processes | None = None,
 ) -> dict[str, list[Candidate]]:
-    """Answers per task id. Each finished batch is appended to `file`, and a rerun draws only what is missing there.
+    """Answers per task id, the greedy one first, then setting by setting in the recipe's order.
 
-    `made_with` says what the answers depend on (checkpoint, settings); a file made with something else is started afresh.
+    `draw` is asked once, for what no file holds yet, or not at all. `made_with` says what every answer depends on (checkpoint,
+    token limit): files made with something else are put aside as `.old`. A setting whose knobs changed is drawn again, more
+    samples or prompts only add. An answer's seed follows from (seed, prompt, setting, sample), so neither an interruption nor
+    the number of processes changes what is drawn.
     """
-    meta = file.with_suffix(".meta.json")
-    fresh = {**made_with, "max_new_tokens": generation.max_new_tokens, "seed": generation.seed}
-    if file.is_file() and (not meta.is_file() or json.loads(meta.read_text(encoding="utf-8")) != fresh):
-        print(f"{file} was drawn from another checkpoint or setting: starting afresh")
-        file.unlink()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(meta, fresh)
-    _drop_torn_line(file)
-    drawn: dict[str, dict[str, Candidate]] = defaultdict(dict)
-    if file.is_file():
-        for row in read_jsonl(file):
-            task_id = row.pop("id")
-            drawn[task_id][row["setting"]] = Candidate(**row)
-    every = {"greedy": GREEDY, **settings}
-    todo = {name: [task for task in tasks if name not in drawn[task.id]] for name in every}
-    total = sum(map(len, todo.values()))
-    have = len(tasks) * len(every) - total
-    if have:
-        print(f"{have} answers are there already, {total} to go")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with file.open("a", encoding="utf-8") as out, Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-        bar = progress.add_task("answers", total=total, rate="")
-        for number, (name, decoding) in enumerate(every.items()):
-            missing = todo[name]
+    processes = processes or Processes()
+    meta, fresh = file.with_suffix(".meta.json"), {**made_with, "seed": seed}
+    if processes.rank == 0:
+        _put_aside_others(file, meta, fresh)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(meta, fresh)
+    processes.wait()  # nobody reads or writes before the old files are gone
+    ladder: dict[str, DecodingArgs] = {"greedy": GREEDY, **settings}
+    rungs = [(name, sample) for name in ladder for sample in range(getattr(ladder[name], "samples", 1))]
+    drawn = read_drawn(file, ladder)
+    # The share is cut from all prompts, not from the missing ones: it is the same however far the others already are.
+    share = tasks[processes.rank :: processes.count]
+    keys = [(task.id, name, sample) for task in share for name, sample in rungs]
+    missing = [key for key in keys if key not in drawn]
+    prompts = {task.id: task.prompt for task in share}
+    whose = f"process {processes.rank + 1} of {processes.count}: " if processes.count > 1 else ""
+    if len(missing) < len(keys):
+        print(f"{whose}{len(keys) - len(missing)} answers are there already, {len(missing)} to go", flush=True)
+    if missing:
+        own = shard(file, processes.rank)
+        drop_torn_line(own)
+        with own.open("a", encoding="utf-8", newline="\n") as out, Meter(len(missing), shown=processes.rank == 0) as meter:
 
-            def save(indices: list[int], answers: list[Generated], missing: list[Task] = missing, name: str = name) -> None:
-                for index, answer in zip(indices, answers, strict=True):
-                    found = Candidate(name, describe(every[name]), answer.text, answer.finished, answer.tokens)
-                    drawn[missing[index].id][name] = found
-                    out.write(json.dumps({"id": missing[index].id, **asdict(found)}, ensure_ascii=False) + "\n")
+            def save(index: int, answer: Generated) -> None:
+                task_id, name, sample = missing[index]
+                found = Candidate(name, describe(ladder[name]), answer.text, answer.finished, answer.tokens, sample)
+                out.write(json.dumps({"id": task_id, **asdict(found)}, ensure_ascii=False) + "\n")
                 out.flush()
-                speed = progress.tasks[bar].speed
-                progress.update(bar, advance=len(answers), rate=f"{speed:.1f}/s" if speed else "")
+                meter.advance()
 
-            generate_answers(
-                model,
-                tokenizer,
-                [task.prompt for task in missing],
-                decoding,
-                generation.max_new_tokens,
-                generation.batch_size,
-                generation.seed + 1000 * number,
-                stop_loops=True,
-                on_batch=save,
-            )
-    return {task.id: [drawn[task.id][name] for name in every] for task in tasks}
+            try:
+                draw([Request(prompts[key[0]], ladder[key[1]], row_seed(seed, *key)) for key in missing], save)
+            except UserError as error:
+                if processes.rank:  # run_script lets only the first process speak, and it knows nothing of this
+                    print(f"error: {whose}{error}", file=sys.stderr, flush=True)
+                raise
+    processes.wait()
+    drawn = read_drawn(file, ladder)
+    return {task.id: [drawn[task.id, name, sample] for name, sample in rungs] for task in tasks}
 
 
-def _drop_torn_line(file: Path) -> None:
-    """A killed run may leave half a line at the end; cut it off so that the rest is kept."""
+def shard(file: Path, rank: int) -> Path:
+    """`candidates.jsonl` for the first process, `candidates.1.jsonl` for the second."""
+    return file if rank == 0 else file.with_suffix(f".{rank}{file.suffix}")
+
+
+def shards(file: Path) -> list[Path]:
+    """Every shard that is there, also those of a run with more processes."""
+    return [path for path in [file, *sorted(file.parent.glob(f"{file.stem}.*{file.suffix}"))] if path.is_file()]
+
+
+def read_drawn(file: Path, ladder: Mapping[str, DecodingArgs]) -> dict[Key, Candidate]:
+    """Answers of all shards that were drawn with the present settings; half a line at an end (a killed run) is passed over."""
+    drawn: dict[Key, Candidate] = {}
+    for path in shards(file):
+        for row in _rows(path):
+            name = row["setting"]
+            if name in ladder and row["decoding"] == describe(ladder[name]):
+                task_id = row.pop("id")
+                candidate = Candidate(**row)
+                drawn.setdefault((task_id, name, candidate.sample), candidate)
+    return drawn
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    # Not str.splitlines: an answer may hold U+2028, which it takes for the end of a line.
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
+
+
+def drop_torn_line(file: Path) -> None:
+    """A killed run may leave half a line at the end; cut it off, so that the next answer begins a line of its own."""
     if not file.is_file():
         return
     data = file.read_bytes()
     if data and not data.endswith(b"\n"):
-        file.write_bytes(data[: data.rfind(b"\n") + 1])
+        os.truncate(file, data.rfind(b"\n") + 1)
+
+
+def _put_aside_others(file: Path, meta: Path, fresh: dict[str, Any]) -> None:
+    others = shards(file)
+    if not others or (meta.is_file() and json.loads(meta.read_text(encoding="utf-8")) == json.loads(json.dumps(fresh))):
+        return
+    print(f"{file} was drawn from another checkpoint or setting: starting afresh, the old answers are in *.jsonl.old")
+    for path in others:
+        path.replace(path.with_name(path.name + ".old"))

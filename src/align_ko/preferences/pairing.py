@@ -26,8 +26,8 @@ def make_pairs(
     judged: list[dict[str, Any]] = []
     references = 0
     for task in tasks:
-        question = last_user_text(task.prompt)
-        rated = [(c, judge(question, c.text, c.finished, task.reference)) for c in candidates[task.id]]
+        question, reference = last_user_text(task.prompt), task.reference or ""
+        rated = [(c, judge(question, c.text, c.finished, reference)) for c in candidates[task.id]]
         judged += [{"id": task.id, "setting": c.setting, "text": c.text, **vars(j)} for c, j in rated]
         greedy, greedy_judged = rated[0]
         good = [
@@ -39,10 +39,13 @@ def make_pairs(
         if not faulty and (best is None or best[1].score - greedy_judged.score < args.contrast_margin):
             dropped["greedy answer is as good"] += 1
             continue
+        if best is None and not reference:
+            dropped["no natural candidate, and no reference"] += 1
+            continue
         if best is None and references >= args.reference_share * max(len(pairs), 1):
             dropped["no natural candidate, and the share of references is full"] += 1
             continue
-        chosen_text = best[0].text if best else task.reference
+        chosen_text = best[0].text if best else reference
         rejected_text, finished = _cut(greedy, len(chosen_text), args)
         if closeness(chosen_text, rejected_text) > args.max_similarity:
             dropped["both sides nearly the same"] += 1

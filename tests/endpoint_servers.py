@@ -1,0 +1,90 @@
+"""Servers for tests: one of our own that fails as asked, on a real web framework, and free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections import Counter
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class FaultyServer:
+    """`faults`: what happens to each completion in turn (429, 500, 400 …, "drop", "slow", None); later ones succeed.
+
+    Answers `답: <prompt or last message> <seed>`. `bodies` holds every request that reached it, failed ones included.
+    """
+
+    def __init__(self, faults=(), key="", read=None, delay=0.0, finish="stop"):
+        self.faults, self.key, self.read, self.delay, self.finish = list(faults), key, read, delay, finish
+        self.bodies: list[dict] = []
+        self.count, self.at_once, self.most_at_once = Counter(), 0, 0
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        routes = [
+            Route("/v1/models", self.models),
+            Route("/v1/completions", self.complete, methods=["POST"]),
+            Route("/v1/chat/completions", self.complete, methods=["POST"]),
+        ]
+        config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=self.port, log_level="critical")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, *exc):
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join(10)
+
+    def refused(self, request):
+        return self.key and request.headers.get("authorization") != f"Bearer {self.key}"
+
+    async def models(self, request: Request) -> Response:
+        if self.refused(request):
+            return JSONResponse({"error": {"message": "wrong key"}}, 401)
+        return JSONResponse({"object": "list", "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "us"}]})
+
+    async def complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self.answer(body)
+        finally:
+            self.at_once -= 1
+
+    async def answer(self, body: dict) -> Response:
+        fault = self.faults.pop(0) if self.faults else None
+        self.count[fault] += 1
+        if fault == "drop":
+            # what a server that dies in the middle does: the connection closes without an answer
+            for connection in list(self.server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0.05)
+        if isinstance(fault, int):
+            return JSONResponse({"error": {"message": f"refused on purpose {fault}"}}, fault, headers={"retry-after-ms": "10"})
+        await asyncio.sleep(5 if fault == "slow" else self.delay)
+        said = body.get("prompt") or body["messages"][-1]["content"]
+        text = f" 답: {said} {body['seed']}\n"
+        choice = {"index": 0, "finish_reason": self.finish, "logprobs": None}
+        choice |= {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
+        read = self.read if self.read is not None else len(said)
+        usage = {"prompt_tokens": read, "completion_tokens": 5, "total_tokens": read + 5}
+        return JSONResponse({"id": "x", "object": "o", "created": 0, "model": "tiny", "choices": [choice], "usage": usage})
