@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from align_ko.errors import UserError, refuse_several_processes, run_script
+from align_ko.errors import refuse_several_processes, run_script
 from align_ko.noise import quiet_known_noise
 from align_ko.recipe import PreferencesRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
@@ -29,11 +29,11 @@ def main() -> None:
     from align_ko.generation.local import describe
     from align_ko.manifest import write_manifest
     from align_ko.modeling import load_for_inference, weights_hash
+    from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import draw_candidates, tasks_from_rows
-    from align_ko.preferences.pairing import make_pairs
-    from align_ko.preferences.report import print_report, split, write_report
+    from align_ko.preferences.report import print_report
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
-    from align_ko.records import last_user_text, read_jsonl, write_jsonl
+    from align_ko.records import last_user_text, read_jsonl
 
     keep_freed_memory()
     folder = Path(recipe.output_dir)
@@ -51,18 +51,12 @@ def main() -> None:
     candidates = draw_candidates(
         model, tokenizer, tasks, recipe.candidates, recipe.generation, folder / "candidates.jsonl", made_with
     )
-    pairs, dropped, judged = make_pairs(tasks, candidates, recipe.pairing)
-    if not pairs:
-        raise UserError(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
-    train, held_out = split(pairs, recipe.pairing.eval_share)
-    write_jsonl(folder / "train.jsonl", [pair.to_row() for pair in train])
-    write_jsonl(folder / "eval.jsonl", [pair.to_row() for pair in held_out])
-    write_jsonl(folder / "judgements.jsonl", judged)
-    summary = write_report(folder, pairs, dropped, len(tasks))
-    facts = {"summary": summary, "peak_memory_gib": peak_memory_gib()}
+    name = Path(sys.argv[1]).name
+    built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, name)
+    facts = {"summary": built.summary, "peak_memory_gib": peak_memory_gib()}
     write_manifest(folder, recipe, [recipe.prompts_file], stage="preferences", **facts)
-    print_report(summary, pairs)
-    print(f"saved {folder}: {len(train)} training pairs, {len(held_out)} held out")
+    print_report(built.summary, built.train)
+    print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from align_ko.records import Message, read_jsonl, write_json
 
 @dataclass(frozen=True)
 class Task:
-    """One prompt with the answer a person wrote for it."""
+    """One prompt with the answer a person wrote for it, if there is one."""
 
     id: str
     prompt: list[Message]
-    reference: str
+    reference: str | None
 
 
 @dataclass(frozen=True)
