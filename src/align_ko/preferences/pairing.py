@@ -17,12 +17,13 @@ from align_ko.preferences.rating import Rated, Rating
 from align_ko.recipe_preferences import PairingArgs
 from align_ko.records import PreferencePair
 
+REFERENCES_FULL = "no natural candidate, and the share of references is full"
+
 
 def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[PreferencePair], Counter[str]]:
     """Pairs, and the reasons why other prompts gave none."""
     pairs: list[PreferencePair] = []
     dropped: Counter[str] = Counter()
-    references = 0
     for one in rated:
         best = next(iter(one.fit(args)), None)
         faulty = one.faulty()
@@ -32,9 +33,6 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         if best is None and one.task.reference is None:
             dropped["no natural candidate, and no reference"] += 1
             continue
-        if best is None and references >= args.reference_share * max(len(pairs), 1):
-            dropped["no natural candidate, and the share of references is full"] += 1
-            continue
         chosen = best[0].text if best else one.task.reference or ""
         rejected, finished = _cut(one.greedy[0], len(chosen), args)
         if closeness(chosen, rejected) > args.max_similarity:
@@ -43,9 +41,18 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         if not long_enough(rejected, chosen, args):
             dropped[LENGTH] += 1
             continue
-        references += best is None
         pairs.append(_pair(one, best, chosen, rejected, finished, "repair" if faulty else "contrast"))
-    return pairs, dropped
+    return _with_few_references(pairs, args.reference_share, dropped), dropped
+
+
+def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Counter[str]) -> list[PreferencePair]:
+    """At most `share` of what remains takes the reference as chosen; the least faulty greedy answers go first."""
+    taken = [pair for pair in pairs if pair.chosen_by == "reference"]
+    most = len(taken) if share >= 1 else int(share / (1 - share) * (len(pairs) - len(taken)))
+    surplus = {pair.id for pair in sorted(taken, key=lambda pair: (pair.rejected_score, pair.id))[most:]}
+    if surplus:
+        dropped[REFERENCES_FULL] += len(surplus)
+    return [pair for pair in pairs if pair.id not in surplus]
 
 
 def _pair(one: Rated, best: Rating | None, chosen: str, rejected: str, finished: bool, origin: str) -> PreferencePair:

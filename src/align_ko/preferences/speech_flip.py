@@ -17,7 +17,6 @@ _LETS = frozenset({"ᆸ시다", "읍시다"})
 _COPULA = frozenset({"에요", "예요", "이에요"})
 _PARTING = {"죠": "지"}  # where more than 요 goes
 _LIKE_ADJECTIVES = frozenset({"싶", "있", "없", "계시", "듯하", "만하", "법하", "듯싶"})
-_NO_STEMS = frozenset({"주무", "계"})  # 주무세요 read without its 시
 _TRAILING = ("SF", "SSC", "SSO", "SP", "SE", "SW", "SO", "W_EMOJI")
 
 
@@ -40,7 +39,7 @@ def to_plain(sentence: str, style: Style) -> str | None:
     start = max(start, sentence.rfind("\n", 0, stop) + 1)
     before = [(form, tag) for form, tag, end in found[:last] if end > start]
     word = _spelt([*before, *((form, tag) for form, tag, _ in found[last : last + yo + 1])])
-    if not before or before[-1][0] in _NO_STEMS or sentence[start:stop] != word:
+    if not before or sentence[start:stop] != word:
         return None
     if word.endswith("안녕하세요"):
         return sentence[: stop - 3] + sentence[stop:]
@@ -61,6 +60,8 @@ def _plain(
     copula = kind in ("VCP", "VCN")
     if yo:  # 무엇인가 + 요
         return before, form
+    if form in _ASKING_TO and copula:  # 누구세요? asks; 주무세요, read as a noun, is left alone
+        return before, "야" if asks else ""
     if form in _ASKING_TO:
         stem = before[:-1] if before[-1] == ("시", "EP") else before
         return (stem, "어라" if style == "handa" else "어") if stem else (before, "")

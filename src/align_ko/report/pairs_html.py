@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -94,7 +95,7 @@ def render_html(summary: Mapping[str, Any], pairs: Sequence[PreferencePair], rec
     filters: dict[str, Any] = {
         "n": _number,
         "percent": lambda share: f"{100 * share:.0f}%",
-        "signed": lambda value: f"{100 * value:+.0f}".replace("-", "−") + "%",
+        "signed": _signed,
         "origin": lambda name: ORIGIN_NAMES.get(name, name),
         "fault": lambda code: FAULTS.get(code, code),
         "reason": dropped_name,
@@ -105,6 +106,7 @@ def render_html(summary: Mapping[str, Any], pairs: Sequence[PreferencePair], rec
         summary=summary,
         origins=bars(summary["origin"]),
         faults=bars(summary["rejected_for"]),
+        by_origin=Counter({(row["origin"], row["fault"]): row["pairs"] for row in summary["origin_and_fault"]}),
         chosen_by=bars(summary["chosen_by"]),
         rejected_by=bars(summary["rejected_by"]),
         dropped=bars(summary["dropped"]),
@@ -117,6 +119,11 @@ def render_html(summary: Mapping[str, Any], pairs: Sequence[PreferencePair], rec
 def _number(value: float) -> str:
     """1200 → 1,200; 85.25 → 85.2."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def _signed(share: float) -> str:
+    """-0.2 → −20%, 0 → 0%."""
+    return f"{100 * share:+.0f}%".replace("-", "−") if round(100 * share) else "0%"
 
 
 def _written_by(by: str) -> str:
