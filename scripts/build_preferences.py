@@ -51,8 +51,7 @@ def main() -> None:
     candidates = draw_candidates(
         model, tokenizer, tasks, recipe.candidates, recipe.generation, folder / "candidates.jsonl", made_with
     )
-    name = Path(sys.argv[1]).name
-    built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, name)
+    built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, sys.argv[1])
     facts = {"summary": built.summary, "peak_memory_gib": peak_memory_gib()}
     write_manifest(folder, recipe, [recipe.prompts_file], stage="preferences", **facts)
     print_report(built.summary, built.train)

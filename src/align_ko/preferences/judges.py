@@ -79,7 +79,7 @@ def closeness(text: str, reference: str) -> float:
 def judge(prompt: str, text: str, finished: bool, reference: str | None, weights: JudgeWeights | None = None) -> Judgement:
     """The cheap judges' verdicts on one candidate; without a reference its judge says nothing and does not count.
 
-    Two fifths closeness to the reference is as good as any more (doubled and cut at 1): other words may say the same.
+    Half of the trigrams shared with the reference count as all (doubled and cut at 1): other words may say the same.
     """
     assessment = assess(text, prompt, finished)
     relevant, rich = is_relevant(prompt, text), variety(text)
@@ -87,9 +87,7 @@ def judge(prompt: str, text: str, finished: bool, reference: str | None, weights
     verdicts = {
         "naturalness": Verdict(assessment.score, "; ".join(dict.fromkeys(f"{f.code}: {f.message}" for f in assessment.faults))),
         "variety": Verdict(rich, f"{1 - rich:.2f} of its words come again"),
-        "relevance": Verdict(
-            float(relevant), f"of {', '.join(asked) or 'nothing'}: {'met' if relevant else 'none comes back'}"
-        ),
+        "relevance": Verdict(float(relevant), f"{'met' if relevant else 'none comes back'}: {', '.join(asked)}"),
     }
     if reference is not None:
         near = closeness(text, reference)
