@@ -151,10 +151,14 @@ def test_only_the_best_fit_candidates_are_compared(server, tmp_path):
         f"경복궁은 {year}년에 세워졌습니다. 조선의 으뜸 궁궐이랍니다." + " 꼭 가 보세요." * (year == 1397)
         for year in range(1394, 1398)
     ]
-    drawn = [Candidate("greedy", "greedy", LOOP, False, 9)] + [Candidate("warm", "t=1", text, True, 9) for text in texts]
+    drawn = [Candidate("greedy", "greedy", LOOP, False, 9)] + [
+        Candidate("warm", "t=1", text, True, 9) for text in [*texts, *texts]
+    ]
     task = Task("t", user(QUESTION), texts[1])
     judges = JudgesArgs(JudgeWeights(llm=1.0), llm=args)
     [rated] = rate([task], {"t": drawn}, judges, PairingArgs(), tmp_path)
+    top = {asked[0][0]["messages"][1]["content"].split(f"<답변 {side}>\n")[1].split("\n</")[0] for side in "AB"}
+    assert top == {texts[1], max(texts[:1] + texts[2:], key=lambda text: judge(QUESTION, text, True, texts[1]).score)}
     assert len(asked) == 2  # two candidates, both orders; the greedy answer is faulty and stays out
     best, second, *others = rated.fit(PairingArgs())
     assert {judgement.verdicts["llm"].score for _, judgement in others} == {0.0}

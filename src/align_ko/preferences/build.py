@@ -55,7 +55,8 @@ def build_pairs(
         pairs = guards.drop_shared_filler(pairs, dropped)
     pairs = guards.drop_generic(pairs, pairing.max_collapse, dropped)
     to_spoil = [*allowed, *(task for task in curated if not guards.is_held_out(task.prompt, held_out))]
-    pairs = guards.balance([*pairs, *_spoilt(pairs, to_spoil, pairing, dropped)], pairing, dropped)
+    pairs = [*pairs, *_spoilt(pairs, to_spoil, pairing, dropped)]
+    pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
     pairs = guards.drop_held_out(pairs, held_out, dropped)  # the last word, whatever made the pair
     if not pairs:
         raise UserError(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)

@@ -87,7 +87,7 @@ def _with_llm(rated: list[Rated], judges: JudgesArgs, pairing: PairingArgs, file
     """The `top` fit samples by the other judges, and the greedy answer if it is faultless; all others count as having lost."""
     from align_ko.preferences.llm_judge import LlmJudge
 
-    compared = [one.fit(pairing)[: judges.llm.top] for one in rated]
+    compared = [_different(one.fit(pairing))[: judges.llm.top] for one in rated]
     compared = [best if one.faulty() or not best else [one.greedy, *best] for one, best in zip(rated, compared, strict=True)]
     groups = [
         (one.task.prompt, one.task.reference, [c.text for c, _ in best]) for one, best in zip(rated, compared, strict=True)
@@ -99,6 +99,14 @@ def _with_llm(rated: list[Rated], judges: JudgesArgs, pairing: PairingArgs, file
         every = [known.get(id(candidate), lost) for candidate, _ in (one.greedy, *one.samples)]
         told.append(_told(one, "llm", every, judges.weights))
     return told
+
+
+def _different(ratings: list[Rating]) -> list[Rating]:
+    """Without those that say the same as one before: cool samples often do."""
+    first: dict[str, Rating] = {}
+    for rating in ratings:
+        first.setdefault(rating[0].text, rating)
+    return list(first.values())
 
 
 def _told(one: Rated, name: str, verdicts: Sequence[Verdict], weights: JudgeWeights) -> Rated:
