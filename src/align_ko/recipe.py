@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from align_ko.recipe_generation import EndpointArgs
+from align_ko.recipe_preferences import JudgesArgs as JudgesArgs
+from align_ko.recipe_preferences import PairingArgs as PairingArgs
 
 Selection = Literal["random", "quality", "quality_diverse"]
 
@@ -180,27 +182,6 @@ class GenerationArgs:
 
 
 @dataclass(frozen=True)
-class PairingArgs:
-    """How candidates become pairs."""
-
-    max_similarity: float = 0.8
-    """Drop pairs whose two sides share more than this of their character trigrams."""
-    length_tolerance: float = 1.0
-    """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
-    loop_periods: int = 3
-    """A loop in a rejected answer is cut after this many periods."""
-    min_chosen_score: float = 0.8
-    """Naturalness (assess's score) that a chosen candidate needs."""
-    min_variety: float = 0.75
-    """Word variety that a chosen candidate needs (preferences/judges.py)."""
-    contrast_margin: float = 0.15
-    """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
-    reference_share: float = 0.5
-    """At most this share of pairs may take the curated reference as chosen (1.0 = no bound)."""
-    eval_share: float = 0.05
-
-
-@dataclass(frozen=True)
 class PreferencesRecipe:
     """SFT checkpoint → preference pairs."""
 
@@ -222,7 +203,8 @@ class PreferencesRecipe:
     generation: GenerationArgs = GenerationArgs()
     endpoint: EndpointArgs | None = None
     """A server that draws the answers; without it the checkpoint is loaded here."""
-    pairing: PairingArgs = PairingArgs()
+    judges: JudgesArgs = field(default_factory=JudgesArgs)
+    pairing: PairingArgs = field(default_factory=PairingArgs)
     evaluation_files: tuple[str, ...] = ()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe_preferences import SYNTHETIC_FAULTS
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
 
@@ -65,8 +66,17 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "pairing.length_tolerance": _NOT_NEGATIVE,
     "pairing.eval_share": _BELOW_ONE,
     "pairing.max_similarity": _SHARE,
-    "pairing.min_chosen_score": _SHARE,
-    "pairing.reference_share": _SHARE,
+    "pairing.max_collapse": _SHARE,
+    "pairing.min_*": _SHARE,
+    "pairing.*_share": _SHARE,
+    "judges.weights.*": _NOT_NEGATIVE,
+    "judges.*.batch_size": _ONE_OR_MORE,
+    "judges.*.max_length": _ONE_OR_MORE,
+    "judges.llm.concurrency": _ONE_OR_MORE,
+    "judges.llm.top": _ONE_OR_MORE,
+    "judges.llm.max_tokens": _ONE_OR_MORE,
+    "judges.llm.timeout": _POSITIVE,
+    "judges.llm.max_retries": _NOT_NEGATIVE,
 }
 GROUPS = ("instruction", "dialogue", "knowledge")
 
@@ -115,6 +125,7 @@ def check_values(recipe: Any) -> None:
         _check_training(recipe)
     if isinstance(recipe, PreferencesRecipe):
         _check_candidates(recipe)
+        _check_pairs(recipe)
     if isinstance(recipe, EvaluateRecipe) and not recipe.models:
         raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
 
@@ -181,3 +192,21 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
         raise recipe_error(
             recipe, "training.save_steps", f"{save_steps} cannot work", f"a multiple of eval_steps ({eval_steps})"
         )
+
+
+def _check_pairs(recipe: PreferencesRecipe) -> None:
+    weights, pairing = recipe.judges.weights, recipe.pairing
+    if not any(getattr(weights, item.name) for item in dataclasses.fields(weights)):
+        raise recipe_error(recipe, "judges.weights", "all weights are 0", "at least one judge with a weight above 0")
+    for judge, key in (("reward_model", "reward_model.model_name_or_path"), ("llm", "llm.model")):
+        if getattr(weights, judge) and not getattr(getattr(recipe.judges, judge), key.rpartition(".")[2]):
+            problem = f"this key is missing, and judges.weights.{judge} is {getattr(weights, judge)}"
+            raise recipe_error(recipe, f"judges.{key}", problem, "the model that judges")
+    if pairing.synthetic_share + pairing.curated_share >= 1:
+        problem = f"synthetic_share and curated_share are {pairing.synthetic_share + pairing.curated_share:g} together"
+        raise recipe_error(recipe, "pairing.synthetic_share", problem, "less than 1: the rest comes from real failures")
+    for number, name in enumerate(pairing.synthetic_faults):
+        if name not in SYNTHETIC_FAULTS:
+            close = nearest(name, SYNTHETIC_FAULTS)
+            expected = None if close else "one of " + ", ".join(SYNTHETIC_FAULTS)
+            raise recipe_error(recipe, f"pairing.synthetic_faults[{number}]", f"unknown fault '{name}'", expected, close)

@@ -42,6 +42,8 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
         yield "model.model_name_or_path", recipe.model.model_name_or_path, "model", ""
     if isinstance(recipe, DpoRecipe | PreferencesRecipe):
         yield "model_name_or_path", recipe.model_name_or_path, "model", "run_sft.py sft"
+    if isinstance(recipe, PreferencesRecipe) and recipe.judges.weights.reward_model:
+        yield "judges.reward_model.model_name_or_path", recipe.judges.reward_model.model_name_or_path, "model", ""
     if isinstance(recipe, ExportRecipe):
         yield "model_name_or_path", recipe.model_name_or_path, "model", "run_dpo.py dpo"
     if isinstance(recipe, EvaluateRecipe):

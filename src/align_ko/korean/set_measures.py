@@ -50,8 +50,11 @@ def distinct(prompts: list[str], responses: list[str]) -> float:
     return 1.0 - len(copies) / len(responses) if responses else 1.0
 
 
-def collapse(prompts: list[str], responses: list[str], others: int = 3) -> float:
-    """Mean share of an answer's word trigrams that also stand in answers to at least `others` other prompts."""
+def collapse_shares(prompts: list[str], responses: list[str], others: int = 3) -> list[float | None]:
+    """Per answer the share of its word trigrams that also stand in answers to at least `others` other prompts.
+
+    None where an answer has fewer than three words.
+    """
     where: dict[tuple[str, ...], set[str]] = defaultdict(set)
     rows = []
     for prompt, response in zip(prompts, responses, strict=True):
@@ -61,7 +64,12 @@ def collapse(prompts: list[str], responses: list[str], others: int = 3) -> float
         rows.append((key, grams))
         for gram in grams:
             where[gram].add(key)
-    shares = [sum(len(where[g] - {key}) >= others for g in grams) / len(grams) for key, grams in rows if grams]
+    return [sum(len(where[g] - {key}) >= others for g in grams) / len(grams) if grams else None for key, grams in rows]
+
+
+def collapse(prompts: list[str], responses: list[str], others: int = 3) -> float:
+    """Mean share of an answer's word trigrams that also stand in answers to at least `others` other prompts."""
+    shares = [share for share in collapse_shares(prompts, responses, others) if share is not None]
     return sum(shares) / len(shares) if shares else 0.0
 
 

@@ -57,6 +57,17 @@ def tags(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((form, tag) for form, tag, _ in _read(text)[0])
 
 
+def morphemes(text: str) -> tuple[tuple[str, str, int], ...]:
+    """(form, tag, end) of each: `가요` → (("가", "VV", 1), ("어요", "EF", 2)); empty without Kiwi."""
+    return _read(text)[0]
+
+
+def join(parts: list[tuple[str, str]]) -> str:
+    """Morphemes as they are spelt together: `[("돕", "VV-I"), ("어", "EF")]` → `도와`; empty without Kiwi."""
+    kiwi = _kiwi()
+    return str(kiwi.join(parts)) if kiwi else ""
+
+
 def wants_more(text: str) -> bool:
     """Does the last morpheme wait for another? `경쟁력을 강화하는` → True (ETM), `경쟁력 강화` → False (NNG)."""
     found = tags(text[-80:])

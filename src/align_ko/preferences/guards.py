@@ -1,0 +1,117 @@
+"""What no single pair shows, and what must never get in: pairs are dropped here, each with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from align_ko.curation.duplicates import PromptIndex, overlaps, prompts_to_hold_out
+from align_ko.korean import WEIGHTS
+from align_ko.korean.set_measures import collapse_shares
+from align_ko.recipe_preferences import PairingArgs
+from align_ko.records import Message, PreferencePair
+
+EVALUATION = "an evaluation prompt, or too near to one"
+_WORD = re.compile(r"[가-힣]{2,}")
+_CROWDS = 3
+"""So often a stem has to come back, in a tenth of the words, before it crowds an answer."""
+_STEM = 2  # syllables: 다양한, 다양하게 and 다양성 are one
+_IRRELEVANT = 0.3  # between a wrong particle and filler
+
+
+def is_held_out(prompt: Sequence[Message], index: PromptIndex) -> bool:
+    """Whether any question of the conversation is an evaluation prompt or nearly one; later short ones say nothing alone."""
+    return any(overlaps(question, index) for question in prompts_to_hold_out(prompt))
+
+
+def drop_held_out(pairs: list[PreferencePair], index: PromptIndex, dropped: Counter[str]) -> list[PreferencePair]:
+    return _kept(pairs, lambda pair: is_held_out(pair.prompt, index), EVALUATION, dropped)
+
+
+def shared_filler(chosen: str, rejected: str, prompt: str) -> list[str]:
+    """Stems that crowd both sides and are not what was asked about.
+
+    `다양한 … 다양한 … 다양하게` on both sides → ["다양"]: such a pair teaches the filler as much as it takes it away.
+    """
+    crowding = [_crowding_stems(text) for text in (chosen, rejected)]
+    return sorted(stem for stem in crowding[0] & crowding[1] if stem not in prompt)
+
+
+def _crowding_stems(text: str) -> set[str]:
+    words = _WORD.findall(text)
+    counts = Counter(word[:_STEM] for word in words)
+    return {stem for stem, count in counts.items() if count >= _CROWDS and count >= 0.1 * len(words)}
+
+
+def drop_shared_filler(pairs: list[PreferencePair], dropped: Counter[str]) -> list[PreferencePair]:
+    def shares(pair: PreferencePair) -> bool:
+        asked = "\n".join(message["content"] for message in pair.prompt)
+        return bool(shared_filler(pair.chosen[0]["content"], pair.rejected[0]["content"], asked))
+
+    # a spoilt copy holds the chosen answer's own words; its fault is another
+    return _kept(pairs, lambda p: p.origin != "synthetic" and shares(p), "both sides share the filler", dropped)
+
+
+def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Counter[str]) -> list[PreferencePair]:
+    """Drop pairs whose chosen answer says what chosen answers to three or more other prompts say, the worst first.
+
+    One that goes makes the others less generic, so only a tenth of those above the bound go at a time.
+    """
+    while pairs:
+        prompts = ["\n".join(message["content"] for message in pair.prompt) for pair in pairs]
+        shares = collapse_shares(prompts, [pair.chosen[0]["content"] for pair in pairs])
+        over = sorted(
+            (place for place, share in enumerate(shares) if share is not None and share > max_collapse),
+            key=lambda place: (-(shares[place] or 0.0), pairs[place].id),
+        )
+        if not over:
+            break
+        gone = set(over[: max(1, len(over) // 10)])
+        dropped["chosen answer is generic: other prompts are answered so too"] += len(gone)
+        pairs = [pair for place, pair in enumerate(pairs) if place not in gone]
+    return pairs
+
+
+def gravest(faults: Sequence[str]) -> str:
+    """The fault that weighs most; `none` for a contrast.
+
+    >>> gravest(["unfinished", "repetition"]), gravest(["irrelevant"]), gravest([])
+    ('repetition', 'irrelevant', 'none')
+    """
+    return max(faults, key=lambda code: WEIGHTS.get(code, _IRRELEVANT), default="none")
+
+
+def main_fault(pair: PreferencePair) -> str:
+    """What the pair is rejected for: the fault that was put in, else the gravest."""
+    return pair.rejected_faults[0] if pair.origin == "synthetic" else gravest(pair.rejected_faults)
+
+
+def balance(pairs: list[PreferencePair], args: PairingArgs, dropped: Counter[str]) -> list[PreferencePair]:
+    """Cap contrasts by their share of what remains, and each fault by its share of the pairs found; small margins go first."""
+    others = sum(pair.origin != "contrast" for pair in pairs)
+    if args.contrast_share < 1:
+        most = int(args.contrast_share / (1 - args.contrast_share) * others)
+        pairs = _capped(pairs, lambda p: p.origin == "contrast", most, "share of contrasts is full", dropped)
+    most = int(args.fault_share * len(pairs))
+    for fault in sorted({main_fault(pair) for pair in pairs} - {"none"}):
+        reason = f"share of {fault} is full"
+        pairs = _capped(pairs, lambda p, fault=fault: main_fault(p) == fault, most, reason, dropped)  # type: ignore[misc]
+    return pairs
+
+
+def _capped(
+    pairs: list[PreferencePair], counts: Callable[[PreferencePair], bool], most: int, reason: str, dropped: Counter[str]
+) -> list[PreferencePair]:
+    counted = sorted(filter(counts, pairs), key=lambda pair: (pair.rejected_score - pair.chosen_score, pair.id))
+    surplus = {pair.id for pair in counted[most:]}
+    return _kept(pairs, lambda pair: pair.id in surplus, reason, dropped)
+
+
+def _kept(
+    pairs: list[PreferencePair], goes: Callable[[PreferencePair], bool], reason: str, dropped: Counter[str]
+) -> list[PreferencePair]:
+    kept = [pair for pair in pairs if not goes(pair)]
+    if len(kept) < len(pairs):
+        dropped[reason] += len(pairs) - len(kept)
+    return kept

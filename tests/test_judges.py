@@ -1,0 +1,221 @@
+"""Judges: what each says, how they are weighed, and that the costly ones are asked once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from test_pairing import GOOD, LOOP, OTHER, user
+
+from align_ko.errors import UserError
+from align_ko.preferences.candidates import Candidate, Task
+from align_ko.preferences.judges import Verdict, closeness, combine, judge, variety, win_shares
+from align_ko.preferences.kept_answers import Kept
+from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
+from align_ko.preferences.rating import judgement_rows, rate
+from align_ko.preferences.reward_model import reward_scores
+from align_ko.recipe_preferences import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
+
+QUESTION = "경복궁은 언제 세워졌나요?"
+
+
+def test_the_real_judge_tells_a_loop_from_an_answer():
+    loop = judge(QUESTION, LOOP, False, GOOD)
+    good = judge(QUESTION, GOOD, True, GOOD)
+    assert (loop.natural, good.natural, good.relevant) == (False, True, True)
+    assert {"repetition", "unfinished"} <= set(loop.faults) and good.faults == []
+    assert good.score > 0.9 > 0.5 > loop.score
+    assert "repetition: 같은 말이" in loop.verdicts["naturalness"].reason
+    assert good.verdicts["relevance"] == Verdict(1.0, "met: 경복, 세워")
+
+
+def test_todays_weights_are_the_default():
+    parts = judge(QUESTION, OTHER, True, GOOD)
+    by_hand = 0.4 * parts.naturalness + 0.3 * parts.variety + 0.15 * 0 + 0.15 * 2 * closeness(OTHER, GOOD)
+    assert parts.score == pytest.approx(by_hand) and not parts.relevant
+
+
+def test_without_a_reference_the_others_are_weighed_alone():
+    parts = judge(QUESTION, GOOD, True, None)
+    assert "reference" not in parts.verdicts
+    assert parts.score == pytest.approx((0.4 * parts.naturalness + 0.3 * parts.variety + 0.15) / 0.85)
+    assert combine({"llm": Verdict(0.3, "")}, JudgeWeights()) == 0.0  # nobody who counts has spoken
+
+
+def test_closeness_and_variety():
+    assert closeness(GOOD, GOOD) == 1.0 and closeness(GOOD, "") == 0.0
+    assert closeness("가나다라", "가나다마") == 0.5
+    assert variety("네, 좋아요.") == 1.0 and variety(LOOP) == 0.0 and variety(GOOD) == 1.0
+
+
+def test_win_shares():
+    assert win_shares([3.0, 1.0, 2.0]) == [1.0, 0.0, 0.5]
+    assert win_shares([2.0, 2.0]) == [0.5, 0.5] and win_shares([7.0]) == [0.5] and win_shares([]) == []
+
+
+# The endpoint --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server that speaks chat completions: it prefers the longer answer; told to, the first one, or it fails."""
+    asked, mode = [], {"prefer": "longer"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((body, self.headers["Authorization"]))
+            text = body["messages"][1]["content"]
+            first = text.split("<답변 A>\n")[1].split("\n</답변 A>")[0]
+            second = text.split("<답변 B>\n")[1].split("\n</답변 B>")[0]
+            winner = "A" if mode["prefer"] == "first" or len(first) > len(second) else "B"
+            reply = {"choices": [{"index": 0, "message": {"role": "assistant", "content": f"더 낫습니다.\n판정: {winner}"}}]}
+            self.send_response(500 if mode["prefer"] == "fail" else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(reply).encode())
+
+        def log_message(self, *args):
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv("JUDGE_KEY", "geheim")
+    args = LlmJudgeArgs(
+        f"http://127.0.0.1:{listening.server_port}/v1", "judge", "JUDGE_KEY", concurrency=3, top=2, max_retries=0
+    )
+    yield args, asked, mode
+    listening.shutdown()
+
+
+SHORT, LONGER, LONGEST = "네.", "네, 그렇습니다.", "네, 말씀하신 대로입니다."
+
+
+def test_both_orders_are_asked_and_each_reply_is_kept(server, tmp_path):
+    args, asked, _ = server
+    group = (user("맞나요?"), "맞습니다.", [SHORT, LONGEST, LONGER])
+    [verdicts] = LlmJudge(args, tmp_path / "kept.jsonl").compare([group])
+    assert [verdict.score for verdict in verdicts] == [0.0, 1.0, 0.5]
+    assert verdicts[1].reason.count("더 낫습니다. 판정: ") == 4  # two comparisons, two replies each
+    assert len(asked) == 6 and {key for _, key in asked} == {"Bearer geheim"}
+    body = asked[0][0]
+    assert (body["model"], body["temperature"], body["messages"][0]["content"]) == ("judge", 0.0, RUBRIC)
+    assert "<모범 답안>\n맞습니다.\n</모범 답안>" in body["messages"][1]["content"]
+    asked.clear()
+    with (tmp_path / "kept.jsonl").open("a") as file:
+        file.write('{"key": "torn')  # killed while writing
+    assert LlmJudge(args, tmp_path / "kept.jsonl").compare([group]) == [verdicts] and asked == []
+
+
+def test_a_judge_that_prefers_the_first_answer_decides_nothing(server, tmp_path):
+    args, _, mode = server
+    mode["prefer"] = "first"
+    [verdicts] = LlmJudge(args, tmp_path / "kept.jsonl").compare([(user("맞나요?"), None, [SHORT, LONGER])])
+    assert [verdict.score for verdict in verdicts] == [0.5, 0.5]
+
+
+def test_an_endpoint_that_fails_is_told_in_one_message_and_what_was_said_is_kept(server, tmp_path):
+    args, asked, mode = server
+    judge_ = LlmJudge(args, tmp_path / "kept.jsonl")
+    judge_.compare([(user("맞나요?"), None, [SHORT, LONGER])])
+    mode["prefer"] = "fail"
+    with pytest.raises(UserError, match=r"judges\.llm\.base_url: http://127.* gave no verdict: .*\$JUDGE_KEY"):
+        judge_.compare([(user("맞나요?"), None, [SHORT, LONGER, LONGEST])])
+    mode["prefer"] = "longer"
+    asked.clear()
+    LlmJudge(args, tmp_path / "kept.jsonl").compare([(user("맞나요?"), None, [SHORT, LONGER, LONGEST])])
+    assert len(asked) == 4  # the first pair was not asked again
+
+
+def test_what_a_reply_says():
+    assert [decision(reply) for reply in ("판정: A", "판정: A는 아닙니다.\n**판정:** B", "판정:무승부", "둘 다 좋습니다")] == [
+        "A", "B", "tie", "tie",
+    ]  # fmt: skip
+    assert (agreed("A", "B"), agreed("B", "A"), agreed("A", "A"), agreed("tie", "B")) == (1.0, 0.0, 0.5, 0.5)
+
+
+def test_a_question_holds_the_whole_conversation():
+    prompt = [*user("안녕하세요"), {"role": "assistant", "content": "네, 안녕하세요."}, *user("맞나요?")]
+    assert question_for(prompt, None, "가", "나") == (
+        "<대화>\n사용자: 안녕하세요\n답변: 네, 안녕하세요.\n사용자: 맞나요?\n</대화>\n\n"
+        "<답변 A>\n가\n</답변 A>\n\n<답변 B>\n나\n</답변 B>"
+    )
+
+
+def test_only_the_best_fit_candidates_are_compared(server, tmp_path):
+    args, asked, _ = server
+    texts = [
+        f"경복궁은 {year}년에 세워졌습니다. 조선의 으뜸 궁궐이랍니다." + " 꼭 가 보세요." * (year == 1397)
+        for year in range(1394, 1398)
+    ]
+    drawn = [Candidate("greedy", "greedy", LOOP, False, 9)] + [
+        Candidate("warm", "t=1", text, True, 9) for text in [*texts, *texts]
+    ]
+    task = Task("t", user(QUESTION), texts[1])
+    judges = JudgesArgs(JudgeWeights(llm=1.0), llm=args)
+    [rated] = rate([task], {"t": drawn}, judges, PairingArgs(), tmp_path)
+    top = {asked[0][0]["messages"][1]["content"].split(f"<답변 {side}>\n")[1].split("\n</")[0] for side in "AB"}
+    assert top == {texts[1], max(texts[:1] + texts[2:], key=lambda text: judge(QUESTION, text, True, texts[1]).score)}
+    assert len(asked) == 2  # two candidates, both orders; the greedy answer is faulty and stays out
+    best, second, *others = rated.fit(PairingArgs())
+    assert {judgement.verdicts["llm"].score for _, judgement in others} == {0.0}
+    assert best[1].verdicts["llm"].score + second[1].verdicts["llm"].score == 1.0
+    cheap = judge(QUESTION, best[0].text, True, texts[1])
+    assert best[1].score == pytest.approx((cheap.score + best[1].verdicts["llm"].score) / 2)
+    [told] = [row for row in judgement_rows([rated]) if row["text"] == LOOP]
+    assert told["judges"]["llm"]["reason"].startswith("not compared")
+
+
+# The reward model ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scorer(llama, tmp_path_factory):
+    """A tiny sequence-classification model with one label, of random weights."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("reward")
+    torch.manual_seed(1)
+    config = AutoConfig.from_pretrained(llama.folder, num_labels=1)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(llama.folder).save_pretrained(folder)
+    return folder
+
+
+def test_reward_scores_do_not_hang_on_the_batch_and_are_kept(scorer, tmp_path, monkeypatch):
+    asked = [(user(QUESTION), GOOD), (user("안녕하세요"), "네."), (user(QUESTION), OTHER * 3)]
+    alone = reward_scores(asked, RewardModelArgs(str(scorer), batch_size=1, dtype="float32"), tmp_path / "one.jsonl")
+    together = reward_scores(asked, RewardModelArgs(str(scorer), batch_size=3, dtype="float32"), tmp_path / "two.jsonl")
+    assert together == pytest.approx(alone, abs=1e-4) and len(set(alone)) == 3
+    monkeypatch.setattr("align_ko.preferences.reward_model._load", None)  # nothing is loaded again
+    again = reward_scores(asked[::-1], RewardModelArgs(str(scorer), batch_size=2, dtype="float32"), tmp_path / "one.jsonl")
+    assert again == alone[::-1]
+
+
+def test_the_reward_models_order_counts_by_its_weight(scorer, tmp_path):
+    drawn = [Candidate("greedy", "greedy", GOOD, True, 9), Candidate("warm", "t=1", OTHER, True, 9)]
+    task = Task("t", user(QUESTION), None)
+    args = RewardModelArgs(str(scorer), dtype="float32")
+    [rated] = rate([task], {"t": drawn}, JudgesArgs(JudgeWeights(0, 0, 0, 0, reward_model=1.0), args), PairingArgs(), tmp_path)
+    raw = [row["score"] for row in Kept(tmp_path / "reward_scores.jsonl")._rows.values()]
+    verdicts = [rated.greedy[1].verdicts["reward_model"], rated.samples[0][1].verdicts["reward_model"]]
+    assert (
+        sorted(verdict.score for verdict in verdicts)
+        == [0.0, 1.0]
+        == sorted([rated.greedy[1].score, rated.samples[0][1].score])
+    )
+    assert f"{max(raw):.3f}, above 100% of the others" in {verdict.reason for verdict in verdicts}
+
+
+def test_a_model_with_many_labels_is_no_reward_model(llama, tmp_path):
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(llama.folder, num_labels=5)).save_pretrained(
+        tmp_path
+    )
+    AutoTokenizer.from_pretrained(llama.folder).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="has 5 labels; expected a model with one label"):
+        reward_scores([(user(QUESTION), GOOD)], RewardModelArgs(str(tmp_path)), tmp_path / "kept.jsonl")
