@@ -41,7 +41,8 @@ def main() -> None:
     tasks = tasks_from_rows(list(read_jsonl(recipe.prompts_file)))
     allowed = [task for task in tasks if not overlaps(last_user_text(task.prompt), index)]
     print(f"{len(allowed)} prompts; {len(tasks) - len(allowed)} left out as too near to an evaluation prompt")
-    tasks = allowed[: recipe.max_prompts] if recipe.max_prompts else allowed
+    turned = recipe.first_prompt % max(1, len(allowed))
+    tasks = (allowed[turned:] + allowed[:turned])[: recipe.max_prompts or None]
 
     model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.generation.dtype)
     made_with = {

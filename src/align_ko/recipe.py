@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from align_ko.recipe_align import AblationRecipe as AblationRecipe
+from align_ko.recipe_align import AlignRecipe as AlignRecipe
+from align_ko.recipe_align import CompareRecipe as CompareRecipe
+
 Selection = Literal["random", "quality", "quality_diverse"]
 
 
@@ -200,6 +204,8 @@ class PreferencesRecipe:
     output_dir: str
     max_prompts: int = 0
     """0 = all."""
+    first_prompt: int = 0
+    """Where in the shuffled prompts to begin (past the end: from the start again), so that another round asks others."""
     candidates: dict[str, DecodingArgs] = field(
         default_factory=lambda: {
             "cool": DecodingArgs(0.7, 0.9, 1.1),
