@@ -23,7 +23,7 @@ from align_ko.rounds.lock import only_run
 from align_ko.rounds.plan import gate_file, plan_rounds, write_gate_prompts
 from align_ko.rounds.report import write_report
 from align_ko.rounds.rounds import run_rounds
-from align_ko.rounds.stages import Stage, plain, run_stage, why_again
+from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
 
 PREFERENCES = """\
 model_name_or_path: outputs/sft
@@ -306,11 +306,17 @@ def test_a_limit_that_was_broken_before_refuses_only_what_is_worse():
 # -------------------- all rounds, with stages that only write scores
 
 
-def rounds_with(recipe, natural: dict[str, float], **measures):
+def rounds_with(recipe, natural: dict[str, float], pairs=(99, 99, 99), **measures):
     titles = []
 
     def run(stage: Stage) -> bool:
         titles.append(stage.title)
+        if stage.title.endswith("/preferences"):
+            count = pairs[int(stage.title[6]) - 1]
+            write_jsonl(stage.folder / "candidates.jsonl", [])
+            if not count:
+                raise StageFailed("no pair could be made")
+            write_jsonl(stage.folder / "train.jsonl", [{}] * count)
         if stage.title.endswith("/gate"):
             name = stage.title.split("/")[0]
             result = GOOD | {"natural": natural[name]} | measures.get(name.replace("-", "_"), {})
@@ -349,6 +355,15 @@ def test_a_small_gain_is_kept_and_ends_it(recipe):
     result, titles = rounds_with(recipe, {"start": 0.2, "round-1": 0.8, "round-2": 0.81})
     assert result.best.name == "round-2" and result.stopped == "round-2 brought 1.0 points, less than 2"
     assert "round-3/preferences" not in titles
+
+
+@pytest.mark.parametrize("few", [0, 15])
+def test_with_hardly_a_pair_there_is_no_further_round(recipe, few):
+    result, titles = rounds_with(recipe, {"start": 0.2, "round-1": 0.8}, pairs=(16, few))
+    assert titles[-2:] == ["round-2/preferences", "best"] and result.best.name == "round-1"
+    assert result.stopped == f"round-2 found {few} pairs, fewer than 16: there is little left to repair"
+    with pytest.raises(StageFailed):  # nothing was repaired at all: that is a mistake to look into
+        rounds_with(recipe, {"start": 0.2}, pairs=(0,))
 
 
 def test_when_no_round_is_good_the_start_stays(recipe):

@@ -64,6 +64,8 @@ class AlignRecipe:
     """One entry per round, in order; rounds beyond the list have none."""
     min_gain: float = 0.01
     """Stop after a round that brings less natural share than this."""
+    min_pairs: int = 16
+    """Stop before training on fewer pairs than this: there is little left to repair."""
     seed: int = 42
     """Of sampling and training; every round draws others from it."""
     seeds: tuple[int, ...] = ()

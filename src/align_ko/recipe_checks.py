@@ -10,6 +10,7 @@ from typing import Any
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
+from align_ko.recipe_losses import loss_problems
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
 
@@ -54,6 +55,7 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "first_prompt": _NOT_NEGATIVE,
     "gate.max_prompts": _NOT_NEGATIVE,
     "rounds": _ONE_OR_MORE,
+    "min_pairs": _ONE_OR_MORE,
     "min_gain": _NOT_NEGATIVE,
     "gate.max_new_tokens": _ONE_OR_MORE,
     "gate.batch_size": _ONE_OR_MORE,
@@ -119,6 +121,9 @@ def check_values(recipe: Any) -> None:
         _check_mixture(recipe)
     if isinstance(recipe, SftRecipe | DpoRecipe):
         _check_training(recipe)
+    if isinstance(recipe, DpoRecipe):
+        for key, problem, wanted, close in loss_problems(recipe.training):
+            raise recipe_error(recipe, f"training.{key}", problem, wanted, close)
     if isinstance(recipe, EvaluateRecipe) and not recipe.models:
         raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
 

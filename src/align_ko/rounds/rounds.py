@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from align_ko.recipe_align import AlignRecipe
-from align_ko.records import write_json
+from align_ko.records import read_jsonl, write_json
 from align_ko.rounds.gate import Measures, Verdict, judge_round, read_measures
 from align_ko.rounds.plan import Round, evaluation_stage, export_stage, plan_rounds, write_gate_prompts
-from align_ko.rounds.stages import Stage
+from align_ko.rounds.stages import Stage, StageFailed
 
 Runner = Callable[[Stage], bool]
 
@@ -44,6 +44,9 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     start = _measure(rounds[0], run)
     outcomes, best, stopped = [start], start, f"all {recipe.rounds} rounds are done"
     for round_ in rounds[1:]:
+        if (found := _pairs(round_, run)) < recipe.min_pairs:
+            stopped = f"{round_.name} found {found} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
+            break
         measured = _measure(round_, run)
         verdict = judge_round(measured.measures, best.measures, start.measures, recipe.gate)
         outcome = Outcome(measured.name, measured.checkpoint, measured.measures, verdict)
@@ -63,7 +66,19 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     return Result(tuple(outcomes), best, stopped)
 
 
+def _pairs(round_: Round, run: Runner) -> int:
+    """Training pairs of a round. A later round whose answers were drawn and made no pair at all has none."""
+    pairs = round_.stages[0]
+    try:
+        run(pairs)
+    except StageFailed:
+        if round_.number == 1 or not (pairs.folder / "candidates.jsonl").is_file():
+            raise
+        return 0
+    return sum(1 for _ in read_jsonl(pairs.folder / "train.jsonl"))
+
+
 def _measure(round_: Round, run: Runner) -> Outcome:
-    for stage in round_.stages:
+    for stage in round_.stages[1:] if round_.number else round_.stages:
         run(stage)
     return Outcome(round_.name, round_.checkpoint, read_measures(round_.gate.folder / "scores.json", round_.name))

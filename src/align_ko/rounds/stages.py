@@ -31,6 +31,10 @@ MANIFEST, TIMES = "manifest.json", "times.json"
 PATIENCE = 5.0  # seconds that a stage has to end by itself after Ctrl-C
 
 
+class StageFailed(UserError):
+    """A stage ended badly; it has printed its own message."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """`script` is run with `recipe`, written to `file`, and leaves a manifest in `folder`."""
@@ -141,7 +145,7 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if code or not (stage.folder / MANIFEST).is_file():
-        raise UserError(
+        raise StageFailed(
             f"{stage.title} ended with exit code {code}; its own message stands above",
             file=stage.file,
             expected="the same command again when that is put right: what is finished is not repeated",
