@@ -234,6 +234,19 @@ class DpoRecipe:
 
 
 @dataclass(frozen=True)
+class GridArgs:
+    """All decoding settings that are compared with greedy for the decoding gap (scripts/decoding_gap.py)."""
+
+    temperature: tuple[float, ...] = (0.3, 0.7, 1.0)
+    top_p: tuple[float, ...] = (0.85, 0.9, 1.0)
+    repetition_penalty: tuple[float, ...] = (1.0, 1.1)
+    prompts: int = 0
+    """How many of the prompts greedy and every cell answer; 0 = all."""
+    models: tuple[str, ...] = ()
+    """Names of `models`; empty: all of them."""
+
+
+@dataclass(frozen=True)
 class EvaluateRecipe:
     """Checkpoints judged under default decoding, and beside it under tuned settings."""
 
@@ -252,6 +265,7 @@ class EvaluateRecipe:
     )
     sampling_prompts: int = 0
     """How many of the prompts the sampling settings answer; 0 = all."""
+    grid: GridArgs = GridArgs()
     generation: GenerationArgs = GenerationArgs()
 
 
