@@ -107,40 +107,25 @@ class VariantArgs:
     sft: dict[str, Any] = field(default_factory=dict)
     dpo: dict[str, Any] = field(default_factory=dict)
     minutes_of_ours: bool = False
-    """Train as long as ours took in all (its candidates included), not as many steps."""
+    """Train as many minutes as ours took in all, its candidates and gates included, not as many steps."""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class OursArgs:
-    """The finished run that others are compared with."""
-
-    sft: str
-    """SFT checkpoint."""
-    dpo: tuple[str, ...]
-    """Every DPO folder of the run, one per round: their steps are counted."""
-    result: str
-    """The checkpoint that is judged."""
-    pairs: tuple[str, ...]
-    """Their training pairs: as many are made for the others."""
-    stages: tuple[str, ...]
-    """Folders whose times.json says how long the stages took."""
-    align: str = ""
-    """The align recipe that makes it all when it is missing."""
 
 
 @dataclass(frozen=True)
 class CompareRecipe:
     """Another way of training the same model on the same raw rows, beside ours."""
 
+    align: str
+    """Our align recipe; it is run where its result is missing."""
     data: str
     """The data recipe whose sources are read, without its filters."""
     sft: StageArgs
     dpo: StageArgs
     evaluate: StageArgs
-    ours: OursArgs
     output_dir: str
     variants: dict[str, VariantArgs]
     spoilt_key: str = ""
     """Which row of which spoilt file is a worse copy of which clean one (recipes/quickstart/data/spoil.py writes it)."""
+    sft_minutes: float = 0.0
+    """What our SFT took; 0: as long as the other way's SFT of as many steps."""
     seed: int = 42

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from align_ko.errors import UserError, nearest
-from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
+from align_ko.recipe import AblationRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
 from align_ko.recipe_losses import loss_problems
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
@@ -128,6 +128,8 @@ def check_values(recipe: Any) -> None:
     if isinstance(recipe, DpoRecipe):
         for key, problem, wanted, close in loss_problems(recipe.training):
             raise recipe_error(recipe, f"training.{key}", problem, wanted, close)
+    if isinstance(recipe, AblationRecipe):
+        _check_settings(recipe)
     if isinstance(recipe, EvaluateRecipe) and not recipe.models:
         raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
 
@@ -161,6 +163,16 @@ def _check_mixture(recipe: DataRecipe) -> None:
             if high < low:
                 problem = f"{high} cannot work"
                 raise recipe_error(recipe, f"lengths.{name}.max_{side}", problem, f"min_{side} ({low}) or more")
+
+
+def _check_settings(recipe: AblationRecipe) -> None:
+    for name, setting in recipe.settings.items():
+        if not re.fullmatch(r"[\w.-]+", name) or name in ("start", "start-merged", "chosen"):
+            raise recipe_error(recipe, f"settings.{name}", "cannot be a folder's name here", "another name")
+        if setting.stage == "sft" and recipe.sft is None:
+            raise recipe_error(recipe, f"settings.{name}.stage", "there is no SFT recipe to start from", "'sft: {recipe: …}'")
+    if not recipe.settings or not recipe.seeds:
+        raise recipe_error(recipe, "settings", "nothing to compare", "at least one setting and one seed")
 
 
 def _check_training(recipe: SftRecipe | DpoRecipe) -> None:

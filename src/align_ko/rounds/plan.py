@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.recipe import DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
-from align_ko.recipe_align import AlignRecipe, GateArgs
+from align_ko.recipe_align import AblationRecipe, AlignRecipe, GateArgs
 from align_ko.records import content_id, read_jsonl, write_jsonl
 from align_ko.rounds.stages import Stage, node_at, resolve
 
@@ -34,7 +34,7 @@ def gate_file(gate: GateArgs, folder: Path) -> Path:
     return folder / "gate-prompts.jsonl" if gate.max_prompts else Path(gate.prompts_file)
 
 
-def write_gate_prompts(recipe: AlignRecipe) -> None:
+def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
     """Choose `max_prompts` of the gate's prompts; a file that already holds them is left as it is."""
     if not recipe.gate.max_prompts:
         return
