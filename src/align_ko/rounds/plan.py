@@ -133,9 +133,9 @@ def _policy_folder(dpo: DpoRecipe) -> str:
     return str(folder / "adapter" if dpo.merge_adapter and has_adapter else folder)
 
 
-def export_stage(folder: Path, checkpoint: str) -> Stage:
-    """The result as a plain transformers folder, `best/`."""
-    recipe = ExportRecipe(checkpoint, str(folder / "best"))
+def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
+    """The result as a plain transformers folder, `best/`, in the number format that the gate has judged."""
+    recipe = ExportRecipe(checkpoint, str(folder / "best"), dpo.model.dtype if dpo.model else "auto")
     return Stage("best", "export", recipe, folder / "best.yaml", folder / "best", (Path(checkpoint),))
 
 

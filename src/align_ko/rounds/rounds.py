@@ -60,7 +60,8 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
         if verdict.gain < recipe.min_gain:
             stopped = f"{outcome.name} brought {100 * verdict.gain:.1f} points, less than {100 * recipe.min_gain:g}"
             break
-    run(export_stage(folder, best.checkpoint))
+    dpo = rounds[1].stages[1].recipe
+    run(export_stage(folder, best.checkpoint, dpo))
     if recipe.evaluate:
         run(evaluation_stage(recipe, start.checkpoint))
     return Result(tuple(outcomes), best, stopped)
