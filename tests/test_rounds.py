@@ -14,10 +14,12 @@ import pytest
 from rich.console import Console
 
 from align_ko.errors import UserError
-from align_ko.recipe import AlignRecipe, DpoRecipe, PreferencesRecipe
+from align_ko.recipe import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe
 from align_ko.recipe_align import GateArgs
 from align_ko.recipe_loading import load_recipe
 from align_ko.records import write_json, write_jsonl
+from align_ko.rounds.ablation import plan_run
+from align_ko.rounds.compare import plan_variant
 from align_ko.rounds.gate import broken_limits, judge_round
 from align_ko.rounds.lock import only_run
 from align_ko.rounds.plan import gate_file, plan_rounds, write_gate_prompts
@@ -373,3 +375,30 @@ def test_when_no_round_is_good_the_start_stays(recipe):
 
 def test_prompts_are_asked_in_turn(recipe):
     assert load_recipe(PreferencesRecipe, ["preferences.yaml", "--first_prompt", "3"]).first_prompt == 3
+
+
+@pytest.mark.parametrize("kind", ["quickstart", "solar"])
+def test_our_own_recipes_plan_all_their_rounds(kind, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    recipe = load_recipe(AlignRecipe, [f"recipes/{kind}/align.yaml"])
+    rounds = plan_rounds(recipe)[1:]
+    assert [stage.script for stage in rounds[-1].stages] == ["build_preferences", "run_dpo", "evaluate"]
+    rates = [round_.stages[1].recipe.training["learning_rate"] for round_ in rounds]
+    assert len(rounds) == 3 and rates == sorted(rates, reverse=True)
+    # what a gate has chosen by is never what the result is judged by, and never trained on
+    assert recipe.gate.prompts_file in rounds[0].stages[0].recipe.evaluation_files
+    judged = load_recipe(EvaluateRecipe, ["recipes/quickstart/evaluate.yaml"]).prompts_file
+    assert recipe.gate.prompts_file != judged
+
+
+def test_our_ablation_and_comparison_plan_all_they_train(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    ablation = load_recipe(AblationRecipe, ["recipes/quickstart/ablation.yaml"])
+    assert len(ablation.settings) >= 6 and len(ablation.seeds) >= 2
+    for name in ablation.settings:
+        plan_run(ablation, name, 1)
+    compare = load_recipe(CompareRecipe, ["recipes/quickstart/compare.yaml"])
+    sft, dpo = plan_variant(compare, "handbook", (10, 10))
+    published = {"learning_rate": 5e-6, "beta": 0.01, "loss_type": ["sigmoid"], "lr_scheduler_type": "cosine"}
+    assert {key: dpo.recipe.training[key] for key in published} == published
+    assert (sft.recipe.training["learning_rate"], sft.recipe.model.lora_r, dpo.recipe.model.lora_r) == (2e-4, 16, 128)
