@@ -21,9 +21,6 @@ def main() -> None:
 
     from pathlib import Path
 
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from align_ko.records import atomic_write, write_json
     from align_ko.rounds.ablation import (
         Runs,
@@ -65,7 +62,7 @@ def main() -> None:
                 out.write(f"# Ablation\n\n{table}")
             facts = {"start": start, "runs": runs, "minutes": minutes, "failed": failed}
             write_json(folder / "ablation.json", {**facts, "winner": winner(runs, start, recipe.gate)})
-    Console().print(Markdown(table))
+    print(f"\n{table}")
     print(f"saved {folder / 'ablation.md'}")
     if failed:
         raise UserError(f"{len(failed)} of {len(plans)} runs failed: {', '.join(failed)}", file=folder / "ablation.md")

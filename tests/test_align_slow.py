@@ -81,7 +81,7 @@ sft: {recipe: sft.yaml}
 gate: {prompts_file: gate.jsonl, max_new_tokens: 16, dtype: float32}
 settings:
   plain: {}
-  broken: {set: {training: {optim: adamw_apex_fused}}}
+  broken: {set: {training: {loss_type: [exo_pair]}}}
   best-of-n: {stage: sft, note: the chosen side alone}
 """,
     "compare": """\

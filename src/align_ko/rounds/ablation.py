@@ -113,7 +113,7 @@ def ablation_table(
     rule = ["---", *["---:"] * (len(HEADS) + 1), "---"]
     text = "".join(f"| {' | '.join(line)} |\n" for line in (heads, rule, *lines))
     best = winner(runs, start, recipe.gate)
-    text += f"\n{len(recipe.seeds)} seeds ({', '.join(map(str, recipe.seeds))}): mean, for natural also lowest and highest; "
+    text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural also lowest and highest; "
     text += "greedy answers to the same prompts; minutes of training a seed. "
     text += (
         f"Best natural share with every limit held in every seed: **{best}**.\n" if best else "No setting holds every limit.\n"
