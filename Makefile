@@ -10,12 +10,12 @@ pip := $(python) -m pip --disable-pip-version-check --no-input -qq
 # Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
 ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation bench-candidates clean
+.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation bench-candidates align ablate-dpo decoding-gap compare-handbook clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@echo "align_ko: make TARGET [PYTHON=python3.12] [TORCH_ARGS='--index-url …']"
-	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  %-18s%s\n", $$1, $$2 }' Makefile
 
 setup: ## create .venv with everything in it; does nothing when it is there already
 	@set -eu; \
@@ -73,6 +73,18 @@ bench-curation: setup ## 191,641 rows curated, beside datatrove on the same rows
 
 bench-candidates: setup ## candidates per second, beside one prompt and one plain generate at a time, on the quickstart SFT model
 	@$(python) scripts/bench_candidates.py
+
+align: setup ## rounds of pairs, DPO and gate from the quickstart's SFT model; resumes
+	@$(python) scripts/align.py recipes/quickstart/align.yaml
+
+ablate-dpo: setup ## DPO settings × seeds on the quickstart's pairs, an hour and a half; resumes
+	@$(python) scripts/ablate_dpo.py recipes/quickstart/ablation.yaml
+
+decoding-gap: setup ## greedy against a grid of 18 sampling settings, before and after DPO; resumes
+	@$(python) scripts/decoding_gap.py recipes/quickstart/evaluate.yaml
+
+compare-handbook: setup ## our rounds beside the alignment-handbook's way on the same model; resumes
+	@$(python) scripts/compare_handbook.py recipes/quickstart/compare.yaml
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
 	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

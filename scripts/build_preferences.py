@@ -47,7 +47,8 @@ def main() -> None:
         left_out = [f"{len(found) - len(allowed)} left out as too near to an evaluation prompt"]
         left_out += [f"{skipped} because they stand in skip_prompts_files"] * bool(recipe.skip_prompts_files)
         print(f"{len(allowed)} prompts; {', '.join(left_out)}")
-    tasks = allowed[: recipe.max_prompts] if recipe.max_prompts else allowed
+    turned = recipe.first_prompt % max(1, len(allowed))
+    tasks = (allowed[turned:] + allowed[:turned])[: recipe.max_prompts or None]
     if not tasks:
         raise UserError("no prompt is left to draw answers for", file=recipe.prompts_file)
 

@@ -19,12 +19,14 @@ def main() -> None:
     recipe = load_recipe(ExportRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
 
+    import shutil
     from pathlib import Path
 
     from align_ko.chat_format import save_format
     from align_ko.export import modelfile
     from align_ko.manifest import write_manifest
     from align_ko.modeling import load_for_inference
+    from align_ko.training.hardware import read_base_of
 
     folder = Path(recipe.output_dir)
     model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.dtype)
@@ -32,6 +34,9 @@ def main() -> None:
     tokenizer.save_pretrained(folder)
     save_format(folder, tokenizer, model.generation_config.eos_token_id)
     (folder / "Modelfile").write_text(modelfile(tokenizer), encoding="utf-8")
+    for place in (recipe.model_name_or_path, read_base_of(recipe.model_name_or_path)):
+        if (notice := Path(place) / "NOTICE").is_file():  # a licence's terms travel with the weights
+            shutil.copy(notice, folder / "NOTICE")
     write_manifest(folder, recipe, [], stage="export", parent=recipe.model_name_or_path)
     print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
     print("for Ollama, convert it to GGUF first, then: ollama create NAME -f Modelfile")

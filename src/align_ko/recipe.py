@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from align_ko.recipe_align import AblationRecipe as AblationRecipe
+from align_ko.recipe_align import AlignRecipe as AlignRecipe
+from align_ko.recipe_align import CompareRecipe as CompareRecipe
 from align_ko.recipe_generation import EndpointArgs
 from align_ko.recipe_preferences import JudgesArgs as JudgesArgs
 from align_ko.recipe_preferences import PairingArgs as PairingArgs
@@ -193,6 +196,8 @@ class PreferencesRecipe:
     """Prompts that stand in these files are left out, for example those that SFT was trained on."""
     max_prompts: int = 0
     """0 = all."""
+    first_prompt: int = 0
+    """Where in the shuffled prompts to begin (past the end: from the start again), so that another round asks others."""
     candidates: dict[str, CandidateArgs] = field(
         default_factory=lambda: {
             "cool": CandidateArgs(0.7, 0.9, 1.1),
@@ -224,6 +229,19 @@ class DpoRecipe:
 
 
 @dataclass(frozen=True)
+class GridArgs:
+    """All decoding settings that are compared with greedy for the decoding gap (scripts/decoding_gap.py)."""
+
+    temperature: tuple[float, ...] = (0.3, 0.7, 1.0)
+    top_p: tuple[float, ...] = (0.85, 0.9, 1.0)
+    repetition_penalty: tuple[float, ...] = (1.0, 1.1)
+    prompts: int = 0
+    """How many of the prompts greedy and every cell answer; 0 = all."""
+    models: tuple[str, ...] = ()
+    """Names of `models`; empty: all of them."""
+
+
+@dataclass(frozen=True)
 class EvaluateRecipe:
     """Checkpoints judged under default decoding, and beside it under tuned settings."""
 
@@ -242,6 +260,7 @@ class EvaluateRecipe:
     )
     sampling_prompts: int = 0
     """How many of the prompts the sampling settings answer; 0 = all."""
+    grid: GridArgs = GridArgs()
     generation: GenerationArgs = GenerationArgs()
 
 

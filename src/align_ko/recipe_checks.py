@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from align_ko.errors import UserError, nearest
-from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe import AblationRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe_losses import loss_problems
 from align_ko.recipe_preferences import SYNTHETIC_FAULTS
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
@@ -52,6 +53,17 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "off_topic_words": _ONE_OR_MORE,
     "near_duplicates.*": _POSITIVE,
     "max_prompts": _NOT_NEGATIVE,
+    "first_prompt": _NOT_NEGATIVE,
+    "gate.max_prompts": _NOT_NEGATIVE,
+    "rounds": _ONE_OR_MORE,
+    "min_pairs": _ONE_OR_MORE,
+    "min_gain": _NOT_NEGATIVE,
+    "gate.max_new_tokens": _ONE_OR_MORE,
+    "gate.batch_size": _ONE_OR_MORE,
+    "gate.max_collapse": _SHARE,
+    "gate.min_relevant": _SHARE,
+    "gate.min_distinct": _SHARE,
+    "gate.max_nll_rise": _NOT_NEGATIVE,
     "sampling_prompts": _NOT_NEGATIVE,
     "*.temperature": _NOT_NEGATIVE,
     "*.top_p": (lambda value: 0 < value <= 1, "a share above 0, up to 1"),
@@ -60,6 +72,10 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "endpoint.concurrency": _ONE_OR_MORE,
     "endpoint.timeout": _POSITIVE,
     "endpoint.max_retries": _NOT_NEGATIVE,
+    "grid.temperature[[]*": _POSITIVE,
+    "grid.top_p[[]*": (lambda value: 0 < value <= 1, "a share above 0, up to 1"),
+    "grid.repetition_penalty[[]*": _POSITIVE,
+    "grid.prompts": _NOT_NEGATIVE,
     "generation.max_new_tokens": _ONE_OR_MORE,
     "generation.batch_size": _ONE_OR_MORE,
     "pairing.loop_periods": _ONE_OR_MORE,
@@ -126,6 +142,11 @@ def check_values(recipe: Any) -> None:
     if isinstance(recipe, PreferencesRecipe):
         _check_candidates(recipe)
         _check_pairs(recipe)
+    if isinstance(recipe, DpoRecipe):
+        for key, problem, wanted, close in loss_problems(recipe.training):
+            raise recipe_error(recipe, f"training.{key}", problem, wanted, close)
+    if isinstance(recipe, AblationRecipe):
+        _check_settings(recipe)
     if isinstance(recipe, EvaluateRecipe) and not recipe.models:
         raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
 
@@ -168,6 +189,16 @@ def _check_candidates(recipe: PreferencesRecipe) -> None:
         if setting.temperature == 0 and setting.samples > 1:
             problem = f"{setting.samples} answers without sampling are all the same"
             raise recipe_error(recipe, f"candidates.{name}.samples", problem, "1, or a temperature above 0")
+
+
+def _check_settings(recipe: AblationRecipe) -> None:
+    for name, setting in recipe.settings.items():
+        if not re.fullmatch(r"[\w.-]+", name) or name in ("start", "start-merged", "chosen"):
+            raise recipe_error(recipe, f"settings.{name}", "cannot be a folder's name here", "another name")
+        if setting.stage == "sft" and recipe.sft is None:
+            raise recipe_error(recipe, f"settings.{name}.stage", "there is no SFT recipe to start from", "'sft: {recipe: …}'")
+    if not recipe.settings or not recipe.seeds:
+        raise recipe_error(recipe, "settings", "nothing to compare", "at least one setting and one seed")
 
 
 def _check_training(recipe: SftRecipe | DpoRecipe) -> None:

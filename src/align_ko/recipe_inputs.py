@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from align_ko import quickstart_model
-from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe import (
+    AblationRecipe,
+    AlignRecipe,
+    CompareRecipe,
+    DataRecipe,
+    DpoRecipe,
+    EvaluateRecipe,
+    ExportRecipe,
+    PreferencesRecipe,
+    SftRecipe,
+)
 from align_ko.recipe_checks import place_of, recipe_error
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -60,6 +70,15 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
         yield f"skip_prompts_files[{number}]", file, "file", ""
     if isinstance(recipe, EvaluateRecipe):
         yield "chat_template", recipe.chat_template, "template", ""
+    if isinstance(recipe, AlignRecipe | AblationRecipe):
+        if recipe.sft is None or isinstance(recipe, AblationRecipe):
+            yield "start", recipe.start, "model", "run_sft.py sft"
+        yield "gate.prompts_file", recipe.gate.prompts_file, "file", "build_sft_data.py data"
+    if isinstance(recipe, AblationRecipe):
+        for key in ("train_file", "eval_file"):
+            yield key, getattr(recipe, key), "file", "build_preferences.py preferences"
+    if isinstance(recipe, CompareRecipe) and recipe.spoilt_key:
+        yield "spoilt_key", recipe.spoilt_key, "file", ""
     for number, file in enumerate(getattr(recipe, "evaluation_files", ())):
         yield f"evaluation_files[{number}]", file, "file", ""
 

@@ -1,0 +1,53 @@
+"""Rounds of preference pairs, DPO and a gate, each from the round before, until a round brings too little or is refused.
+
+    python scripts/align.py recipes/quickstart/align.yaml
+    python scripts/align.py recipes/quickstart/align.yaml --rounds 2 --seeds 42 43 44
+
+Killed or interrupted, the same command goes on: finished stages are skipped, candidates are kept prompt by prompt.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from align_ko.errors import run_script
+from align_ko.recipe import AlignRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe
+
+
+def main() -> None:
+    recipe = load_recipe(AlignRecipe, sys.argv[1:], description=__doc__ or "")
+    check_inputs(recipe)
+
+    from dataclasses import replace
+    from functools import partial
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from align_ko.recipe_checks import remember_places
+    from align_ko.rounds.lock import only_run
+    from align_ko.rounds.plan import plan_rounds
+    from align_ko.rounds.report import write_report, write_seeds
+    from align_ko.rounds.rounds import run_rounds
+    from align_ko.rounds.stages import run_stage
+
+    console, folder, evaluated = Console(), Path(recipe.output_dir), recipe.evaluate is not None
+    runs = {recipe.seed: recipe}
+    if recipe.seeds:
+        runs = {seed: replace(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}")) for seed in recipe.seeds}
+        for run in runs.values():
+            remember_places(run, recipe._tree)  # type: ignore[attr-defined]
+    for run in runs.values():
+        plan_rounds(run)  # mistakes in any round's recipe are told before the first one starts
+    results = {}
+    with only_run(folder) as lock:
+        for seed, run in runs.items():
+            results[seed] = run_rounds(run, partial(run_stage, scripts=Path(__file__).parent, keep_open=lock))
+            write_report(Path(run.output_dir), results[seed], recipe.gate.prompts_file, evaluated, console)
+        if recipe.seeds:
+            write_seeds(folder, results, evaluated, console)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,71 @@
+"""The decoding gap: natural share of the best of a grid of sampling settings minus that of greedy, per model.
+
+    python scripts/decoding_gap.py recipes/quickstart/evaluate.yaml
+    python scripts/decoding_gap.py recipes/quickstart/evaluate.yaml --grid.prompts 30 --grid.models dpo
+
+Reads an evaluate recipe (`grid`, not `sampling`) and writes OUTPUT_DIR/grid/{responses.jsonl,scores.json,gap.md}.
+Interrupted, it goes on per model and cell.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from align_ko.errors import nearest, refuse_several_processes, run_script
+from align_ko.noise import quiet_known_noise
+from align_ko.recipe import EvaluateRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe, recipe_error
+
+
+def main() -> None:
+    quiet_known_noise()
+    recipe = load_recipe(EvaluateRecipe, sys.argv[1:], description=__doc__ or "")
+    names = recipe.grid.models or tuple(recipe.models)
+    for name in names:
+        if name not in recipe.models:
+            expected = "one of " + ", ".join(recipe.models)
+            raise recipe_error(recipe, "grid.models", f"'{name}' is none of the models", expected, nearest(name, recipe.models))
+    check_inputs(recipe)
+    refuse_several_processes()
+
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from align_ko.evaluation.answers import answer_all, load_questions
+    from align_ko.evaluation.grid import cells, evenly, grid_table
+    from align_ko.evaluation.scores import GREEDY as GREEDY_NAME
+    from align_ko.evaluation.scores import score_rows, summarise
+    from align_ko.generation.local import GREEDY
+    from align_ko.manifest import write_manifest
+    from align_ko.modeling import load_for_inference, weights_hash
+    from align_ko.process_memory import keep_freed_memory
+    from align_ko.records import atomic_write, write_json, write_jsonl
+
+    keep_freed_memory()
+    folder = Path(recipe.output_dir) / "grid"
+    questions = evenly(load_questions(recipe.prompts_file), recipe.grid.prompts)
+    rows = []
+    for name in names:
+        model, tokenizer = load_for_inference(recipe.models[name], recipe.generation.dtype, recipe.chat_template)
+        checkpoint = weights_hash(recipe.models[name])
+        for cell, decoding in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items():
+            cache = folder / "answers" / f"{name}-{cell}.jsonl"
+            rows += answer_all(model, tokenizer, questions, name, cell, decoding, recipe.generation, cache, checkpoint)
+        del model
+
+    scored = score_rows(rows)
+    summary = summarise(scored)
+    table = grid_table(summary, recipe.grid)
+    write_jsonl(folder / "responses.jsonl", scored)
+    write_json(folder / "scores.json", summary)
+    with atomic_write(folder / "gap.md") as out:
+        out.write(f"# Decoding gap\n\n{table}")
+    write_manifest(folder, recipe, [recipe.prompts_file], stage="decoding_gap")
+    Console().print(Markdown(table))
+    print(f"saved {folder / 'gap.md'}")
+
+
+if __name__ == "__main__":
+    run_script(main)

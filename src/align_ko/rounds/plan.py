@@ -1,0 +1,150 @@
+"""The stages of every round, resolved before the first one runs, so that a mistake in round 3 is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from align_ko.recipe import DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe_align import AblationRecipe, AlignRecipe, GateArgs
+from align_ko.records import content_id, read_jsonl, write_jsonl
+from align_ko.rounds.stages import Stage, node_at, resolve
+
+SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
+
+
+@dataclass(frozen=True)
+class Round:
+    """Number 0 is the start, which is only measured."""
+
+    number: int
+    name: str  # "start" or "round-1"
+    checkpoint: str  # the model that is judged
+    stages: tuple[Stage, ...]  # the last one answers the gate's prompts into folder/gate
+    folder: Path
+
+    @property
+    def gate(self) -> Stage:
+        return self.stages[-1]
+
+
+def gate_file(gate: GateArgs, folder: Path) -> Path:
+    """The prompts that a gate asks: its file, or a part of it that lies in `folder`."""
+    return folder / "gate-prompts.jsonl" if gate.max_prompts else Path(gate.prompts_file)
+
+
+def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
+    """Choose `max_prompts` of the gate's prompts; a file that already holds them is left as it is."""
+    if not recipe.gate.max_prompts:
+        return
+    rows = sorted(read_jsonl(recipe.gate.prompts_file), key=lambda row: content_id(row["messages"]))[: recipe.gate.max_prompts]
+    file = gate_file(recipe.gate, Path(recipe.output_dir))
+    if not file.is_file() or list(read_jsonl(file)) != rows:
+        write_jsonl(file, rows)
+
+
+def gate_stage(folder: Path, name: str, checkpoint: str, gate: GateArgs, prompts: Path, after: tuple[Path, ...]) -> Stage:
+    """scripts/evaluate.py on the gate's prompts, greedy only."""
+    generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
+    recipe = EvaluateRecipe(
+        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / "gate"), probes=(), sampling={}
+    )
+    recipe = replace(recipe, generation=replace(recipe.generation, **generation))
+    return Stage(f"{name}/gate", "evaluate", recipe, folder / "gate.yaml", folder / "gate", after)
+
+
+def plan_rounds(recipe: AlignRecipe) -> list[Round]:
+    """Start and rounds. Raises UserError for a key or value in a stage's recipe that cannot work, with its line."""
+    folder = Path(recipe.output_dir)
+    start, start_folder = recipe.start, folder / "start"
+    prompts = gate_file(recipe.gate, folder)
+    before: tuple[Stage, ...] = ()
+    if recipe.sft:
+        start = str(folder / "sft")
+        hard = {"training": {"output_dir": start, "seed": recipe.seed}}
+        resolved = resolve(SftRecipe, recipe.sft.recipe, node_at(recipe, "sft", "set"), hard)
+        launch = recipe.sft.accelerate_config
+        before = (Stage("sft", "run_sft", resolved, folder / "sft.yaml", Path(start), (), launch),)
+    rounds = [
+        Round(
+            0,
+            "start",
+            start,
+            (*before, gate_stage(start_folder, "start", start, recipe.gate, prompts, (Path(start),))),
+            start_folder,
+        )
+    ]
+    policy, checkpoint, asked = start, start, 0
+    for number in range(1, recipe.rounds + 1):
+        place = folder / f"round-{number}"
+        pairs = _preferences(recipe, number, checkpoint, place, asked)
+        asked += pairs.recipe.max_prompts
+        dpo = _dpo(recipe, number, policy, place)
+        judged = gate_stage(place, place.name, str(dpo.folder), recipe.gate, prompts, (dpo.folder,))
+        stages = (pairs, _after(dpo, Path(checkpoint)), judged)
+        rounds.append(Round(number, place.name, str(dpo.folder), stages, place))
+        policy, checkpoint = _policy_folder(dpo.recipe), str(dpo.folder)
+    return rounds
+
+
+def _after(stage: Stage, folder: Path) -> Stage:
+    return replace(stage, after=(*stage.after, folder))
+
+
+def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path, asked: int) -> Stage:
+    """Fresh pairs: prompts that no round before has asked (as far as there are), other sampling."""
+    args = recipe.preferences
+    written = node_at(recipe, "preferences", "set")
+    first = resolve(PreferencesRecipe, args.recipe, written).first_prompt + asked
+    soft = {"first_prompt": first, "generation": {"seed": recipe.seed + SEED_STEP * (number - 1)}}
+    hard: dict[str, Any] = {"model_name_or_path": checkpoint, "output_dir": str(place / "preferences")}
+    own = node_at(recipe, "per_round", number - 1, "preferences")
+    resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
+    if recipe.gate.prompts_file not in resolved.evaluation_files:
+        hard["evaluation_files"] = [*resolved.evaluation_files, recipe.gate.prompts_file]
+        resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
+    title, after = f"{place.name}/preferences", (Path(checkpoint),)
+    return Stage(
+        title, "build_preferences", resolved, place / "preferences.yaml", place / "preferences", after, args.accelerate_config
+    )
+
+
+def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage:
+    args, pairs = recipe.dpo, place / "preferences"
+    soft = {"training": {"seed": recipe.seed + number - 1}}
+    hard = {
+        "model_name_or_path": policy,
+        "data": {"train_file": str(pairs / "train.jsonl"), "eval_file": str(pairs / "eval.jsonl")},
+        "training": {"output_dir": str(place / "dpo")},
+    }
+    own = node_at(recipe, "per_round", number - 1, "dpo")
+    resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), soft, own, hard)
+    return Stage(f"{place.name}/dpo", "run_dpo", resolved, place / "dpo.yaml", place / "dpo", (pairs,), args.accelerate_config)
+
+
+def _policy_folder(dpo: DpoRecipe) -> str:
+    """What the next round trains on: the adapter, never the merged model, which would put a second adapter on the first.
+
+    `outputs/align/round-1/dpo/adapter` where the adapter was merged (it stays there), else the folder itself.
+    """
+    folder = Path(dpo.training["output_dir"])
+    has_adapter = dpo.model is None or dpo.model.use_peft
+    return str(folder / "adapter" if dpo.merge_adapter and has_adapter else folder)
+
+
+def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
+    """The result as a plain transformers folder, `best/`, in the number format that the gate has judged."""
+    recipe = ExportRecipe(checkpoint, str(folder / "best"), dpo.model.dtype if dpo.model else "auto")
+    return Stage("best", "export", recipe, folder / "best.yaml", folder / "best", (Path(checkpoint),))
+
+
+def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:
+    """Start and best on prompts that no gate has seen."""
+    assert recipe.evaluate
+    folder = Path(recipe.output_dir)
+    resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
+    models = {"sft": start, "aligned": str(folder / "best")}
+    resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
+    after = (Path(start), folder / "best")
+    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", after)

@@ -1,0 +1,404 @@
+"""Rounds: which stages run with which recipes, what is repeated after an interruption, and what a gate lets through."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from align_ko.errors import UserError
+from align_ko.recipe import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe
+from align_ko.recipe_align import GateArgs
+from align_ko.recipe_loading import load_recipe
+from align_ko.records import write_json, write_jsonl
+from align_ko.rounds.ablation import plan_run
+from align_ko.rounds.compare import plan_variant
+from align_ko.rounds.gate import broken_limits, judge_round
+from align_ko.rounds.lock import only_run
+from align_ko.rounds.plan import gate_file, plan_rounds, write_gate_prompts
+from align_ko.rounds.report import write_report
+from align_ko.rounds.rounds import run_rounds
+from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
+
+PREFERENCES = """\
+model_name_or_path: outputs/sft
+prompts_file: train.jsonl
+output_dir: data/preferences
+max_prompts: 200
+generation: {seed: 7}
+evaluation_files: [held_out.jsonl]
+"""
+DPO = """\
+model_name_or_path: outputs/sft
+merge_adapter: true
+data: {train_file: a.jsonl, eval_file: b.jsonl}
+training: {output_dir: outputs/dpo, learning_rate: 8e-5, warmup_steps: 0.1, loss_type: [sigmoid, sft], save_strategy: "no"}
+"""
+ALIGN = """\
+start: outputs/sft
+output_dir: outputs/align
+rounds: 3
+min_gain: 0.02
+preferences: {recipe: preferences.yaml}
+dpo:
+  recipe: dpo.yaml
+  set: {training: {beta: 0.2}}
+per_round:
+  - {}
+  - dpo: {training: {learning_rate: 2e-5}}
+    preferences: {max_prompts: 50}
+gate: {prompts_file: gate.jsonl}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch) -> AlignRecipe:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"preferences": PREFERENCES, "dpo": DPO, "align": ALIGN}.items():
+        Path(f"{name}.yaml").write_text(text)
+    return load_recipe(AlignRecipe, ["align.yaml"])
+
+
+# -------------------- the plan
+
+
+def test_each_round_starts_from_the_one_before_with_fresh_prompts(recipe):
+    start, *rounds = plan_rounds(recipe)
+    assert (start.name, start.checkpoint, [stage.title for stage in start.stages]) == ("start", "outputs/sft", ["start/gate"])
+    pairs, trained, judged = zip(*(round_.stages for round_ in rounds), strict=True)
+    assert [stage.recipe.model_name_or_path for stage in pairs] == [
+        "outputs/sft", "outputs/align/round-1/dpo", "outputs/align/round-2/dpo"
+    ]  # fmt: skip
+    # trained on: the adapter, which run_dpo copies as the reference; the merged model would get a second adapter
+    assert [stage.recipe.model_name_or_path for stage in trained] == [
+        "outputs/sft", "outputs/align/round-1/dpo/adapter", "outputs/align/round-2/dpo/adapter"
+    ]  # fmt: skip
+    assert [stage.recipe.first_prompt for stage in pairs] == [0, 200, 250] and pairs[1].recipe.max_prompts == 50
+    assert [stage.recipe.generation.seed for stage in pairs] == [42, 100_045, 200_048]
+    assert [stage.recipe.training["seed"] for stage in trained] == [42, 43, 44]
+    assert [stage.recipe.training["learning_rate"] for stage in trained] == [8e-5, 2e-5, 8e-5]
+    assert {stage.recipe.training["beta"] for stage in trained} == {0.2}
+    assert {stage.recipe.evaluation_files for stage in pairs} == {("held_out.jsonl", "gate.jsonl")}
+    assert [stage.recipe.models for stage in judged][1] == {"round-2": "outputs/align/round-2/dpo"}
+    assert judged[0].recipe.sampling == {} and judged[0].recipe.prompts_file == "gate.jsonl"
+    assert trained[2].after == (Path("outputs/align/round-3/preferences"), Path("outputs/align/round-2/dpo"))
+
+
+def test_without_a_merged_model_the_next_round_takes_the_folder_itself(recipe):
+    Path("dpo.yaml").write_text(DPO.replace("merge_adapter: true\n", ""))
+    assert plan_rounds(recipe)[2].stages[1].recipe.model_name_or_path == "outputs/align/round-1/dpo"
+
+
+def test_another_seed_changes_sampling_and_training(recipe):
+    other = load_recipe(AlignRecipe, ["align.yaml", "--seed", "7"])
+    pairs, trained, _ = plan_rounds(other)[1].stages
+    assert (pairs.recipe.generation.seed, trained.recipe.training["seed"]) == (7, 7)
+
+
+def test_with_an_sft_recipe_the_start_is_trained_first(recipe):
+    Path("sft.yaml").write_text(
+        "model: {model_name_or_path: quickstart}\ndata: {train_file: t, eval_file: e}\ntraining: {output_dir: elsewhere}\n"
+    )
+    start = plan_rounds(load_recipe(AlignRecipe, ["align.yaml", "--sft.recipe", "sft.yaml", "--seed", "9"]))[0]
+    assert [stage.title for stage in start.stages] == ["sft", "start/gate"] and start.checkpoint == "outputs/align/sft"
+    assert start.stages[0].recipe.training == {"output_dir": "outputs/align/sft", "seed": 9}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{beta: 0.2}", "{bata: 0.2}", "align.yaml:8: training.bata: unknown key; did you mean 'beta'?"),
+        ("learning_rate: 2e-5", "learning_rate: -1", "align.yaml:11: training.learning_rate: -1 cannot work"),
+        ("max_prompts: 50", "max_prompts: many", "align.yaml:12: max_prompts: 'many' does not fit"),
+    ],
+)
+def test_a_mistake_in_any_round_is_told_with_its_line(recipe, old, new, said):
+    Path("align.yaml").write_text(ALIGN.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        plan_rounds(load_recipe(AlignRecipe, ["align.yaml"]))
+    assert str(caught.value).startswith(said)
+
+
+def test_a_part_of_the_gates_prompts(recipe):
+    write_jsonl("gate.jsonl", [{"messages": [{"role": "user", "content": f"질문 {n}"}]} for n in range(9)])
+    few = replace(recipe, gate=replace(recipe.gate, max_prompts=4))
+    write_gate_prompts(few)
+    file = gate_file(few.gate, Path(few.output_dir))
+    assert len(file.read_text().splitlines()) == 4
+    before = file.stat().st_mtime_ns
+    write_gate_prompts(few)
+    assert file.stat().st_mtime_ns == before
+
+
+# -------------------- running and resuming
+
+SCRIPT = """\
+import sys, os, time, signal
+from pathlib import Path
+from align_ko.manifest import write_manifest
+from align_ko.recipe import {kind}
+from align_ko.recipe_loading import load_recipe
+recipe = load_recipe({kind}, sys.argv[1:])
+folder = Path({folder})
+with open("log", "a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+exec(os.environ.get("DO", ""))
+write_manifest(folder, recipe, {inputs}, stage="x")
+"""
+
+
+@pytest.fixture
+def stage(recipe) -> Stage:
+    """Round 1's DPO, whose script only notes that it ran."""
+    Path("scripts").mkdir()
+    inputs = "[recipe.data.train_file]"
+    script = SCRIPT.format(kind="DpoRecipe", folder="recipe.training['output_dir']", inputs=inputs)
+    Path("scripts/run_dpo.py").write_text(script)
+    pairs = Path("outputs/align/round-1/preferences")
+    write_jsonl(pairs / "train.jsonl", [{"a": 1}])
+    write_json(pairs / "manifest.json", {})
+    return plan_rounds(recipe)[1].stages[1]
+
+
+def ran() -> list[str]:
+    return Path("log").read_text().splitlines() if Path("log").exists() else []
+
+
+def test_a_finished_stage_is_not_repeated_and_a_changed_one_is(stage, recipe, capfd):
+    assert run_stage(stage, Path("scripts")) is True and ran() == ["outputs/align/round-1/dpo.yaml"]
+    assert run_stage(stage, Path("scripts")) is False and len(ran()) == 1
+    assert json.loads((stage.folder / "times.json").read_text())["seconds"] > 0
+    # the written recipe alone gives the same stage
+    assert plain(load_recipe(DpoRecipe, [str(stage.file)])) == plain(stage.recipe)
+
+    hotter = replace(stage, recipe=replace(stage.recipe, training={**stage.recipe.training, "learning_rate": 1e-3}))
+    assert why_again(hotter) == "the recipe has changed: training.learning_rate"
+    assert run_stage(hotter, Path("scripts")) is True and why_again(hotter) == ""
+    write_jsonl("outputs/align/round-1/preferences/train.jsonl", [{"a": 2}])
+    assert why_again(hotter) == "outputs/align/round-1/preferences/train.jsonl has changed"
+
+
+def test_a_stage_follows_the_one_before(stage):
+    run_stage(stage, Path("scripts"))
+    before = stage.after[0] / "manifest.json"
+    later = stage.folder.joinpath("manifest.json").stat().st_mtime + 5
+    os.utime(before, (later, later))
+    assert why_again(stage) == "outputs/align/round-1/preferences is newer"
+
+
+@pytest.mark.parametrize(
+    ("do", "error", "said"),
+    [
+        ("sys.exit(2)", UserError, "round-1/dpo ended with exit code 2"),
+        ("sys.exit(130)", KeyboardInterrupt, ""),
+        ("os.kill(os.getpid(), signal.SIGKILL)", UserError, "round-1/dpo ended with exit code -9"),
+    ],
+)
+def test_a_stage_that_fails_is_repeated(stage, monkeypatch, do, error, said):
+    monkeypatch.setenv("DO", do)
+    with pytest.raises(error, match=said):
+        run_stage(stage, Path("scripts"))
+    assert why_again(stage) == "not made yet"
+    monkeypatch.delenv("DO")
+    assert run_stage(stage, Path("scripts")) is True and len(ran()) == 2
+
+
+def test_an_interrupted_training_goes_on_from_its_newest_whole_checkpoint(stage):
+    for step in (9, 10, 11):
+        (stage.folder / f"checkpoint-{step}").mkdir(parents=True)
+    for step in (9, 10):  # the state is written last: 11 is torn
+        write_json(stage.folder / f"checkpoint-{step}" / "trainer_state.json", {})
+    run_stage(stage, Path("scripts"))
+    assert ran() == [f"{stage.file} --training.resume_from_checkpoint {stage.folder / 'checkpoint-10'}"]
+    assert why_again(stage) == ""  # that flag makes it no other recipe
+    other = replace(stage, recipe=replace(stage.recipe, training={**stage.recipe.training, "beta": 0.5}))
+    run_stage(other, Path("scripts"))
+    assert ran()[1] == str(stage.file) and not list(stage.folder.glob("checkpoint-*"))
+
+
+def test_ctrl_c_reaches_the_stage_and_ends_with_130(stage, monkeypatch):
+    monkeypatch.setenv("DO", "open('started', 'w').close(); time.sleep(60)")
+    code = (
+        "import sys; from pathlib import Path; from align_ko.errors import run_script\n"
+        "from align_ko.recipe import AlignRecipe; from align_ko.recipe_loading import load_recipe\n"
+        "from align_ko.rounds import stages; from align_ko.rounds.plan import plan_rounds\n"
+        "stages.PATIENCE = 0.2\n"
+        "stage = plan_rounds(load_recipe(AlignRecipe, ['align.yaml']))[1].stages[1]\n"
+        "run_script(lambda: stages.run_stage(stage, Path('scripts')))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    wait_for(Path("started"))
+    process.send_signal(2)  # to the parent alone: it must stop the stage too
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and said.endswith(
+        "interrupted; what was finished is saved, the same command goes on from there\n"
+    )
+    assert why_again(stage) == "not made yet"
+
+
+def wait_for(file: Path) -> None:
+    end = time.monotonic() + 20
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} did not come"
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+def test_a_stage_that_a_killed_run_left_behind_is_waited_for(tmp_path, capsys):
+    with only_run(tmp_path) as lock:
+        code = "import time; open('up', 'w').close(); time.sleep(0.6); open('done', 'w').close()"
+        orphan = subprocess.Popen([sys.executable, "-c", code], pass_fds=lock, cwd=tmp_path)
+        wait_for(tmp_path / "up")
+    assert not (tmp_path / "done").exists()  # this run is gone, its stage is not
+    with only_run(tmp_path):
+        assert (tmp_path / "done").exists()
+    assert "waiting" in capsys.readouterr().out
+    orphan.wait()
+
+
+# -------------------- the gate
+
+GOOD = {
+    "n": 50, "natural": 0.80, "natural_low": 0.67, "natural_high": 0.89, "loops": 0.1, "filler": 0.0, "unfinished": 0.02,
+    "median_characters": 120, "distinct": 1.0, "collapse": 0.01, "relevant": 0.98, "chrf": 14.0, "reference_nll": 2.0,
+}  # fmt: skip
+GATE = GateArgs("gate.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("now", "reasons"),
+    [
+        ({"natural": 0.80}, ()),  # no worse
+        ({"natural": 0.78}, ("natural 78.0% is under the round before (80.0%)",)),
+        ({"natural": 0.95, "collapse": 0.154}, ("collapse 0.154 is over 0.03",)),
+        ({"natural": 0.95, "relevant": 0.94}, ("relevant 0.94 is under 0.95",)),
+        ({"natural": 0.95, "distinct": 0.97}, ("distinct 0.97 is under 0.98",)),
+        ({"natural": 0.95, "median_characters": 79}, ("median_characters 79 is outside 80 to 400",)),
+        ({"natural": 0.95, "reference_nll": 2.06}, ()),  # 3 % exactly
+        ({"natural": 0.95, "reference_nll": 2.07}, ("reference_nll 2.07 is over 2.060 (3% above the start's)",)),
+        ({"natural": 0.95, "reference_nll": None}, ()),
+    ],
+)
+def test_the_gate(now, reasons):
+    verdict = judge_round(GOOD | now, GOOD, GOOD, GATE)
+    assert (verdict.reasons, verdict.accepted) == (reasons, not reasons)
+    assert verdict.gain == pytest.approx((GOOD | now)["natural"] - 0.8)
+
+
+def test_nll_is_held_against_the_start_not_the_round_before():
+    creeping = judge_round(GOOD | {"reference_nll": 2.08}, GOOD | {"reference_nll": 2.05}, GOOD, GATE)
+    assert not creeping.accepted
+
+
+def test_a_limit_that_was_broken_before_refuses_only_what_is_worse():
+    weak = GOOD | {"collapse": 0.05, "median_characters": 60}
+    assert set(broken_limits(weak, 2.0, GATE)) == {"collapse", "median_characters"}
+    assert judge_round(weak | {"collapse": 0.04, "median_characters": 70}, weak, weak, GATE).accepted
+    worse = judge_round(weak | {"natural": 0.9, "collapse": 0.06, "median_characters": 450}, weak, weak, GATE)
+    assert worse.reasons == ("collapse 0.06 is over 0.03", "median_characters 450 is outside 80 to 400")
+
+
+# -------------------- all rounds, with stages that only write scores
+
+
+def rounds_with(recipe, natural: dict[str, float], pairs=(99, 99, 99), **measures):
+    titles = []
+
+    def run(stage: Stage) -> bool:
+        titles.append(stage.title)
+        if stage.title.endswith("/preferences"):
+            count = pairs[int(stage.title[6]) - 1]
+            write_jsonl(stage.folder / "candidates.jsonl", [])
+            if not count:
+                raise StageFailed("no pair could be made")
+            write_jsonl(stage.folder / "train.jsonl", [{}] * count)
+        if stage.title.endswith("/gate"):
+            name = stage.title.split("/")[0]
+            result = GOOD | {"natural": natural[name]} | measures.get(name.replace("-", "_"), {})
+            write_json(stage.folder / "scores.json", {"results": [{"model": name, "setting": "greedy", **result}]})
+            row = {"model": name, "setting": "greedy", "kind": "heldout", "prompt": [{"role": "user", "content": "질문|하나"}],
+                   "response": f"{name}의 답", "faults": []}  # fmt: skip
+            write_jsonl(stage.folder / "responses.jsonl", [row])
+        return True
+
+    return run_rounds(recipe, run), titles
+
+
+def test_rounds_go_on_while_they_gain(recipe, tmp_path, capsys):
+    result, titles = rounds_with(recipe, {"start": 0.2, "round-1": 0.8, "round-2": 0.9, "round-3": 0.95})
+    assert titles == ["start/gate", *(f"round-{n}/{s}" for n in (1, 2, 3) for s in ("preferences", "dpo", "gate")), "best"]
+    assert (result.best.name, result.stopped) == ("round-3", "all 3 rounds are done")
+    folder = Path(recipe.output_dir)
+    write_report(folder, result, "gate.jsonl", False, Console(width=200))
+    best = json.loads((folder / "best.json").read_text())
+    assert (best["round"], best["checkpoint"]) == ("round-3", "outputs/align/round-3/dpo")
+    text = (folder / "report.md").read_text()
+    assert "| round-1 | 80.0 (67-89) | 10.0 | 0.0 | 2.0 | 120 | 100.0 | 0.010 | 98.0 | 14.0 | 2.000 | +60.0 points |" in text
+    assert "**1. 질문|하나** (natural)\n\n> round-3의 답" in text
+    gate = json.loads((folder / "round-2/gate.json").read_text())
+    assert gate["verdict"]["accepted"] and gate["before"]["natural"] == 0.8 and gate["limits"]["max_collapse"] == 0.03
+
+
+def test_a_refused_round_ends_it_and_the_last_good_one_is_the_result(recipe):
+    natural = {"start": 0.2, "round-1": 0.8, "round-2": 0.99}
+    result, titles = rounds_with(recipe, natural, round_2={"collapse": 0.2})
+    assert titles[-2:] == ["round-2/gate", "best"] and result.best.name == "round-1"
+    assert result.stopped == "round-2 was refused: collapse 0.2 is over 0.03"
+
+
+def test_a_small_gain_is_kept_and_ends_it(recipe):
+    result, titles = rounds_with(recipe, {"start": 0.2, "round-1": 0.8, "round-2": 0.81})
+    assert result.best.name == "round-2" and result.stopped == "round-2 brought 1.0 points, less than 2"
+    assert "round-3/preferences" not in titles
+
+
+@pytest.mark.parametrize("few", [0, 15])
+def test_with_hardly_a_pair_there_is_no_further_round(recipe, few):
+    result, titles = rounds_with(recipe, {"start": 0.2, "round-1": 0.8}, pairs=(16, few))
+    assert titles[-2:] == ["round-2/preferences", "best"] and result.best.name == "round-1"
+    assert result.stopped == f"round-2 found {few} pairs, fewer than 16: there is little left to repair"
+    with pytest.raises(StageFailed):  # nothing was repaired at all: that is a mistake to look into
+        rounds_with(recipe, {"start": 0.2}, pairs=(0,))
+
+
+def test_when_no_round_is_good_the_start_stays(recipe):
+    result, _ = rounds_with(recipe, {"start": 0.9, "round-1": 0.8})
+    assert (result.best.name, result.best.checkpoint) == ("start", "outputs/sft")
+
+
+def test_prompts_are_asked_in_turn(recipe):
+    assert load_recipe(PreferencesRecipe, ["preferences.yaml", "--first_prompt", "3"]).first_prompt == 3
+
+
+@pytest.mark.parametrize("kind", ["quickstart", "solar"])
+def test_our_own_recipes_plan_all_their_rounds(kind, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    recipe = load_recipe(AlignRecipe, [f"recipes/{kind}/align.yaml"])
+    rounds = plan_rounds(recipe)[1:]
+    assert [stage.script for stage in rounds[-1].stages] == ["build_preferences", "run_dpo", "evaluate"]
+    rates = [round_.stages[1].recipe.training["learning_rate"] for round_ in rounds]
+    assert len(rounds) == 3 and rates == sorted(rates, reverse=True)
+    # what a gate has chosen by is never what the result is judged by, and never trained on
+    assert recipe.gate.prompts_file in rounds[0].stages[0].recipe.evaluation_files
+    judged = load_recipe(EvaluateRecipe, ["recipes/quickstart/evaluate.yaml"]).prompts_file
+    assert recipe.gate.prompts_file != judged
+
+
+def test_our_ablation_and_comparison_plan_all_they_train(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    ablation = load_recipe(AblationRecipe, ["recipes/quickstart/ablation.yaml"])
+    assert len(ablation.settings) >= 6 and len(ablation.seeds) >= 2
+    for name in ablation.settings:
+        plan_run(ablation, name, 1)
+    compare = load_recipe(CompareRecipe, ["recipes/quickstart/compare.yaml"])
+    sft, dpo = plan_variant(compare, "handbook", (10, 10))
+    published = {"learning_rate": 5e-6, "beta": 0.01, "loss_type": ["sigmoid"], "lr_scheduler_type": "cosine"}
+    assert {key: dpo.recipe.training[key] for key in published} == published
+    assert (sft.recipe.training["learning_rate"], sft.recipe.model.lora_r, dpo.recipe.model.lora_r) == (2e-4, 16, 128)

@@ -1,0 +1,55 @@
+"""The second round on a tiny model: its reference is the first round's result, and the adapter is merged once."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import turns
+from peft import PeftModel
+from test_training import dpo_trainer, first_loss, model_args, sft  # noqa: F401  (a fixture)
+
+from align_ko.chat_format import prompt_ids
+from align_ko.modeling import load_for_inference, load_policy
+from align_ko.training.finish import save_stage
+from align_ko.training.hardware import read_base_of
+
+
+@pytest.fixture(scope="module")
+def first_round(sft, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("round-1") / "dpo"
+    trainer, tokenizer = dpo_trainer(sft, folder)
+    trainer.train()
+    save_stage(trainer, tokenizer, True, torch.float32)
+    return folder
+
+
+def logits(model, tokenizer) -> torch.Tensor:
+    ids = torch.tensor([prompt_ids(tokenizer, turns("한국의 수도는?", "")[:1])])
+    with torch.no_grad():
+        return model.eval()(ids).logits
+
+
+def test_its_policy_is_the_first_rounds_result_and_merged_once(first_round, sft):  # noqa: F811
+    policy, tokenizer, new_adapter = load_policy(str(first_round / "adapter"), model_args(sft.base))
+    assert isinstance(policy, PeftModel) and new_adapter is None
+    assert read_base_of(str(first_round / "adapter")) == str(sft.base.folder)  # not the merged model
+    shipped, _ = load_for_inference(str(first_round), "float32")
+    before, _ = load_for_inference(str(sft.folder), "float32")
+    ours = logits(policy, tokenizer)
+    assert (ours - logits(shipped, tokenizer)).abs().max() < 1e-3 < (ours - logits(before, tokenizer)).abs().max()
+
+
+def test_its_reference_is_the_first_rounds_result(first_round, sft, tmp_path):  # noqa: F811
+    from types import SimpleNamespace
+
+    start = SimpleNamespace(folder=first_round / "adapter", base=sft.base)
+    trainer, _ = dpo_trainer(start, tmp_path / "dpo", precompute_ref_log_probs=True)
+    assert abs(first_loss(trainer) - math.log(2)) < 1e-4
+    # held against the reference of the round before, the same policy would be elsewhere
+    policy = torch.cat([p.flatten() for n, p in trainer.model.named_parameters() if ".default." in n])
+    reference = torch.cat([p.flatten() for n, p in trainer.model.named_parameters() if ".ref." in n])
+    old, _, _ = load_policy(str(sft.folder), model_args(sft.base))
+    round_0 = torch.cat([p.flatten() for n, p in old.named_parameters() if ".default." in n])
+    assert torch.equal(policy, reference) and not torch.equal(policy, round_0)
