@@ -16,6 +16,7 @@ from rich.console import Console
 from align_ko.errors import UserError
 from align_ko.recipe import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe
 from align_ko.recipe_align import GateArgs
+from align_ko.recipe_checks import remember_places
 from align_ko.recipe_loading import load_recipe
 from align_ko.records import write_json, write_jsonl
 from align_ko.rounds.ablation import plan_run
@@ -23,7 +24,7 @@ from align_ko.rounds.compare import plan_variant
 from align_ko.rounds.gate import broken_limits, judge_round
 from align_ko.rounds.lock import only_run
 from align_ko.rounds.plan import gate_file, plan_rounds, write_gate_prompts
-from align_ko.rounds.report import write_report
+from align_ko.rounds.report import write_report, write_seeds
 from align_ko.rounds.rounds import run_rounds
 from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
 
@@ -371,6 +372,22 @@ def test_with_hardly_a_pair_there_is_no_further_round(recipe, few):
 def test_when_no_round_is_good_the_start_stays(recipe):
     result, _ = rounds_with(recipe, {"start": 0.9, "round-1": 0.8})
     assert (result.best.name, result.best.checkpoint) == ("start", "outputs/sft")
+
+
+def test_seeds_stand_in_one_table(recipe):
+    folder, results = Path(recipe.output_dir), {}
+    for seed, share in ((42, 0.9), (43, 0.86)):
+        own = replace(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}"))
+        remember_places(own, recipe._tree)
+        results[seed], _ = rounds_with(own, {"start": 0.2, "round-1": share, "round-2": 0.1})
+    write_seeds(folder, results, False, Console(width=200))
+    text = (folder / "seeds.md").read_text()
+    lines = [line for line in text.splitlines() if "seed 4" in line]
+    assert [line.split(" (")[0] for line in lines] == [
+        "| start, seed 42 | 20.0", "| result, seed 42 | 90.0", "| start, seed 43 | 20.0", "| result, seed 43 | 86.0"
+    ]  # fmt: skip
+    assert all(line.endswith("| round-1 |") for line in lines[1::2]) and text.count("> round-1의 답") == 2
+    assert json.loads((folder / "seeds.json").read_text())["43"]["best"]["checkpoint"] == "outputs/align/seed-43/round-1/dpo"
 
 
 def test_prompts_are_asked_in_turn(recipe):
