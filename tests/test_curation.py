@@ -297,14 +297,20 @@ def test_same_seed_same_rows_whatever_the_order() -> None:
 
 def test_split_never_moves_a_row() -> None:
     rows = some_rows(400)
-    train, held_out = split(rows, 0.05)
+    train, held_out, _ = split(rows, 0.05)
     assert (len(train), len(held_out)) == (376, 24)
     more = split(some_rows(1000) + some_rows(200, "knowledge"), 0.05)
     assert {row.id for row in held_out} <= {row.id for row in more[1]}
     assert {row.id for row in train} <= {row.id for row in more[0]}
     again = split(rows * 2, 0.05)
     assert (len(again[0]), len(again[1])) == (2 * len(train), len(held_out))  # repeats are for training only
-    assert split(rows, 0.0) == (rows, [])
+    assert split(rows, 0.0) == (rows, [], [])
+    less, same, apart = split(rows * 2, 0.05, 0.3)
+    assert same == held_out and len(apart) == len({row.id for row in apart})  # eval does not change with the other share
+    assert {row.id for row in less} | {row.id for row in apart} == {row.id for row in train} and len(less) == 2 * (
+        376 - len(apart)
+    )
+    assert 90 < len(apart) < 150
 
 
 # ------------------------------------------------------------------------------------------------------ report and run
@@ -389,6 +395,19 @@ def test_same_files_again_and_after_rows_were_added(tmp_path: Path) -> None:
     _, out = run(tmp_path, own_rows(60))
     assert held_out < {row["id"] for row in read_jsonl(out / "eval.jsonl")}
     assert not held_out & {row["id"] for row in read_jsonl(out / "train.jsonl")}
+
+
+def test_rows_for_preference_pairs_are_set_apart(tmp_path: Path) -> None:
+    facts, out = run(tmp_path, own_rows(200), eval_share=0.1, preference_share=0.4)
+    ids = {name: {row["id"] for row in read_jsonl(out / f"{name}.jsonl")} for name in ("train", "eval", "preferences")}
+    assert {name: len(found) for name, found in ids.items()} == {name: facts["rows"][name] for name in ids}
+    assert facts["rows"]["taken"] == len(set().union(*ids.values())) == sum(map(len, ids.values()))
+    assert len(ids["preferences"]) > 0.3 * facts["rows"]["taken"]
+    assert f"{len(ids['preferences'])} set apart for preference pairs" in (out / "report.md").read_text(encoding="utf-8")
+    assert "split: preferences" in (out / "README.md").read_text(encoding="utf-8")
+    again, _ = run(tmp_path, own_rows(200), eval_share=0.1)
+    assert not (out / "preferences.jsonl").exists()  # its rows are trained on now
+    assert again["rows"]["train"] == facts["rows"]["train"] + facts["rows"]["preferences"]
 
 
 def test_too_many_broken_rows_stop_the_run(tmp_path: Path) -> None:

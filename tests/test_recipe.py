@@ -248,6 +248,10 @@ def test_training_options_that_do_not_go_together():
             "sft.yaml:5: eval_share: 1.5 cannot work; expected a share from 0 up to, but not including, 1",
         ),
         (
+            "preference_share: 0.95",
+            "sft.yaml:5: preference_share: with eval_share (0.05) no row is left to train on; expected less than 0.95",
+        ),
+        (
             "lengths:\n  dialogue:\n    max_answer: 3",
             "sft.yaml:7: lengths.dialogue.max_answer: 3 cannot work; expected min_answer (50) or more",
         ),

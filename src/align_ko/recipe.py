@@ -121,6 +121,9 @@ class DataRecipe:
     near_duplicates: NearDuplicateArgs = NearDuplicateArgs()
     eval_share: float = 0.05
     """Share of rows held out for eval loss, chosen by content hash."""
+    preference_share: float = 0.0
+    """Share of rows set apart for preference pairs, into preferences.jsonl: SFT never sees them, so greedy decoding fails on
+    them as it will on a user's prompts, and their curated answers are new to DPO."""
     evaluation_files: tuple[str, ...] = ()
     """Prompt files that training must never see (exact or near)."""
     max_broken_share: float = 0.5

@@ -47,6 +47,7 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "max_samples": _ONE_OR_MORE,
     "lengths.*": _NOT_NEGATIVE,
     "eval_share": _BELOW_ONE,
+    "preference_share": _BELOW_ONE,
     "max_broken_share": _SHARE,
     "num_proc": _NOT_NEGATIVE,
     "refusal_share": _SHARE,
@@ -174,6 +175,9 @@ def _check_mixture(recipe: DataRecipe) -> None:
                 raise recipe_error(recipe, f"{key}.{name}", "unknown group", expected, nearest(name, GROUPS))
     if sum(recipe.weights.values()) <= 0:
         raise recipe_error(recipe, "weights", "the weights sum to 0", "at least one weight above 0")
+    if recipe.eval_share + recipe.preference_share >= 1:
+        problem = f"with eval_share ({recipe.eval_share:g}) no row is left to train on"
+        raise recipe_error(recipe, "preference_share", problem, f"less than {1 - recipe.eval_share:g}")
     for name, bounds in recipe.lengths.items():
         for side in ("question", "answer"):
             low, high = getattr(bounds, f"min_{side}"), getattr(bounds, f"max_{side}")

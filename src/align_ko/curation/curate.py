@@ -1,4 +1,4 @@
-"""The curation run: raw files → train.jsonl, eval.jsonl, rejected.jsonl and a report in one folder."""
+"""The curation run: raw files → train.jsonl, eval.jsonl, preferences.jsonl, rejected.jsonl and a report in one folder."""
 
 from __future__ import annotations
 
@@ -54,21 +54,26 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
             mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
             features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
             chosen = [pool.rows[place] for place in select(features, mixture.taken, recipe.seed, recipe.selection)]
-        train, held_out = split(chosen, recipe.eval_share)
+        train, held_out, preferences = split(chosen, recipe.eval_share, recipe.preference_share)
         if not train:
             raise UserError("no row is left for training; this file says why", file=out / "rejected.jsonl")
         watch.lap("select", len(pool.rows))
         texts = _texts(pool)
         _write(out / "train.jsonl", (texts(row) for row in train))
         _write(out / "eval.jsonl", (texts(row) for row in held_out))
+        if preferences:
+            _write(out / "preferences.jsonl", (texts(row) for row in preferences))
+        else:  # one of an earlier run would hold rows that are trained on now
+            (out / "preferences.jsonl").unlink(missing_ok=True)
         examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
         kept_examples = [json.loads(texts(row)) for row in examples]
         watch.lap("write", len(chosen))
-    facts = gather_facts(recipe, pool, mixture, chosen, (len(train), len(held_out)), watch)
+    facts = gather_facts(recipe, pool, mixture, chosen, (len(train), len(held_out), len(preferences)), watch)
     facts |= {"near_duplicates": repeated, "kept_examples": kept_examples}
     report.write_reports(out, facts)
     report.show(facts, console)
-    console.print(f"Written to {out}/: train.jsonl, eval.jsonl, rejected.jsonl, report.html (also .md, .json)", soft_wrap=True)
+    files = "train.jsonl, eval.jsonl, " + "preferences.jsonl, " * bool(preferences)
+    console.print(f"Written to {out}/: {files}rejected.jsonl, report.html (also .md, .json)", soft_wrap=True)
     return facts
 
 

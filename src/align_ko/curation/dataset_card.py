@@ -33,11 +33,11 @@ def card_for(folder: Path, facts: Mapping[str, Any]) -> tuple[str, str]:
 def dataset_card(facts: Mapping[str, Any], name: str, earlier: str = "") -> str:
     """The card. `earlier`: the card it replaces, whose licence is kept."""
     rows = facts["rows"]
-    splits = {split: f"{split}.jsonl" for split in ("train", "eval") if rows[split]}
+    splits = {split: f"{split}.jsonl" for split in ("train", "eval", "preferences") if rows[split]}
     return "\n\n".join(
         part
         for part in [
-            _front_matter(rows["train"] + rows["eval"], splits, name, earlier),
+            _front_matter(sum(rows[split] for split in splits), splits, name, earlier),
             MARK,
             f"# {escape(name)}",
             "Korean conversations for supervised fine-tuning, chosen so that a native reader finds the answers natural.",
@@ -53,7 +53,7 @@ def dataset_card(facts: Mapping[str, Any], name: str, earlier: str = "") -> str:
                     ["repairs", "names of the repairs that changed something in it; mostly empty"],
                 ],
             ),
-            f"Splits: train {rows['train']:,} rows, eval {rows['eval']:,} rows (for eval loss).",
+            _splits(rows),
             "## Sources and licence",
             _kept_licence(earlier) or _licence(facts),
             "## How it was made",
@@ -73,6 +73,12 @@ def size_category(rows: int) -> str:
     ('n<1K', '1K<n<10K', '100K<n<1M')
     """
     return next((name for limit, name in _SIZES if rows < limit), "10M<n<100M")
+
+
+def _splits(rows: Mapping[str, int]) -> str:
+    said = f"Splits: train {rows['train']:,} rows, eval {rows['eval']:,} rows (for eval loss)"
+    apart = f", preferences {rows['preferences']:,} rows (questions and answers to make preference pairs of)"
+    return said + apart * bool(rows["preferences"]) + "."
 
 
 def _front_matter(rows: int, splits: Mapping[str, str], name: str, earlier: str) -> str:

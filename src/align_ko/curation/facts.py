@@ -17,16 +17,21 @@ from align_ko.recipe_checks import place_of
 
 
 def gather_facts(
-    recipe: DataRecipe, pool: Pool, mixture: Mixture, chosen: Sequence[Judged], sides: tuple[int, int], watch: Stopwatch
+    recipe: DataRecipe, pool: Pool, mixture: Mixture, chosen: Sequence[Judged], sides: tuple[int, int, int], watch: Stopwatch
 ) -> dict[str, Any]:
-    """All but the example rows and the near-duplicates. `sides`: rows for training, rows for eval loss."""
+    """All but the example rows and the near-duplicates. `sides`: rows for training, for eval loss, for preference pairs."""
     read = sum(tally.read for tally in pool.tallies.values())
     different = list({row.id: row for row in chosen}.values())
     taken = Counter(row.label for row in different)
     repaired = Counter(name for row in different for name in row.repairs if name != "personal_data")
     return {
         "recipe": str(place_of(recipe, "sources").file or ""),
-        "rows": {"read": read, "kept": len(pool.rows), "taken": len(chosen), "train": sides[0], "eval": sides[1]},
+        "rows": {
+            "read": read,
+            "kept": len(pool.rows),
+            "taken": len(chosen),
+            **dict(zip(("train", "eval", "preferences"), sides, strict=True)),
+        },
         "seconds": round(watch.seconds, 1),
         "rows_per_second": round(read / max(watch.seconds, 1e-9)),
         "steps": watch.steps,

@@ -109,12 +109,17 @@ def divide(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def split(rows: Sequence[Row], eval_share: float) -> tuple[list[Row], list[Row]]:
-    """(train, eval) by each row's own id, so that none changes sides as others come or go. No row is twice in eval."""
-    limit = int(eval_share * 16**8)
-    train = [row for row in rows if int(row.id[:8], 16) >= limit]
-    held_out = {row.id: row for row in rows if int(row.id[:8], 16) < limit}
-    return train, list(held_out.values())
+def split(rows: Sequence[Row], eval_share: float, preference_share: float = 0.0) -> tuple[list[Row], list[Row], list[Row]]:
+    """(train, eval, preferences) by each row's own id, so that none changes sides as others come or go.
+
+    A row that was repeated (upsampling) stands once in eval and in preferences.
+    """
+    limits = int(eval_share * 16**8), int((eval_share + preference_share) * 16**8)
+    places = [(row, int(row.id[:8], 16)) for row in rows]
+    train = [row for row, place in places if place >= limits[1]]
+    held_out = {row.id: row for row, place in places if place < limits[0]}
+    preferences = {row.id: row for row, place in places if limits[0] <= place < limits[1]}
+    return train, list(held_out.values()), list(preferences.values())
 
 
 def draw(row_id: str, seed: int, lap: int) -> bytes:

@@ -139,9 +139,10 @@ def selection_line(facts: Mapping[str, Any]) -> str:
 def summary(facts: Mapping[str, Any]) -> str:
     """The run in one sentence."""
     rows = facts["rows"]
+    apart = f", {rows['preferences']:,} set apart for preference pairs" if rows["preferences"] else ""
     return (
         f"{rows['read']:,} rows read, {rows['kept']:,} kept, {rows['taken']:,} taken: "
-        f"{rows['train']:,} to train on and {rows['eval']:,} for eval loss. "
+        f"{rows['train']:,} to train on, {rows['eval']:,} for eval loss{apart}. "
         f"{facts['seconds']:g} s, {facts['rows_per_second']:,} rows/s."
     )
 
