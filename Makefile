@@ -10,7 +10,7 @@ pip := $(python) -m pip --disable-pip-version-check --no-input -qq
 # Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
 ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation clean
+.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation bench-batching bench-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -70,6 +70,12 @@ bench-korean: setup ## what the Korean checks find and miss, on labelled text
 bench-curation: setup ## 191,641 rows curated, beside datatrove on the same rows: time, memory, what is found
 	@$(python) scripts/curation_bench/install_datatrove.py .venv-bench || true
 	@$(python) scripts/bench_curation.py
+
+bench-batching: setup ## shares of real tokens by way of batching on 191,641 lengths, and real tokens per second side by side
+	@$(python) scripts/bench_batching.py
+
+bench-memory: setup ## peak memory of training steps on the CPU beside what --plan says
+	@$(python) scripts/bench_memory.py
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
 	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -53,4 +53,4 @@ def take_plan_flags(words: Sequence[str]) -> tuple[PlanFlags, list[str]]:
         share = 0.0
     if not 0 < share <= 1:
         raise UserError(f"{utilisation} cannot work", key="--plan_utilisation", expected="a share above 0, up to 1")
-    return PlanFlags(**found, utilisation=share), rest  # type: ignore[arg-type]
+    return PlanFlags(**found, utilisation=share), rest

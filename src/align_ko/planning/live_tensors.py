@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from align_ko.planning.architecture import build_on_meta, repeat_of, shallow
@@ -35,8 +36,8 @@ def trace_activations(
     """Activations of the layers for a batch of `rows` × `tokens`; the LM head is not in it (memory.py adds it).
 
     `dtype`: of the weights ("bfloat16", "float32"); `mixed`: autocast to bfloat16. Two depths are run and the rest is the same
-    again: every further repeat of the layers adds the same bytes (a test compares with the whole depth). Attention is SDPA, which
-    on a CPU keeps what FlashAttention keeps: queries, keys, values, the result and one number a row, never the whole matrix.
+    again: every further repeat of the layers adds the same bytes (a test compares with the whole depth). Attention is SDPA,
+    which keeps on a CPU what FlashAttention keeps: queries, keys, values, the result and one number a row, never the matrix.
     """
     repeat, layers = repeat_of(config), config.num_hidden_layers
     if layers <= 2 * repeat or layers % repeat:
@@ -118,10 +119,10 @@ def _live_bytes(ignored: set[int]) -> Any:
                         size = storage.nbytes()
                         self.now += size
                         self.peak = max(self.peak, self.now)
-                        self.alive[key] = weakref.ref(storage, lambda _, key=key, size=size: self.freed(key, size))
+                        self.alive[key] = weakref.ref(storage, partial(self.freed, key, size))
             return out
 
-        def freed(self, key: int, size: int) -> None:
+        def freed(self, key: int, size: int, _: Any) -> None:
             del self.alive[key]
             self.now -= size
 

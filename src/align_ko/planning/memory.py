@@ -102,14 +102,14 @@ def plan_memory(
     full = parameters.adapter == 0
     base = weight_bytes(parameters, setting)
     deepspeed = sharding != "one GPU"
-    # peft keeps an adapter in float32 beside half-precision weights; TRL turns a QLoRA adapter into bfloat16, and so does DeepSpeed
+    # peft keeps an adapter in float32 beside half-precision weights; TRL makes a QLoRA adapter bfloat16, and so does DeepSpeed
     format_ = setting.weight_bytes if full else 2 if setting.four_bit or deepspeed else 4
-    adapter = parameters.adapter * format_
+    adapter = parameters.adapter * float(format_)
     trained = parameters.trained
-    gradients = trained * format_ * 1.0
+    gradients = trained * float(format_)
     optimizer = trained * optimizer_bytes_each(setting.optimizer, format_)
     communication = 0.0
-    reference = {"none": 0.0, "adapter": float(adapter), "model": base}[setting.reference]
+    reference = {"none": 0.0, "adapter": adapter, "model": base}[setting.reference]
     if deepspeed:  # float32 copy of the trained weights and both moments, in equal parts
         gradients = trained * 4 / gpus
         optimizer = trained * 12 / gpus

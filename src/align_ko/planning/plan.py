@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from align_ko.errors import UserError
 from align_ko.planning import cost
 from align_ko.planning.architecture import Parameters, count_parameters, load_config
 from align_ko.planning.batches import WAYS, Batch, epoch_batches, real_share
-from align_ko.planning.devices import GPUS, THIS, find_gpu
+from align_ko.planning.devices import GPUS, THIS, Gpu, find_gpu
 from align_ko.planning.flags import PlanFlags
-from align_ko.planning.live_tensors import trace_activations
-from align_ko.planning.memory import Setting, plan_memory
+from align_ko.planning.memory_table import memory_table
 from align_ko.planning.run_settings import RunSettings, run_settings
 from align_ko.planning.tokens import Lengths, pair_lengths, sft_lengths
 from align_ko.recipe import DpoRecipe, SftRecipe
-
-MEMORY_OPTIONS = [("one GPU", 1), *(("ZeRO-2", n) for n in (1, 2, 4, 8)), *(("ZeRO-3", n) for n in (1, 2, 4, 8))]
 
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]
         "parameters": {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share},
         "notes": notes,
     }
-    plan["memory"] = _memory(run, config, parameters, train, flags)
+    plan["memory"] = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
     if train:
         held_out = _lengths(run, recipe.data.eval_file, tokenizer, []) if train.real_file else None
         plan["data"] = _data(recipe.data.train_file, train)
@@ -95,60 +92,6 @@ def _data(file: str, lengths: Lengths) -> dict[str, Any]:
     }
 
 
-def _memory(
-    run: RunSettings, config: Any, parameters: Parameters, train: Lengths | None, flags: PlanFlags
-) -> list[dict[str, Any]]:
-    """Every way to spread the model, with checkpointing and without, at the longest batch that can come."""
-    number, mixed, on_cpu = _formats(run, flags)
-    max_length = run.value("max_length") or 1024
-    longest = max((row.longest for row in train.rows), default=max_length) if train else max_length
-    if run.way == "packing":
-        longest = max_length
-    sequences = run.value("per_device_train_batch_size") * (2 if run.stage == "dpo" else 1)
-    setting = Setting(
-        rows=sequences,
-        tokens=longest,
-        trained_share=train.trained_share if train else 0.8,
-        weight_bytes=4 if number == "float32" else 2,
-        four_bit=run.model.load_in_4bit,
-        nested=run.model.use_bnb_nested_quant,
-        optimizer=str(run.value("optim")),
-        reference=run.reference,
-        device="cpu" if on_cpu else "gpu",
-    )
-    made = []
-    for checkpointing in (True, False):
-        traced = trace_activations(
-            config, run.model, sequences, longest, dtype=number, mixed=mixed, checkpointing=checkpointing
-        )
-        for sharding, gpus in MEMORY_OPTIONS if not on_cpu else MEMORY_OPTIONS[:1]:
-            # ZeRO-3 cannot split 4-bit weights: that plan is for bfloat16
-            asked = replace(setting, four_bit=setting.four_bit and sharding != "ZeRO-3")
-            memory = plan_memory(parameters, config, asked, traced, sharding, gpus)  # type: ignore[arg-type]
-            parts = {part.name: getattr(memory, part.name) / 2**30 for part in fields(memory)}
-            made.append(
-                {
-                    "sharding": sharding, "gpus": gpus, "checkpointing": checkpointing, "rows": sequences, "tokens": longest,
-                    "four_bit": asked.four_bit, "gib": parts, "total_gib": memory.total / 2**30,
-                }
-            )  # fmt: skip
-    return made
-
-
-def _formats(run: RunSettings, flags: PlanFlags) -> tuple[str, bool, bool]:
-    """(format of the weights, whether autocast is on, whether the run is on a CPU)."""
-    import torch
-
-    on_cpu = bool(run.training.get("use_cpu")) or (flags.gpu == THIS and not torch.cuda.is_available())
-    number = run.model.dtype
-    if number == "auto":
-        from align_ko.modeling import best_dtype
-
-        number = "bfloat16" if not on_cpu or best_dtype() == torch.bfloat16 else "float32"  # type: ignore[assignment]
-    mixed = bool(run.training.get("bf16", run.training.get("fp16", number != "float32")))
-    return number, mixed, on_cpu
-
-
 def _work(
     run: RunSettings, config: Any, parameters: Parameters, train: Lengths, held_out: Lengths | None, flags: PlanFlags,
     memory: list[dict[str, Any]], notes: list[str],
@@ -161,7 +104,7 @@ def _work(
         del by_way["packing"]
     epochs = float(run.value("num_train_epochs"))
     method = cost.Method(
-        bool(run.value("gradient_checkpointing")),
+        run.checkpointing,
         run.model.load_in_4bit,
         run.flash or run.way == "packing",
         run.reference_passes,
@@ -203,19 +146,24 @@ def _work(
     if flags.gpu == THIS:
         result["hours"].append(_measured(run, config, parameters, by_way[run.way], held_out_batches, steps, evaluations, parts))
         return result
-    needed = next(m for m in memory if m["sharding"] == "one GPU" and m["checkpointing"] == method.checkpointing)["total_gib"]
+    whole = {row["checkpointing"]: row["total_gib"] for row in memory if row["sharding"] == "one GPU"}
     for gpu in GPUS.values():
-        seconds = [
-            cost.seconds_on(gpu, work, parameters, flags.utilisation, method.four_bit) for work in (training, evaluation)
-        ]
-        by_ways = {
-            way: cost.seconds_on(gpu, work, parameters, flags.utilisation, method.four_bit) / 3600
-            for way, (_, work) in ways.items()
-        }
+
+        def hours(work: cost.Work, gpu: Gpu = gpu) -> float:
+            return cost.seconds_on(gpu, work, parameters, flags.utilisation, method.four_bit) / 3600
+
         result["hours"].append(
-            {"gpu": gpu.name, "chosen": gpu is find_gpu(flags.gpu), "training": seconds[0] / 3600, "evaluation": seconds[1] / 3600,
-             "training_by_way": by_ways, "gib": gpu.gib, "fits": needed <= gpu.gib, "source": gpu.source}
-        )  # fmt: skip
+            {
+                "gpu": gpu.name,
+                "chosen": gpu is find_gpu(flags.gpu),
+                "training": hours(training),
+                "evaluation": hours(evaluation),
+                "training_by_way": {way: hours(work) for way, (_, work) in ways.items()},
+                "gib": gpu.gib,
+                "fits": whole[method.checkpointing] <= gpu.gib,
+                "source": gpu.source,
+            }
+        )
     if evaluation.operations > 0.25 * training.operations:
         share = evaluation.operations / (training.operations + evaluation.operations)
         notes.append(
@@ -240,7 +188,7 @@ def _measured(
     """Hours on this machine; DPO's reference passes as forwards beside each batch."""
     from align_ko.planning.measured import measure_pace
 
-    training = {**run.training, "gradient_checkpointing": run.value("gradient_checkpointing")}
+    training = {**run.training, "gradient_checkpointing": run.checkpointing}
     pace = measure_pace(config, run.model, batches, training, parameters.base)
     epoch = pace.seconds(batches) * (1 + pace.forward * run.reference_passes)
     seconds = epoch * steps * parts / len(batches)

@@ -38,6 +38,12 @@ class RunSettings:
         return "group_by_length" if self.value("train_sampling_strategy") == "group_by_length" else "random"
 
     @property
+    def checkpointing(self) -> bool:
+        """Under either name: transformers 5.23 calls it activation_checkpointing and still takes the old one."""
+        newer = self.training.get("activation_checkpointing")
+        return bool(self.value("gradient_checkpointing") if newer is None else newer)
+
+    @property
     def flash(self) -> bool:
         return "flash" in (self.model.attn_implementation or "")
 

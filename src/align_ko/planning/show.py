@@ -47,8 +47,8 @@ def show_plan(plan: dict[str, Any], console: Console | None = None) -> None:
 def _show_data(data: dict[str, Any], console: Console) -> None:
     console.print(
         f"{data['rows']:,} rows, {data['tokens'] / 1e6:,.1f} M tokens ({data['counted']}); {data['trained_share']:.0%} of them "
-        f"trained; median {data['median']}, 95 % below {data['p95']}, longest {data['longest']}; {data['too_long']:,} rows over "
-        "max_length left out whole",
+        f"trained; median {data['median']}, 95 % below {data['p95']}, longest {data['longest']}; {data['too_long']:,} rows "
+        "over max_length left out whole",
         highlight=False,
         markup=False,
     )
