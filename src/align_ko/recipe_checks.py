@@ -152,7 +152,7 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
     attention = (recipe.model.attn_implementation or "") if recipe.model else ""
     if isinstance(recipe, SftRecipe) and training.get("packing") and "flash" not in attention:
         expected = (
-            "model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length instead of packing"
+            "model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length and no packing"
         )
         raise recipe_error(recipe, "training.packing", "packed rows attend to each other without FlashAttention", expected)
     losses, weights = training.get("loss_type"), training.get("loss_weights")
