@@ -120,8 +120,10 @@ def test_what_is_traced_is_what_autograd_saves(tiny):
         return tensor
 
     ids = torch.randint(5, 100, (3, 40))
+    mask = torch.ones_like(ids)
+    mask[0, 30:] = 0  # without padding transformers leaves the mask out, which takes less
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = model.get_base_model().base_model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        out = model.get_base_model().base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     hidden = out.last_hidden_state.untyped_storage()
     assert traced.saved == pytest.approx(sum((saved | {hidden.data_ptr(): hidden.nbytes()}).values()), rel=0.05)
     assert traced.peak >= traced.saved
@@ -171,7 +173,7 @@ def test_parts_of_lora_on_half_precision():
 
 def test_four_bits_reach_the_linear_layers_only():
     assert weight_bytes(PARTS, Setting(2, 16, 0.5, four_bit=True, nested=False)) == 1000 * 0.5625 + 410 * 2
-    assert weight_bytes(PARTS, Setting(2, 16, 0.5, four_bit=True)) == pytest.approx(1000 * 0.5166 + 410 * 2, rel=1e-4)
+    assert weight_bytes(PARTS, Setting(2, 16, 0.5, four_bit=True)) == pytest.approx(1000 * 0.515869 + 410 * 2, rel=1e-6)
     made = memory(Setting(2, 16, 0.5, four_bit=True))
     assert (made.adapter, made.gradients, made.optimizer) == (50 * 2, 50 * 2, 50 * 4)  # TRL makes its adapter bfloat16
 
@@ -230,7 +232,7 @@ def test_hours_follow_the_rate():
     assert cost.seconds_on(gpu, work, PARTS, 0.5, four_bit=False) == pytest.approx(3600)
     slower = cost.seconds_on(gpu, work, PARTS, 0.5, four_bit=True) - 3600
     assert slower == pytest.approx(1000 * 1000 * 4.5 / 2.039e12, abs=1e-9)
-    with pytest.raises(UserError, match=r"no GPU L40; .*did you mean 'L40S'"):
+    with pytest.raises(UserError, match=r"no GPU L40 in the table; .*did you mean 'L40S'"):
         find_gpu("L40")
 
 

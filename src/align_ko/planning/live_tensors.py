@@ -40,10 +40,11 @@ def trace_activations(
     which keeps on a CPU what FlashAttention keeps: queries, keys, values, the result and one number a row, never the matrix.
     """
     repeat, layers = repeat_of(config), config.num_hidden_layers
-    if layers <= 2 * repeat or layers % repeat:
+    if layers <= 3 * repeat or layers % repeat:
         return _traced(config, model, rows, tokens, dtype, mixed, checkpointing)
-    one, two = (_traced(shallow(config, repeat * n), model, rows, tokens, dtype, mixed, checkpointing) for n in (1, 2))
-    return one.grown(two, layers // repeat - 1)
+    # not one: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
+    two, three = (_traced(shallow(config, repeat * n), model, rows, tokens, dtype, mixed, checkpointing) for n in (2, 3))
+    return two.grown(three, layers // repeat - 2)
 
 
 def _traced(config: Any, model: ModelArgs, rows: int, tokens: int, dtype: str, mixed: bool, checkpointing: bool) -> Activations:
