@@ -72,13 +72,17 @@ def _traced(config: Any, model: ModelArgs, rows: int, tokens: int, dtype: str, m
             casting = warnings.catch_warnings()
         ids = torch.zeros(rows, tokens, dtype=torch.long)
         mask = torch.ones(rows, tokens, dtype=torch.long)
-        live = _live_bytes({weight.untyped_storage()._cdata for weight in [*built.parameters(), *built.buffers()]})
+        known = [*built.parameters(), *built.buffers()]
+        for weight in built.parameters():  # as in the second of several accumulated batches: the gradients are there already
+            if weight.requires_grad:
+                weight.grad = torch.empty_like(weight)
+                known.append(weight.grad)
+        live = _live_bytes({tensor.untyped_storage()._cdata for tensor in known})
         with casting, live, torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
             hidden = backbone(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
             saved = live.now
             hidden.backward(torch.empty_like(hidden))
-        gradients = sum(w.grad.untyped_storage().nbytes() for w in built.parameters() if w.grad is not None)
-        return Activations(saved, max(saved, live.peak - gradients))
+        return Activations(saved, live.peak)
 
 
 def _fill_with_fakes(built: Any) -> None:

@@ -19,7 +19,8 @@ class ShuffledLengthGroupedSampler(Sampler[int]):
 
     Batches of equal lengths differ from one another far more than random batches do: in plain random order the first 50 of
     them are a tenth longer or shorter than the whole in more than one run in five (one standard deviation is 8 % with the
-    lengths of planning/reference_lengths.py). So the order is random within rounds of LENGTH_CLASSES batches, each of which holds one of every class.
+    lengths of planning/reference_lengths.py). So the order is random within rounds of LENGTH_CLASSES batches, each of which
+    holds one of every class.
 
     Args:
         lengths: tokens of each row.
