@@ -29,6 +29,7 @@ from align_ko.planning.flags import PlanFlags, take_plan_flags
 from align_ko.planning.live_tensors import Activations, _traced, trace_activations
 from align_ko.planning.memory import GIB, Setting, plan_memory, weight_bytes
 from align_ko.planning.plan import make_plan
+from align_ko.planning.run_settings import run_settings
 from align_ko.planning.tokens import pair_lengths, sft_lengths
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
 from align_ko.recipe_loading import load_recipe
@@ -318,7 +319,7 @@ def test_dpo_before_its_sft_is_planned_as_the_recipe_beside_it_says():
     assert any("outputs/solar/sft is not there yet" in note for note in plan["notes"])
     assert any("data/solar/preferences/train.jsonl is not there" in note for note in plan["notes"])
     before = load_recipe(DpoRecipe, ["recipes/solar/dpo.yaml", "--training.precompute_ref_log_probs", "true"])
-    assert make_plan(before, PlanFlags())["memory"][0]["gib"]["reference"] == 0
+    assert (run_settings(before).reference, run_settings(before).reference_passes) == ("none", 0)
 
 
 def test_flags_are_taken_out():
