@@ -10,7 +10,7 @@ pip := $(python) -m pip --disable-pip-version-check --no-input -qq
 # Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
 ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation bench-candidates align ablate-dpo decoding-gap compare-handbook clean
+.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -85,6 +85,12 @@ decoding-gap: setup ## greedy against a grid of 18 sampling settings, before and
 
 compare-handbook: setup ## our rounds beside the alignment-handbook's way on the same model; resumes
 	@$(python) scripts/compare_handbook.py recipes/quickstart/compare.yaml
+
+bench-batching: setup ## shares of real tokens by way of batching on 191,641 lengths, and real tokens per second side by side
+	@$(python) scripts/bench_batching.py
+
+bench-memory: setup ## peak memory of training steps on the CPU beside what --plan says
+	@$(python) scripts/bench_memory.py
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
 	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

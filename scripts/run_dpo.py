@@ -2,6 +2,7 @@
 
     python scripts/run_dpo.py recipes/quickstart/dpo.yaml
     accelerate launch --config_file accelerate_configs/zero2.yaml scripts/run_dpo.py recipes/solar/dpo.yaml
+    python scripts/run_dpo.py recipes/solar/dpo.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
 An adapter folder as start is trained on, and a frozen copy of it is the reference; the loss before the first step is ln 2.
 """
@@ -12,12 +13,15 @@ import sys
 
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
+from align_ko.planning.command import plan_command
 from align_ko.recipe import DpoRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
     quiet_known_noise()
+    if "--plan" in sys.argv:
+        return plan_command(DpoRecipe, sys.argv[1:])
     recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
 
     from align_ko.training.hardware import check_hardware, read_base_of

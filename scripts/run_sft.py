@@ -3,6 +3,7 @@
     python scripts/run_sft.py recipes/quickstart/sft.yaml
     accelerate launch --config_file accelerate_configs/zero2.yaml scripts/run_sft.py recipes/solar/sft.yaml
     python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learning_rate 5e-5 --model.lora_r 16
+    python scripts/run_sft.py recipes/solar/sft.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
 Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
 """
@@ -13,12 +14,15 @@ import sys
 
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
+from align_ko.planning.command import plan_command
 from align_ko.recipe import SftRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe
 
 
 def main() -> None:
     quiet_known_noise()
+    if "--plan" in sys.argv:
+        return plan_command(SftRecipe, sys.argv[1:])
     recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
 
     from align_ko.training.hardware import check_hardware

@@ -14,6 +14,7 @@ import pytest
 
 import align_ko.recipe
 from align_ko.errors import UserError
+from align_ko.planning.flags import take_plan_flags
 from align_ko.recipe_loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,7 @@ def check(line: str) -> None:
         assert flag != "--config_file" or Path(value).is_file(), value
     source = Path(words[at]).read_text(encoding="utf-8")
     if stage := re.search(r"load_recipe\((\w+), sys\.argv", source):  # not a script that loads a recipe of its own choice
-        load_recipe(getattr(align_ko.recipe, stage[1]), words[at + 1 :])
+        load_recipe(getattr(align_ko.recipe, stage[1]), take_plan_flags(words[at + 1 :])[1])
         return
     for word in words[at + 1 :]:
         if word.startswith("--"):

@@ -210,6 +210,10 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
     training = recipe.training
     if not training.get("output_dir"):
         raise recipe_error(recipe, "training.output_dir", "this key is missing", "the folder for the checkpoint")
+    attention = (recipe.model.attn_implementation or "") if recipe.model else ""
+    if isinstance(recipe, SftRecipe) and training.get("packing") and "flash" not in attention:
+        expected = "model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length and no packing"
+        raise recipe_error(recipe, "training.packing", "packed rows attend to each other without FlashAttention", expected)
     losses, weights = training.get("loss_type"), training.get("loss_weights")
     if weights is not None and len(weights) != (count := len(losses) if isinstance(losses, list) else 1):
         problem = f"{len(weights)} weights for {count} losses"

@@ -6,7 +6,8 @@ tests/test_trl_seams.py has one canary per seam that fails when upstream changes
    Triton (trl/trainer/utils.py, add_fused_lm_head: "Elsewhere, every position is scored instead", meant for Neuron, which
    recompiles on new shapes). On a CPU that is most of a step. The one predicate that decides it is answered for the CPU.
 2. `ShuffledLengthGroupedSampler`: transformers sorts each group of 50 batches longest first, so a short run sees lengths in
-   order. The batches are shuffled after grouping, seeded by epoch so that a resumed run sees the same order.
+   order. The batches are shuffled after grouping, seeded by epoch so that a resumed run sees the same order
+   (length_grouping.py).
 3. `AlignSFTTrainer` takes rows that chat_format.py has tokenised (TRL leaves a dataset with `input_ids` and `labels` alone).
 4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos. A rejected
    answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless).
@@ -16,19 +17,18 @@ tests/test_trl_seams.py has one canary per seam that fails when upstream changes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 import trl.trainer.utils as trl_utils
 from peft.helpers import disable_input_dtype_casting
-from torch.utils.data import Sampler
 from trl import DPOTrainer, SFTTrainer
+
+from align_ko.training.length_grouping import ShuffledLengthGroupedSampler
 
 CPU_VOCABULARY_CHUNK = 4_096
 """Logits columns computed at once. TRL's 32,768 makes tiles of a hundred megabytes, which malloc maps and the kernel zeroes
 anew in every step; tiles of a dozen stay in the heap and in the cache. The sum over the vocabulary is exact either way."""
-GROUP_OF_BATCHES = 50  # as in transformers' LengthGroupedSampler
 
 
 def score_supervised_positions_only() -> None:
@@ -48,39 +48,6 @@ def score_supervised_positions_only() -> None:
     compact.covers_cpu = True  # type: ignore[attr-defined]
     compact.original = original  # type: ignore[attr-defined]
     trl_utils._use_triton = compact
-
-
-class ShuffledLengthGroupedSampler(Sampler[int]):
-    """Batches of like lengths in random order; the same order for the same seed and epoch.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows that are computed together (per-device batch × accumulation × processes keeps steps alike).
-    """
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        group = self.batch_size * GROUP_OF_BATCHES
-        batches: list[list[int]] = []
-        for start in range(0, len(order), group):
-            part = sorted(order[start : start + group], key=lambda row: self.lengths[row])
-            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
-        # A smaller last batch must stay last: the data loader cuts the flat list into equal batches.
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [row for batch in batches if len(batch) < self.batch_size for row in batch]
-        for position in torch.randperm(len(full), generator=generator).tolist():
-            yield from full[position]
-        yield from rest
 
 
 class _LengthGrouping:

@@ -1,0 +1,362 @@
+"""The plan before a run: parameters, memory, tokens, operations and hours, against numbers worked out otherwise."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import rows, turns
+
+from align_ko.errors import UserError
+from align_ko.planning import cost
+from align_ko.planning.architecture import (
+    Parameters,
+    build_on_meta,
+    count_parameters,
+    load_config,
+    repeat_of,
+    shallow,
+)
+from align_ko.planning.batches import Batch
+from align_ko.planning.devices import GPUS, find_gpu
+from align_ko.planning.flags import PlanFlags, take_plan_flags
+from align_ko.planning.live_tensors import Activations, _traced, trace_activations
+from align_ko.planning.memory import GIB, Setting, plan_memory, weight_bytes
+from align_ko.planning.plan import make_plan
+from align_ko.planning.run_settings import run_settings
+from align_ko.planning.tokens import pair_lengths, sft_lengths
+from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
+from align_ko.recipe_loading import load_recipe
+from align_ko.records import write_jsonl
+
+ROOT = Path(__file__).parents[1]
+SOLAR = "upstage/SOLAR-10.7B-v1.0"
+
+
+@pytest.fixture(autouse=True)
+def in_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def solar():
+    return load_config(SOLAR, str(ROOT / "recipes/solar/sft.yaml"))
+
+
+def lora(**changes) -> ModelArgs:
+    return ModelArgs("any", **{"lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0, **changes})
+
+
+# Parameters -------------------------------------------------------------------------------------------------------------
+
+
+def test_solars_parameters_are_those_of_its_card(solar):
+    counts = count_parameters(solar, replace(lora(), lora_r=64))
+    attention = 2 * 4096 * 4096 + 2 * 4096 * 1024
+    mlp = 3 * 4096 * 14336
+    assert counts.linear == 48 * (attention + mlp) == 10_468_982_784
+    assert counts.embedding == counts.head == 32_000 * 4096
+    assert counts.base == 10_731_524_096  # "10.7B"
+    ends = 2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 14336)  # in + out of q, o, k, v, gate, up, down
+    assert counts.adapter == counts.trained == 48 * 64 * ends
+    assert counts.largest_linear == 4096 * 14336
+    assert round(counts.trained_share, 4) == 0.0229
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_peft": False}, {"use_dora": True}, {"lora_target_modules": ("q_proj",)}])
+def test_counts_are_the_loaded_models(tiny, changes):
+    from peft import get_peft_model
+
+    from align_ko.modeling import lora_config
+
+    model = lora(**changes)
+    counts = count_parameters(load_config(str(tiny.folder), None), model)
+    real = tiny.model()
+    assert counts.base == sum(p.numel() for p in real.parameters())
+    real = get_peft_model(real, lora_config(model)) if model.use_peft else real
+    assert counts.trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
+    assert (counts.head == 0) == bool(real.config.tie_word_embeddings)
+
+
+def test_deep_models_are_counted_from_two_repeats(gemma):
+    config = load_config(str(gemma.folder), None)
+    config.layer_types = ["sliding_attention", "full_attention"] * 4
+    config.num_hidden_layers = 8
+    assert repeat_of(config) == 2 and shallow(config, 2).layer_types == ["sliding_attention", "full_attention"]
+    whole = build_on_meta(config, lora(), torch.bfloat16)
+    assert count_parameters(config, lora()).trained == sum(p.numel() for p in whole.parameters() if p.requires_grad)
+
+
+def test_a_model_that_is_nowhere_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no config\.json of nobody/nothing is at hand.*config"):
+        load_config("nobody/nothing", str(tmp_path / "sft.yaml"))
+
+
+# Activations ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_traced_is_what_autograd_saves(tiny):
+    """The same layers with real tensors: bytes that autograd packs, each storage once."""
+    from peft import get_peft_model
+
+    from align_ko.modeling import lora_config
+
+    config = load_config(str(tiny.folder), None)
+    keys = {"dtype": "float32", "mixed": False}
+    traced = trace_activations(config, lora(), 3, 40, checkpointing=False, **keys)
+    model = get_peft_model(tiny.model(), lora_config(lora())).train()
+    weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+    saved: dict[int, int] = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.randint(5, 100, (3, 40))
+    mask = torch.ones_like(ids)
+    mask[0, 30:] = 0  # without padding transformers leaves the mask out, which takes less
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = model.get_base_model().base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    hidden = out.last_hidden_state.untyped_storage()
+    assert traced.saved == pytest.approx(sum((saved | {hidden.data_ptr(): hidden.nbytes()}).values()), rel=0.05)
+    assert traced.peak >= traced.saved
+    layer_inputs = config.num_hidden_layers * 3 * 40 * config.hidden_size * 4
+    assert layer_inputs <= trace_activations(config, lora(), 3, 40, checkpointing=True, **keys).saved < traced.saved / 3
+
+
+def test_depth_is_extrapolated_exactly(llama):
+    config = shallow(load_config(str(llama.folder), None), 1)
+    config.num_hidden_layers = 6
+    for checkpointing in (False, True):
+        keys = {"dtype": "bfloat16", "mixed": True, "checkpointing": checkpointing}
+        quick = trace_activations(config, lora(), 2, 32, **keys)
+        whole = _traced(config, lora(), 2, 32, *keys.values())
+        assert quick == whole
+
+
+def test_checkpointing_and_shorter_batches_take_less(llama):
+    config = load_config(str(llama.folder), None)
+    config.num_hidden_layers = 8
+
+    def saved(rows, tokens, checkpointing):
+        return trace_activations(config, lora(), rows, tokens, dtype="float32", mixed=False, checkpointing=checkpointing)
+
+    assert saved(2, 64, True).peak < saved(2, 64, False).peak / 3
+    assert saved(1, 64, False).saved == pytest.approx(saved(2, 64, False).saved / 2, rel=0.05)
+
+
+# Memory -----------------------------------------------------------------------------------------------------------------
+
+PARTS = Parameters(linear=1000, largest_linear=100, embedding=200, head=200, rest=10, trained=50, adapter=50)
+
+
+class Shape:
+    hidden_size, vocab_size, num_hidden_layers, num_attention_heads, head_dim = 8, 32, 2, 2, 4
+
+
+def memory(setting, sharding="one GPU", gpus=1, parts=PARTS):
+    return plan_memory(parts, Shape, setting, Activations(10_000, 20_000), sharding, gpus)
+
+
+def test_parts_of_lora_on_half_precision():
+    made = memory(Setting(2, 16, 0.5))
+    assert (made.weights, made.adapter, made.gradients, made.optimizer) == (1410 * 2, 50 * 4, 50 * 4, 50 * 8)
+    assert made.total == sum(getattr(made, part.name) for part in fields(made))
+
+
+def test_four_bits_reach_the_linear_layers_only():
+    assert weight_bytes(PARTS, Setting(2, 16, 0.5, four_bit=True, nested=False)) == 1000 * 0.5625 + 410 * 2
+    assert weight_bytes(PARTS, Setting(2, 16, 0.5, four_bit=True)) == pytest.approx(1000 * 0.515869 + 410 * 2, rel=1e-6)
+    made = memory(Setting(2, 16, 0.5, four_bit=True))
+    assert (made.adapter, made.gradients, made.optimizer) == (50 * 2, 50 * 2, 50 * 4)  # TRL makes its adapter bfloat16
+
+
+def test_zero_splits_what_it_splits():
+    one, two, three = (memory(Setting(2, 16, 0.5), stage, 4) for stage in ("one GPU", "ZeRO-2", "ZeRO-3"))
+    assert two.weights == one.weights and three.weights == one.weights / 4
+    assert two.gradients + two.optimizer == 50 * 16 / 4 == three.gradients + three.optimizer
+    assert one.communication == 0 < two.communication < three.communication
+
+
+def test_references_and_optimisers():
+    assert memory(Setting(2, 16, 0.5)).reference == 0
+    assert memory(Setting(2, 16, 0.5, reference="adapter")).reference == 200
+    assert memory(Setting(2, 16, 0.5, reference="model")).reference == 2820
+    assert memory(Setting(2, 16, 0.5, optimizer="paged_adamw_8bit")).optimizer == 100
+    full = replace(PARTS, adapter=0, trained=1410)
+    assert memory(Setting(2, 16, 0.5), parts=full).gradients == 2820
+
+
+def test_solar_fits_where_people_train_it(solar):
+    """QLoRA with checkpointing, 8 × 512 tokens: a 24 GB card holds it; without checkpointing or in bfloat16 it does not."""
+    model = replace(lora(), lora_r=64)
+    counts = count_parameters(solar, model)
+    keys = {"dtype": "bfloat16", "mixed": True}
+    with_, without = (trace_activations(solar, model, 8, 512, checkpointing=c, **keys) for c in (True, False))
+    four_bit, half = Setting(8, 512, 0.8, four_bit=True), Setting(8, 512, 0.8)
+    assert 9 < plan_memory(counts, solar, four_bit, with_).total / GIB < GPUS["RTX4090"].gib
+    assert plan_memory(counts, solar, four_bit, without).total / GIB > GPUS["A100-40"].gib
+    assert plan_memory(counts, solar, half, with_).total / GIB > GPUS["RTX4090"].gib
+
+
+# Operations and hours ---------------------------------------------------------------------------------------------------
+
+
+def test_operations_of_one_batch():
+    batch = Batch(sequences=2, width=16, real=30, trained=20)
+    plain = cost.train_work([batch], Shape, PARTS, cost.Method(checkpointing=False))
+    weights, adapter, attention = 2 * 32 * 1000, 2 * 32 * 50, 2 * 4 * 2 * 4 * 16 * 16 * 2
+    head = 2 * 20 * 8 * 32
+    assert plain.operations == weights * 2 + adapter * 3 + attention * 3 + head * 3 and plain.weight_passes == 2
+    again = cost.train_work([batch], Shape, PARTS, cost.Method(checkpointing=True))
+    assert again.operations - plain.operations == weights + adapter + attention and again.weight_passes == 3
+    full = cost.train_work([batch], Shape, replace(PARTS, adapter=0), cost.Method(checkpointing=False))
+    assert full.operations == weights * 3 + attention * 3 + head * 4  # the classic 6 operations a parameter and token
+    scored = cost.forward_work([batch], Shape, PARTS, cost.Method(checkpointing=True, reference_passes=1))
+    assert scored.operations == 2 * (weights + adapter + attention + head)
+    flash = cost.forward_work([batch], Shape, PARTS, cost.Method(checkpointing=True, flash=True))
+    assert flash.operations == weights + adapter + attention / 2 + head
+
+
+def test_hours_follow_the_rate():
+    work = cost.Work(312e12 * 1800, weight_passes=1000)
+    gpu = find_gpu("a100 80")
+    assert gpu is GPUS["A100-80"]
+    assert cost.seconds_on(gpu, work, PARTS, 0.5, four_bit=False) == pytest.approx(3600)
+    slower = cost.seconds_on(gpu, work, PARTS, 0.5, four_bit=True) - 3600
+    assert slower == pytest.approx(1000 * 1000 * 4.5 / 2.039e12, abs=1e-9)
+    with pytest.raises(UserError, match=r"no GPU L40 in the table; .*did you mean 'L40S'"):
+        find_gpu("L40")
+
+
+# Lengths ----------------------------------------------------------------------------------------------------------------
+
+
+def test_lengths_are_the_trainers(tiny, tmp_path, monkeypatch):
+    from align_ko.training.tokenized import supervised_share, tokenize_conversations
+
+    write_jsonl(tmp_path / "train.jsonl", rows())
+    tokenizer = tiny.tokenizer()
+    found = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, 60)
+    dataset, too_long = tokenize_conversations(tokenizer, rows(), 60)
+    assert [row.real for row in found.rows] == dataset["length"] and found.too_long == len(too_long)
+    assert found.trained_share == supervised_share(dataset)
+    # beyond the counted rows the rest is estimated, to within the spread of a few rows
+    monkeypatch.setattr("align_ko.planning.tokens.COUNTED_ROWS", 5)
+    rough = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, None)
+    exact, _ = tokenize_conversations(tokenizer, rows(), None)
+    assert [row.real for row in rough.rows[:5]] == exact["length"][:5]
+    assert sum(row.real for row in rough.rows) == pytest.approx(sum(exact["length"]), rel=0.15)
+    assert "estimated" in rough.how
+
+
+def test_lengths_of_pairs_are_the_trainers(tiny, tmp_path):
+    from align_ko.training.tokenized import tokenize_pairs
+
+    pairs = [
+        {"id": "a", "prompt": turns("한국의 수도는?", "")[:1], "chosen": turns("", "서울입니다.")[1:],
+         "rejected": turns("", "네 네 네 네 네 네 네 네")[1:]},
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "train.jsonl", pairs)
+    [row] = pair_lengths(str(tmp_path / "train.jsonl"), tiny.tokenizer(), None).rows
+    dataset, _ = tokenize_pairs(tiny.tokenizer(), pairs, None)
+    prompt, chosen, rejected = (len(dataset[key][0]) for key in ("prompt_ids", "chosen_ids", "rejected_ids"))
+    assert (row.longest, row.real, row.sequences) == (dataset["length"][0], 2 * prompt + chosen + rejected, 2)
+    assert row.trained == chosen + rejected
+
+
+def test_without_a_tokenizer_the_ratio_is_said(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", [{"messages": turns("가" * 100, "나" * 200)}])
+    found = sft_lengths(str(tmp_path / "train.jsonl"), None, None)
+    assert [(row.real, row.trained) for row in found.rows] == [(239 + 119 + 12 + 1, 239)]
+    assert "1.19 tokens a character" in found.how
+    with pytest.raises(UserError, match="has not the fields"):
+        pair_lengths(str(tmp_path / "train.jsonl"), None, None)
+
+
+# The whole --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(llama, tmp_path):
+    """Flags that make a recipe small: the tiny model, nine rows."""
+    write_jsonl(tmp_path / "train.jsonl", rows())
+    write_jsonl(tmp_path / "eval.jsonl", rows()[:3])
+    flags = ["--model.model_name_or_path", str(llama.folder), "--data.train_file", str(tmp_path / "train.jsonl")]
+    return [*flags, "--data.eval_file", str(tmp_path / "eval.jsonl"), "--training.per_device_train_batch_size", "2"]
+
+
+def test_a_plan_counts_steps_as_the_trainer_does(small):
+    recipe = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.eval_steps", "2"])
+    plan = make_plan(recipe, PlanFlags(gpu="L40S", utilisation=0.5))
+    assert plan["steps"] == math.ceil(math.ceil(9 / 2) / 2) * 2 == 6 and plan["evaluations"] == 3
+    assert [row["way"] for row in plan["batching"] if row["recipe"]] == ["group_by_length"]
+    shares = {row["way"]: row["real_share"] for row in plan["batching"]}
+    assert shares["max_length"] < shares["random"] <= shares["group_by_length"] <= 1
+    assert {(row["sharding"], row["gpus"]) for row in plan["memory"]} == {
+        ("one GPU", 1), *((stage, n) for stage in ("ZeRO-2", "ZeRO-3") for n in (1, 2, 4, 8)),
+    }  # fmt: skip
+    assert [row["gpu"] for row in plan["hours"] if row["chosen"]] == ["L40S"]
+    assert json.loads(json.dumps(plan)) == plan and plan["data"]["too_long"] == 0
+    more = make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.max_steps", "30"]), PlanFlags())
+    assert more["steps"] == 30 and more["operations"]["training"] == pytest.approx(5 * plan["operations"]["training"])
+
+
+def test_dpo_before_its_sft_is_planned_as_the_recipe_beside_it_says():
+    plan = make_plan(load_recipe(DpoRecipe, ["recipes/solar/dpo.yaml"]), PlanFlags())
+    assert plan["parameters"]["adapter"] == 251_658_240 and "LoRA r 64 on 4-bit weights" in plan["method"]
+    assert plan["memory"][0]["rows"] == 4 and plan["memory"][0]["tokens"] == 2048  # two pairs
+    assert plan["memory"][0]["gib"]["reference"] == pytest.approx(251_658_240 * 2 / GIB)
+    assert "hours" not in plan
+    assert any("outputs/solar/sft is not there yet" in note for note in plan["notes"])
+    assert any("data/solar/preferences/train.jsonl is not there" in note for note in plan["notes"])
+    before = load_recipe(DpoRecipe, ["recipes/solar/dpo.yaml", "--training.precompute_ref_log_probs", "true"])
+    assert (run_settings(before).reference, run_settings(before).reference_passes) == ("none", 0)
+
+
+def test_flags_are_taken_out():
+    words = [
+        "r.yaml",
+        "--plan",
+        "--training.seed",
+        "1",
+        "--plan_gpu=L40S",
+        "--plan-utilisation",
+        "0.5",
+        "--plan_json",
+        "a.json",
+    ]
+    assert take_plan_flags(words) == (PlanFlags("L40S", 0.5, "a.json"), ["r.yaml", "--training.seed", "1"])
+    for bad, message in [
+        ("--plan_gpus", "did you mean '--plan_gpu'"),
+        ("--plan_utilisation=2", "a share above 0"),
+        ("--plan_gpu", "missing"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            take_plan_flags(["r.yaml", bad])
+
+
+def run_script(*words):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_the_switch_prints_a_plan_and_starts_nothing(small, tmp_path):
+    out = tmp_path / "plan.json"
+    command = ["scripts/run_sft.py", "recipes/solar/sft.yaml", *small, "--plan", "--plan_json", str(out)]
+    done = run_script(*command, "--training.output_dir", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "nothing was downloaded or started" in done.stdout and "ZeRO-3" in done.stdout and not (tmp_path / "out").exists()
+    assert json.loads(out.read_text())["steps"] == 6
+
+
+def test_a_mistake_in_a_plan_is_one_line(tmp_path):
+    done = run_script("scripts/run_dpo.py", "recipes/solar/dpo.yaml", "--plan", "--plan_gpu", "H1000")
+    assert done.returncode == 2 and "error: --plan_gpu: no GPU H1000" in done.stderr and "Traceback" not in done.stderr
