@@ -1,4 +1,7 @@
-"""GPUs by name: memory, bandwidth and peak bfloat16 rate, dense, from the vendor's own sheets."""
+"""GPUs by name: memory, bandwidth and peak bfloat16 rate, dense, as the vendor's sheets named beside them have it.
+
+The sheets could not be opened where this was written: the numbers are from memory (L40S and RTX 4090 were seen on other pages).
+"""
 
 from __future__ import annotations
 
