@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from align_ko.recipe_training import GateArgs, Resume
+
 Selection = Literal["random", "quality", "quality_diverse"]
 
 
@@ -149,6 +151,9 @@ class SftRecipe:
     early_stopping: EarlyStopping = EarlyStopping()
     merge_adapter: bool = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+    gate: GateArgs = field(default_factory=GateArgs)
+    resume: Resume = "auto"
+    """auto: go on, never repeat, refuse what changed. replace: start a changed run over. fresh: start over. force: go on."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,9 @@ class DpoRecipe:
     early_stopping: EarlyStopping = EarlyStopping()
     merge_adapter: bool = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+    gate: GateArgs = field(default_factory=GateArgs)
+    resume: Resume = "auto"
+    """auto: go on, never repeat, refuse what changed. replace: start a changed run over. fresh: start over. force: go on."""
 
 
 @dataclass(frozen=True)

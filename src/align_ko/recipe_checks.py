@@ -10,6 +10,7 @@ from typing import Any
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
+from align_ko.recipe_training import gate_problem
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
 
@@ -41,6 +42,11 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "*model.lora_dropout": _BELOW_ONE,
     "early_stopping.patience": _ONE_OR_MORE,
     "early_stopping.min_rise": _NOT_NEGATIVE,
+    "gate.prompts": _NOT_NEGATIVE,
+    "gate.max_new_tokens": _ONE_OR_MORE,
+    "gate.batch_size": _ONE_OR_MORE,
+    "gate.max_seconds": _POSITIVE,
+    "gate.stop_margin": _SHARE,
     "weights.*": _NOT_NEGATIVE,
     "max_samples": _ONE_OR_MORE,
     "lengths.*": _NOT_NEGATIVE,
@@ -149,6 +155,8 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
     training = recipe.training
     if not training.get("output_dir"):
         raise recipe_error(recipe, "training.output_dir", "this key is missing", "the folder for the checkpoint")
+    if found := gate_problem(recipe.gate, training):
+        raise recipe_error(recipe, *found)
     losses, weights = training.get("loss_type"), training.get("loss_weights")
     if weights is not None and len(weights) != (count := len(losses) if isinstance(losses, list) else 1):
         problem = f"{len(weights)} weights for {count} losses"
