@@ -110,7 +110,9 @@ class GreedyGate(TrainerCallback):
         return control
 
     def _below(self, share: float) -> bool:
-        return self.args.stop_margin is not None and self.start is not None and share < self.start - self.args.stop_margin
+        if self.args.stop_margin is None or self.start is None:
+            return False
+        return share < self.start - self.args.stop_margin - 1e-9  # 0.8 - 0.1 is a little more than 0.7
 
     def _look(self, state: TrainerState) -> dict[str, float]:
         """One round, on all processes: answers, measures, log."""

@@ -30,3 +30,9 @@ def lock_folder(folder: str | Path) -> None:
             f"another run is writing to {folder}", key="training.output_dir", expected="another folder, or wait until it ends"
         ) from None
     _held.append(lock)
+
+
+def release_folders() -> None:
+    """Give all locks of this process back, for a caller that lives on."""
+    while _held:
+        _held.pop().release()
