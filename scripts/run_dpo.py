@@ -5,6 +5,7 @@
     python scripts/run_dpo.py recipes/solar/dpo.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
 An adapter folder as start is trained on, and a frozen copy of it is the reference; the loss before the first step is ln 2.
+Cut off, the same command goes on from the last whole checkpoint; what it does in a folder that was used before: --resume.
 """
 
 from __future__ import annotations
@@ -31,22 +32,34 @@ def main() -> None:
     check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
     check_inputs(recipe)
 
+    from align_ko.training.run_lock import lock_folder
+
+    lock_folder(recipe.training["output_dir"])
+
     from trl import DPOConfig
 
-    from align_ko.manifest import write_manifest
-    from align_ko.modeling import best_dtype, load_policy
+    from align_ko.manifest import parent_facts
+    from align_ko.modeling import best_dtype, load_policy, resolve_model_path
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_pairs
-    from align_ko.training.finish import save_stage
+    from align_ko.training.finish import check_push, finish_stage
+    from align_ko.training.greedy_gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
+    from align_ko.training.run_record import open_run
     from align_ko.training.tokenized import tokenize_pairs
     from align_ko.training.trl_seams import AlignDPOTrainer
 
     keep_freed_memory()
+    # recipe → TRL config; what was begun in the output folder before
     dtype = recipe.model.dtype if recipe.model else "auto"
     config = training_config(DPOConfig, recipe.training, dtype)
+    check_push(recipe.training, resolve_model_path(base), recipe.merge_adapter)
+    files = {"data.train_file": recipe.data.train_file, "data.eval_file": recipe.data.eval_file}
+    run = open_run(recipe, config, {**files, "gate.prompts_file": recipe.gate.prompts_file}, start=recipe.model_name_or_path)
+    if run.done:
+        return
 
     # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
     model, tokenizer, new_adapter = load_policy(recipe.model_name_or_path, recipe.model)
@@ -65,18 +78,30 @@ def main() -> None:
         peft_config=new_adapter,
         callbacks=[watch],
     )
+    trainer.run_id = run.run_id
+    gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
     seen = audit_pairs(trainer.get_train_dataloader(), tokenizer, {row["id"]: row for row in rows}, train)
     if trainer.is_world_process_zero():
         print(f"audit passed: {seen['pairs']} pairs, {seen['open']} rejected sides left open because they never ended")
 
-    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
-    folder = save_stage(trainer, tokenizer, recipe.merge_adapter, best_dtype(dtype))
-    if trainer.is_world_process_zero():
-        first = next((entry["loss"] for entry in trainer.state.log_history if "loss" in entry), None)
-        files = [recipe.data.train_file, recipe.data.eval_file]
-        facts = {"evaluations": watch.history, "first_logged_loss": first, "peak_memory_gib": peak_memory_gib()}
-        write_manifest(folder, recipe, files, stage="dpo", parent=recipe.model_name_or_path, too_long=too_long, **facts)
-        print(f"saved {folder}")
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    finish_stage(
+        trainer,
+        tokenizer,
+        recipe,
+        run,
+        list(files.values()),
+        stage="dpo",
+        base=base,
+        dtype=best_dtype(dtype),
+        gate=gate,
+        rows=len(train),
+        audit=seen,
+        parent=parent_facts(recipe.model_name_or_path) or recipe.model_name_or_path,
+        first_logged_loss=next((entry["loss"] for entry in trainer.state.log_history if "loss" in entry), None),
+        too_long=too_long,
+        peak_memory_gib=peak_memory_gib(),
+    )
 
 
 if __name__ == "__main__":

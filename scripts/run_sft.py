@@ -6,6 +6,7 @@
     python scripts/run_sft.py recipes/solar/sft.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
 Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
+Cut off, the same command goes on from the last whole checkpoint; what it does in a folder that was used before: --resume.
 """
 
 from __future__ import annotations
@@ -30,22 +31,34 @@ def main() -> None:
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
     check_inputs(recipe)
 
+    from align_ko.training.run_lock import lock_folder
+
+    lock_folder(recipe.training["output_dir"])
+
     from trl import SFTConfig
 
-    from align_ko.manifest import write_manifest
-    from align_ko.modeling import best_dtype, load_base, load_tokenizer, lora_config
+    from align_ko.modeling import best_dtype, load_base, load_tokenizer, lora_config, resolve_model_path
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_batches, show_example
-    from align_ko.training.finish import save_stage
+    from align_ko.training.finish import check_push, finish_stage
+    from align_ko.training.greedy_gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
+    from align_ko.training.run_record import open_run
     from align_ko.training.tokenized import tokenize_conversations
     from align_ko.training.trl_seams import AlignSFTTrainer
 
     keep_freed_memory()
-    # recipe → TRL config
+    # recipe → TRL config; what was begun in the output folder before
     config = training_config(SFTConfig, recipe.training, recipe.model.dtype)
+    base = resolve_model_path(recipe.model.model_name_or_path)
+    check_push(recipe.training, base, recipe.merge_adapter)
+    files = {"data.train_file": recipe.data.train_file, "data.eval_file": recipe.data.eval_file}
+    extra = {"data.chat_template": recipe.data.chat_template, "gate.prompts_file": recipe.gate.prompts_file}
+    run = open_run(recipe, config, {**files, **extra})
+    if run.done:
+        return
 
     # data and tokenizer: ids come from chat_format.py, the same function that inference uses
     tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.data.chat_template, recipe.model.trust_remote_code)
@@ -66,6 +79,8 @@ def main() -> None:
         peft_config=lora_config(recipe.model),
         callbacks=[watch],
     )
+    trainer.run_id = run.run_id
+    gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
 
     # audit
     conversations = {tuple(ids): row["messages"] for ids, row in zip(train["input_ids"], _kept(rows, train), strict=True)}
@@ -75,21 +90,22 @@ def main() -> None:
         show_example(train[0]["input_ids"], train[0]["labels"], tokenizer)
 
     # train and save
-    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
-    folder = save_stage(trainer, tokenizer, recipe.merge_adapter, best_dtype(recipe.model.dtype))
-    if trainer.is_world_process_zero():
-        files = [recipe.data.train_file, recipe.data.eval_file]
-        write_manifest(
-            folder,
-            recipe,
-            files,
-            stage="sft",
-            evaluations=watch.history,
-            audit=seen,
-            too_long=too_long,
-            peak_memory_gib=peak_memory_gib(),
-        )
-        print(f"saved {folder}")
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    finish_stage(
+        trainer,
+        tokenizer,
+        recipe,
+        run,
+        list(files.values()),
+        stage="sft",
+        base=base,
+        dtype=best_dtype(recipe.model.dtype),
+        gate=gate,
+        rows=len(train),
+        audit=seen,
+        too_long=too_long,
+        peak_memory_gib=peak_memory_gib(),
+    )
 
 
 def _kept(rows: list[dict], train) -> list[dict]:  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from align_ko.recipe_align import CompareRecipe as CompareRecipe
 from align_ko.recipe_generation import EndpointArgs
 from align_ko.recipe_preferences import JudgesArgs as JudgesArgs
 from align_ko.recipe_preferences import PairingArgs as PairingArgs
+from align_ko.recipe_training import GateArgs, Resume
 
 Selection = Literal["random", "quality", "quality_diverse"]
 
@@ -159,6 +160,9 @@ class SftRecipe:
     early_stopping: EarlyStopping = EarlyStopping()
     merge_adapter: bool = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+    gate: GateArgs = field(default_factory=GateArgs)
+    resume: Resume = "auto"
+    """auto: go on, never repeat, refuse what changed. replace: start a changed run over. fresh: start over. force: go on."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,9 @@ class DpoRecipe:
     early_stopping: EarlyStopping = EarlyStopping()
     merge_adapter: bool = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+    gate: GateArgs = field(default_factory=GateArgs)
+    resume: Resume = "auto"
+    """auto: go on, never repeat, refuse what changed. replace: start a changed run over. fresh: start over. force: go on."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from align_ko.errors import UserError, nearest
 from align_ko.recipe import AblationRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe, SftRecipe
 from align_ko.recipe_losses import loss_problems
 from align_ko.recipe_preferences import SYNTHETIC_FAULTS
+from align_ko.recipe_training import gate_problem
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
 
@@ -43,6 +44,11 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "*model.lora_dropout": _BELOW_ONE,
     "early_stopping.patience": _ONE_OR_MORE,
     "early_stopping.min_rise": _NOT_NEGATIVE,
+    "gate.prompts": _NOT_NEGATIVE,
+    "gate.max_new_tokens": _ONE_OR_MORE,
+    "gate.batch_size": _ONE_OR_MORE,
+    "gate.max_seconds": _POSITIVE,
+    "gate.stop_margin": _SHARE,
     "weights.*": _NOT_NEGATIVE,
     "max_samples": _ONE_OR_MORE,
     "lengths.*": _NOT_NEGATIVE,
@@ -59,8 +65,6 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "rounds": _ONE_OR_MORE,
     "min_pairs": _ONE_OR_MORE,
     "min_gain": _NOT_NEGATIVE,
-    "gate.max_new_tokens": _ONE_OR_MORE,
-    "gate.batch_size": _ONE_OR_MORE,
     "gate.max_collapse": _SHARE,
     "gate.min_relevant": _SHARE,
     "gate.min_distinct": _SHARE,
@@ -214,6 +218,8 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
     if isinstance(recipe, SftRecipe) and training.get("packing") and "flash" not in attention:
         expected = "model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length and no packing"
         raise recipe_error(recipe, "training.packing", "packed rows attend to each other without FlashAttention", expected)
+    if found := gate_problem(recipe.gate, training):
+        raise recipe_error(recipe, *found)
     losses, weights = training.get("loss_type"), training.get("loss_weights")
     if weights is not None and len(weights) != (count := len(losses) if isinstance(losses, list) else 1):
         problem = f"{len(weights)} weights for {count} losses"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko import quickstart_model
+from align_ko.manifest import is_unfinished
 from align_ko.recipe import (
     AblationRecipe,
     AlignRecipe,
@@ -64,6 +65,8 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
         yield "data.train_file", recipe.data.train_file, "file", script
         yield "data.eval_file", recipe.data.eval_file, "file", script
         yield "data.chat_template", recipe.data.chat_template, "template", ""
+        if recipe.gate.prompts and recipe.gate.prompts_file:
+            yield "gate.prompts_file", recipe.gate.prompts_file, "file", ""
     if isinstance(recipe, PreferencesRecipe | EvaluateRecipe):
         yield "prompts_file", recipe.prompts_file, "file", "build_sft_data.py data"
     for number, file in enumerate(getattr(recipe, "skip_prompts_files", ())):
@@ -98,6 +101,8 @@ def _missing(value: str, kind: str) -> str | None:
         ready = quickstart_model.is_ready(quickstart_model.default_folder())
         return None if ready else "the quickstart model was not prepared yet"
     if kind == "model" and path.is_dir():
+        if is_unfinished(path):
+            return f"the run in {value} has not finished, and what lies there now is not its result"
         found = any((path / name).is_file() for name in _MODEL_FILES)
         return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
     if kind == "dataset" and path.is_dir():

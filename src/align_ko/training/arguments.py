@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
@@ -17,8 +18,8 @@ Config = TypeVar("Config", SFTConfig, DPOConfig)
 def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "auto") -> Config:
     """Build SFTConfig or DPOConfig. What the recipe states wins; where it is silent:
 
-    bf16/fp16 by hardware, `use_cpu` without an accelerator, one log line a step in short runs, no external logger.
-    Raises UserError for a value that TRL refuses.
+    bf16/fp16 by hardware, `use_cpu` without an accelerator, TensorBoard where it is installed, the best checkpoint instead of
+    the last where both are saved, a push only of the finished result. Raises UserError for a value that TRL refuses.
     """
     values = dict(training)
     number = best_dtype(dtype)
@@ -34,8 +35,23 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
         else:
             values.setdefault("use_cpu", True)
         values.setdefault("dataloader_pin_memory", False)
-    values.setdefault("report_to", "none")
+    values.setdefault("report_to", "tensorboard" if find_spec("tensorboard") else "none")
+    values.setdefault("hub_strategy", "end")
+    if _best_can_be_kept(values):
+        values.setdefault("load_best_model_at_end", True)
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
         raise UserError(f"{kind.__name__} refuses this: {error}", key="training") from None
+
+
+def _best_can_be_kept(values: dict[str, Any]) -> bool:
+    """Whether every evaluated step is saved too, which `load_best_model_at_end` needs."""
+    saves, evaluates = values.get("save_strategy", "steps"), values.get("eval_strategy", "no")
+    if saves == "best":
+        return evaluates != "no"
+    if saves != evaluates or saves == "no":
+        return False
+    save_steps = values.get("save_steps", 500)
+    eval_steps = values.get("eval_steps") or values.get("logging_steps", 10)
+    return bool(saves == "epoch" or save_steps == eval_steps or (eval_steps >= 1 and save_steps % eval_steps == 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -23,39 +24,79 @@ def verdict(train_loss: float, eval_loss: float) -> str:
     return "normal" if gap < CAUTION_GAP else "caution" if gap < OVERFIT_GAP else "overfit"
 
 
+def evaluations(log: Iterable[Mapping[str, Any]], with_verdict: bool = True) -> list[dict[str, Any]]:
+    """Every evaluation in a trainer's `log_history`: `{"step", "train_loss", "eval_loss", "verdict"}` and the gate's numbers.
+
+    The train loss is the mean of the five logged before it, or None. Without a verdict (DPO, whose loss starts at ln 2 and
+    says nothing of memorising) that is "". A trainer keeps its log in every checkpoint, so a resumed run knows all of it.
+    """
+    found: list[dict[str, Any]] = []
+    recent: list[float] = []
+    for entry in log:
+        if "loss" in entry:
+            recent = [*recent[-4:], entry["loss"]]
+        greedy = {key: value for key, value in entry.items() if key.startswith("eval_greedy_")}
+        if greedy and found and found[-1]["step"] == entry["step"]:
+            found[-1].update(greedy)
+        if "eval_loss" in entry:
+            train = sum(recent) / len(recent) if recent else None
+            word = verdict(train, entry["eval_loss"]) if train is not None and with_verdict else ""
+            found.append({"step": entry["step"], "train_loss": train, "eval_loss": entry["eval_loss"], "verdict": word})
+    return found
+
+
+def risen(losses: Iterable[float], min_rise: float) -> int:
+    """How many evaluations in a row, the last included, lie above the best before them by more than `min_rise`.
+
+    >>> risen([1.6, 1.3, 1.31, 1.4], 0.0), risen([1.6, 1.3, 1.31, 1.4], 0.05), risen([1.3, 1.4, 1.2], 0.0)
+    (2, 1, 0)
+    """
+    best, count = float("inf"), 0
+    for loss in losses:
+        count = count + 1 if loss > best + min_rise else 0
+        best = min(best, loss)
+    return count
+
+
 class OverfittingWatch(TrainerCallback):
-    """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best by `min_rise`."""
+    """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best by `min_rise`.
+
+    It holds no state: everything is read from the trainer's own log, so a resumed run stops where it would have stopped.
+    """
 
     def __init__(
         self, patience: int = 1, min_rise: float = 0.0, with_verdict: bool = True, console: Console | None = None
     ) -> None:
         self.patience, self.min_rise, self.with_verdict = patience, min_rise, with_verdict
         self.console = console or Console()
-        self.best = float("inf")
-        self.risen = 0
         self.history: list[dict[str, Any]] = []
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        self.history = evaluations(state.log_history, self.with_verdict)
+        control.should_training_stop |= self._too_often()
+        return control
+
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        loss = (metrics or {}).get("eval_loss")
-        if loss is None:
-            return
-        recent = [entry["loss"] for entry in state.log_history if "loss" in entry][-5:]
-        train = sum(recent) / len(recent) if recent else float("nan")
-        # the document's table is about SFT losses; a DPO loss starts at ln 2 and says nothing of memorising
-        word = verdict(train, loss) if recent and self.with_verdict else ""
-        self.risen = self.risen + 1 if loss > self.best + self.min_rise else 0
-        self.best = min(self.best, loss)
-        self.history.append({"step": state.global_step, "train_loss": train, "eval_loss": loss, "verdict": word})
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        before = len(self.history)
+        self.history = evaluations(state.log_history, self.with_verdict)
+        if len(self.history) == before:
+            return control
+        now, best = self.history[-1], min(self.history, key=lambda entry: entry["eval_loss"])
         if state.is_world_process_zero:
-            self.console.print(f"step {state.global_step}: train {train:.3f}  eval {loss:.3f}  {word}")
-        if self.risen >= self.patience:
+            train = "   –  " if now["train_loss"] is None else f"{now['train_loss']:.3f}"
+            self.console.print(f"step {state.global_step}: train {train}  eval {now['eval_loss']:.3f}  {now['verdict']}")
+        if self._too_often():
             if state.is_world_process_zero:
-                self.console.print(f"eval loss has risen above {self.best:.3f}: training stops, the best checkpoint is kept")
+                kept = "is what is saved" if args.load_best_model_at_end else "is NOT kept: load_best_model_at_end is false"
+                self.console.print(
+                    f"eval loss has risen above {best['eval_loss']:.3f}: training stops; step {best['step']}, the best, {kept}"
+                )
             control.should_training_stop = True
+        return control
+
+    def _too_often(self) -> bool:
+        return risen((entry["eval_loss"] for entry in self.history), self.min_rise) >= self.patience

@@ -1,0 +1,95 @@
+"""Checkpoints that can be trusted after SIGKILL, and trainers that go on from them to the same weights.
+
+transformers 5.23 writes a checkpoint file by file under its final name, and deletes older ones before anybody could say that
+the new one is whole. `ResumableTrainer` writes a marker as the last file and rotates only then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import rotate_checkpoints
+
+from align_ko.records import write_json
+
+MARKER = "align_ko_whole.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """`checkpoint-N` folders by step, whole or not."""
+    found = [(int(match[1]), path) for path in Path(folder).glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def mark_whole(checkpoint: str | Path, run_id: str) -> None:
+    """Flush every file of a checkpoint to disk, then write the marker with their sizes."""
+    folder, sizes = Path(checkpoint), {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MARKER:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())  # or a power cut could leave the marker and lose what it vouches for
+            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+    write_json(folder / MARKER, {"run_id": run_id, "files": sizes})
+
+
+def is_whole(checkpoint: str | Path, run_id: str) -> bool:
+    """Whether this run wrote the checkpoint to its end, and no file has changed its size since."""
+    folder = Path(checkpoint)
+    try:
+        said = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return said["run_id"] == run_id and all((folder / name).stat().st_size == size for name, size in said["files"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def last_whole(folder: str | Path, run_id: str) -> Path | None:
+    return next((path for path in reversed(checkpoints(folder)) if is_whole(path, run_id)), None)
+
+
+def broken_checkpoints(folder: str | Path, run_id: str) -> list[Path]:
+    return [path for path in checkpoints(folder) if not is_whole(path, run_id)]
+
+
+class ResumableTrainer:
+    """Mixin for a transformers Trainer: checkpoints with a marker, and an exact way on from them."""
+
+    run_id = ""
+    """Set by the script before `train()`; goes into every marker."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        args: Any = self.args  # type: ignore[attr-defined]
+        limit, args.save_total_limit = args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        finally:
+            args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
+        if not args.should_save:
+            return
+        state: Any = self.state  # type: ignore[attr-defined]
+        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.run_id)
+        rotate_checkpoints(args.output_dir, limit, state.best_model_checkpoint)
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """Two things that transformers 5.23 gets wrong when it resumes.
+
+        A run whose last checkpoint was already its end (all steps done, or stopped by a callback) would train one step more.
+        With several processes the sampler's epoch is not set below the skipping wrapper, so that the rest of a later epoch
+        would come in the first epoch's order: rows twice, rows never.
+        """
+        state, control = self.state, self.control  # type: ignore[attr-defined]
+        if control.should_training_stop or state.global_step >= state.max_steps:
+            control.should_training_stop = True
+            return
+        sampler: Any = getattr(kwargs["train_dataloader"], "batch_sampler", None)
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        rows: Any = getattr(sampler, "sampler", None)
+        if hasattr(rows, "set_epoch"):
+            rows.set_epoch(kwargs["epoch"])
+        super()._run_epoch(**kwargs)  # type: ignore[misc]

@@ -1,0 +1,337 @@
+"""A training run that is cut off, in every way: what goes on, what starts over, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler, SequentialSampler
+from training_place import ROOT, make_place, run_here, weights
+
+from align_ko.errors import UserError
+from align_ko.manifest import RUN_FILE, is_unfinished
+from align_ko.recipe import SftRecipe
+from align_ko.recipe_loading import check_inputs, load_recipe
+from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_whole, last_whole, mark_whole
+from align_ko.training.run_lock import lock_folder, release_folders
+from align_ko.training.run_record import finish_run, open_run
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the code may catch it."""
+
+
+@pytest.fixture(scope="module")
+def place(llama, tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("place"), llama)
+
+
+def cut_at_call(patch, where: str, number: int) -> None:
+    """Let the function named `where` die on its `number`th call."""
+    module, _, name = where.rpartition(".")
+    import importlib
+
+    try:
+        owner = importlib.import_module(module)
+    except ModuleNotFoundError:
+        outer, _, inner = module.rpartition(".")
+        owner = getattr(importlib.import_module(outer), inner)
+    original, calls = getattr(owner, name), iter(range(1, 10_000))
+
+    def dying(*args, **kwargs):
+        if next(calls) == number:
+            raise Killed
+        return original(*args, **kwargs)
+
+    patch.setattr(owner, name, dying)
+
+
+# Whole runs -----------------------------------------------------------------------------------------------------------
+
+CUTS = {
+    "training_step": ("transformers.trainer.Trainer.training_step", 24),  # in the second epoch, past checkpoint-9
+    "checkpoint": ("align_ko.training.checkpoints.mark_whole", 2),  # all files of a checkpoint, and not its marker
+    "result": ("align_ko.training.finish.save_stage", 1),  # after the last step
+}
+
+
+def test_sft_cut_off_three_times_ends_with_the_same_weights(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    # 14 steps end in the middle of an epoch, where transformers would train a fifteenth; the last weights, not the best
+    flags = ("sft.yaml", "--training.max_steps", "14", "--training.load_best_model_at_end", "false")
+    run_here(monkeypatch, "run_sft", *flags, "--training.output_dir", "sft_whole")
+    for where, number in CUTS.values():
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            cut_at_call(patch, where, number)
+            run_here(patch, "run_sft", *flags, "--training.output_dir", "sft_cut")
+        assert is_unfinished("sft_cut")
+    run_here(monkeypatch, "run_sft", *flags, "--training.output_dir", "sft_cut")
+    said = capsys.readouterr().out
+    assert weights("sft_cut") == weights("sft_whole")
+    assert "going on from sft_cut/checkpoint-9" in said and "going on from sft_cut/checkpoint-14" in said
+    assert "checkpoint-12 was not written to its end: removed" in said or "checkpoint-14 was not written" in said
+    assert not is_unfinished("sft_cut")
+
+    def steps(folder):
+        return [(row["step"], row["eval_loss"]) for row in json.loads(Path(folder, "manifest.json").read_text())["evaluations"]]
+
+    assert steps("sft_cut") == steps("sft_whole") and [step for step, _ in steps("sft_cut")] == [3, 6, 9, 12, 14]
+
+    # the same command once more does nothing; another recipe is refused
+    before = Path("sft_cut", "manifest.json").stat().st_mtime_ns
+    run_here(monkeypatch, "run_sft", *flags, "--training.output_dir", "sft_cut")
+    assert "nothing to do" in capsys.readouterr().out
+    assert Path("sft_cut", "manifest.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match=r"begun with something else: training.learning_rate 0.003 → 0.004; expected --resume"):
+        run_here(monkeypatch, "run_sft", *flags, "--training.output_dir", "sft_cut", "--training.learning_rate", "4e-3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["run_sft", "run_dpo"])
+def test_twenty_kills_at_random_moments_lose_nothing(script, llama, tmp_path):
+    place = make_place(tmp_path, llama)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "tests/forked_runs.py")]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def run(name: str, argv: list[str], kill_after: float | None = None) -> int:
+        asked = {"script": name, "argv": argv, "folder": str(place), "kill_after": kill_after}
+        server.stdin.write(json.dumps(asked) + "\n")
+        server.stdin.flush()
+        return int(server.stdout.readline())
+
+    try:
+        assert server.stdout.readline() == "ready\n"
+        if script == "run_dpo":
+            assert run("run_sft", ["sft.yaml", "--training.output_dir", "start"]) == 0
+        recipe = f"{script[4:]}.yaml"
+        began = time.monotonic()
+        assert run(script, [recipe, "--training.output_dir", "whole"]) == 0, (place / "last.txt").read_text()
+        seconds, kills, dice = time.monotonic() - began, 0, random.Random(7)
+        wanted = weights(place / "whole")
+        for number in range(100):
+            status = -9
+            while status == -9:
+                moment = dice.uniform(0, seconds) if kills < 20 else None
+                status = run(script, [recipe, "--training.output_dir", f"cut{number}"], moment)
+                kills += status == -9
+            assert status == 0, (place / "last.txt").read_text()
+            assert weights(place / f"cut{number}") == wanted
+            if kills >= 20:
+                return
+        pytest.fail(f"only {kills} kills")
+    finally:
+        server.stdin.close()
+        server.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_dpo_cut_off_ends_with_the_same_weights(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    run_here(monkeypatch, "run_sft", "sft.yaml", "--training.output_dir", "start")
+    run_here(monkeypatch, "run_dpo", "dpo.yaml", "--training.output_dir", "dpo_whole")
+    for where, number in CUTS.values():
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            cut_at_call(patch, where, number)
+            run_here(patch, "run_dpo", "dpo.yaml", "--training.output_dir", "dpo_cut")
+    run_here(monkeypatch, "run_dpo", "dpo.yaml", "--training.output_dir", "dpo_cut")
+    assert weights("dpo_cut") == weights("dpo_whole")
+    parent = json.loads(Path("dpo_cut", "manifest.json").read_text())["parent"]
+    assert parent["stage"] == "sft" and len(parent["manifest_sha256"]) == 64
+
+
+# Checkpoints ------------------------------------------------------------------------------------------------------------
+
+
+def checkpoint(folder: Path, step: int, run_id: str | None = "run") -> Path:
+    path = folder / f"checkpoint-{step}"
+    (path / "ref").mkdir(parents=True)
+    (path / "optimizer.pt").write_bytes(b"1234")
+    (path / "ref" / "adapter_model.safetensors").write_bytes(b"12")
+    (path / "trainer_state.json").write_text("{}")
+    if run_id:
+        mark_whole(path, run_id)
+    return path
+
+
+def test_the_last_whole_checkpoint_is_taken(tmp_path):
+    for step in (2, 9, 10):
+        checkpoint(tmp_path, step)
+    checkpoint(tmp_path, 11, run_id=None)
+    checkpoint(tmp_path, 12, run_id="another run")
+    (tmp_path / "checkpoint-best").mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (2, 9, 10, 11, 12)]
+    assert last_whole(tmp_path, "run").name == "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"123")
+    assert last_whole(tmp_path, "run").name == "checkpoint-9"
+    (tmp_path / "checkpoint-9" / "ref" / "adapter_model.safetensors").unlink()
+    assert last_whole(tmp_path, "run").name == "checkpoint-2"
+    (tmp_path / "checkpoint-2" / "align_ko_whole.json").write_text('{"run_id": "ru')
+    assert last_whole(tmp_path, "run") is None and not is_whole(tmp_path / "checkpoint-2", "run")
+
+
+def test_a_resumed_epoch_has_its_own_order_below_every_wrapper():
+    class Rows(SequentialSampler):
+        epoch = 0
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+    class Upstream:
+        def _run_epoch(self, **kwargs):
+            self.ran = kwargs["epoch"]
+
+    class Trainer(ResumableTrainer, Upstream):
+        state = SimpleNamespace(global_step=5, max_steps=9)
+        control = SimpleNamespace(should_training_stop=False)
+        ran = None
+
+    rows = Rows(range(12))
+    from accelerate.data_loader import SkipBatchSampler
+
+    wrapped = SkipBatchSampler(BatchSamplerShard(BatchSampler(rows, 2, False), 2, 0), 1)
+    trainer = Trainer()
+    trainer._run_epoch(train_dataloader=SimpleNamespace(batch_sampler=wrapped), epoch=3)
+    assert (rows.epoch, trainer.ran) == (3, 3)
+    trainer.state.global_step, trainer.ran = 9, None  # the end was reached before: no step more
+    trainer._run_epoch(train_dataloader=SimpleNamespace(batch_sampler=wrapped), epoch=4)
+    assert trainer.ran is None and trainer.control.should_training_stop
+
+
+# What is decided --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A recipe whose run was begun and cut off after checkpoint-3; `decide(*flags)` is what the next start does."""
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text("{}\n")
+    Path("sft.yaml").write_text(
+        "model: {model_name_or_path: owner/name}\ndata: {train_file: rows.jsonl, eval_file: rows.jsonl}\n"
+        "training: {output_dir: out, learning_rate: 1e-4, hub_token: secret}\n"
+    )
+
+    def decide(*flags: str, processes: int = 1, save: str = "steps"):
+        recipe = load_recipe(SftRecipe, ["sft.yaml", *flags])
+        given = recipe.training.get("resume_from_checkpoint")
+        config = SimpleNamespace(
+            output_dir="out", process_index=0, world_size=1, save_strategy=save, resume_from_checkpoint=given
+        )
+        files = {"data.train_file": "rows.jsonl"}
+        if processes == 1:
+            return open_run(recipe, config, files)
+        config.world_size = processes
+        from align_ko.training import run_record
+
+        return run_record._decide(recipe, config, files, None)
+
+    Path("out").mkdir()
+    run = decide()
+    assert run.checkpoint is None and not run.done
+    checkpoint(Path("out"), 3, run.run_id)
+    return decide
+
+
+def test_the_same_command_goes_on(begun):
+    assert begun().checkpoint == "out/checkpoint-3"
+    # what changes neither weights nor choice may change
+    assert begun("--training.logging_steps", "7", "--training.report_to", "none", "--training.save_total_limit", "5").checkpoint
+    assert begun("--training.resume_from_checkpoint", "true").checkpoint == "out/checkpoint-3"
+    assert "secret" not in Path("out", RUN_FILE).read_text()
+
+
+def test_a_half_written_checkpoint_is_removed_and_said(begun):
+    checkpoint(Path("out"), 6, run_id=None)
+    run = begun()
+    assert run.checkpoint == "out/checkpoint-3" and run.said.startswith("checkpoint-6 was not written to its end: removed")
+    assert [path.name for path in checkpoints("out")] == ["checkpoint-3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--training.learning_rate", "2e-4"), "training.learning_rate 0.0001 → 0.0002"),
+        (("--training.seed", "7"), r"training.seed \(not set\) → 7"),
+        (("--model.lora_r", "8", "--early_stopping.patience", "3"), "model.lora_r 64 → 8, early_stopping.patience 1 → 3"),
+    ],
+)
+def test_a_changed_recipe_is_refused_unless_told(begun, change, said):
+    with pytest.raises(UserError, match=f"out: this run was begun with something else: {said}; expected --resume fresh"):
+        begun(*change)
+    assert begun(*change, "--resume", "force").checkpoint == "out/checkpoint-3"
+    assert begun(*change).checkpoint == "out/checkpoint-3"  # forced once, the run is what it has become
+    assert begun("--resume", "fresh").checkpoint is None and not checkpoints("out")
+
+
+def test_changed_data_or_processes_are_refused(begun):
+    with pytest.raises(UserError, match="processes 1 → 2"):
+        begun(processes=2)
+    Path("rows.jsonl").write_text("{}\n{}\n")
+    with pytest.raises(UserError, match=r"data\.train_file has another content"):
+        begun()
+    run = begun("--resume", "replace")
+    assert run.checkpoint is None and run.said == "starting over (data.train_file has another content); from the start"
+    checkpoint(Path("out"), 2, run.run_id)
+    assert begun("--resume", "replace").checkpoint == "out/checkpoint-2"  # nothing changed since: it goes on
+
+
+def test_a_finished_run_is_not_repeated_and_leaves_nothing_for_a_new_one(begun):
+    run = begun()
+    for name in ("manifest.json", "adapter_config.json", "model.safetensors"):
+        Path("out", name).write_text("{}")
+    finish_run(run)
+    again = begun()
+    assert again.done and "nothing to do" in again.said
+    assert not begun("--resume", "fresh").done
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        RUN_FILE
+    ]  # an old adapter beside a new model would be loaded
+
+
+def test_without_checkpoints_it_starts_afresh_and_says_so(begun):
+    run = begun("--resume", "fresh", save="no")
+    assert run.said == "starting over; save_strategy is 'no': if this run is cut off, it starts afresh"
+    run = begun(save="no")
+    assert run.checkpoint is None and "there is no checkpoint: starting afresh" in run.said
+
+
+def test_checkpoints_that_nobody_vouches_for_are_refused(begun):
+    Path("out", RUN_FILE).unlink()
+    with pytest.raises(UserError, match=r"out holds checkpoint-3 of a run that left no record.*--resume fresh"):
+        begun()
+    run = begun("--resume", "force", "--training.resume_from_checkpoint", "out/checkpoint-3")
+    assert run.checkpoint == "out/checkpoint-3" and Path(run.checkpoint).is_dir()
+
+
+def test_the_next_stage_does_not_take_an_unfinished_folder(begun):
+    Path("out", "config.json").write_text("{}")
+    recipe = load_recipe(SftRecipe, ["sft.yaml", "--model.model_name_or_path", "out"])
+    with pytest.raises(UserError, match="the run in out has not finished"):
+        check_inputs(recipe)
+    finish_run(begun())
+    check_inputs(recipe)
+
+
+def test_a_second_run_on_one_folder_is_refused_until_the_first_is_dead(tmp_path):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        lock_folder(tmp_path)
+        os.write(write, b"x")
+        signal.pause()
+    os.read(read, 1)
+    with pytest.raises(UserError, match="another run is writing to"):
+        lock_folder(tmp_path)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    lock_folder(tmp_path)
+    release_folders()
