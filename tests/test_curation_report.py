@@ -44,7 +44,7 @@ def plain_facts() -> dict[str, Any]:
     """What a run says that repairs nothing and looks for no near-duplicates."""
     lengths = [{"characters": "0-9", "before": 4, "after": 0}, {"characters": "1500 and more", "before": 12, "after": 8}]
     return {
-        "rows": {"read": 20, "kept": 10, "taken": 8, "train": 7, "eval": 1},
+        "rows": {"read": 20, "kept": 10, "taken": 8, "train": 7, "eval": 1, "preferences": 0},
         "seconds": 0.5,
         "rows_per_second": 40,
         "funnel": {
@@ -326,7 +326,7 @@ def test_terminal_shows_the_tables_and_takes_no_markup_from_data() -> None:
     text = console.export_text()
     assert "[/red]" in text and "read and judge  191,641     41.2   4,650" in text
     assert "Repaired rows: white_space 1,200, particles 31." in text
-    assert "20 rows read, 10 kept, 8 taken: 7 to train on and 1 for eval loss. 0.5 s, 40 rows/s." in text
+    assert "20 rows read, 10 kept, 8 taken: 7 to train on, 1 for eval loss. 0.5 s, 40 rows/s." in text
     assert "Length of answers" not in text
 
 
