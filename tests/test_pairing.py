@@ -119,6 +119,22 @@ def test_references_stay_a_share_and_the_gravest_failures_keep_theirs():
     assert many(loops, False, reference_share=0.0) == ([], {"no natural candidate, and the share of references is full": 4})
 
 
+@pytest.mark.parametrize(
+    "chosen, sides",
+    [("candidate", ["temperature=1"]), ("reference", ["reference"]), ("both", ["temperature=1", "reference"])],
+)
+def test_the_recipe_says_what_a_failure_is_set_against(chosen, sides):
+    pairs, dropped = pairs_of({LOOP: BAD, GOOD: rating()}, chosen=chosen, reference_share=0.0)
+    assert [pair.chosen_by for pair in pairs] == sides and not dropped
+    texts = {"temperature=1": GOOD, "reference": OTHER}
+    assert [pair.chosen[0]["content"] for pair in pairs] == [texts[side] for side in sides]
+    assert len({pair.id for pair in pairs}) == len(pairs) and {pair.rejected_by for pair in pairs} == {"greedy"}
+    [own], _ = pairs_of({LOOP: BAD, GOOD: rating()}, reference=None, chosen=chosen)  # a prompt that nobody answered
+    assert own.chosen_by == "temperature=1"
+    contrast, _ = pairs_of({GOOD: rating(score=0.5), OTHER: rating(score=0.9)}, chosen=chosen)
+    assert [(pair.origin, pair.chosen_by) for pair in contrast] == [("contrast", "temperature=1")]
+
+
 def test_a_candidate_far_from_the_curated_answer_gives_way_to_it():
     judged = {LOOP: BAD, GOOD: rating(near=0.19)}  # the verdict is the closeness doubled
     [pair], _ = pairs_of(judged, min_closeness=0.1, reference_share=1.0)

@@ -69,6 +69,9 @@ class JudgesArgs:
 class PairingArgs:
     """How candidates become pairs."""
 
+    chosen: Literal["candidate", "reference", "both"] = "candidate"
+    """The better side of a repair pair. candidate: the best fit candidate, else the curated answer. reference: the curated
+    answer where there is one. both: a pair with each."""
     max_similarity: float = 0.8
     """Drop pairs whose two sides share more than this of their character trigrams."""
     length_tolerance: float = 1.0
@@ -85,7 +88,7 @@ class PairingArgs:
     contrast_margin: float = 0.15
     """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
     reference_share: float = 0.5
-    """At most this share of pairs may take the curated reference as chosen (1.0 = no bound)."""
+    """With `chosen: candidate`, at most this share of pairs may fall back on the curated answer (1.0 = no bound)."""
     contrast_share: float = 1.0
     """At most this share of pairs may be contrasts of two natural answers."""
     synthetic_share: float = 0.0

@@ -33,16 +33,24 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         if best is None and one.task.reference is None:
             dropped["no natural candidate, and no reference"] += 1
             continue
-        chosen = best[0].text if best else one.task.reference or ""
-        rejected, finished = _cut(one.greedy[0], len(chosen), args)
-        if closeness(chosen, rejected) > args.max_similarity:
-            dropped["both sides nearly the same"] += 1
-            continue
-        if not long_enough(rejected, chosen, args):
-            dropped[LENGTH] += 1
-            continue
-        pairs.append(_pair(one, best, chosen, rejected, finished, "repair" if faulty else "contrast"))
-    return _with_few_references(pairs, args.reference_share, dropped), dropped
+        for better in _better_sides(one, best, args) if faulty else [best]:
+            chosen = better[0].text if better else one.task.reference or ""
+            rejected, finished = _cut(one.greedy[0], len(chosen), args)
+            if closeness(chosen, rejected) > args.max_similarity:
+                dropped["both sides nearly the same"] += 1
+            elif not long_enough(rejected, chosen, args):
+                dropped[LENGTH] += 1
+            else:
+                pairs.append(_pair(one, better, chosen, rejected, finished, "repair" if faulty else "contrast"))
+    return _with_few_references(pairs, args.reference_share if args.chosen == "candidate" else 1.0, dropped), dropped
+
+
+def _better_sides(one: Rated, best: Rating | None, args: PairingArgs) -> list[Rating | None]:
+    """What the faulty greedy answer is set against; None is the curated answer."""
+    if best is None or one.task.reference is None:
+        return [best]
+    sides: dict[str, list[Rating | None]] = {"candidate": [best], "reference": [None], "both": [best, None]}
+    return sides[args.chosen]
 
 
 def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Counter[str]) -> list[PreferencePair]:
