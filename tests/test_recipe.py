@@ -599,7 +599,7 @@ def test_solar_stages_are_wired_by_path():
     )
     assert tune.data.train_file == f"{data.output_dir}/train.jsonl"
     assert tune.data.eval_file == judged.prompts_file == f"{data.output_dir}/eval.jsonl"
-    assert pairs.prompts_file == tune.data.train_file
+    assert pairs.prompts_file == f"{data.output_dir}/preferences.jsonl" and data.preference_share > 0
     assert tune.training["output_dir"] == pairs.model_name_or_path == dpo.model_name_or_path == judged.models["sft"]
     assert dpo.data.train_file == f"{pairs.output_dir}/train.jsonl"
     assert dpo.training["output_dir"] == judged.models["dpo"] == export.model_name_or_path
