@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.chat_format import IGNORE, prompt_ids
+from align_ko.chat_format import IGNORE, prompt_ids, rewrites_history
 from align_ko.errors import UserError
 from align_ko.records import Message
 
@@ -88,8 +88,10 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
     if bos is not None and bos != tokenizer.eos_token_id and ids.count(bos) != 1:
         raise AuditError(f"{ids.count(bos)} bos tokens instead of one, in {name}")
     position = 0
+    # where earlier answers are written in another way than asked for, each answer has a row of its own, as the last turn
+    first = len(messages) - 1 if rewrites_history(tokenizer, messages) else 0
     for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or turn < first:
             continue
         asked = prompt_ids(tokenizer, messages[:turn])
         if ids[: len(asked)] != asked:
