@@ -136,7 +136,7 @@ def lora_config(args: ModelArgs) -> LoraConfig | None:
 
 def _targets(names: tuple[str, ...]) -> list[str] | str:
     """PEFT takes names as a list, and a regular expression (for whole module names) or `all-linear` as one text."""
-    if len(names) == 1 and (names[0] == "all-linear" or not names[0].replace("_", "").isalnum()):
+    if len(names) == 1 and (names[0] == "all-linear" or set(names[0]) & set("*+?|()[]^$\\")):
         return names[0]
     return list(names)
 
