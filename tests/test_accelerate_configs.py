@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,10 +107,22 @@ def on_the_cpu(name: str, folder: Path) -> str:
 
 def launch(place: Path, name: str, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", on_the_cpu(name, place)]
-    return subprocess.run(
-        [*accelerate, *command], cwd=place, env=environment, capture_output=True, text=True, timeout=500, check=False
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", on_the_cpu(name, place), *command]
+    started = subprocess.Popen(
+        accelerate,
+        cwd=place,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
+    try:
+        out, err = started.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)  # the launcher alone would leave its processes running
+        raise
+    return subprocess.CompletedProcess(accelerate, started.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
