@@ -119,7 +119,7 @@ def test_two_steps_move_every_matrix(llama, tmp_path, key, extra):
     tokenizer = load_tokenizer(str(llama.folder), "default")
     model = load_base(args, tokenizer)
     built = get_peft_model(load_base(args, tokenizer), lora_config(args))
-    scaling = {module.scaling["default"] for module in built.modules() if hasattr(module, "scaling")}
+    scaling = {module.scaling["default"] for module in built.modules() if hasattr(module, "lora_A")}
     assert scaling == {32 / 16**0.5 if key == "use_rslora" else 2.0}  # α / √r keeps its strength at large r, α / r does not
     training = {"output_dir": str(tmp_path), "max_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 1e-2,
                 "save_strategy": "no", "logging_steps": 1, "bf16": False, "max_length": 512, "disable_tqdm": True}  # fmt: skip
