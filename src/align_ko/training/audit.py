@@ -89,10 +89,10 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
         # as many as the template writes itself: one in ours, one a turn in Llama 2's, none in the tuned SOLAR's
         bare: list[Message] = [{**message, "content": "x"} for message in messages]
         wanted, found = render(tokenizer, bare).count(str(tokenizer.bos_token)), ids.count(bos)
-        if wanted > 1 and found != wanted:
-            raise AuditError(f"{found} bos tokens instead of {wanted}, in {name}")
-        if wanted <= 1 and found != wanted or (bos, bos) in pairwise(ids):
+        if (bos, bos) in pairwise(ids) or (wanted == 1 and found != 1):
             raise AuditError(f"{found} bos tokens instead of one, in {name}")
+        if found != wanted:
+            raise AuditError(f"{found} bos tokens instead of {wanted}, in {name}")
     position = 0
     # where earlier answers are written in another way than asked for, each answer has a row of its own, as the last turn
     first = len(messages) - 1 if rewrites_history(tokenizer, messages) else 0
