@@ -27,7 +27,7 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
         values["fp16"] = number == torch.float16
     if not torch.cuda.is_available():
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():
-            # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer goes on with DDP and says nothing
+            # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer takes DDP and says nothing
             raise UserError(
                 "FSDP needs an accelerator and there is none: accelerate would train with DDP, the whole model in each process",
                 key="--config_file",
