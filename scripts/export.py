@@ -33,13 +33,18 @@ def main() -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_format(folder, tokenizer, model.generation_config.eos_token_id)
-    (folder / "Modelfile").write_text(modelfile(tokenizer), encoding="utf-8")
+    for_ollama = modelfile(tokenizer)
+    if for_ollama is not None:
+        (folder / "Modelfile").write_text(for_ollama, encoding="utf-8")
     for place in (recipe.model_name_or_path, read_base_of(recipe.model_name_or_path)):
         if (notice := Path(place) / "NOTICE").is_file():  # a licence's terms travel with the weights
             shutil.copy(notice, folder / "NOTICE")
     write_manifest(folder, recipe, [], stage="export", parent=recipe.model_name_or_path)
     print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
-    print("for Ollama, convert it to GGUF first, then: ollama create NAME -f Modelfile")
+    if for_ollama is None:
+        print("no Modelfile: this chat template is not ours; a GGUF conversion carries the one in chat_template.jinja")
+    else:
+        print("for Ollama, convert it to GGUF first, then: ollama create NAME -f Modelfile")
 
 
 if __name__ == "__main__":

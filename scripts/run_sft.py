@@ -46,7 +46,7 @@ def main() -> None:
     from align_ko.training.greedy_gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.run_record import open_run
-    from align_ko.training.tokenized import tokenize_conversations
+    from align_ko.training.tokenized import conversations_of, tokenize_conversations
     from align_ko.training.trl_seams import AlignSFTTrainer
 
     keep_freed_memory()
@@ -83,8 +83,8 @@ def main() -> None:
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
 
     # audit
-    conversations = {tuple(ids): row["messages"] for ids, row in zip(train["input_ids"], _kept(rows, train), strict=True)}
-    seen = audit_batches(trainer.get_train_dataloader(), tokenizer, conversations, model.generation_config.eos_token_id)
+    held = conversations_of(train, rows)
+    seen = audit_batches(trainer.get_train_dataloader(), tokenizer, held, model.generation_config.eos_token_id)
     if trainer.is_world_process_zero():
         print(f"audit passed: {seen['rows']} rows, {seen['supervised']} of {seen['tokens']} tokens trained, one eos an answer")
         show_example(train[0]["input_ids"], train[0]["labels"], tokenizer)
@@ -106,11 +106,6 @@ def main() -> None:
         too_long=too_long,
         peak_memory_gib=peak_memory_gib(),
     )
-
-
-def _kept(rows: list[dict], train) -> list[dict]:  # type: ignore[no-untyped-def]
-    by_id = {row["id"]: row for row in rows}
-    return [by_id[key] for key in train["id"]]
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.errors import UserError
+from align_ko.chat_templates import OWN, names, path_of
+from align_ko.errors import UserError, nearest
 from align_ko.records import Message, write_json
 
-DEFAULT_TEMPLATE = Path(__file__).parent / "chat_templates" / "default.jinja"
+DEFAULT_TEMPLATE = path_of("default")
 FORMAT_FILE = "align_ko_format.json"
 IGNORE = -100  # label of a token that is not trained on
 # What the fingerprint pins: one turn, two turns with a system prompt, and text that stresses the tokenizer.
@@ -41,6 +43,14 @@ class FormatError(ValueError):
     """A conversation whose training ids would differ from the ids the model sees at inference."""
 
 
+class RewrittenHistory(FormatError):
+    """The template writes an earlier answer in another way than it asks for it."""
+
+
+class RefusedConversation(FormatError, UserError):
+    """The template itself refuses the conversation, for example a system message (Gemma 2)."""
+
+
 @dataclass(frozen=True)
 class EncodedConversation:
     """`input_ids` and `labels` of equal length; labels are -100 outside assistant answers and their eos."""
@@ -50,11 +60,47 @@ class EncodedConversation:
 
 
 def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: str = "default") -> None:
-    """Give the tokenizer our template, or the Jinja file at `template`; saved with it from then on."""
-    path = DEFAULT_TEMPLATE if template == "default" else Path(template)
-    if not path.is_file():
-        raise UserError("chat template not found", file=path, key="chat_template", expected="'default' or a Jinja file")
-    tokenizer.chat_template = path.read_text(encoding="utf-8")
+    """Give the tokenizer a template, saved with it from then on, and make the token that closes its answers the eos.
+
+    `template`: a name of chat_templates/ (`default` is ours), `tokenizer` for the one it brings, or a Jinja file. UserError
+    for an unknown one, or a family's template on a tokenizer of another family.
+    """
+    if template == OWN:
+        if tokenizer.chat_template is None:
+            expected = "a model that was tuned for chat, or one of " + ", ".join(names())
+            raise UserError("this tokenizer brings no chat template", key="chat_template", expected=expected)
+    else:
+        path = path_of(template)
+        if not path.is_file():
+            expected = f"one of {', '.join(names())}, '{OWN}' or a Jinja file"
+            close = nearest(template, (*names(), OWN))
+            raise UserError("chat template not found", file=path, key="chat_template", expected=expected, nearest=close)
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+    closing = adopt_turn_end(tokenizer)
+    if closing and template in names():
+        problem = f"the template {template} closes an answer with {closing!r}, which is no token of this tokenizer"
+        raise UserError(problem, key="chat_template", expected=f"a model of that family, or '{OWN}'")
+
+
+def adopt_turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Make the token that the template closes an answer with the tokenizer's eos: it is what has to be learnt, stopped at
+    and checked. Gemma's `<eos>` becomes `<end_of_turn>`, Llama 3's `<|end_of_text|>` becomes `<|eot_id|>`.
+
+    Returns what stands after an answer where that begins with no token of the tokenizer (and eos stays), else None.
+    """
+    answer = "네, 그렇습니다."
+    try:
+        text = render(tokenizer, [{"role": "user", "content": "맞나요?"}, {"role": "assistant", "content": answer}])
+    except RefusedConversation:
+        return None
+    after = text.rpartition(answer)[2].lstrip()
+    tokens = [str(token) for token in tokenizer.added_tokens_decoder.values() if after.startswith(str(token))]
+    if not tokens:
+        return after.split("\n")[0]
+    closing = max(tokens, key=len)
+    if closing != tokenizer.eos_token:
+        tokenizer.eos_token = closing
+    return None
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_generation_prompt: bool = False) -> str:
@@ -64,7 +110,10 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_gene
     """
     if tokenizer.chat_template is None:
         raise UserError("this tokenizer has no chat template", expected="a checkpoint of align_ko, or set chat_template")
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    except TemplateError as error:
+        raise RefusedConversation(f"the chat template refuses this conversation: {error}") from None
     assert isinstance(text, str)
     return text
 
@@ -74,8 +123,10 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> l
     return _encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
 
 
-def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> EncodedConversation:
-    """Token ids and labels of a whole conversation, every assistant turn supervised with its eos.
+def conversation_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], last_only: bool = False
+) -> EncodedConversation:
+    """Token ids and labels of a whole conversation, every assistant turn (or, `last_only`, the last) supervised with its eos.
 
     Raises FormatError when the ids before some answer are not the ids that `prompt_ids` gives for the same turns (a token
     merged across the boundary), or when an answer does not end with eos.
@@ -84,12 +135,12 @@ def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message]
     full = _encode(tokenizer, text)
     labels = [IGNORE] * len(full)
     for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or (last_only and turn < len(messages) - 1):
             continue
         before_text = render(tokenizer, messages[:turn], add_generation_prompt=True)
         upto_text = render(tokenizer, messages[: turn + 1])
         if not (text.startswith(upto_text) and upto_text.startswith(before_text)):
-            raise FormatError(f"the template renders turn {turn} differently inside a longer conversation")
+            raise RewrittenHistory(f"the template renders turn {turn} differently inside a longer conversation")
         before, upto = _encode(tokenizer, before_text), _encode(tokenizer, upto_text)
         if full[: len(before)] != before or full[: len(upto)] != upto:
             raise FormatError(f"the prompt of turn {turn} has other token ids in training than at inference")
@@ -102,9 +153,31 @@ def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message]
     return EncodedConversation(full, labels)
 
 
+def training_rows(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message]
+) -> list[tuple[list[Message], EncodedConversation]]:
+    """The rows that teach every answer of a conversation once, each with the turns it holds.
+
+    One row, as a rule. A template that writes earlier answers in another way than it asks for them (Qwen3 drops their empty
+    think block) gets a row for each answer, in which only that one is supervised: each as it is asked for at inference.
+    """
+    try:
+        return [(messages, conversation_ids(tokenizer, messages))]
+    except RewrittenHistory:
+        upto = [messages[: turn + 1] for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        return [(part, conversation_ids(tokenizer, part, last_only=True)) for part in upto]
+
+
+def rewrites_history(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> bool:
+    """Whether the template writes some earlier answer in another way than it asks for it."""
+    text = render(tokenizer, messages)
+    asked = [messages[:turn] for turn, message in enumerate(messages) if message["role"] == "assistant"]
+    return not all(text.startswith(render(tokenizer, part, add_generation_prompt=True)) for part in asked)
+
+
 def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer: str, finished: bool = True) -> list[int]:
     """Ids of one answer after `prompt_ids(prompt)`; the closing eos only if the answer really ended."""
-    full = conversation_ids(tokenizer, [*prompt, {"role": "assistant", "content": answer}])
+    full = conversation_ids(tokenizer, [*prompt, {"role": "assistant", "content": answer}], last_only=True)
     start = len(prompt_ids(tokenizer, prompt))
     ids = [token for token, label in zip(full.input_ids[start:], full.labels[start:], strict=True) if label != IGNORE]
     return ids if finished else ids[:-1]
@@ -125,10 +198,18 @@ def describe_format(tokenizer: PreTrainedTokenizerBase, generation_eos: int | li
         "pad_token": tokenizer.pad_token,
         "special_ids": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
         "generation_eos_token_id": eos,
-        "fixed_conversation_ids": [conversation_ids(tokenizer, c).input_ids for c in FIXED_CONVERSATIONS],
+        "fixed_conversation_ids": [_fixed_ids(tokenizer, messages) for messages in FIXED_CONVERSATIONS],
     }
     text = json.dumps(described, ensure_ascii=False, sort_keys=True)
     return {"fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16], **described}
+
+
+def _fixed_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int] | None:
+    """Ids of the whole conversation, or None where the template refuses it (a system message, in the second)."""
+    try:
+        return training_rows(tokenizer, messages)[-1][1].input_ids
+    except RefusedConversation:
+        return None
 
 
 def save_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> str:

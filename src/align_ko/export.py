@@ -5,17 +5,16 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import DEFAULT_TEMPLATE
-from align_ko.errors import UserError
 
 
-def modelfile(tokenizer: PreTrainedTokenizerBase) -> str:
+def modelfile(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """An Ollama Modelfile: our turns in Ollama's Go template, greedy (temperature 0), no repeat penalty, stop at eos.
 
     Ollama's own defaults sample at temperature 0.8 with repeat_penalty 1.1, so both are stated. bos is added by Ollama.
-    Raises UserError for a checkpoint with another chat template, which this file would not describe.
+    None for a checkpoint with another chat template, which this file would not describe.
     """
     if tokenizer.chat_template != DEFAULT_TEMPLATE.read_text(encoding="utf-8"):
-        raise UserError("only the default chat template can be written as a Modelfile", key="chat_template")
+        return None
     return f'''FROM .
 TEMPLATE """{{{{- range $i, $m := .Messages }}}}{{{{- if $i }}}}
 

@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from align_ko import quickstart_model
-from align_ko.chat_format import check_format, set_chat_template
+from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
+from align_ko.chat_templates import OWN
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash
 from align_ko.recipe import ModelArgs
@@ -52,7 +53,8 @@ def best_dtype(wanted: str = "auto") -> torch.dtype:
 
 
 def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a pad token that is not eos, and our chat template where `chat_template` names one.
+    """The tokenizer, with the chat template that `chat_template` names, the eos that closes its answers, and a pad token that
+    is not that eos. None keeps the template that the tokenizer brings, if any; `tokenizer` insists on one.
 
     pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
     """
@@ -63,6 +65,8 @@ def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_cod
         tokenizer.init_kwargs["legacy"] = tokenizer.legacy
     if chat_template is not None:
         set_chat_template(tokenizer, chat_template)
+    elif tokenizer.chat_template is not None:
+        adopt_turn_end(tokenizer)
     if tokenizer.eos_token is None:
         raise UserError(f"the tokenizer of {path} has no eos token", expected="a tokenizer that can end an answer")
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -124,20 +128,28 @@ def lora_config(args: ModelArgs) -> LoraConfig | None:
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
-        target_modules=list(args.lora_target_modules),
+        target_modules=_targets(args.lora_target_modules),
         use_rslora=args.use_rslora,
         use_dora=args.use_dora,
     )
 
 
 def load_checkpoint_tokenizer(path: str, chat_template: str = "default") -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint to decode with, its format checked; `chat_template` only where it brings none."""
+    """The tokenizer of a checkpoint to decode with, its format checked; `chat_template` as in `load_for_inference`."""
     path = resolve_model_path(path)
     tokenizer = load_tokenizer(path)
-    if tokenizer.chat_template is None:
+    named = chat_template not in ("default", OWN) and not (Path(path) / FORMAT_FILE).is_file()
+    if tokenizer.chat_template is None or named:
         set_chat_template(tokenizer, chat_template)
     check_saved_format(path, tokenizer)
     return tokenizer
+
+
+def _targets(names: tuple[str, ...]) -> list[str] | str:
+    """PEFT takes names as a list, and a regular expression (for whole module names) or `all-linear` as one text."""
+    if len(names) == 1 and (names[0] == "all-linear" or set(names[0]) & set("*+?|()[]^$\\")):
+        return names[0]
+    return list(names)
 
 
 def load_for_inference(
@@ -145,8 +157,9 @@ def load_for_inference(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A checkpoint to decode with: adapter merged, format checked, greedy.
 
-    `chat_template` is used only by a model that brings none (a base model). `merge=False` keeps the adapter beside its base,
-    exactly as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
+    `chat_template`: the default one is used only by a model that brings none (a base model); a family's name or a Jinja file
+    by every model that was not trained here (Qwen3's own template would have it think first). `merge=False` keeps the adapter
+    beside its base, exactly as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
     """
     path = resolve_model_path(path)
     tokenizer = load_checkpoint_tokenizer(path, chat_template)

@@ -38,6 +38,7 @@ class ModelArgs:
     lora_target_modules: tuple[str, ...] = (
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     )  # fmt: skip
+    """Ends of module names; or one regular expression for whole names, where those ends also stand in a vision tower."""
     use_rslora: bool = False
     use_dora: bool = False
     load_in_4bit: bool = False
@@ -139,7 +140,8 @@ class TrainData:
     train_file: str
     eval_file: str
     chat_template: str = "default"
-    """`default`, or a path to a Jinja file."""
+    """`default` (ours), `eeve`, `gemma3`, `llama3_1`, `qwen3`, `tokenizer` for the one that a chat model brings, or a path to a
+    Jinja file. DPO keeps the SFT checkpoint's."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ class EvaluateRecipe:
     prompts_file: str
     output_dir: str
     chat_template: str = "default"
-    """For models without one of their own (the base)."""
+    """`default`: for models without one of their own (the base). Another: for every model that was not trained here."""
     probes: tuple[str, ...] = ("안녕하세요", "피보나치 수열이 뭐야?", "파이썬 코드 작성해줘", "오늘 날씨 어때?")
     sampling: dict[str, DecodingArgs] = field(
         default_factory=lambda: {

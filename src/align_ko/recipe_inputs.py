@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from align_ko import quickstart_model
+from align_ko import chat_templates, quickstart_model
 from align_ko.manifest import is_unfinished
 from align_ko.recipe import (
     AblationRecipe,
@@ -28,7 +28,7 @@ _DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".txt", ".jinja", ".gz"
 _WANTED = {
     "dataset": "a file, a folder or a hub id such as nlpai-lab/kullm-v2",
     "model": "a model folder or a hub id such as owner/name",
-    "template": "'default' or a Jinja file",
+    "template": f"one of {', '.join(chat_templates.names())}, '{chat_templates.OWN}' or a Jinja file",
     "file": "an existing file",
 }
 _MODEL_FILES = ("config.json", "adapter_config.json")
@@ -95,7 +95,7 @@ def _made_by(model: str) -> str:
 def _missing(value: str, kind: str) -> str | None:
     """What is wrong with an input, or None."""
     path = Path(value).expanduser()
-    if kind == "template" and value == "default":
+    if kind == "template" and value in (*chat_templates.names(), chat_templates.OWN):
         return None
     if kind == "model" and value == "quickstart":
         ready = quickstart_model.is_ready(quickstart_model.default_folder())

@@ -18,7 +18,7 @@ def reference_nll(model: Any, tokenizer: Any, questions: list[Question], batch_s
     Right padding is harmless here: attention is causal and padded labels are ignored.
     """
     encoded = [
-        conversation_ids(tokenizer, [*q.prompt, {"role": "assistant", "content": q.reference}])
+        conversation_ids(tokenizer, [*q.prompt, {"role": "assistant", "content": q.reference}], last_only=True)
         for q in questions
         if q.reference
     ]
@@ -29,21 +29,10 @@ def reference_nll(model: Any, tokenizer: Any, questions: list[Question], batch_s
         width = max(len(row.input_ids) for row in rows)
         pad = int(tokenizer.pad_token_id or 0)
         ids = torch.tensor([row.input_ids + [pad] * (width - len(row.input_ids)) for row in rows], device=model.device)
-        # only the last turn is the reference; earlier assistant turns belong to the prompt
-        labels = torch.tensor([_last_turn(row.labels) + [IGNORE] * (width - len(row.labels)) for row in rows])
+        labels = torch.tensor([row.labels + [IGNORE] * (width - len(row.labels)) for row in rows])
         mask = torch.tensor([[1] * len(row.input_ids) + [0] * (width - len(row.input_ids)) for row in rows])
         logits = model(input_ids=ids, attention_mask=mask.to(model.device)).logits[:, :-1].float()
         target = labels[:, 1:].to(model.device)
         total += float(cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), reduction="sum"))
         tokens += int((target != IGNORE).sum())
     return total / tokens if tokens else None
-
-
-def _last_turn(labels: list[int]) -> list[int]:
-    """Labels with all but the last supervised run ignored."""
-    start = len(labels)
-    while start and labels[start - 1] == IGNORE:
-        start -= 1
-    while start and labels[start - 1] != IGNORE:
-        start -= 1
-    return [IGNORE] * start + labels[start:]

@@ -19,7 +19,8 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
     """Build SFTConfig or DPOConfig. What the recipe states wins; where it is silent:
 
     bf16/fp16 by hardware, `use_cpu` without an accelerator, TensorBoard where it is installed, the best checkpoint instead of
-    the last where both are saved, a push only of the finished result. Raises UserError for a value that TRL refuses.
+    the last where both are saved, a push only of the finished result. Raises UserError for a value that TRL refuses, and for
+    FSDP without an accelerator.
     """
     values = dict(training)
     number = best_dtype(dtype)
@@ -27,6 +28,13 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
         values["bf16"] = number == torch.bfloat16
         values["fp16"] = number == torch.float16
     if not torch.cuda.is_available():
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():
+            # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer takes DDP and says nothing
+            raise UserError(
+                "FSDP needs an accelerator and there is none: accelerate would train with DDP, the whole model in each process",
+                key="--config_file",
+                expected="accelerate_configs/ddp.yaml, or zero3.yaml, which splits the weights on a CPU too",
+            )
         if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
             # accelerate 1.15 leaves DeepSpeed out when use_cpu is set, and without a named backend it takes every process
             # for the only one ("Num processes: 1": all data on each, all of them writing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.chat_format import IGNORE, prompt_ids
+from align_ko.chat_format import IGNORE, prompt_ids, render, rewrites_history
 from align_ko.errors import UserError
 from align_ko.records import Message
 
@@ -85,11 +85,19 @@ def audit_batches(
 def _audit_row(ids: list[int], labels: list[int], messages: list[Message], tokenizer: PreTrainedTokenizerBase) -> None:
     name = _name(messages)
     bos = tokenizer.bos_token_id
-    if bos is not None and bos != tokenizer.eos_token_id and ids.count(bos) != 1:
-        raise AuditError(f"{ids.count(bos)} bos tokens instead of one, in {name}")
+    if bos is not None and bos != tokenizer.eos_token_id:
+        # as many as the template writes itself: one in ours, one a turn in Llama 2's, none in the tuned SOLAR's
+        bare: list[Message] = [{**message, "content": "x"} for message in messages]
+        wanted, found = render(tokenizer, bare).count(str(tokenizer.bos_token)), ids.count(bos)
+        if (bos, bos) in pairwise(ids) or (wanted == 1 and found != 1):
+            raise AuditError(f"{found} bos tokens instead of one, in {name}")
+        if found != wanted:
+            raise AuditError(f"{found} bos tokens instead of {wanted}, in {name}")
     position = 0
+    # where earlier answers are written in another way than asked for, each answer has a row of its own, as the last turn
+    first = len(messages) - 1 if rewrites_history(tokenizer, messages) else 0
     for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or turn < first:
             continue
         asked = prompt_ids(tokenizer, messages[:turn])
         if ids[: len(asked)] != asked:

@@ -8,33 +8,44 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.chat_format import IGNORE, FormatError, answer_ids, conversation_ids, prompt_ids
+from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
 from align_ko.errors import UserError
+from align_ko.records import Message
 
 
 def tokenize_conversations(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[dict[str, Any]], max_length: int | None
 ) -> tuple[Dataset, list[str]]:
-    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`; and the ids of rows left out as too long.
+    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns`; and the ids of rows left out as too long.
 
-    A row over `max_length` tokens is left out whole: cutting it would cut its eos. UserError when a row cannot be tokenised
-    the same way for training and inference.
+    `turns` is how many messages the row holds: all, unless the template needs a row for each answer (training_rows). A row
+    over `max_length` tokens is left out whole: cutting it would cut its eos. UserError when a row cannot be tokenised the
+    same way for training and inference.
     """
-    columns: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": [], "id": []}
+    columns: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": [], "id": [], "turns": []}
     too_long: list[str] = []
     for number, row in enumerate(rows, 1):
         try:
-            encoded = conversation_ids(tokenizer, row["messages"])
+            encoded_rows = training_rows(tokenizer, row["messages"])
         except FormatError as error:
             raise UserError(f"row {number} (id {row.get('id')}): {error}") from None
-        if max_length is not None and len(encoded.input_ids) > max_length:
-            too_long.append(row.get("id", str(number)))
-            continue
-        columns["input_ids"].append(encoded.input_ids)
-        columns["labels"].append(encoded.labels)
-        columns["length"].append(len(encoded.input_ids))
-        columns["id"].append(row.get("id", str(number)))
+        for messages, encoded in encoded_rows:
+            if max_length is not None and len(encoded.input_ids) > max_length:
+                too_long.append(row.get("id", str(number)))
+                break  # the rows after it hold it whole and are longer
+            columns["input_ids"].append(encoded.input_ids)
+            columns["labels"].append(encoded.labels)
+            columns["length"].append(len(encoded.input_ids))
+            columns["id"].append(row.get("id", str(number)))
+            columns["turns"].append(len(messages))
     return Dataset.from_dict(columns), too_long
+
+
+def conversations_of(dataset: Dataset, rows: Iterable[dict[str, Any]]) -> dict[tuple[int, ...], list[Message]]:
+    """The turns that each tokenised row holds, by its token ids: what the audit compares batches with."""
+    by_id = {row["id"]: row["messages"] for row in rows}
+    columns = zip(dataset["input_ids"], dataset["id"], dataset["turns"], strict=True)
+    return {tuple(ids): by_id[key][:turns] for ids, key, turns in columns}
 
 
 def tokenize_pairs(

@@ -1,0 +1,174 @@
+"""Every file of accelerate_configs/ through accelerate's own parser, and what its launcher hands to the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
+from conftest import make_llama, rows
+from trl import SFTConfig
+
+from align_ko.errors import UserError
+from align_ko.records import write_jsonl
+from align_ko.training.arguments import training_config
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "accelerate_configs"
+KINDS = {"cpu": "NO", "single_gpu": "NO", "ddp": "MULTI_GPU", "zero2": "DEEPSPEED", "zero3": "DEEPSPEED",
+         "zero3_offload": "DEEPSPEED", "fsdp": "FSDP"}  # fmt: skip
+ZERO = {"zero2": ("2", "none", "false"), "zero3": ("3", "none", "true"), "zero3_offload": ("3", "cpu", "true")}
+
+
+def launched(name: str, *flags: str):
+    """The launcher's arguments after it has read the file."""
+    args = launch_command_parser().parse_args(["--config_file", str(FOLDER / f"{name}.yaml"), *flags, "script.py"])
+    return _validate_launch_command(args)[0]
+
+
+def test_these_are_the_files():
+    assert {path.stem for path in FOLDER.iterdir()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_accelerate_knows_every_key(name):
+    config = load_config_from_file(str(FOLDER / f"{name}.yaml"))  # raises for a key that it does not know
+    assert config.distributed_type.value == KINDS[name]
+    assert config.num_processes == (1 if KINDS[name] == "NO" else 2) and config.num_machines == 1
+    assert config.use_cpu is (name == "cpu") and config.mixed_precision == ("no" if name == "cpu" else "bf16")
+    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    for part in ("deepspeed_config", "fsdp_config"):
+        for key, value in written.get(part, {}).items():
+            assert getattr(config, part)[key] == value
+            assert hasattr(launched(name), key), key  # accelerate passes keys of these parts on without looking
+
+
+@pytest.mark.parametrize("name", ZERO)
+def test_the_processes_are_told_their_zero_stage(name):
+    args = launched(name)
+    args.deepspeed_fields_from_accelerate_config = ""  # accelerate's launch_command sets it just before
+    _, environment = prepare_deepspeed_cmd_env(args)
+    stage, offload, init = ZERO[name]
+    assert environment["ACCELERATE_USE_DEEPSPEED"] == "true" and environment["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == stage
+    assert environment["ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE"] == offload
+    assert environment["ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE"] == offload
+    assert environment["ACCELERATE_DEEPSPEED_ZERO3_INIT"] == init
+    saved = environment.get("ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL")
+    assert saved == ("true" if stage == "3" else None)
+
+
+def test_the_processes_are_told_fsdp2(monkeypatch):
+    environment = prepare_multi_gpu_env(launched("fsdp"))
+    for key, value in environment.items():
+        if key.startswith(("FSDP", "ACCELERATE")):
+            monkeypatch.setenv(key, value)
+    assert environment["ACCELERATE_USE_FSDP"] == "true"
+    plugin = FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
+    assert plugin.state_dict_type.name == "FULL_STATE_DICT" and plugin.cpu_ram_efficient_loading is True
+    assert plugin.activation_checkpointing is False
+
+
+def test_one_process_and_more_processes():
+    assert launched("ddp", "--num_processes", "4").num_processes == 4
+    assert launched("ddp").multi_gpu and not launched("single_gpu").multi_gpu
+    _, environment = prepare_simple_launcher_cmd_env(launched("cpu"))
+    assert environment["ACCELERATE_USE_CPU"].lower() == "true" and environment["ACCELERATE_MIXED_PRECISION"] == "no"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there FSDP is what runs")
+def test_fsdp_without_an_accelerator_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UserError, match="accelerate would train with DDP, the whole model in each process"):
+        training_config(SFTConfig, {"output_dir": str(tmp_path)}, "float32")
+
+
+# Two processes on this CPU -----------------------------------------------------------------------------------------------
+
+
+def on_the_cpu(name: str, folder: Path) -> str:
+    """The config of two GPUs, its GPUs taken for this CPU (in the file: with `--cpu` accelerate starts one process)."""
+    text = (FOLDER / f"{name}.yaml").read_text()
+    path = folder / f"{name}.yaml"
+    path.write_text(text.replace("use_cpu: false", "use_cpu: true").replace("mixed_precision: bf16", 'mixed_precision: "no"'))
+    return str(path)
+
+
+def launch(place: Path, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", on_the_cpu(name, place), *command]
+    started = subprocess.Popen(
+        accelerate,
+        cwd=place,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = started.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)  # the launcher alone would leave its processes running
+        raise
+    return subprocess.CompletedProcess(accelerate, started.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("accelerate")
+    make_llama(folder / "llama")
+    write_jsonl(folder / "train.jsonl", rows())
+    write_jsonl(folder / "eval.jsonl", rows()[:3])
+    return folder
+
+
+SFT = (str(ROOT / "scripts/run_sft.py"), str(ROOT / "recipes/solar/sft.yaml"), "--data.train_file", "train.jsonl",
+       "--data.eval_file", "eval.jsonl", "--model.load_in_4bit", "false", "--model.dtype", "float32", "--training.bf16",
+       "false", "--training.max_steps", "2", "--training.eval_steps", "2", "--training.save_steps", "2",
+       "--training.warmup_steps", "0",
+       "--training.per_device_train_batch_size", "2", "--training.gradient_accumulation_steps", "1")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on one CPU")
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("ddp", ()), ("zero3", ("--model.use_rslora", "true")), ("zero3", ("--model.use_dora", "true")), ("zero3_offload", ())],
+)
+def test_lora_with_two_processes_saves_a_full_adapter(place, name, flags):
+    from safetensors.torch import load_file
+
+    output = "_".join((name, *flags[:1])).replace("--model.", "")
+    model = ("--model.model_name_or_path", str(place / "llama"))
+    done = launch(place, name, *SFT, *model, *flags, "--training.output_dir", output)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    weights = load_file(place / output / "adapter_model.safetensors")
+    dora = "--model.use_dora" in flags
+    assert len(weights) == 2 * 7 * (3 if dora else 2)  # two layers, seven modules: A, B and DoRA's magnitudes
+    for key, weight in weights.items():
+        assert weight.numel() > 0 and weight.isfinite().all() and weight.abs().max() > 0, key  # B starts at zero
+    state = json.loads((place / output / "checkpoint-2/trainer_state.json").read_text())
+    assert state["epoch"] == pytest.approx(2 / 3)  # 9 rows on two processes are 3 steps; alone it would be .4
+    assert done.stdout.count(f"saved {output}") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there FSDP is what runs")
+def test_canary_accelerate_leaves_fsdp_out_on_a_cpu(place):
+    """When this fails, FSDP2 can have a test of two CPU processes like the others, and training_config its refusal removed."""
+    program = "import sys\nfrom accelerate import Accelerator\nsys.stdout.write(Accelerator().distributed_type.value + '\\n')\n"
+    (place / "kind.py").write_text(program)
+    done = launch(place, "fsdp", "kind.py")
+    assert done.stdout.split() == ["NO", "NO"], done.stderr[-3000:]
