@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole pipeline on a laptop without a GPU: a real base model that loops for ever becomes one that answers in polite,
-# finished Korean under plain greedy decoding. `make quickstart` sets up the environment and calls this; about 15 minutes on
+# finished Korean under plain greedy decoding. `make quickstart` sets up the environment and calls this; about 18 minutes on
 # two cores. Every stage is one script and one recipe, can be run alone, and is skipped here when its output is newer than
 # the recipes and no stage before it ran (remove outputs/quickstart and data/quickstart to start over).
 set -euo pipefail

@@ -135,6 +135,21 @@ def test_the_recipe_says_what_a_failure_is_set_against(chosen, sides):
     assert [(pair.origin, pair.chosen_by) for pair in contrast] == [("contrast", "temperature=1")]
 
 
+def test_faulty_samples_are_rejected_too_the_worst_first_and_each_once():
+    worse, bad = (rating(natural=False, score=score, faults=["filler"]) for score in (0.1, 0.3))
+    answers = {LOOP: BAD, "1 " + LOOP: bad, "2 " + LOOP: worse, GOOD: rating()}
+    pairs, dropped = pairs_of(answers, chosen="reference", rejected_samples=1)
+    assert [(pair.rejected_by, pair.rejected_score) for pair in pairs] == [("greedy", 0.2), ("temperature=1", 0.1)]
+    assert {pair.chosen_by for pair in pairs} == {"reference"} and not dropped and len({pair.id for pair in pairs}) == 2
+    assert len(pairs_of(answers, chosen="both", rejected_samples=9)[0]) == 6
+    fine = {OTHER: rating(score=0.5), "1 " + LOOP: bad, GOOD: rating()}  # the greedy answer needs no repair
+    assert [pair.origin for pair in pairs_of(fine, rejected_samples=9)[0]] == ["contrast"]
+    again = Rated(Task("t", user("?"), OTHER), (Candidate("greedy", "greedy", LOOP, True, 9), BAD), [
+        (Candidate("low", "temperature=0.3", LOOP, True, 9), BAD)
+    ])  # fmt: skip
+    assert again.failures() == []  # the sample says what the greedy answer says
+
+
 def test_a_candidate_far_from_the_curated_answer_gives_way_to_it():
     judged = {LOOP: BAD, GOOD: rating(near=0.19)}  # the verdict is the closeness doubled
     [pair], _ = pairs_of(judged, min_closeness=0.1, reference_share=1.0)

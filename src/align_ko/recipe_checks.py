@@ -84,6 +84,7 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "generation.max_new_tokens": _ONE_OR_MORE,
     "generation.batch_size": _ONE_OR_MORE,
     "pairing.loop_periods": _ONE_OR_MORE,
+    "pairing.rejected_samples": _NOT_NEGATIVE,
     "pairing.length_tolerance": _NOT_NEGATIVE,
     "pairing.eval_share": _BELOW_ONE,
     "pairing.max_similarity": _SHARE,

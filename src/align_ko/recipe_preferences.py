@@ -72,6 +72,9 @@ class PairingArgs:
     chosen: Literal["candidate", "reference", "both"] = "candidate"
     """The better side of a repair pair. candidate: the best fit candidate, else the curated answer. reference: the curated
     answer where there is one. both: a pair with each."""
+    rejected_samples: int = 0
+    """Where the greedy answer is faulty, so many faulty samples (the worst first) are rejected too, in pairs of their own. Draw
+    them at a low temperature without a repetition penalty: they fail as greedy decoding does."""
     max_similarity: float = 0.8
     """Drop pairs whose two sides share more than this of their character trigrams."""
     length_tolerance: float = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 
 from align_ko.korean import cut_loop
 from align_ko.preferences.candidates import Candidate
@@ -33,15 +34,18 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         if best is None and one.task.reference is None:
             dropped["no natural candidate, and no reference"] += 1
             continue
-        for better in _better_sides(one, best, args) if faulty else [best]:
+        sides = _better_sides(one, best, args) if faulty else [best]
+        failures = [one.greedy, *one.failures()[: args.rejected_samples]] if faulty else [one.greedy]
+        for better, worse in product(sides, failures):
             chosen = better[0].text if better else one.task.reference or ""
-            rejected, finished = _cut(one.greedy[0], len(chosen), args)
+            rejected, finished = _cut(worse[0], len(chosen), args)
             if closeness(chosen, rejected) > args.max_similarity:
                 dropped["both sides nearly the same"] += 1
             elif not long_enough(rejected, chosen, args):
                 dropped[LENGTH] += 1
             else:
-                pairs.append(_pair(one, better, chosen, rejected, finished, "repair" if faulty else "contrast"))
+                origin = "repair" if faulty else "contrast"
+                pairs.append(_pair(one, better, chosen, worse, rejected, finished, origin))
     return _with_few_references(pairs, args.reference_share if args.chosen == "candidate" else 1.0, dropped), dropped
 
 
@@ -63,8 +67,10 @@ def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Cou
     return [pair for pair in pairs if pair.id not in surplus]
 
 
-def _pair(one: Rated, best: Rating | None, chosen: str, rejected: str, finished: bool, origin: str) -> PreferencePair:
-    greedy, judged = one.greedy
+def _pair(
+    one: Rated, best: Rating | None, chosen: str, worse: Rating, rejected: str, finished: bool, origin: str
+) -> PreferencePair:
+    failure, judged = worse
     return make_pair(
         one.task.id,
         one.task.prompt,
@@ -76,20 +82,20 @@ def _pair(one: Rated, best: Rating | None, chosen: str, rejected: str, finished:
         chosen_faults=list(best[1].faults) if best else [],
         rejected_faults=list(judged.faults) + ([] if judged.relevant else ["irrelevant"]),
         chosen_by=best[0].decoding if best else "reference",
-        rejected_by=greedy.decoding,
+        rejected_by=failure.decoding,
         rejected_finished=finished,
     )
 
 
-def _cut(greedy: Candidate, chosen_length: int, args: PairingArgs) -> tuple[str, bool]:
+def _cut(failure: Candidate, chosen_length: int, args: PairingArgs) -> tuple[str, bool]:
     """The rejected text and whether it still ends where the model ended it.
 
     A loop is cut after a few periods (hundreds of equal tokens teach nothing more), and a side much longer than the chosen
     one at the tolerance. What was cut stays open: no eos is put behind it.
     """
-    text = cut_loop(greedy.text, args.loop_periods)
+    text = cut_loop(failure.text, args.loop_periods)
     limit = int(chosen_length * (1 + args.length_tolerance))
     if len(text) > limit:
         text = text[:limit].rsplit(" ", 1)[0]
     text = text.strip()
-    return text, greedy.finished and text == greedy.text.strip()
+    return text, failure.finished and text == failure.text.strip()

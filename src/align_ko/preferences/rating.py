@@ -25,11 +25,21 @@ class Rated:
 
     def faulty(self) -> bool:
         """Whether the greedy answer needs repair."""
-        return not self.greedy[1].natural or not self.greedy[1].relevant
+        return is_faulty(self.greedy[1])
+
+    def failures(self) -> list[Rating]:
+        """The samples that need repair too, the worst first; an answer that another one repeats counts once."""
+        worst_first = sorted((one for one in self.samples if is_faulty(one[1])), key=lambda one: one[1].score)
+        different = {one[0].text: one for one in reversed(worst_first) if one[0].text != self.greedy[0].text}
+        return sorted(different.values(), key=lambda one: one[1].score)
 
     def fit(self, args: PairingArgs) -> list[Rating]:
         """The samples good enough to be chosen, the best first."""
         return sorted((one for one in self.samples if is_fit(one[1], args)), key=lambda one: -one[1].score)
+
+
+def is_faulty(judgement: Judgement) -> bool:
+    return not judgement.natural or not judgement.relevant
 
 
 def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
