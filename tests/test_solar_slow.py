@@ -181,9 +181,10 @@ def test_the_first_dpo_loss_is_ln_2(place, zero, stage):
     # loss_type sigmoid alone: the recipe's sft term would stand on top
     launch(
         place, f"{stage}.yaml", "run_dpo", "dpo", *absolute(place, DPO_FLAGS), *FLOAT32, *SMALL, "--training.loss_type",
-        "sigmoid", "--training.loss_weights", "1.0", "--model_name_or_path", f"sft_{stage}", "--training.output_dir", "ln2",
+        "sigmoid", "--training.loss_weights", "1.0", "--model_name_or_path", f"sft_{stage}",
+        "--training.output_dir", f"ln2_{stage}",
     )  # fmt: skip
-    history = json.loads((place / "ln2/checkpoint-2/trainer_state.json").read_text())["log_history"]
+    history = json.loads((place / f"ln2_{stage}/checkpoint-2/trainer_state.json").read_text())["log_history"]
     assert abs(next(entry["loss"] for entry in history if "loss" in entry) - math.log(2)) < 1e-4
 
 
