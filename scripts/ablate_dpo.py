@@ -27,14 +27,13 @@ def main() -> None:
         ablation_table,
         plan_run,
         plan_start,
-        seconds_of,
         winner,
         write_chosen,
     )
     from align_ko.rounds.gate import read_measures
     from align_ko.rounds.lock import only_run
     from align_ko.rounds.plan import write_gate_prompts
-    from align_ko.rounds.stages import StageFailed, run_stage
+    from align_ko.rounds.stages import StageFailed, run_stage, seconds_in
 
     folder, scripts = Path(recipe.output_dir), Path(__file__).parent
     plans = {(name, seed): plan_run(recipe, name, seed) for seed in recipe.seeds for name in recipe.settings}
@@ -56,7 +55,7 @@ def main() -> None:
                 failed[f"{name}/seed-{seed}"] = str(error)
                 continue
             runs[name][seed] = read_measures(judged.folder / "scores.json", f"{name}-seed-{seed}")
-            minutes[name] = minutes.get(name, 0.0) + seconds_of(train) / 60 / len(recipe.seeds)
+            minutes[name] = minutes.get(name, 0.0) + seconds_in(train.folder) / 60 / len(recipe.seeds)
             table = ablation_table(recipe, start, runs, minutes, failed)
             with atomic_write(folder / "ablation.md") as out:
                 out.write(f"# Ablation\n\n{table}")

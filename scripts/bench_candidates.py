@@ -51,6 +51,7 @@ def main(
     from align_ko.process_memory import keep_freed_memory
     from align_ko.recipe import CandidateArgs, PreferencesRecipe
     from align_ko.recipe_loading import load_recipe
+    from align_ko.records import evenly
 
     loaded = load_recipe(PreferencesRecipe, [recipe])
     path = model or loaded.model_name_or_path
@@ -67,7 +68,7 @@ def main(
         for sample in range(setting.samples)
     ]
     per_prompt, limit = len(requests) // len(tasks), loaded.generation.max_new_tokens
-    few = [n * len(tasks) // min(plain_prompts, len(tasks)) for n in range(min(plain_prompts, len(tasks)))]
+    few = evenly(range(len(tasks)), plain_prompts)
     slow = [request for n in few for request in requests[n * per_prompt : (n + 1) * per_prompt]]
     plain(net, tokenizer, slow[:1], 4)  # warm up
     print(

@@ -26,10 +26,10 @@ def main() -> None:
     from rich.console import Console
 
     from align_ko.records import atomic_write, write_json
-    from align_ko.rounds.compare import evaluation, longer, plan_variant, read_ours, seconds_in, write_data
+    from align_ko.rounds.compare import evaluation, longer, plan_variant, read_ours, write_data
     from align_ko.rounds.gate import read_measures
     from align_ko.rounds.lock import only_run
-    from align_ko.rounds.stages import Stage, run_stage
+    from align_ko.rounds.stages import Stage, run_stage, seconds_in
     from align_ko.rounds.tables import Line, markdown, show
 
     folder, scripts = Path(recipe.output_dir), Path(__file__).parent
@@ -69,11 +69,7 @@ def main() -> None:
     text += markdown(lines, "model", "trained")
     text += (
         f"\nIts SFT read {counts['rows']} raw rows. Its {counts['pairs']} pairs: the written answer against a spoilt copy of "
-    )
-    text += (
         f"it ({counts['spoilt_copies']}) or against the answer to another question ({counts['other_answers']}); the handbook "
-    )
-    text += (
         "uses answers of other models (UltraFeedback), which cannot be had offline. Masks, eos and chat template are ours.\n"
     )
     text += "".join(f"- {name}: {variant.note}\n" for name, variant in recipe.variants.items() if variant.note)

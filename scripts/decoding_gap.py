@@ -34,14 +34,14 @@ def main() -> None:
     from rich.markdown import Markdown
 
     from align_ko.evaluation.answers import answer_all, load_questions
-    from align_ko.evaluation.grid import cells, evenly, grid_table
+    from align_ko.evaluation.grid import cells, grid_table
     from align_ko.evaluation.scores import GREEDY as GREEDY_NAME
     from align_ko.evaluation.scores import score_rows, summarise
     from align_ko.generation.local import GREEDY
     from align_ko.manifest import write_manifest
     from align_ko.modeling import load_for_inference, weights_hash
     from align_ko.process_memory import keep_freed_memory
-    from align_ko.records import atomic_write, write_json, write_jsonl
+    from align_ko.records import atomic_write, evenly, write_json, write_jsonl
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from align_ko.evaluation.grid import cells, evenly, grid_table
+from align_ko.evaluation.grid import cells, grid_table
 from align_ko.recipe import DecodingArgs, GridArgs
+from align_ko.records import evenly
 
 
 def test_every_setting_meets_every_other():

@@ -22,6 +22,7 @@ PACKAGES = (
 MANIFEST_FILE = "manifest.json"
 RUN_FILE = "training_run.json"
 """Written by training/run_record.py when a run begins; its `finished` is null until the result lies in the folder."""
+WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 _SECRET = ("token", "password", "api_key", "secret")
 
 
@@ -32,6 +33,21 @@ def file_hash(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def weights_marks(folder: str) -> dict[str, str]:
+    """Names of the weight files in a model folder → a hash that changes with them; `{}` for a hub id."""
+    return {path.name: _mark(path) for path in sorted(Path(folder).glob("*.safetensors"))}
+
+
+def _mark(path: Path) -> str:
+    size = path.stat().st_size
+    if size <= WHOLE_HASH_UP_TO:
+        return file_hash(path)
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+        file.seek(-(1 << 20), os.SEEK_END)
+        return hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
 
 
 def write_manifest(folder: str | Path, recipe: Any, inputs: list[str], **facts: Any) -> dict[str, Any]:

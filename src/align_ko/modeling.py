@@ -23,7 +23,7 @@ from align_ko import quickstart_model
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
 from align_ko.errors import UserError
-from align_ko.manifest import file_hash
+from align_ko.manifest import weights_marks
 from align_ko.recipe import ModelArgs
 from align_ko.training.hardware import read_base_of
 
@@ -213,11 +213,8 @@ def load_policy(
 
 def weights_hash(path: str) -> str:
     """A name for a checkpoint's weights that changes when they do: hash of its safetensors files (first 16 hex digits)."""
-    folder = Path(resolve_model_path(path))
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if not files:
-        return path
-    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()[:16]
+    marks = weights_marks(resolve_model_path(path))
+    return hashlib.sha256("".join(marks.values()).encode()).hexdigest()[:16] if marks else path
 
 
 def check_adapter_base(path: str) -> None:

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from align_ko.errors import UserError
 
+Item = TypeVar("Item")
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": str}
 
 
@@ -86,9 +87,38 @@ class Assessment:
         return list(dict.fromkeys(fault.code for fault in self.faults))
 
 
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` items spread over all of them; all where count is 0 or there are no more."""
+    if not count or count >= len(items):
+        return list(items)
+    return [items[number * len(items) // count] for number in range(count)]
+
+
 def last_user_text(messages: Sequence[Message]) -> str:
     """The question that the next answer answers; `""` where nobody asked."""
     return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
+
+
+def prompt_and_reference(row: Any) -> tuple[list[Message], str | None] | None:
+    """The prompt of a row and the answer that stands behind it, if one does; None for a row that holds no prompt.
+
+    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!"; `{"prompt": "안녕하세요"}`
+    or messages that end with the user have no reference.
+    """
+    messages = row.get("messages") or row.get("prompt") if isinstance(row, dict) else None
+    if isinstance(messages, str) and messages.strip():
+        messages = [{"role": "user", "content": messages}]
+    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
+        return None
+    reference = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else None
+    prompt: list[Message] = [
+        {"role": m["role"], "content": m["content"]} for m in (messages if reference is None else messages[:-1])
+    ]
+    return (prompt, reference) if prompt and prompt[-1]["role"] == "user" else None
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
 
 
 def content_id(messages: list[Message]) -> str:
@@ -113,6 +143,15 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
+
+
+def drop_torn_line(file: Path) -> None:
+    """A killed run may leave half a line at the end of a file; cut it off, so that the next begins a line of its own."""
+    if not file.is_file():
+        return
+    data = file.read_bytes()
+    if data and not data.endswith(b"\n"):
+        os.truncate(file, data.rfind(b"\n") + 1)
 
 
 @contextmanager

@@ -5,29 +5,20 @@ Pure text, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from math import sqrt
 from statistics import NormalDist, mean
-from typing import Any, TypeVar
+from typing import Any
 
 from align_ko.evaluation.scores import GREEDY
 from align_ko.recipe import DecodingArgs, GridArgs
-
-Item = TypeVar("Item")
 
 
 def cells(grid: GridArgs) -> dict[str, DecodingArgs]:
     """Every combination by name, `t0.7-p0.9-r1.1`; in the order temperature, top_p, repetition_penalty."""
     every = product(grid.temperature, grid.top_p, grid.repetition_penalty)
     return {f"t{t:g}-p{p:g}-r{r:g}": DecodingArgs(t, p, r) for t, p, r in every}
-
-
-def evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` items spread over all of them; all where count is 0 or there are no more."""
-    if not count or count >= len(items):
-        return list(items)
-    return [items[number * len(items) // count] for number in range(count)]
 
 
 def grid_table(summary: Mapping[str, Any], grid: GridArgs) -> str:

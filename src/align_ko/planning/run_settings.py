@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,8 +80,6 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
 
 def _of_adapter(folder: Path, base: ModelArgs | None) -> ModelArgs:
     """The shape of an adapter folder, its base loaded as the recipe says."""
-    import json
-
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     name = base.model_name_or_path if base else str(saved["base_model_name_or_path"])
     targets = saved["target_modules"]

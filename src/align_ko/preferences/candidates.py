@@ -7,7 +7,6 @@ what is missing. Each process of `accelerate launch` draws the prompts of its ow
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from align_ko.generation.requests import GREEDY, Draw, Generated, Request, descr
 from align_ko.preferences.meter import Meter
 from align_ko.preferences.prompts import Task, read_tasks, tasks_from_rows
 from align_ko.recipe import CandidateArgs, DecodingArgs
-from align_ko.records import write_json
+from align_ko.records import drop_torn_line, write_json
 
 __all__ = ["Candidate", "Task", "draw_candidates", "read_tasks", "tasks_from_rows"]
 Key = tuple[str, str, int]  # task id, setting, sample
@@ -126,15 +125,6 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
-
-
-def drop_torn_line(file: Path) -> None:
-    """A killed run may leave half a line at the end; cut it off, so that the next answer begins a line of its own."""
-    if not file.is_file():
-        return
-    data = file.read_bytes()
-    if data and not data.endswith(b"\n"):
-        os.truncate(file, data.rfind(b"\n") + 1)
 
 
 def _put_aside_others(file: Path, meta: Path, fresh: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from align_ko.records import read_jsonl
+from align_ko.records import drop_torn_line, read_jsonl
 
 
 def key_of(*parts: Any) -> str:
@@ -22,10 +22,8 @@ class Kept:
     def __init__(self, file: Path) -> None:
         self._file, self._lock = file, threading.Lock()
         self._rows: dict[str, dict[str, Any]] = {}
+        drop_torn_line(file)
         if file.is_file():
-            data = file.read_bytes()
-            if data and not data.endswith(b"\n"):  # killed while writing: half a line is cut off
-                file.write_bytes(data[: data.rfind(b"\n") + 1])
             self._rows = {row["key"]: row for row in read_jsonl(file)}
 
     def __contains__(self, key: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
-from align_ko.records import Message, content_id, read_jsonl
+from align_ko.records import Message, content_id, prompt_and_reference, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,8 @@ def tasks_from_rows(rows: Iterable[dict[str, Any]], max_prompts: int = 0, file: 
 
 
 def _task(row: Any) -> Task | None:
-    messages = row.get("messages") or row.get("prompt") if isinstance(row, dict) else None
-    if isinstance(messages, str) and messages.strip():
-        messages = [{"role": "user", "content": messages}]
-    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
-        return None
-    reference = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else None
-    prompt = [{"role": m["role"], "content": m["content"]} for m in (messages if reference is None else messages[:-1])]
-    if not prompt or prompt[-1]["role"] != "user":
-        return None
-    return Task(str(row.get("id") or content_id(prompt)), prompt, reference)
-
-
-def _is_message(message: Any) -> bool:
-    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+    found = prompt_and_reference(row)
+    return Task(str(row.get("id") or content_id(found[0])), *found) if found else None
 
 
 def read_tasks(path: str, skip_files: Iterable[str] = ()) -> tuple[list[Task], int]:

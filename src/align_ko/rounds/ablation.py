@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
@@ -14,7 +13,7 @@ from align_ko.records import read_jsonl, write_jsonl
 from align_ko.rounds.gate import SHOWN, Measures, broken_limits
 from align_ko.rounds.plan import gate_file, gate_stage
 from align_ko.rounds.stages import Stage, node_at, resolve
-from align_ko.rounds.tables import HEADS, cells, spread
+from align_ko.rounds.tables import HEADS, cells, spread, table_lines
 
 Runs = dict[str, dict[int, Measures]]  # setting → seed → measures
 
@@ -73,11 +72,6 @@ def _prompts(recipe: AblationRecipe) -> Path:
     return gate_file(recipe.gate, Path(recipe.output_dir))
 
 
-def seconds_of(stage: Stage) -> float:
-    file = stage.folder / "times.json"
-    return float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.is_file() else 0.0
-
-
 def mean_measures(runs: Mapping[int, Measures]) -> Measures:
     """Every shown measure averaged over the seeds; None where some seed has none."""
     averaged: Measures = {}
@@ -111,7 +105,7 @@ def ablation_table(
         told = ", ".join(f"{key} ({broken.count(key)} of {len(runs[name])})" for key in dict.fromkeys(broken)) or "none"
         lines.append([name, natural, *cells(averaged)[1:], f"{minutes.get(name, 0.0):.1f}", told])
     rule = ["---", *["---:"] * (len(HEADS) + 1), "---"]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in (heads, rule, *lines))
+    text = table_lines([heads, rule, *lines])
     best = winner(runs, start, recipe.gate)
     text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural also lowest and highest; "
     text += "greedy answers to the same prompts; minutes of training a seed. "

@@ -15,7 +15,7 @@ from align_ko.recipe_align import CompareRecipe
 from align_ko.recipe_loading import load_recipe
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.rounds.off_policy import off_policy_pairs, raw_conversations, sft_rows
-from align_ko.rounds.stages import MANIFEST, TIMES, Stage, node_at, resolve
+from align_ko.rounds.stages import MANIFEST, Stage, node_at, resolve, seconds_in
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,6 @@ def steps_of(folder: Path) -> int:
 
 def count_rows(file: str | Path) -> int:
     return sum(1 for _ in read_jsonl(file))
-
-
-def seconds_in(folder: Path) -> float:
-    return float(_json(folder / TIMES)["seconds"]) if (folder / TIMES).is_file() else 0.0
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.curate import evaluation_prompts
 from align_ko.curation.duplicates import PromptIndex, overlaps
 from align_ko.curation.sources import read_source
+from align_ko.preferences.pairs import make_pair
 from align_ko.recipe import DataRecipe
 from align_ko.records import Message, PreferencePair, content_id, last_user_text, read_jsonl
 
@@ -108,12 +109,11 @@ def _spoilt_pairs(
 
 
 def _pair(row: RawConversation, rejected: str, origin: str) -> PreferencePair:
-    answer = row.messages[-1]["content"]
-    return PreferencePair(
-        prompt=row.messages[:-1],
-        chosen=[{"role": "assistant", "content": answer}],
-        rejected=[{"role": "assistant", "content": rejected}],
-        id=content_id([*row.messages, {"role": "rejected", "content": rejected}]),
+    return make_pair(
+        content_id(row.messages),
+        row.messages[:-1],
+        row.messages[-1]["content"],
+        rejected,
         origin=origin,
         chosen_score=1.0,
         rejected_score=0.0,

@@ -181,9 +181,12 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         raise
 
 
-def _add_time(folder: Path, seconds: float) -> None:
-    """times.json: seconds of all attempts at a stage, short of those that were killed outright."""
+def seconds_in(folder: Path) -> float:
+    """Seconds of all attempts at the stage of this folder, short of those that were killed outright; 0 where there was none."""
     file = folder / TIMES
-    before = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.is_file() else 0.0
+    return float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.is_file() else 0.0
+
+
+def _add_time(folder: Path, seconds: float) -> None:
     if folder.is_dir():
-        write_json(file, {"seconds": round(before + seconds, 1)})
+        write_json(folder / TIMES, {"seconds": round(seconds_in(folder) + seconds, 1)})

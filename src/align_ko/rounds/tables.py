@@ -44,7 +44,12 @@ def markdown(lines: Iterable[Line], first: str = "model", last: str = "") -> str
     heads = [first, *HEADS, *([last] if last else [])]
     rows = [[name, *cells(measures), *([word] if last else [])] for name, measures, word in lines]
     rule = ["---", *["---:"] * len(HEADS), *(["---"] if last else [])]
-    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |\n" for row in (heads, rule, *rows))
+    return table_lines([heads, rule, *rows])
+
+
+def table_lines(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of a Markdown table, its heads and its rule among them; a bar in a cell does not end it."""
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
 def show(lines: Iterable[Line], title: str, console: Console, last: str = "") -> None:

@@ -21,7 +21,7 @@ from align_ko.errors import UserError
 from align_ko.generation.local import Generated, generate_answers
 from align_ko.korean import assess, measure
 from align_ko.recipe_training import GateArgs
-from align_ko.records import Message, last_user_text, read_jsonl, write_jsonl
+from align_ko.records import Message, evenly, last_user_text, prompt_and_reference, read_jsonl, write_jsonl
 
 FOLDER = "greedy_gate"
 Clock = Callable[[], float]
@@ -32,16 +32,12 @@ def gate_prompts(path: str, count: int) -> list[list[Message]]:
 
     The same file gives the same prompts. UserError when a row has neither.
     """
-    rows = list(read_jsonl(path))
-    chosen = [rows[position * len(rows) // count] for position in range(count)] if len(rows) > count else rows
     prompts = []
-    for row in chosen:
-        turns = row.get("messages") or row.get("prompt")
-        if isinstance(turns, str):
-            turns = [{"role": "user", "content": turns}]
-        if not turns:
+    for row in evenly(list(read_jsonl(path)), count):
+        found = prompt_and_reference(row)
+        if not found:
             raise UserError("a row has neither messages nor prompt", file=path, key="gate.prompts_file")
-        prompts.append(turns[:-1] if turns[-1]["role"] == "assistant" else turns)
+        prompts.append(found[0])
     if not prompts:
         raise UserError("no prompt for the greedy gate", file=path, key="gate.prompts_file")
     return prompts

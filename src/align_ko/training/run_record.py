@@ -7,7 +7,6 @@ finished after the last file; a checkpoint counts when its marker says that all 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import uuid
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, RUN_FILE, file_hash, is_unfinished, without_private
+from align_ko.manifest import MANIFEST_FILE, RUN_FILE, file_hash, is_unfinished, weights_marks, without_private
 from align_ko.records import write_json
 from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_whole
 
@@ -29,7 +28,6 @@ HARMLESS = (
     "training.dataloader_*", "training.per_device_eval_batch_size", "training.eval_accumulation_steps",
     "training.include_*", "training.dataset_num_proc",
 )  # fmt: skip
-WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 RESULTS = (  # what save_stage and the card write; a run that starts over removes them, or old and new would mix
     "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json", "adapter", "ref",
     "README.md", "curves.png", "greedy_gate", "training_args.bin",
@@ -170,23 +168,6 @@ def comparable(tree: Any, path: str = "") -> dict[str, Any]:
             flat |= comparable(value, f"{path}.{key}" if path else str(key))
         return flat
     return {path: list(tree) if isinstance(tree, tuple) else tree}
-
-
-def weights_marks(folder: str) -> dict[str, str]:
-    """Names of the weight files in a model folder → a hash that changes with them; `{}` for a hub id."""
-    return {path.name: _mark(path) for path in sorted(Path(folder).glob("*.safetensors"))}
-
-
-def _mark(path: Path) -> str:
-    size = path.stat().st_size
-    if size <= WHOLE_HASH_UP_TO:
-        return file_hash(path)
-    import hashlib
-
-    with path.open("rb") as file:
-        head = file.read(1 << 20)
-        file.seek(-(1 << 20), os.SEEK_END)
-        return hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
