@@ -77,7 +77,7 @@ bench-candidates: setup ## candidates per second, beside one prompt and one plai
 align: setup ## rounds of pairs, DPO and gate from the quickstart's SFT model; resumes
 	@$(python) scripts/align.py recipes/quickstart/align.yaml
 
-ablate-dpo: setup ## DPO settings × seeds on the quickstart's pairs, an hour and a half; resumes
+ablate-dpo: setup ## DPO settings × seeds on the quickstart's pairs, an estimated hour and a half; resumes
 	@$(python) scripts/ablate_dpo.py recipes/quickstart/ablation.yaml
 
 decoding-gap: setup ## greedy against a grid of 18 sampling settings, before and after DPO; resumes

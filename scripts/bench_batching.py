@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from align_ko.errors import run_script
+from align_ko.noise import quiet_known_noise
 from align_ko.planning.batches import WAYS, Row, drift, epoch_batches, real_share
 from align_ko.planning.reference_lengths import ROWS, reference_rows
 
@@ -37,6 +38,7 @@ def main(rows: int = 384, scale: int = 4, table_rows: int = ROWS) -> None:
         scale: lengths and max_length of the trained rows are divided by it.
         table_rows: rows behind the table of shares.
     """
+    quiet_known_noise()
     for spread in (1.0, 1.5):
         show_shares(table_rows, spread)
     if rows:
