@@ -36,7 +36,8 @@ def main() -> None:
     from align_ko.rounds.stages import StageFailed, run_stage, seconds_in
 
     folder, scripts = Path(recipe.output_dir), Path(__file__).parent
-    plans = {(name, seed): plan_run(recipe, name, seed) for seed in recipe.seeds for name in recipe.settings}
+    # setting by setting: a run that was broken off has whole lines
+    plans = {(name, seed): plan_run(recipe, name, seed) for name in recipe.settings for seed in recipe.seeds}
     runs: Runs = {name: {} for name in recipe.settings}
     minutes: dict[str, float] = {}
     failed: dict[str, str] = {}

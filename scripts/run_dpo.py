@@ -36,6 +36,8 @@ def main() -> None:
 
     lock_folder(recipe.training["output_dir"])
 
+    from pathlib import Path
+
     from trl import DPOConfig
 
     from align_ko.manifest import parent_facts
@@ -44,6 +46,7 @@ def main() -> None:
     from align_ko.records import read_jsonl
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_pairs
+    from align_ko.training.faults import check_split, check_trainable
     from align_ko.training.finish import check_push, finish_stage
     from align_ko.training.greedy_gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -65,7 +68,9 @@ def main() -> None:
     model, tokenizer, new_adapter = load_policy(recipe.model_name_or_path, recipe.model)
     rows = list(read_jsonl(recipe.data.train_file))
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
-    held_out, _ = tokenize_pairs(tokenizer, read_jsonl(recipe.data.eval_file), config.max_length)
+    eval_rows = list(read_jsonl(recipe.data.eval_file))
+    held_out, _ = tokenize_pairs(tokenizer, eval_rows, config.max_length)
+    check_split(rows, eval_rows)
     print(f"{len(train)} training pairs; {len(too_long)} over max_length left out whole")
 
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise, with_verdict=False)
@@ -81,6 +86,7 @@ def main() -> None:
     trainer.run_id = run.run_id
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
     seen = audit_pairs(trainer.get_train_dataloader(), tokenizer, {row["id"]: row for row in rows}, train)
+    check_trainable(trainer.model)
     if trainer.is_world_process_zero():
         print(f"audit passed: {seen['pairs']} pairs, {seen['open']} rejected sides left open because they never ended")
 
@@ -95,6 +101,7 @@ def main() -> None:
         base=base,
         dtype=best_dtype(dtype),
         gate=gate,
+        start=Path(recipe.model_name_or_path),
         rows=len(train),
         audit=seen,
         parent=parent_facts(recipe.model_name_or_path) or recipe.model_name_or_path,

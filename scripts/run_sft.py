@@ -42,6 +42,7 @@ def main() -> None:
     from align_ko.records import read_jsonl
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_batches, show_example
+    from align_ko.training.faults import check_split, check_trainable, warn_of_padding
     from align_ko.training.finish import check_push, finish_stage
     from align_ko.training.greedy_gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -64,7 +65,9 @@ def main() -> None:
     tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.data.chat_template, recipe.model.trust_remote_code)
     rows = list(read_jsonl(recipe.data.train_file))
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
-    held_out, _ = tokenize_conversations(tokenizer, read_jsonl(recipe.data.eval_file), config.max_length)
+    eval_rows = list(read_jsonl(recipe.data.eval_file))
+    held_out, _ = tokenize_conversations(tokenizer, eval_rows, config.max_length)
+    check_split(rows, eval_rows)
     print(f"{len(train)} training rows, {sum(train['length'])} tokens; {len(too_long)} rows over max_length left out whole")
 
     # model and trainer
@@ -85,7 +88,9 @@ def main() -> None:
     # audit
     held = conversations_of(train, rows)
     seen = audit_batches(trainer.get_train_dataloader(), tokenizer, held, model.generation_config.eos_token_id)
+    check_trainable(trainer.model)
     if trainer.is_world_process_zero():
+        warn_of_padding(seen)
         print(f"audit passed: {seen['rows']} rows, {seen['supervised']} of {seen['tokens']} tokens trained, one eos an answer")
         show_example(train[0]["input_ids"], train[0]["labels"], tokenizer)
 

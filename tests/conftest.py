@@ -53,6 +53,15 @@ MULTI_TURN = [
 BYTES = [f"<0x{value:02X}>" for value in range(256)]
 
 
+def other_rows(count: int) -> list[dict]:
+    """Rows to hold out, whose questions none of `rows()` asks."""
+    other = []
+    for row in rows()[:count]:
+        first, *rest = row["messages"]
+        other.append({**row, "messages": [{**first, "content": f"다시 묻습니다. {first['content']}"}, *rest]})
+    return other
+
+
 def turns(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 

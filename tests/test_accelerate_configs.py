@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
-from conftest import make_llama, rows
+from conftest import make_llama, other_rows, rows
 from trl import SFTConfig
 
 from align_ko.errors import UserError
@@ -130,7 +131,7 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("accelerate")
     make_llama(folder / "llama")
     write_jsonl(folder / "train.jsonl", rows())
-    write_jsonl(folder / "eval.jsonl", rows()[:3])
+    write_jsonl(folder / "eval.jsonl", other_rows(3))
     return folder
 
 
@@ -172,3 +173,18 @@ def test_canary_accelerate_leaves_fsdp_out_on_a_cpu(place):
     (place / "kind.py").write_text(program)
     done = launch(place, "fsdp", "kind.py")
     assert done.stdout.split() == ["NO", "NO"], done.stderr[-3000:]
+
+
+def test_a_compilation_lock_that_a_killed_run_left_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "ext"))
+    lock = tmp_path / "ext" / "cpu_adam" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    os.utime(lock, (time.time() - 1500, time.time() - 1500))
+    training_config(dict, {}, "float32")
+    assert capsys.readouterr().err == ""  # without DeepSpeed nobody waits for it
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    training_config(dict, {}, "float32")
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: {lock} is 25 minutes old; a killed run has probably left it behind.")
+    assert told.endswith(f"remove it: rm '{lock}'\n")

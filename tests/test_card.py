@@ -76,7 +76,7 @@ def test_a_card_without_gate_curves_or_hub_base(tmp_path):
     data = ModelCard.load(tmp_path / "README.md").data
     assert data.base_model is None and data.library_name == "transformers"
     assert "curves" not in text and "자연스러움" not in text and "`base-model`" in text and str(tmp_path) not in text
-    assert "893쌍" in text and "마지막 24스텝의 가중치입니다." in text
+    assert "893쌍" in text and "마지막 스텝(24)의 가중치입니다." in text
     assert not (tmp_path / "curves.png").exists()
 
 

@@ -141,7 +141,11 @@ def test_faulty_samples_are_rejected_too_the_worst_first_and_each_once():
     pairs, dropped = pairs_of(answers, chosen="reference", rejected_samples=1)
     assert [(pair.rejected_by, pair.rejected_score) for pair in pairs] == [("greedy", 0.2), ("temperature=1", 0.1)]
     assert {pair.chosen_by for pair in pairs} == {"reference"} and not dropped and len({pair.id for pair in pairs}) == 2
-    assert len(pairs_of(answers, chosen="both", rejected_samples=9)[0]) == 6
+    both, _ = pairs_of(answers, chosen="both", rejected_samples=9)  # samples stand against the curated answer alone
+    sides = [(pair.chosen_by, pair.rejected_by) for pair in both]
+    assert sides == [("temperature=1", "greedy"), *[("reference", by) for by in ("greedy", "temperature=1", "temperature=1")]]
+    alone, _ = pairs_of(answers, reference=None, chosen="both", rejected_samples=9)
+    assert [pair.chosen_by for pair in alone] == ["temperature=1"] * 3
     fine = {OTHER: rating(score=0.5), "1 " + LOOP: bad, GOOD: rating()}  # the greedy answer needs no repair
     assert [pair.origin for pair in pairs_of(fine, rejected_samples=9)[0]] == ["contrast"]
     again = Rated(Task("t", user("?"), OTHER), (Candidate("greedy", "greedy", LOOP, True, 9), BAD), [
@@ -256,6 +260,17 @@ def test_faults_and_contrasts_are_capped_and_small_margins_go_first():
     assert [one.id for one in kept] == ["p2", "p3", "p4", "p5", "p6", "p7"]
     assert dropped == {"share of contrasts is full": 1, "share of repetition is full": 2}
     assert guards.balance([*loops, *rest], PairingArgs(), Counter()) == [*loops, *rest]
+
+
+def test_chosen_candidates_are_capped_whatever_their_origin():
+    curated = [replace(pair(n), chosen_by="reference") for n in range(9)]
+    own = [replace(pair(n, margin=n / 100, origin=origin), chosen_by="temperature=1") for n, origin in
+           ((10, "repair"), (11, "contrast"), (12, "synthetic"), (13, "repair"))]  # fmt: skip
+    dropped = Counter()
+    kept = guards.balance([*curated, *own], PairingArgs(candidate_share=0.1), dropped)
+    assert [one.id for one in kept] == [*(one.id for one in curated), "p13"] and dropped == {"share of candidates is full": 3}
+    assert len(guards.balance([*curated, *own], PairingArgs(candidate_share=0.25), Counter())) == 12
+    assert guards.balance(own, PairingArgs(candidate_share=0.5), Counter()) == []  # no curated answer beside them
 
 
 def test_the_builder_fills_the_shares_and_writes_everything(tmp_path):

@@ -22,7 +22,13 @@ def test_the_defaults_are_todays(tmp_path):
     recipe = load(tmp_path, "")
     assert recipe.judges == JudgesArgs(JudgeWeights(0.4, 0.3, 0.15, 0.15, 0.0, 0.0), RewardModelArgs(), LlmJudgeArgs())
     off = PairingArgs(
-        min_closeness=0.0, contrast_share=1.0, synthetic_share=0.0, curated_share=0.0, fault_share=1.0, max_collapse=1.0
+        min_closeness=0.0,
+        candidate_share=1.0,
+        contrast_share=1.0,
+        synthetic_share=0.0,
+        curated_share=0.0,
+        fault_share=1.0,
+        max_collapse=1.0,
     )
     assert recipe.pairing == off == PairingArgs()
 

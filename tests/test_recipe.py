@@ -412,6 +412,8 @@ def test_missing_inputs_name_the_key_and_the_command():
     )
     write(DATA, "data.yaml")
     assert "'python scripts/build_sft_data.py data.yaml' (run that first)" in inputs_message(recipe)
+    set_apart = sft(SFT, "--data.train_file", "data/preferences.jsonl")
+    assert "data.yaml' (run that first, with preference_share above 0)" in inputs_message(set_apart)
     write("", "data/train.jsonl")
     assert inputs_message(recipe).startswith("sft.yaml:6: data.eval_file: there is no file data/eval.jsonl;")
     write("", "data/eval.jsonl")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Tiny, make_llama, rows, turns
+from conftest import Tiny, make_llama, other_rows, rows, turns
 
 from align_ko.records import read_jsonl, write_jsonl
 
@@ -35,14 +35,17 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("solar")
     make_llama(folder / "llama")
     write_jsonl(folder / "train.jsonl", rows())
-    write_jsonl(folder / "eval.jsonl", rows()[:3])
+    write_jsonl(folder / "eval.jsonl", other_rows(3))
     pairs = [
         {"id": row["id"], "prompt": row["messages"][:-1], "chosen": row["messages"][-1:],
          "rejected": [{"role": "assistant", "content": "네 네 네 네 네"}], "rejected_finished": n % 2 == 0}
         for n, row in enumerate(rows())
     ]  # fmt: skip
     write_jsonl(folder / "pairs.jsonl", pairs)
-    write_jsonl(folder / "pairs_eval.jsonl", pairs[:2])
+    write_jsonl(
+        folder / "pairs_eval.jsonl",
+        [{**pair, "rejected": [{"role": "assistant", "content": "네 네 네 네"}]} for pair in pairs[:2]],
+    )
     for name in ("zero2", "zero3"):
         text = (ROOT / "accelerate_configs" / f"{name}.yaml").read_text()
         # in the file, not as `--cpu`: with that flag accelerate 1.15 leaves DeepSpeed and the second process out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from conftest import Tiny, rows
+from conftest import Tiny, other_rows, rows
 from safetensors.torch import load_file
 
 from align_ko.records import write_jsonl
@@ -51,14 +51,17 @@ def make_place(folder: Path, model: Tiny) -> Path:
     """Two epochs of 9 steps, evaluated and saved every 3; dropout, so that the random state matters."""
     many = [{**row, "id": f"{row['id']}-{copy}"} for copy in range(4) for row in rows()]
     write_jsonl(folder / "train.jsonl", many)
-    write_jsonl(folder / "eval.jsonl", rows()[:4])
+    write_jsonl(folder / "eval.jsonl", other_rows(4))
     pairs = [
         {"id": row["id"], "prompt": row["messages"][:-1], "chosen": row["messages"][-1:],
          "rejected": [{"role": "assistant", "content": "네 네 네 네 네"}], "rejected_finished": n % 2 == 0}
         for n, row in enumerate(many)
     ]  # fmt: skip
     write_jsonl(folder / "pairs.jsonl", pairs)
-    write_jsonl(folder / "pairs_eval.jsonl", pairs[:3])
+    write_jsonl(
+        folder / "pairs_eval.jsonl",
+        [{**pair, "rejected": [{"role": "assistant", "content": "네 네 네 네"}]} for pair in pairs[:3]],
+    )
     (folder / "sft.yaml").write_text((SFT + BOTH).format(model=model.folder))
     (folder / "dpo.yaml").write_text((DPO + BOTH).format(model=model.folder))
     return folder

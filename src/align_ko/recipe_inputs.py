@@ -133,4 +133,6 @@ def _how_to_get(recipe: Any, value: str, script: str, kind: str) -> str:
     sibling = Path(place_of(recipe, "").file or "").parent / f"{stage}.yaml"
     recipe_name = f" {sibling}" if sibling.is_file() else ""
     launch = "accelerate launch" if program.startswith("run_") else "python"
-    return f"the output of '{launch} scripts/{program}{recipe_name}' (run that first)"
+    # Curation writes this file only where rows are set apart, so running it again would not be enough.
+    sets_apart = ", with preference_share above 0" if Path(value).name == "preferences.jsonl" else ""
+    return f"the output of '{launch} scripts/{program}{recipe_name}' (run that first{sets_apart})"

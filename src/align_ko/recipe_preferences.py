@@ -73,8 +73,9 @@ class PairingArgs:
     """The better side of a repair pair. candidate: the best fit candidate, else the curated answer. reference: the curated
     answer where there is one. both: a pair with each."""
     rejected_samples: int = 0
-    """Where the greedy answer is faulty, so many faulty samples (the worst first) are rejected too, in pairs of their own. Draw
-    them at a low temperature without a repetition penalty: they fail as greedy decoding does."""
+    """Where the greedy answer is faulty, so many faulty samples (the worst first) are rejected too, in pairs of their own; with
+    `both`, against the curated answer. Draw them at a low temperature without a repetition penalty: they fail as greedy
+    decoding does."""
     max_similarity: float = 0.8
     """Drop pairs whose two sides share more than this of their character trigrams."""
     length_tolerance: float = 1.0
@@ -92,6 +93,9 @@ class PairingArgs:
     """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
     reference_share: float = 0.5
     """With `chosen: candidate`, at most this share of pairs may fall back on the curated answer (1.0 = no bound)."""
+    candidate_share: float = 1.0
+    """At most this share of pairs may have one of the model's own candidates as chosen; the rest are curated answers. A small
+    model's candidates read well and say little: a few of them show the form, the curated answers hold the content."""
     contrast_share: float = 1.0
     """At most this share of pairs may be contrasts of two natural answers."""
     synthetic_share: float = 0.0

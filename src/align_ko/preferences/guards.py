@@ -88,16 +88,26 @@ def main_fault(pair: PreferencePair) -> str:
 
 
 def balance(pairs: list[PreferencePair], args: PairingArgs, dropped: Counter[str]) -> list[PreferencePair]:
-    """Cap contrasts by their share of what remains, and each fault by its share of the pairs found; small margins go first."""
-    others = sum(pair.origin != "contrast" for pair in pairs)
-    if args.contrast_share < 1:
-        most = int(args.contrast_share / (1 - args.contrast_share) * others)
-        pairs = _capped(pairs, lambda p: p.origin == "contrast", most, "share of contrasts is full", dropped)
+    """Cap contrasts and chosen candidates by their share of what remains, and each fault by its share of the pairs found; small
+    margins go first."""
+    contrast, own = (lambda p: p.origin == "contrast"), (lambda p: p.chosen_by != "reference")
+    pairs = _share(pairs, contrast, args.contrast_share, "share of contrasts is full", dropped)
+    pairs = _share(pairs, own, args.candidate_share, "share of candidates is full", dropped)
     most = int(args.fault_share * len(pairs))
     for fault in sorted({main_fault(pair) for pair in pairs} - {"none"}):
         reason = f"share of {fault} is full"
         pairs = _capped(pairs, lambda p, fault=fault: main_fault(p) == fault, most, reason, dropped)  # type: ignore[misc]
     return pairs
+
+
+def _share(
+    pairs: list[PreferencePair], counts: Callable[[PreferencePair], bool], share: float, reason: str, dropped: Counter[str]
+) -> list[PreferencePair]:
+    """At most `share` of what remains is of the kind that `counts`."""
+    if share >= 1:
+        return pairs
+    most = round(share / (1 - share) * sum(not counts(pair) for pair in pairs), 6)  # .1 of 10 is one, not 0.9999
+    return _capped(pairs, counts, int(most), reason, dropped)
 
 
 def _capped(

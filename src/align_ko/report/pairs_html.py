@@ -24,6 +24,7 @@ DROPPED_NAMES = {
     "both sides share the filler": "두 답변을 같은 빈말이 채움",
     "chosen answer is generic: other prompts are answered so too": "다른 질문에도 쓰인 뻔한 답변을 선택함",
     "share of contrasts is full": "대조 쌍의 몫이 다 참",
+    "share of candidates is full": "모델 후보를 선택한 쌍의 몫이 다 참",
     "an evaluation prompt, or too near to one": "평가 질문이거나 그와 거의 같음",
     "synthetic: the answer to spoil is not natural itself": "망가뜨릴 답변부터 자연스럽지 않음",
     "synthetic: rejected side much shorter: DPO would learn length": "망가뜨린 답변의 길이가 맞지 않음",

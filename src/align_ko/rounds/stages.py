@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from align_ko.recipe_values import build
 from align_ko.records import atomic_write, write_json
 
 MANIFEST, TIMES = "manifest.json", "times.json"
+# Training goes on from its own checkpoints, and starts over by itself where half a run is of another recipe or other pairs.
+GOES_ON = {"run_sft": ("--resume", "replace"), "run_dpo": ("--resume", "replace")}
 PATIENCE = 5.0  # seconds that a stage has to end by itself after Ctrl-C
 
 
@@ -75,8 +76,9 @@ def node_at(recipe: Any, *keys: str | int) -> Node | None:
 
 
 def plain(recipe: Any) -> Any:
-    """A recipe as JSON holds it, without what a resumed run adds."""
+    """A recipe as JSON holds it, without what only says how a run goes on."""
     values = json.loads(json.dumps(dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) else recipe))  # type: ignore[arg-type]
+    values.pop("resume", None)
     if isinstance(values.get("training"), dict):
         values["training"].pop("resume_from_checkpoint", None)
     return values
@@ -123,10 +125,8 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
     text = yaml.safe_dump(plain(stage.recipe), allow_unicode=True, sort_keys=False)
     known = stage.file.read_text(encoding="utf-8") if stage.file.is_file() else None
     stale = reason != "not made yet" or (known is not None and known != text)
-    if stale:  # half a training run of another recipe or other pairs
+    if stale:
         (stage.folder / TIMES).unlink(missing_ok=True)
-        for checkpoint in stage.folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
     with atomic_write(stage.file) as out:
         out.write(text)
     (stage.folder / MANIFEST).unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
         *_launcher(stage.accelerate_config),
         str(scripts / f"{stage.script}.py"),
         str(stage.file),
-        *_resume(stage.folder),
+        *GOES_ON.get(stage.script, ()),
     ]
     print(f"── {stage.title}: {reason}\n   python {' '.join(command[1:])}", flush=True)
     began = time.monotonic()
@@ -157,13 +157,6 @@ def _launcher(accelerate_config: str) -> list[str]:
     if not accelerate_config:
         return [sys.executable]
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate_config]
-
-
-def _resume(folder: Path) -> list[str]:
-    """The flag for the newest whole checkpoint that an interrupted training left; its state is written last."""
-    states = folder.glob("checkpoint-*/trainer_state.json")
-    whole = sorted((state.parent for state in states), key=lambda path: int(path.name.rpartition("-")[2]))
-    return ["--training.resume_from_checkpoint", str(whole[-1])] if whole else []
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

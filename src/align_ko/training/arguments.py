@@ -11,6 +11,7 @@ from trl import DPOConfig, SFTConfig
 
 from align_ko.errors import UserError
 from align_ko.modeling import best_dtype
+from align_ko.training.extension_locks import tell_of_locks
 
 Config = TypeVar("Config", SFTConfig, DPOConfig)
 
@@ -27,6 +28,9 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
     if "bf16" not in values and "fp16" not in values:
         values["bf16"] = number == torch.bfloat16
         values["fp16"] = number == torch.float16
+    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if (zero or values.get("deepspeed")) and os.environ.get("LOCAL_RANK", "0") == "0":
+        tell_of_locks()
     if not torch.cuda.is_available():
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():
             # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer takes DDP and says nothing
@@ -35,7 +39,7 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
                 key="--config_file",
                 expected="accelerate_configs/ddp.yaml, or zero3.yaml, which splits the weights on a CPU too",
             )
-        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        if zero:
             # accelerate 1.15 leaves DeepSpeed out when use_cpu is set, and without a named backend it takes every process
             # for the only one ("Num processes: 1": all data on each, all of them writing)
             values["use_cpu"] = False

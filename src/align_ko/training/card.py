@@ -125,8 +125,8 @@ KOREAN = {
     "rows": "학습 데이터", "unit": "{}행", "pairs": "{}쌍", "parent": "이전 단계", "packages": "패키지", "machine": "하드웨어",
     "commit": "코드", "format": "대화 형식 지문", "cores": "CPU {}코어",
     "best": "평가에서 가장 좋았던 {step}스텝의 체크포인트입니다({metric} {value:.4g}).",
-    "last": "마지막 {step}스텝의 가중치입니다.",
-    "not_best": "평가 손실이 가장 낮았던 체크포인트가 아니라 마지막 {step}스텝의 가중치입니다.",
+    "last": "마지막 스텝({step})의 가중치입니다.",
+    "not_best": "평가 손실이 가장 낮았던 체크포인트가 아니라 마지막 스텝({step})의 가중치입니다.",
 }  # fmt: skip
 ENGLISH = {
     "rows": "training data", "unit": "{} rows", "pairs": "{} pairs", "parent": "stage before", "packages": "packages",

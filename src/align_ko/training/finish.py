@@ -17,6 +17,7 @@ from align_ko.errors import UserError
 from align_ko.manifest import write_manifest
 from align_ko.modeling import greedy_config, load_merged
 from align_ko.training.card import gate_rounds, write_card
+from align_ko.training.faults import check_saved
 from align_ko.training.greedy_gate import GreedyGate
 from align_ko.training.hardware import read_base_of
 from align_ko.training.overfitting import evaluations
@@ -37,16 +38,19 @@ def finish_stage(
     base: str,
     dtype: torch.dtype,
     gate: GreedyGate | None = None,
+    start: Path | None = None,
     **facts: Any,
 ) -> Path:
     """All that comes after the last step, in the order that a kill in between cannot harm: weights, manifest, card, push, mark.
 
-    `base`: the model below the adapter. UserError where nothing may be saved (`weights_taken`).
+    `base`: the model below the adapter; `start`: the folder whose adapter was trained on. UserError where nothing may be saved
+    (`weights_taken`) and where nothing was (`check_saved`).
     """
     weights = weights_taken(trainer, gate is not None and gate.failed)
     is_peft = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
     folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype)
     if trainer.is_world_process_zero():
+        check_saved(folder / "adapter" if (folder / "adapter").is_dir() else folder, start)
         log = trainer.state.log_history
         last = {key: value for entry in log for key, value in entry.items() if key.startswith("train_") or key == "total_flos"}
         manifest = write_manifest(

@@ -10,7 +10,8 @@ tests/test_trl_seams.py has one canary per seam that fails when upstream changes
    (length_grouping.py).
 3. `AlignSFTTrainer` takes rows that chat_format.py has tokenised (TRL leaves a dataset with `input_ids` and `labels` alone).
 4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos. A rejected
-   answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless).
+   answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless). Its first
+   loss also proves that the reference is the start (`check_reference`), from what TRL logs.
 5. `UncastAdapterInputs`: under autocast PEFT copies every adapter input to float32 and autocast copies it back to bf16 (peft
    pull 2353 gave the switch). Without the copies the numbers are the same to the bit, a step is a tenth faster on a CPU.
 6. `ResumableTrainer` (checkpoints.py): whole checkpoints, and a resumed run that sees the same rows and stops at the same step.
@@ -25,6 +26,7 @@ import trl.trainer.utils as trl_utils
 from peft.helpers import disable_input_dtype_casting
 from trl import DPOTrainer, SFTTrainer
 
+from align_ko.training.audit import AuditError
 from align_ko.training.checkpoints import ResumableTrainer
 from align_ko.training.length_grouping import ShuffledLengthGroupedSampler
 
@@ -93,6 +95,8 @@ class AlignSFTTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, SF
 class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DPOTrainer):
     """TRL's DPOTrainer on rows of `prompt_ids`, `chosen_ids`, `rejected_ids`."""
 
+    _reference_checked = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         score_supervised_positions_only()
         super().__init__(*args, **kwargs)
@@ -101,3 +105,26 @@ class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DP
         if "chosen_ids" in dataset.column_names:
             return dataset
         return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+
+    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's, and before the first step proof that the reference is the start: both find every answer equally likely."""
+        loss = super().compute_loss(model, *args, **kwargs)
+        if self.state.global_step == 0 and model.training and not self._reference_checked:
+            self._reference_checked = True
+            logged = {key: values[-1] for key, values in self._metrics["train"].items() if values}
+            check_reference(logged["rewards/chosen"] / self.beta, logged["logps/chosen"])
+        return loss
+
+
+REFERENCE_TOLERANCE = 0.05
+"""Of an answer's log-probability. A judgement: rounding and LoRA dropout should stay well below, SFT and its base far above."""
+
+
+def check_reference(difference: float, logps: float) -> None:
+    """AuditError where policy and reference differ before the first step. Both in nats, summed over the answer's tokens."""
+    if abs(difference) > max(1.0, REFERENCE_TOLERANCE * abs(logps)):
+        raise AuditError(
+            f"the reference is not the model that training starts from: before the first step they differ by {difference:+.1f} "
+            f"nats on answers of {logps:.1f}, so the loss does not begin at ln 2",
+            expected="no ref_model and no log-probabilities of another model; the reference is a frozen copy of the start",
+        )

@@ -1,0 +1,130 @@
+"""Faults of a run that its batches do not show: nothing is trained, nothing moved, nothing was saved, evaluation rows leaked.
+
+What single batches show is in audit.py; every fault stands with its message in docs/faults.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from align_ko.records import content_id
+from align_ko.training.audit import AuditError
+
+MOST_PADDING = 0.5
+"""Of computed positions. Of docs/plan.md's lengths, random batches leave half, padding to 2,048 tokens three quarters."""
+OTHER_MIX, FEWEST_ROWS = 0.3, 30
+"""Total variation distance between two mixes of sources, and rows below which chance alone comes near it. A judgement."""
+
+
+def check_trainable(model: torch.nn.Module) -> int:
+    """Parameters that will be trained (under ZeRO-3 their whole size). AuditError where there is none."""
+    count = sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters() if p.requires_grad)
+    if not count:
+        raise AuditError(
+            "no weight would be trained: every parameter is frozen, as in an adapter that was loaded for inference",
+            key="model",
+            expected="an adapter loaded with is_trainable=True, or lora_target_modules that this model has",
+        )
+    return count
+
+
+def check_split(train: Iterable[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> None:
+    """AuditError where a held-out conversation (or pair) is trained on too; warnings for the same prompt with another answer,
+    and for held-out rows that come from other sources than the training rows do."""
+    rows = list(train)
+    trained = {content_id(_conversation(row)) for row in rows}
+    leaked = [row for row in held_out if content_id(_conversation(row)) in trained]
+    if leaked:
+        first = _prompt(leaked[0])[-1]["content"]
+        raise AuditError(
+            f"{len(leaked)} of {len(held_out)} held-out rows are trained on too, the first asks {first[:40]!r}: "
+            "their loss would measure memory",
+            key="data.eval_file",
+            expected="rows that data.train_file does not hold, as build_sft_data.py and build_preferences.py write them",
+        )
+    asked = {content_id(_prompt(row)) for row in rows}
+    again = sum(content_id(_prompt(row)) in asked for row in held_out)
+    if again:
+        _warn(f"{again} of {len(held_out)} held-out prompts are trained on too, with other answers (data.eval_file)")
+    if mix := _other_mix(rows, held_out):
+        _warn(f"the held-out rows are not drawn as the training rows are: {mix} (data.eval_file)")
+
+
+def _prompt(row: dict[str, Any]) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = row["prompt"] if "prompt" in row else row["messages"][:-1]
+    return messages
+
+
+def _conversation(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*row["prompt"], *row["chosen"], *row["rejected"]] if "prompt" in row else row["messages"]
+
+
+def _other_mix(train: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> str:
+    """`kowiki_qa 100% of them, 9% of the training rows`: the source that differs most, where mixes differ beyond chance."""
+    ours, theirs = (Counter(str(row.get("source", "")) for row in rows) for rows in (held_out, train))
+    if min(ours.total(), theirs.total()) < FEWEST_ROWS:
+        return ""
+    gaps = {name: ours[name] / ours.total() - theirs[name] / theirs.total() for name in ours | theirs}
+    if sum(map(abs, gaps.values())) / 2 <= OTHER_MIX:
+        return ""
+    name = max(gaps, key=lambda source: abs(gaps[source]))
+    here, there = ours[name] / ours.total(), theirs[name] / theirs.total()
+    return f"{name or 'no source'} {here:.0%} of them, {there:.0%} of the training rows"
+
+
+def warn_of_padding(seen: dict[str, int]) -> None:
+    """Say so where most computed positions of the audited batches are padding."""
+    share = seen["padding"] / (seen["padding"] + seen["tokens"])
+    if share > MOST_PADDING:
+        _warn(
+            f"{share:.0%} of the computed positions are padding, which most of the time goes into; "
+            "train_sampling_strategy: group_by_length brings that near 0 (docs/plan.md)"
+        )
+
+
+def check_saved(folder: Path, start: Path | None = None) -> None:
+    """Read what was saved, adapter or model. AuditError where it holds nothing (ZeRO-3 weights that were not gathered),
+    changes nothing, or is what stands in `start`."""
+    files = sorted(folder.glob("adapter_model*.safetensors")) or sorted(folder.glob("model*.safetensors"))
+    adapter = bool(files) and files[0].name.startswith("adapter")
+    tensors = _tensors(files) if adapter else {}
+    shapes = {name: shape for file in files for name, shape in _shapes(file).items()}
+    empty = [name for name, shape in shapes.items() if 0 in shape]
+    if not shapes or empty:
+        what = f"{len(empty)} of {len(shapes)} weights are empty, {empty[0]} the first" if empty else "it holds no weights"
+        raise AuditError(
+            f"what was saved to {folder} is not the trained {'adapter' if adapter else 'model'}: {what}. "
+            "Under ZeRO-3 that happens where weights are written without being gathered",
+            key="zero3_save_16bit_model",
+            expected="true in the DeepSpeed configuration (accelerate_configs/zero3.yaml), or ZeRO-2",
+        )
+    ups = [tensor for name, tensor in tensors.items() if "lora_B" in name]
+    if ups and not any(tensor.any() for tensor in ups):
+        raise AuditError(f"the adapter in {folder} changes nothing: every lora_B is zero, as before the first step")
+    before = _tensors(sorted(start.glob("adapter_model*.safetensors"))) if start and adapter else {}
+    if before.keys() == tensors.keys() and before and all(torch.equal(before[name], tensors[name]) for name in before):
+        raise AuditError(f"the adapter in {folder} is the one that training started from ({start}): nothing was learnt")
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    with safe_open(file, "pt") as opened:
+        return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+
+
+def _tensors(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    found = {}
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            found.update({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
+    return found
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
