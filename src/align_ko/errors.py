@@ -54,6 +54,17 @@ def refuse_several_processes() -> None:
         )
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for all that `accelerate launch` started."""
+    return (os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0") == "0"
+
+
+def warn(text: str) -> None:
+    """Print what a person should know though the run goes on; once, however many processes say it."""
+    if is_first_process():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
 def run_script(
     main: Callable[[], None], interrupted: str = "what was finished is saved, the same command goes on from there"
 ) -> None:
@@ -61,14 +72,13 @@ def run_script(
 
     Of several processes (`accelerate launch`) only the first prints.
     """
-    first = (os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0") == "0"
     try:
         main()
     except UserError as error:
-        if first:
+        if is_first_process():
             print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        if first:
+        if is_first_process():
             print(f"interrupted; {interrupted}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+from align_ko.errors import is_first_process
 from align_ko.planning.flags import take_plan_flags
 from align_ko.recipe_loading import load_recipe
 
@@ -14,7 +15,7 @@ def plan_command(recipe_class: Any, words: list[str]) -> None:
     """Plan the recipe named in `words` (the script's arguments). Of several launched processes the first one does it."""
     flags, rest = take_plan_flags(words)
     recipe = load_recipe(recipe_class, rest)
-    if (os.environ.get("RANK") or "0") != "0":
+    if not is_first_process():
         return
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, so before anything else
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

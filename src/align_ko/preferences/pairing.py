@@ -37,8 +37,8 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         sides = _better_sides(one, best, args) if faulty else [best]
         failures = [one.greedy, *one.failures()[: args.rejected_samples]] if faulty else [one.greedy]
         for better, worse in product(sides, failures):
-            if args.chosen == "both" and len(sides) == 2 and better and worse is not one.greedy:
-                continue
+            if len(sides) == 2 and better and worse is not one.greedy:
+                continue  # of two better sides, the curated answer alone stands against samples
             chosen = better[0].text if better else one.task.reference or ""
             rejected, finished = _cut(worse[0], len(chosen), args)
             if closeness(chosen, rejected) > args.max_similarity:

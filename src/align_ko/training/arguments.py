@@ -29,7 +29,7 @@ def training_config(kind: type[Config], training: dict[str, Any], dtype: str = "
         values["bf16"] = number == torch.bfloat16
         values["fp16"] = number == torch.float16
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    if (zero or values.get("deepspeed")) and os.environ.get("LOCAL_RANK", "0") == "0":
+    if zero or values.get("deepspeed"):
         tell_of_locks()
     if not torch.cuda.is_available():
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():

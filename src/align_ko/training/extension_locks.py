@@ -7,9 +7,10 @@ it without a word (torch/utils/file_baton.py, `FileBaton.wait`).
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
+
+from align_ko.errors import warn
 
 OLD = 600  # seconds; DeepSpeed's cpu_adam takes about four minutes to compile on two cores
 
@@ -31,9 +32,7 @@ def tell_of_locks() -> None:
             continue
         since = f"{age / 60:.0f} minutes" if age >= 120 else f"{age:.0f} s"
         told = "a killed run has probably left it behind" if age > OLD else "another run may be compiling"
-        print(
-            f"warning: {lock} is {since} old; {told}. As long as it is there DeepSpeed waits in silence. "
-            f"If nothing is being compiled, remove it: rm '{lock}'",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"{lock} is {since} old; {told}. As long as it is there DeepSpeed waits in silence. "
+            f"If nothing is being compiled, remove it: rm '{lock}'"
         )

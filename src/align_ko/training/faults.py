@@ -5,16 +5,17 @@ What single batches show is in audit.py; every fault stands with its message in 
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
-from align_ko.records import content_id
+from align_ko.errors import warn
+from align_ko.records import Message, content_id, prompt_and_reference
 from align_ko.training.audit import AuditError
 
 MOST_PADDING = 0.5
@@ -35,11 +36,10 @@ def check_trainable(model: torch.nn.Module) -> int:
     return count
 
 
-def check_split(train: Iterable[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> None:
+def check_split(train: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> None:
     """AuditError where a held-out conversation (or pair) is trained on too; warnings for the same prompt with another answer,
     and for held-out rows that come from other sources than the training rows do."""
-    rows = list(train)
-    trained = {content_id(_conversation(row)) for row in rows}
+    trained = {content_id(_conversation(row)) for row in train}
     leaked = [row for row in held_out if content_id(_conversation(row)) in trained]
     if leaked:
         first = _prompt(leaked[0])[-1]["content"]
@@ -49,20 +49,20 @@ def check_split(train: Iterable[dict[str, Any]], held_out: Sequence[dict[str, An
             key="data.eval_file",
             expected="rows that data.train_file does not hold, as build_sft_data.py and build_preferences.py write them",
         )
-    asked = {content_id(_prompt(row)) for row in rows}
+    asked = {content_id(_prompt(row)) for row in train}
     again = sum(content_id(_prompt(row)) in asked for row in held_out)
     if again:
-        _warn(f"{again} of {len(held_out)} held-out prompts are trained on too, with other answers (data.eval_file)")
-    if mix := _other_mix(rows, held_out):
-        _warn(f"the held-out rows are not drawn as the training rows are: {mix} (data.eval_file)")
+        warn(f"{again} of {len(held_out)} held-out prompts are trained on too, with other answers (data.eval_file)")
+    if mix := _other_mix(train, held_out):
+        warn(f"the held-out rows are not drawn as the training rows are: {mix} (data.eval_file)")
 
 
-def _prompt(row: dict[str, Any]) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = row["prompt"] if "prompt" in row else row["messages"][:-1]
-    return messages
+def _prompt(row: dict[str, Any]) -> list[Message]:
+    found = prompt_and_reference(row)
+    return found[0] if found else []
 
 
-def _conversation(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _conversation(row: dict[str, Any]) -> list[Message]:
     return [*row["prompt"], *row["chosen"], *row["rejected"]] if "prompt" in row else row["messages"]
 
 
@@ -83,7 +83,7 @@ def warn_of_padding(seen: dict[str, int]) -> None:
     """Say so where most computed positions of the audited batches are padding."""
     share = seen["padding"] / (seen["padding"] + seen["tokens"])
     if share > MOST_PADDING:
-        _warn(
+        warn(
             f"{share:.0%} of the computed positions are padding, which most of the time goes into; "
             "train_sampling_strategy: group_by_length brings that near 0 (docs/plan.md)"
         )
@@ -94,7 +94,7 @@ def check_saved(folder: Path, start: Path | None = None) -> None:
     changes nothing, or is what stands in `start`."""
     files = sorted(folder.glob("adapter_model*.safetensors")) or sorted(folder.glob("model*.safetensors"))
     adapter = bool(files) and files[0].name.startswith("adapter")
-    tensors = _tensors(files) if adapter else {}
+    tensors = _weights(files) if adapter else {}
     shapes = {name: shape for file in files for name, shape in _shapes(file).items()}
     empty = [name for name, shape in shapes.items() if 0 in shape]
     if not shapes or empty:
@@ -108,7 +108,7 @@ def check_saved(folder: Path, start: Path | None = None) -> None:
     ups = [tensor for name, tensor in tensors.items() if "lora_B" in name]
     if ups and not any(tensor.any() for tensor in ups):
         raise AuditError(f"the adapter in {folder} changes nothing: every lora_B is zero, as before the first step")
-    before = _tensors(sorted(start.glob("adapter_model*.safetensors"))) if start and adapter else {}
+    before = _weights(sorted(start.glob("adapter_model*.safetensors"))) if start and adapter else {}
     if before.keys() == tensors.keys() and before and all(torch.equal(before[name], tensors[name]) for name in before):
         raise AuditError(f"the adapter in {folder} is the one that training started from ({start}): nothing was learnt")
 
@@ -118,13 +118,5 @@ def _shapes(file: Path) -> dict[str, list[int]]:
         return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
 
 
-def _tensors(files: Sequence[Path]) -> dict[str, torch.Tensor]:
-    found = {}
-    for file in files:
-        with safe_open(file, "pt") as opened:
-            found.update({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
-    return found
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+def _weights(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}

@@ -50,7 +50,7 @@ def finish_stage(
     is_peft = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
     folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype)
     if trainer.is_world_process_zero():
-        check_saved(folder / "adapter" if (folder / "adapter").is_dir() else folder, start)
+        check_saved(folder / "adapter" if is_peft and recipe.merge_adapter else folder, start)
         log = trainer.state.log_history
         last = {key: value for entry in log for key, value in entry.items() if key.startswith("train_") or key == "total_flos"}
         manifest = write_manifest(

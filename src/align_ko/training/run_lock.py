@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from align_ko.errors import UserError
+from align_ko.errors import UserError, is_first_process
 
 LOCK_FILE = ".training.lock"
 _held: list[FileLock] = []  # a lock that nobody refers to is released
@@ -18,7 +17,7 @@ def lock_folder(folder: str | Path) -> None:
 
     Of several processes (`accelerate launch`) the first of all holds it for all. UserError when another run has it.
     """
-    if int(os.environ.get("RANK", "0")) != 0:
+    if not is_first_process():
         return
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)

@@ -111,8 +111,8 @@ class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DP
         loss = super().compute_loss(model, *args, **kwargs)
         if self.state.global_step == 0 and model.training and not self._reference_checked:
             self._reference_checked = True
-            logged = {key: values[-1] for key, values in self._metrics["train"].items() if values}
-            check_reference(logged["rewards/chosen"] / self.beta, logged["logps/chosen"])
+            logged = self._metrics["train"]
+            check_reference(logged["rewards/chosen"][-1] / self.beta, logged["logps/chosen"][-1])
         return loss
 
 
