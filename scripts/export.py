@@ -2,6 +2,7 @@
 
 python scripts/export.py recipes/quickstart/export.yaml
 python scripts/export.py recipes/solar/export.yaml --output_dir exports/solar
+python scripts/export.py recipes/quickstart/export.yaml --interpolate_from outputs/quickstart/sft --interpolation 0.8
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ def main() -> None:
 
     from align_ko.chat_format import save_format
     from align_ko.export import modelfile
+    from align_ko.interpolation import load_interpolated
     from align_ko.manifest import write_manifest
     from align_ko.modeling import load_for_inference
     from align_ko.training.hardware import read_base_of
 
     folder = Path(recipe.output_dir)
-    model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.dtype)
+    if recipe.interpolate_from:
+        model, tokenizer = load_interpolated(
+            recipe.model_name_or_path, recipe.interpolate_from, recipe.interpolation, recipe.dtype
+        )
+    else:
+        model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.dtype)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_format(folder, tokenizer, model.generation_config.eos_token_id)

@@ -65,6 +65,7 @@ output_dir: out
 rounds: 2
 min_gain: 0
 min_pairs: 1
+interpolation: 0.8
 preferences: {recipe: pref.yaml}
 dpo: {recipe: dpo.yaml}
 # one token is never a natural answer, so no round is refused for its luck with two prompts
@@ -172,7 +173,8 @@ def test_after_any_kill_all_is_there_once(rounds):
         assert Counter((row["id"], row["setting"]) for row in drawn).most_common(1)[0][1] == 1
         assert len(drawn) == 12
     assert set(made(rounds)) == {
-        "start/gate", "best", *(f"round-{n}/{stage}" for n in (1, 2) for stage in ("preferences", "dpo", "gate"))
+        "start/gate", "interpolated/model", "interpolated/gate", "best",
+        *(f"round-{n}/{stage}" for n in (1, 2) for stage in ("preferences", "dpo", "gate")),
     }  # fmt: skip
     first = json.loads((rounds / "round-2/dpo/manifest.json").read_text())
     assert first["first_logged_loss"] == pytest.approx(0.6931, abs=1e-4) and first["parent"] == "out/round-1/dpo/adapter"
@@ -183,12 +185,13 @@ def test_after_any_kill_all_is_there_once(rounds):
 def test_the_same_command_again_does_nothing(rounds, place):
     before = made(rounds)
     said = finish(place, "align", "align.yaml")
-    assert made(rounds) == before and said.count("done before") == 8 and "not made yet" not in said
+    assert made(rounds) == before and said.count("done before") == 10 and "not made yet" not in said
 
 
 def test_best_is_a_plain_model_with_the_best_rounds_answers(rounds, place, monkeypatch):
     monkeypatch.chdir(place)
     best = json.loads((rounds / "best.json").read_text())
+    assert best["interpolated"] and best["checkpoint"] == "out/interpolated/model"
     ids = torch.tensor([[1, 300, 301, 302]])
     logits = [load_for_inference(str(path), "float32")[0](ids).logits for path in (rounds / "best", best["checkpoint"])]
     assert (logits[0] - logits[1]).abs().max() == 0 and not (rounds / "best/adapter_config.json").exists()

@@ -23,7 +23,7 @@ from align_ko.rounds.ablation import plan_run
 from align_ko.rounds.compare import plan_variant
 from align_ko.rounds.gate import broken_limits, judge_round
 from align_ko.rounds.lock import only_run
-from align_ko.rounds.plan import gate_file, plan_rounds, write_gate_prompts
+from align_ko.rounds.plan import gate_file, interpolation_stages, plan_rounds, write_gate_prompts
 from align_ko.rounds.report import write_report, write_seeds
 from align_ko.rounds.rounds import run_rounds
 from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
@@ -360,6 +360,54 @@ def test_with_hardly_a_pair_there_is_no_further_round(recipe, few):
     assert result.stopped == f"round-2 found {few} pairs, fewer than 16: there is little left to repair"
     with pytest.raises(StageFailed):  # nothing was repaired at all: that is a mistake to look into
         rounds_with(recipe, {"start": 0.2}, pairs=(0,))
+
+
+def interpolated(recipe, natural: dict[str, float], **measures):
+    own = replace(recipe, interpolation=0.8)
+    remember_places(own, recipe._tree)
+    return own, *rounds_with(own, {"start": 0.2, "round-1": 0.9, "round-2": 0.9, **natural}, **measures)
+
+
+def test_the_result_goes_back_towards_the_start_and_is_judged_again(recipe, capsys):
+    # 50 prompts, a gain of 2 points counts: so a loss of 2 points is let pass
+    own, result, titles = interpolated(recipe, {"interpolated": 0.88}, interpolated={"reference_nll": 1.9})
+    assert titles[-3:] == ["interpolated/model", "interpolated/gate", "best"]
+    assert (result.best.name, result.result.name) == ("round-2", "interpolated")
+    start, first, *_ = plan_rounds(own)
+    made, judged = interpolation_stages(own, start.checkpoint, result.best.checkpoint, first.stages[1].recipe)
+    assert (made.recipe.model_name_or_path, made.recipe.interpolate_from) == ("outputs/align/round-2/dpo", "outputs/sft")
+    assert made.recipe.interpolation == 0.8 and judged.recipe.models == {"interpolated": "outputs/align/interpolated/model"}
+    folder = Path(own.output_dir)
+    write_report(folder, result, "gate.jsonl", False, Console(width=200))
+    best = json.loads((folder / "best.json").read_text())
+    assert (best["round"], best["interpolated"], best["checkpoint"]) == ("round-2", True, "outputs/align/interpolated/model")
+    assert best["measures"]["natural"] == 0.88
+    assert "| -2.0 points, the result |" in (folder / "report.md").read_text()
+    assert "result: round-2, interpolated, as a plain model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("natural", "measures", "why"),
+    [
+        (0.87, {}, "natural 87.0% is under the round before (90.0%)"),
+        (0.95, {"reference_nll": 2.07}, "reference_nll 2.07 is over 2.060 (3% above the start's)"),
+    ],
+)
+def test_a_worse_point_on_the_way_back_is_refused(recipe, natural, measures, why):
+    _, result, titles = interpolated(recipe, {"interpolated": natural}, interpolated=measures)
+    assert result.interpolated.verdict.reasons == (why,) and titles[-1] == "best"
+    assert result.result is result.best and result.best.name == "round-2"
+
+
+def test_rounds_may_cost_what_the_way_back_returns_and_no_more(recipe):
+    # 3 % / 0.8² = 4.7 %: NLL 2.0 may rise to 2.094 before interpolation
+    _, result, _ = interpolated(recipe, {"interpolated": 0.9}, round_2={"reference_nll": 2.09})
+    assert result.best.name == "round-2" and result.stopped == "round-2 brought 0.0 points, less than 2"
+    _, result, _ = interpolated(recipe, {"interpolated": 0.9}, round_2={"reference_nll": 2.1})
+    assert result.best.name == "round-1" and "reference_nll 2.1 is over 2.094" in result.stopped
+    # the way back was refused, so what stays breaks the limit: said out loud
+    _, result, _ = interpolated(recipe, {"interpolated": 0.2}, round_2={"reference_nll": 2.09})
+    assert result.stopped.endswith("THE RESULT BREAKS A LIMIT: reference_nll 2.09 is over 2.060 (3% above the start's)")
 
 
 def test_when_no_round_is_good_the_start_stays(recipe):

@@ -164,14 +164,20 @@ def load_for_inference(
     path = resolve_model_path(path)
     tokenizer = load_checkpoint_tokenizer(path, chat_template)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if is_adapter(path):
-        check_adapter_base(path)
-    if is_adapter(path) and merge:
-        model = load_merged(path, best_dtype(dtype))
-    else:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=best_dtype(dtype), use_safetensors=True)
+    model = load_weights(path, best_dtype(dtype), merge)
     model.generation_config = greedy_config(model, tokenizer)
     return model.to(device).eval(), tokenizer
+
+
+def load_weights(path: str, dtype: torch.dtype, merge: bool = True) -> PreTrainedModel:
+    """A checkpoint on the CPU; an adapter, whose base is checked, is merged unless told otherwise."""
+    path = resolve_model_path(path)
+    if is_adapter(path):
+        check_adapter_base(path)
+        if merge:
+            return load_merged(path, dtype)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
+    return model
 
 
 def load_merged(adapter: str | Path, dtype: torch.dtype) -> PreTrainedModel:

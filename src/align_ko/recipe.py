@@ -283,3 +283,7 @@ class ExportRecipe:
     model_name_or_path: str
     output_dir: str
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    interpolate_from: str = ""
+    """The checkpoint that training began with: the result is taken back towards it, which gives back what training cost."""
+    interpolation: float = 1.0
+    """How far the result lies from `interpolate_from` to the model: 0.8 goes a fifth of the way back."""

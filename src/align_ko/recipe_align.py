@@ -66,6 +66,9 @@ class AlignRecipe:
     """Stop after a round that brings less natural share than this."""
     min_pairs: int = 16
     """Stop before training on fewer pairs than this: there is little left to repair."""
+    interpolation: float = 1.0
+    """How far from the start's weights to the best round's the result lies; 0.8 goes a fifth of the way back, which gives back
+    content that the rounds cost. The gate judges it too: where it is worse than the round, the round is the result."""
     seed: int = 42
     """Of sampling and training; every round draws others from it."""
     seeds: tuple[int, ...] = ()

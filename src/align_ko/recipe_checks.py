@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from align_ko.errors import UserError, nearest
-from align_ko.recipe import AblationRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe import AblationRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
 from align_ko.recipe_losses import loss_problems
 from align_ko.recipe_preferences import SYNTHETIC_FAULTS
 from align_ko.recipe_training import gate_problem
@@ -65,6 +65,7 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "rounds": _ONE_OR_MORE,
     "min_pairs": _ONE_OR_MORE,
     "min_gain": _NOT_NEGATIVE,
+    "interpolation": (lambda value: 0 < value <= 1, "a share above 0, up to 1"),
     "gate.max_collapse": _SHARE,
     "gate.min_relevant": _SHARE,
     "gate.min_distinct": _SHARE,
@@ -153,6 +154,9 @@ def check_values(recipe: Any) -> None:
             raise recipe_error(recipe, f"training.{key}", problem, wanted, close)
     if isinstance(recipe, AblationRecipe):
         _check_settings(recipe)
+    if isinstance(recipe, ExportRecipe) and recipe.interpolation < 1 and not recipe.interpolate_from:
+        problem = f"{recipe.interpolation:g} does nothing without a checkpoint to go back to"
+        raise recipe_error(recipe, "interpolation", problem, "'interpolate_from: outputs/…/sft' beside it")
     if isinstance(recipe, EvaluateRecipe) and not recipe.models:
         raise recipe_error(recipe, "models", "no model to evaluate", "'name: checkpoint'")
 

@@ -57,6 +57,8 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
         yield "judges.reward_model.model_name_or_path", recipe.judges.reward_model.model_name_or_path, "model", ""
     if isinstance(recipe, ExportRecipe):
         yield "model_name_or_path", recipe.model_name_or_path, "model", "run_dpo.py dpo"
+        if recipe.interpolate_from:
+            yield "interpolate_from", recipe.interpolate_from, "model", "run_sft.py sft"
     if isinstance(recipe, EvaluateRecipe):
         for name, model in recipe.models.items():
             yield f"models.{name}", model, "model", _made_by(model)

@@ -15,6 +15,7 @@ from align_ko.recipe_align import CompareRecipe
 from align_ko.recipe_loading import load_recipe
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.rounds.off_policy import off_policy_pairs, raw_conversations, sft_rows
+from align_ko.rounds.plan import INTERPOLATED
 from align_ko.rounds.stages import MANIFEST, Stage, node_at, resolve, seconds_in
 
 
@@ -39,11 +40,13 @@ def read_ours(recipe: CompareRecipe) -> Ours:
             "our own run is not there", file=folder / "best.json", expected=f"python scripts/align.py {recipe.align}"
         )
     start = str(folder / "sft") if align.sft else align.start
-    names = [outcome["name"] for outcome in _json(folder / "rounds.json")["outcomes"]]
+    found = _json(folder / "rounds.json")
+    names = [outcome["name"] for outcome in found["outcomes"]]
     best = _json(folder / "best.json")["round"]
     taken = [folder / name for name in names[1 : names.index(best) + 1]]
     spent = [
         folder / "start" / "gate",
+        *(folder / INTERPOLATED / part for part in ("model", "gate") if found.get("interpolated")),
         *(folder / name / part for name in names[1:] for part in ("preferences", "dpo", "gate")),
     ]
     return Ours(

@@ -75,14 +75,15 @@ def _outside(length: float, gate: GateArgs) -> float:
     return max(gate.min_median_characters - length, length - gate.max_median_characters, 0.0)
 
 
-def judge_round(now: Measures, before: Measures, start: Measures, gate: GateArgs) -> Verdict:
-    """Refused: fewer natural answers than the round before, or a limit broken.
+def judge_round(now: Measures, before: Measures, start: Measures, gate: GateArgs, may_lose: float = 0.0) -> Verdict:
+    """Refused: fewer natural answers than the round before (by more than the share `may_lose`), or a limit broken.
 
     A limit that the round before did not hold either (an SFT model whose answers are alike, a base that is irrelevant)
     refuses only a round that is worse by it: otherwise nothing could ever mend such a start.
     """
     gain = now["natural"] - before["natural"]
-    reasons = [f"natural {now['natural']:.1%} is under the round before ({before['natural']:.1%})"] if gain < 0 else []
+    fell = gain < -may_lose - 1e-9  # 49/51 - 50/51 is not -1/51 to the last bit
+    reasons = [f"natural {now['natural']:.1%} is under the round before ({before['natural']:.1%})"] if fell else []
     broken_before = broken_limits(before, start["reference_nll"], gate)
     for name, told in broken_limits(now, start["reference_nll"], gate).items():
         if name not in broken_before or _WORSE[name](now[name], before[name], gate):

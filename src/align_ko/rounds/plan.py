@@ -11,6 +11,7 @@ from align_ko.recipe_align import AblationRecipe, AlignRecipe, GateArgs
 from align_ko.records import content_id, read_jsonl, write_jsonl
 from align_ko.rounds.stages import Stage, node_at, resolve
 
+INTERPOLATED = "interpolated"
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
 
 
@@ -137,6 +138,18 @@ def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
     """The result as a plain transformers folder, `best/`, in the number format that the gate has judged."""
     recipe = ExportRecipe(checkpoint, str(folder / "best"), dpo.model.dtype if dpo.model else "auto")
     return Stage("best", "export", recipe, folder / "best.yaml", folder / "best", (Path(checkpoint),))
+
+
+def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, Stage]:
+    """The best round taken back towards the start, as a plain model in interpolated/model, and its gate."""
+    place = Path(recipe.output_dir) / INTERPOLATED
+    model = place / "model"
+    dtype = dpo.model.dtype if dpo.model else "auto"
+    export = ExportRecipe(checkpoint, str(model), dtype, interpolate_from=start, interpolation=recipe.interpolation)
+    after = (Path(start), Path(checkpoint))
+    made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model, after)
+    prompts = gate_file(recipe.gate, Path(recipe.output_dir))
+    return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts, (model,))
 
 
 def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:

@@ -12,17 +12,18 @@ from align_ko.rounds.rounds import Outcome, Result
 from align_ko.rounds.tables import Line, answers_to_read, markdown, show
 
 
-def _word(outcome: Outcome, best: Outcome) -> str:
+def _word(outcome: Outcome, result: Outcome) -> str:
     if outcome.verdict is None:
         return "start"
     if not outcome.verdict.accepted:
         return "refused: " + "; ".join(outcome.verdict.reasons)
-    return f"{100 * outcome.verdict.gain:+.1f} points" + (", the result" if outcome == best else "")
+    return f"{100 * outcome.verdict.gain:+.1f} points" + (", the result" if outcome == result else "")
 
 
 def write_report(folder: Path, result: Result, prompts_file: str, evaluated: bool, console: Console) -> None:
     """Write all files into `folder` and show the table."""
-    lines: list[Line] = [(outcome.name, outcome.measures, _word(outcome, result.best)) for outcome in result.outcomes]
+    judged_all = [*result.outcomes, *([result.interpolated] if result.interpolated else [])]
+    lines: list[Line] = [(outcome.name, outcome.measures, _word(outcome, result.result)) for outcome in judged_all]
     n = result.best.measures["n"]
     text = f"# Rounds\n\nGreedy answers to the {n} gate prompts of `{prompts_file}`.\n\n"
     text += markdown(lines, "round", "verdict") + f"\n{result.stopped}.\n"
@@ -31,16 +32,23 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
         judged: list[Line] = [(name, read_measures(scores, name), "") for name in ("sft", "aligned")]
         text += f"\n## Prompts that no gate has seen ({judged[0][1]['n']})\n\n" + markdown(judged)
         show(judged, "Prompts that no gate has seen", console)
-    name, responses = ("aligned", folder / "evaluation") if evaluated else (result.best.name, _gate_of(folder, result.best))
+    name, responses = ("aligned", folder / "evaluation") if evaluated else (result.result.name, _gate_of(folder, result.result))
     text += "\n## Twenty answers to read\n\n" + answers_to_read(responses / "responses.jsonl", name)
     with atomic_write(folder / "report.md") as out:
         out.write(text)
     write_json(folder / "rounds.json", result.to_row())
-    best = {"round": result.best.name, "checkpoint": result.best.checkpoint, "measures": result.best.measures}
-    write_json(folder / "best.json", {**best, "folder": str(folder / "best"), "stopped": result.stopped})
+    taken = result.result
+    best = {"round": result.best.name, "interpolated": taken is not result.best, "checkpoint": taken.checkpoint}
+    best |= {"measures": taken.measures, "folder": str(folder / "best"), "stopped": result.stopped}
+    write_json(folder / "best.json", best)
     show(lines, f"Gate prompts ({n}), greedy", console, last="verdict")
     console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"result: {result.best.name}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
+    console.print(f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
+
+
+def _name(result: Result) -> str:
+    """`round-2`, or `round-2, interpolated`."""
+    return result.best.name + (f", {result.result.name}" if result.result is not result.best else "")
 
 
 def _gate_of(folder: Path, outcome: Outcome) -> Path:
@@ -53,10 +61,10 @@ def write_seeds(folder: Path, results: dict[int, Result], evaluated: bool, conso
     answers = ""
     for seed, result in results.items():
         place = folder / f"seed-{seed}"
-        where, name = (place / "evaluation", "aligned") if evaluated else (_gate_of(place, result.best), result.best.name)
+        where, name = (place / "evaluation", "aligned") if evaluated else (_gate_of(place, result.result), result.result.name)
         start = read_measures(where / "scores.json", "sft") if evaluated else result.outcomes[0].measures
         lines += [(f"start, seed {seed}", start, "")]
-        lines += [(f"result, seed {seed}", read_measures(where / "scores.json", name), result.best.name)]
+        lines += [(f"result, seed {seed}", read_measures(where / "scores.json", name), _name(result))]
         answers += f"\n## Seed {seed}: twenty answers to read\n\n" + answers_to_read(where / "responses.jsonl", name, seed=seed)
     what = "prompts that no gate has seen" if evaluated else "the gate's prompts"
     with atomic_write(folder / "seeds.md") as out:
