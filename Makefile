@@ -91,6 +91,7 @@ bench-batching: setup ## shares of real tokens by way of batching on 191,641 len
 
 bench-memory: setup ## peak memory of training steps on the CPU beside what --plan says
 	@$(python) scripts/bench_memory.py
+	@$(python) scripts/bench_reference.py
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
 	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -30,6 +30,9 @@ SETTINGS: dict[str, tuple[int, int, int, int, int, int, bool]] = {
     "Llama 512 × 12, LoRA r 16": (512, 12, 32_000, 16, 8, 512, False),
     "Llama 512 × 12, LoRA r 16, checkpointing": (512, 12, 32_000, 16, 8, 512, True),
     "Llama 1024 × 8, full": (1024, 8, 32_000, 0, 4, 512, False),
+    # not among those that the plan's one constant for CPUs was fitted to
+    "check: Llama 768 × 10, LoRA r 8": (768, 10, 16_000, 8, 4, 600, False),
+    "check: quickstart, LoRA r 64, checkpointing": (0, 0, 0, 64, 2, 900, True),
 }
 
 

@@ -35,11 +35,34 @@ def random_rows(lengths: Sequence[int], vocabulary: int, seed: int = 0) -> Any:
     return Dataset.from_dict({"input_ids": ids, "labels": labels, "length": list(lengths)})
 
 
+def random_pairs(count: int, length: int, vocabulary: int) -> Any:
+    """Preference pairs of random tokens, a third of each the prompt."""
+    from datasets import Dataset
+
+    rng = random.Random(0)
+    third = length // 3
+
+    def draw(tokens: int) -> list[list[int]]:
+        return [[rng.randrange(3, vocabulary) for _ in range(tokens)] for _ in range(count)]
+
+    sides = {"prompt_ids": draw(third), "chosen_ids": draw(length - third), "rejected_ids": draw(length - third)}
+    return Dataset.from_dict({**sides, "length": [length] * count, "id": [str(n) for n in range(count)]})
+
+
+def plain_tokenizer() -> Any:
+    """Three special tokens: the rows are numbers already."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2}
+    made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+
+
 def make_trainer(config: Any, model_args: Any, rows: Any, training: dict[str, Any], callbacks: Sequence[Any] = ()) -> Any:
     """Our SFT trainer as scripts/run_sft.py builds it, on `config` with random weights."""
     import torch
-    from tokenizers import Tokenizer, models
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoModelForCausalLM
     from trl import SFTConfig
 
     from align_ko.modeling import best_dtype, lora_config
@@ -48,13 +71,6 @@ def make_trainer(config: Any, model_args: Any, rows: Any, training: dict[str, An
     from align_ko.training.trl_seams import AlignSFTTrainer
 
     keep_freed_memory()
-    words = {"<pad>": 0, "<s>": 1, "</s>": 2}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<pad>")),
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-    )
     torch.manual_seed(0)
     common: dict[str, Any] = {
         "output_dir": tempfile.mkdtemp(),
@@ -68,7 +84,7 @@ def make_trainer(config: Any, model_args: Any, rows: Any, training: dict[str, An
         model=model,
         args=training_config(SFTConfig, {**common, **training}, model_args.dtype),
         train_dataset=rows,
-        processing_class=tokenizer,
+        processing_class=plain_tokenizer(),
         peft_config=lora_config(model_args),
         callbacks=list(callbacks),
     )

@@ -10,6 +10,8 @@ import torch
 from conftest import turns
 from safetensors.torch import load_file, save_file
 from test_training import dpo_trainer, sft, train_sft  # noqa: F401  (sft is a fixture)
+from training_place import make_place, run_here
+from transformers import TrainerCallback
 
 from align_ko.training.audit import AuditError
 from align_ko.training.faults import check_saved, check_split, check_trainable, warn_of_padding
@@ -124,6 +126,41 @@ def test_batches_that_are_mostly_padding_are_told(capsys):
     assert capsys.readouterr().err == ""
     warn_of_padding({"tokens": 236, "padding": 764})
     assert "warning: 76% of the computed positions are padding" in capsys.readouterr().err
+
+
+# The scripts call them ---------------------------------------------------------------------------------------------------
+
+
+class Asked(BaseException):
+    """The check was called."""
+
+
+@pytest.mark.parametrize(
+    ("script", "check", "steps"),
+    [
+        ("run_sft", "faults.check_split", 0),
+        ("run_sft", "faults.check_trainable", 0),
+        ("run_sft", "faults.warn_of_padding", 0),
+        ("run_sft", "finish.check_saved", 1),
+        ("run_dpo", "faults.check_split", 0),
+        ("run_dpo", "faults.check_trainable", 0),
+        ("run_dpo", "finish.check_saved", 1),
+    ],
+)
+def test_the_scripts_make_every_check(script, check, steps, sft, tmp_path, monkeypatch):  # noqa: F811
+    seen = []
+
+    def asked(*_: object) -> None:
+        raise Asked
+
+    monkeypatch.chdir(make_place(tmp_path, sft.base))
+    monkeypatch.setattr(f"align_ko.training.{check}", asked)
+    monkeypatch.setattr(TrainerCallback, "on_step_end", lambda *_, **__: seen.append(1))
+    start = ["--model_name_or_path", str(sft.folder)] if script == "run_dpo" else []
+    few = ["--training.max_steps", "1", "--training.eval_strategy", "no", "--training.save_strategy", "no"]
+    with pytest.raises(Asked):
+        run_here(monkeypatch, script, f"{script[4:]}.yaml", *start, *few)
+    assert bool(seen) == bool(steps) and not (tmp_path / script[4:] / "manifest.json").exists()
 
 
 # The table ---------------------------------------------------------------------------------------------------------------
