@@ -23,7 +23,8 @@ def sft_batches(tiny, tmp_path, **options):
     tokenizer = tiny.tokenizer()
     dataset, too_long = tokenize_conversations(tokenizer, rows(), None)
     assert too_long == []
-    config = SFTConfig(output_dir=str(tmp_path), per_device_train_batch_size=4, max_length=None, **LOCAL, **options)
+    values = {"output_dir": str(tmp_path), "per_device_train_batch_size": 4, "max_length": None, **LOCAL, **options}
+    config = SFTConfig(**values)
     trainer = AlignSFTTrainer(model=tiny.model(), args=config, train_dataset=dataset, processing_class=tokenizer)
     known = {tuple(ids): row["messages"] for ids, row in zip(dataset["input_ids"], rows(), strict=True)}
     return list(trainer.get_train_dataloader()), tokenizer, known
@@ -38,6 +39,55 @@ def test_the_trainers_own_batches_pass(tiny, tmp_path, strategy):
     assert seen["tokens"] == sum(len(row.input_ids) for row in encoded)
     assert seen["supervised"] == sum(label != IGNORE for row in encoded for label in row.labels)
     assert seen["padding"] == sum(batch["input_ids"].numel() for batch in batches) - seen["tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"packing": True, "max_length": 160, "per_device_train_batch_size": 1},
+        {"packing": True, "max_length": 160, "per_device_train_batch_size": 2, "pad_to_multiple_of": 64},
+        {"padding_free": True},
+        {"padding_free": True, "pad_to_multiple_of": 64},
+        {"packing": True, "max_length": 160, "train_sampling_strategy": "group_by_length"},
+    ],
+)
+def test_rows_that_lie_end_to_end_are_told_apart(tiny, tmp_path, options):
+    """What FlashAttention trains on has no mask: the audit reads where the positions begin again."""
+    batches, tokenizer, known = sft_batches(tiny, tmp_path, **options)
+    assert all("attention_mask" not in batch and len(batch["input_ids"]) == 1 for batch in batches)
+    seen = audit_batches(batches, tokenizer, known, tokenizer.eos_token_id)
+    encoded = [conversation_ids(tokenizer, row["messages"]) for row in rows()]
+    assert seen["rows"] == 9 and seen["tokens"] == sum(len(row.input_ids) for row in encoded)
+    assert seen["supervised"] == sum(label != IGNORE for row in encoded for label in row.labels)
+    assert seen["padding"] == sum(batch["input_ids"].numel() for batch in batches) - seen["tokens"]
+    assert (seen["padding"] > 0) == ("pad_to_multiple_of" in options)
+
+
+def test_faults_are_seen_in_packed_rows_too(tiny, tmp_path):
+    batches, tokenizer, known = sft_batches(tiny, tmp_path, padding_free=True, pad_to_multiple_of=64)
+
+    def spoilt(change) -> list[dict]:
+        batch = {key: value.clone() if hasattr(value, "clone") else value for key, value in batches[0].items()}
+        change(batch)
+        return [batch]
+
+    def merge_rows(batch) -> None:  # as `wrapped` packing or a lost boundary: two rows read as one
+        second = (batch["position_ids"][0] == 0).nonzero().flatten()[1]
+        batch["position_ids"][0, second] = 1
+
+    def train_padding(batch) -> None:
+        batch["labels"][0, -1] = 5
+
+    def forget_eos(batch) -> None:
+        batch["labels"][batch["labels"] == tokenizer.eos_token_id] = IGNORE
+
+    for change, told in {
+        merge_rows: "not the whole",
+        train_padding: "padding is trained",
+        forget_eos: "is not trained",
+    }.items():
+        with pytest.raises(AuditError, match=told):
+            audit_batches(spoilt(change), tokenizer, known, tokenizer.eos_token_id)
 
 
 def test_looking_leaves_the_randomness_alone(tiny, tmp_path):

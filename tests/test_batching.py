@@ -97,4 +97,9 @@ def test_packing_without_flash_attention_is_refused():
         UserError, match=r"training\.packing: packed rows attend to each other without FlashAttention; expected .*flash"
     ):
         load_recipe(SftRecipe, packing)
-    assert load_recipe(SftRecipe, [*packing, "--model.attn_implementation", "flash_attention_2"]).training["packing"] is True
+    flash = ["--model.attn_implementation", "flash_attention_2"]
+    assert load_recipe(SftRecipe, [*packing, *flash]).training["packing"] is True
+    with pytest.raises(UserError, match=r"training\.padding_free: packed rows attend to each other"):
+        load_recipe(SftRecipe, [packing[0], "--training.padding_free", "true"])
+    with pytest.raises(UserError, match=r"training\.packing_strategy: 'wrapped' cuts conversations in two; expected bfd"):
+        load_recipe(SftRecipe, [*packing, *flash, "--training.packing_strategy", "wrapped"])

@@ -220,9 +220,12 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
     if not training.get("output_dir"):
         raise recipe_error(recipe, "training.output_dir", "this key is missing", "the folder for the checkpoint")
     attention = (recipe.model.attn_implementation or "") if recipe.model else ""
-    if isinstance(recipe, SftRecipe) and training.get("packing") and "flash" not in attention:
-        expected = "model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length and no packing"
-        raise recipe_error(recipe, "training.packing", "packed rows attend to each other without FlashAttention", expected)
+    for key in ("packing", "padding_free") if isinstance(recipe, SftRecipe) else ():
+        if training.get(key) and "flash" not in attention:
+            expected = f"model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length and no {key}"
+            raise recipe_error(recipe, f"training.{key}", "packed rows attend to each other without FlashAttention", expected)
+    if training.get("packing") and (strategy := training.get("packing_strategy", "bfd")) != "bfd":
+        raise recipe_error(recipe, "training.packing_strategy", f"'{strategy}' cuts conversations in two", "bfd")
     if found := gate_problem(recipe.gate, training):
         raise recipe_error(recipe, *found)
     losses, weights = training.get("loss_type"), training.get("loss_weights")

@@ -47,6 +47,7 @@ def audit_batches(
 ) -> dict[str, int]:
     """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`) against their conversations.
 
+    Batches without padding (packing, padding_free) hold all rows in one, `(1, tokens)`, and `position_ids` instead of a mask.
     `conversations` maps a row's full token ids to its messages. Raises AuditError at the first fault. Returns what was seen:
     rows, tokens, supervised tokens, padding.
     """
@@ -61,25 +62,54 @@ def audit_batches(
     seen = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
-            for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
-                real = ids[mask.bool()].tolist()
+            for ids, labels in rows_of(batch):
+                real, kept = ids.tolist(), labels.tolist()
                 messages = conversations.get(tuple(real))
                 if messages is None:
                     raise AuditError(
                         f"a batch row is not the whole of any conversation, so it was cut or changed: "
                         f"…{tokenizer.decode(real[-30:])!r}"
                     )
-                kept = labels[mask.bool()].tolist()
-                if (labels[~mask.bool()] != IGNORE).any():
-                    raise AuditError(f"padding is trained on, in {_name(messages)}")
                 _audit_row(real, kept, messages, tokenizer)
                 seen["rows"] += 1
                 seen["tokens"] += len(real)
                 seen["supervised"] += sum(label != IGNORE for label in kept)
-                seen["padding"] += int((~mask.bool()).sum())
+            seen["padding"] += padding_of(batch)
     if not seen["rows"]:
         raise AuditError("the training data loader gives no rows")
     return seen
+
+
+def rows_of(batch: dict[str, torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The ids and labels of each row, padding taken off; AuditError where padding is trained on.
+
+    Without a mask a row begins where the positions begin again: `position_ids` 0 1 2 0 1 → two rows, of three and two tokens.
+    """
+    real = _real(batch)
+    if (batch["labels"][~real] != IGNORE).any():
+        raise AuditError("padding is trained on")
+    if "attention_mask" in batch:
+        for ids, labels, kept in zip(batch["input_ids"], batch["labels"], real, strict=True):
+            yield ids[kept], labels[kept]
+        return
+    for ids, labels, positions, kept in zip(batch["input_ids"], batch["labels"], batch["position_ids"], real, strict=True):
+        starts = (positions[kept] == 0).nonzero().flatten().tolist()[1:]
+        yield from zip(ids[kept].tensor_split(starts), labels[kept].tensor_split(starts), strict=True)
+
+
+def padding_of(batch: dict[str, torch.Tensor]) -> int:
+    """Positions that are no token of any row."""
+    return int((~_real(batch)).sum())
+
+
+def _real(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Which positions hold a token, `(rows, tokens)`: the mask, or all but the positions 0 that end a batch without one."""
+    if "attention_mask" in batch:
+        return batch["attention_mask"].bool()
+    positions = batch["position_ids"]
+    # TRL fills up with position 0, one after the other; a row of a single token does not exist
+    follows = torch.nn.functional.pad(positions[:, 1:], (0, 1), value=0)
+    return (positions != 0) | (follows == 1)
 
 
 def _audit_row(ids: list[int], labels: list[int], messages: list[Message], tokenizer: PreTrainedTokenizerBase) -> None:
