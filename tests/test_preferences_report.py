@@ -27,13 +27,13 @@ def numbers(pairs=2000, gap=0.0, collapse=0.0, curated=0.0):
 @pytest.mark.parametrize(
     ("given", "advised"),
     [
-        ({}, {"loss_type": "[sigmoid]"}),
-        ({"pairs": 999}, {"loss_type": "[sigmoid, sft]", "loss_weights": "[1.0, 1.0]"}),
-        ({"collapse": 0.031}, {"loss_type": "[sigmoid, sft]", "loss_weights": "[1.0, 1.0]"}),
+        ({}, {"loss_type": "[sigmoid_norm]", "beta": "5.0"}),
+        ({"pairs": 999}, {"loss_type": "[sigmoid_norm, sft]", "loss_weights": "[1.0, 1.0]", "beta": "5.0"}),
+        ({"collapse": 0.031}, {"loss_type": "[sigmoid_norm, sft]", "loss_weights": "[1.0, 1.0]", "beta": "5.0"}),
         ({"gap": 0.21}, {"loss_type": "[sigmoid_norm]", "beta": "5.0"}),
-        ({"gap": 0.2}, {"loss_type": "[sigmoid]"}),
+        ({"gap": -0.2}, {"loss_type": "[sigmoid_norm]", "beta": "5.0"}),
         ({"gap": -0.21}, {"loss_type": "[sigmoid]", "ld_alpha": "0.5"}),
-        ({"curated": 0.51}, {"loss_type": "[sigmoid]", "use_weighting": "true"}),
+        ({"curated": 0.51}, {"loss_type": "[sigmoid_norm]", "beta": "5.0", "use_weighting": "true"}),
         (
             {"pairs": 5, "gap": 0.5},
             {"loss_type": "[sigmoid_norm, sft]", "loss_weights": "[1.0, 1.0]", "beta": "5.0"},

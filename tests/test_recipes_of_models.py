@@ -91,7 +91,7 @@ def test_trls_real_configs_are_built(model, tmp_path, monkeypatch):
     assert (config.max_length, config.per_device_train_batch_size, config.gradient_accumulation_steps) == (2048, 8, 2)
     assert config.learning_rate == 1e-4 and config.output_dir == f"outputs/{model}/sft" and config.gradient_checkpointing
     config = training_config(DPOConfig, {**dpo.training, "bf16": False}, "float32")
-    assert config.loss_type == ["sigmoid", "sft"] and config.beta == 0.1 and config.learning_rate == 5e-6
+    assert config.loss_type == ["sigmoid_norm", "sft"] and config.beta == 5.0 and config.learning_rate == 5e-6
     lora = lora_config(tune.model)
     assert lora.r == 64 and lora.lora_alpha == 128
     four_bit = quantization(tune.model)

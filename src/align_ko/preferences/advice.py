@@ -14,14 +14,14 @@ GENERIC = 0.03
 def advise(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     """Fields of dpo.yaml's `training`, each with the numbers and the rule behind it, in English and in Korean.
 
-    Rules: the SFT term below 1,000 pairs or with a collapse above .03; `sigmoid_norm` where the chosen sides are on average
-    more than a fifth longer than the rejected ones, `ld_alpha` where they are more than a fifth shorter (else `sigmoid`);
+    Rules: `sigmoid_norm`, the ablation's winner (docs/experiments.md), but `sigmoid` with `ld_alpha` where the chosen sides are
+    on average more than a fifth shorter than the rejected ones; the SFT term below 1,000 pairs or with a collapse above .03;
     WPO's `use_weighting` where more than half of the chosen sides were not written by the model.
     """
     pairs, lengths, gap = summary["pairs"], summary["mean_characters"], summary["length_gap_share"]
     collapse, curated = summary["chosen"]["collapse"], summary["off_policy_share"]
-    holds, longer = pairs < FEW_PAIRS or collapse > GENERIC, gap > LENGTH_GAP
-    preference = "sigmoid_norm" if longer else "sigmoid"
+    holds, shorter = pairs < FEW_PAIRS or collapse > GENERIC, gap < -LENGTH_GAP
+    preference = "sigmoid" if shorter else "sigmoid_norm"
     length = f"chosen {lengths['chosen']:.0f}, rejected {lengths['rejected']:.0f} characters on average ({gap:+.0%})"
     said = f"평균 길이는 선택 {lengths['chosen']:.0f}자, 거부 {lengths['rejected']:.0f}자입니다."
     rules = [
@@ -29,10 +29,10 @@ def advise(summary: Mapping[str, Any]) -> list[dict[str, str]]:
             "loss_type",
             f"[{preference}, sft]" if holds else f"[{preference}]",
             f"{pairs} pairs, collapse {collapse:.3f} in the chosen answers; {length}",
-            f"sft: fewer than {FEW_PAIRS:,} pairs, or collapse above {GENERIC}; sigmoid_norm: chosen {LENGTH_GAP:.0%} longer",
+            f"sft: fewer than {FEW_PAIRS:,} pairs, or collapse above {GENERIC}; sigmoid if chosen {LENGTH_GAP:.0%} shorter",
             f"쌍은 {pairs:,}개, 선택된 답변의 쏠림은 {collapse:.3f}이고 {said}",
             f"쌍이 {FEW_PAIRS:,}개보다 적거나 쏠림이 {GENERIC}보다 크면 sft 항으로 내용을 붙들고, "
-            f"선택된 답변이 {LENGTH_GAP:.0%} 넘게 길면 길이로 나누는 sigmoid_norm을 씁니다.",
+            f"길이로 나누는 sigmoid_norm은 선택된 답변이 {LENGTH_GAP:.0%} 넘게 짧을 때만 sigmoid로 바꿉니다.",
         )
     ]
     if holds:
@@ -46,7 +46,7 @@ def advise(summary: Mapping[str, Any]) -> list[dict[str, str]]:
                 "sft 항이 있을 때 함께 씁니다.",
             )
         )
-    if longer:
+    if not shorter:
         rules.append(
             _rule(
                 "beta",
@@ -57,7 +57,7 @@ def advise(summary: Mapping[str, Any]) -> list[dict[str, str]]:
                 "sigmoid_norm일 때 함께 씁니다.",
             )
         )
-    if gap < -LENGTH_GAP:
+    if shorter:
         rules.append(
             _rule(
                 "ld_alpha",
