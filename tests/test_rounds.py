@@ -365,11 +365,12 @@ def test_with_hardly_a_pair_there_is_no_further_round(recipe, few):
 def interpolated(recipe, natural: dict[str, float], **measures):
     own = replace(recipe, interpolation=0.8)
     remember_places(own, recipe._tree)
+    measures["round_2"] = {"natural_low": 0.875, **measures.get("round_2", {})}
     return own, *rounds_with(own, {"start": 0.2, "round-1": 0.9, "round-2": 0.9, **natural}, **measures)
 
 
 def test_the_result_goes_back_towards_the_start_and_is_judged_again(recipe, capsys):
-    # 50 prompts, a gain of 2 points counts: so a loss of 2 points is let pass
+    # round 2 has 90 %, by chance between 87.5 and more: so 88 % is let pass
     own, result, titles = interpolated(recipe, {"interpolated": 0.88}, interpolated={"reference_nll": 1.9})
     assert titles[-3:] == ["interpolated/model", "interpolated/gate", "best"]
     assert (result.best.name, result.result.name) == ("round-2", "interpolated")

@@ -98,11 +98,14 @@ def gate_of_rounds(recipe: AlignRecipe) -> GateArgs:
 
 
 def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
-    """Between start and best round. It may lose what would not count as a gain, or one answer: content is what it is for."""
+    """Between start and best round, refused where fewer answers are natural than chance explains.
+
+    Chance: the lower end of the best round's 95 % interval. 50 of 51 natural → 46 will do, since content is what this is for.
+    """
     for stage in (stages := interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)):
         run(stage)
     measures = read_measures(stages[1].folder / "scores.json", INTERPOLATED)
-    may_lose = max(recipe.min_gain, 1 / best.measures["n"])
+    may_lose = best.measures["natural"] - best.measures["natural_low"]
     verdict = judge_round(measures, best.measures, start.measures, recipe.gate, may_lose)
     return Outcome(INTERPOLATED, str(stages[0].folder), measures, verdict)
 
