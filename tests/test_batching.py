@@ -46,6 +46,7 @@ def test_a_small_case_by_hand():
     assert shapes(epoch_batches(rows, "max_length", 2, 2, 10)) == {(2, 10): 2}
     assert shapes(epoch_batches(rows, "group_by_length", 2, 2, 10)) == {(2, 2): 1, (2, 4): 1}
     assert real_share(epoch_batches(rows, "group_by_length", 2, 2, 10)) == 10 / 12
+    assert shapes(epoch_batches(rows, "group_by_length", 2, 2, 10, multiple=4)) == {(2, 4): 2}  # pad_to_multiple_of
     [packed] = epoch_batches(rows, "packing", 2, 2, 10)
     assert (packed.sequences, packed.width, packed.real) == (1, 10, 10)
     pair = Row(longest=10, real=15, trained=6, sequences=2)

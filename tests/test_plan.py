@@ -310,6 +310,16 @@ def test_a_plan_counts_steps_as_the_trainer_does(small):
     assert more["steps"] == 30 and more["operations"]["training"] == pytest.approx(5 * plan["operations"]["training"])
 
 
+def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):
+    wide = ["--training.eval_steps", "2", "--training.pad_to_multiple_of", "64", "--gate.prompts", "7"]
+    plain, padded = (
+        make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, *more]), PlanFlags()) for more in ((), wide)
+    )
+    shares = [next(row["real_share"] for row in plan["batching"] if row["recipe"]) for plan in (plain, padded)]
+    assert shares[1] < shares[0] and padded["operations"]["training"] > plain["operations"]["training"]
+    assert "not in the hours: the greedy gate's 7 prompts 4 times, at most 120 s each" in padded["notes"]
+
+
 def test_dpo_before_its_sft_is_planned_as_the_recipe_beside_it_says():
     plan = make_plan(load_recipe(DpoRecipe, ["recipes/solar/dpo.yaml"]), PlanFlags())
     assert plan["parameters"]["adapter"] == 251_658_240 and "LoRA r 64 on 4-bit weights" in plan["method"]

@@ -42,13 +42,14 @@ class Batch:
 
 
 def epoch_batches(
-    rows: Sequence[Row], way: str, batch_size: int, together: int, max_length: int, seed: int = 42
+    rows: Sequence[Row], way: str, batch_size: int, together: int, max_length: int, seed: int = 42, multiple: int = 1
 ) -> list[Batch]:
     """The micro-batches of one epoch.
 
     Args:
         batch_size: rows in one micro-batch.
         together: rows that make one step on all devices (batch × accumulation × devices), grouped by length as one.
+        multiple: TRL's pad_to_multiple_of: a batch of 130 tokens is 160 wide with 32.
     """
     if way == "packing":
         return _packed(rows, max_length, batch_size)
@@ -60,7 +61,8 @@ def epoch_batches(
         order = random.Random(seed).sample(range(len(rows)), len(rows))
     ordered = [rows[index] for index in order]
     chunks = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
-    return [_batch(chunk, max_length if way == "max_length" else max(row.longest for row in chunk)) for chunk in chunks]
+    widths = [max_length if way == "max_length" else max(row.longest for row in chunk) for chunk in chunks]
+    return [_batch(chunk, -(-width // multiple) * multiple) for chunk, width in zip(chunks, widths, strict=True)]
 
 
 def _batch(rows: Sequence[Row], width: int) -> Batch:

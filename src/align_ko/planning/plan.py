@@ -45,6 +45,9 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]
         held_out = _lengths(run, recipe.data.eval_file, tokenizer, []) if train.real_file else None
         plan["data"] = _data(recipe.data.train_file, train)
         plan.update(_work(run, config, parameters, train, held_out, flags, plan["memory"], notes))
+        if recipe.gate.prompts and plan["evaluations"]:
+            asked = f"the greedy gate's {recipe.gate.prompts} prompts {plan['evaluations'] + 1} times"
+            notes.append(f"not in the hours: {asked}, at most {recipe.gate.max_seconds:g} s each")
     return plan
 
 
@@ -99,7 +102,8 @@ def _work(
     """Batches by way, steps, evaluations, operations, hours."""
     batch, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
     max_length = run.value("max_length") or max(row.longest for row in train.rows)
-    by_way = {way: epoch_batches(train.rows, way, batch, batch * parts, max_length) for way in WAYS}
+    multiple = run.training.get("pad_to_multiple_of") or 1
+    by_way = {way: epoch_batches(train.rows, way, batch, batch * parts, max_length, multiple=multiple) for way in WAYS}
     if run.stage == "dpo":
         del by_way["packing"]
     epochs = float(run.value("num_train_epochs"))
@@ -124,7 +128,7 @@ def _work(
     if evaluations and held_out and held_out.rows:
         size = run.value("per_device_eval_batch_size")
         held_out_batches = epoch_batches(
-            held_out.rows, "group_by_length" if run.way != "random" else "random", size, size, max_length
+            held_out.rows, "group_by_length" if run.way != "random" else "random", size, size, max_length, multiple=multiple
         )
         evaluation = cost.forward_work(held_out_batches, config, parameters, method).times(evaluations)
     elif evaluations:
