@@ -10,20 +10,17 @@ training/trl_seams.py. Target: 2.5 times TRL's defaults.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import tyro
+from bench_apart import hand_back, measure_apart
 from rich.console import Console
 from rich.table import Table
 
-from align_ko.errors import UserError, run_script
+from align_ko.errors import run_script
 
 ROOT = Path(__file__).parents[1]
 WAYS = {
@@ -45,16 +42,12 @@ def main(steps: int = 8, batch_size: int = 8, rows: str = "", way: str = "") -> 
         way: only this one (trl, trl_dtype, ours_cast, ours), as JSON.
     """
     if way:
-        return print("RESULT " + json.dumps(train(way, steps, batch_size, rows)))
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
+        return hand_back(train(way, steps, batch_size, rows))
     results = {}
     for name, label in WAYS.items():
         print(f"{label}: {steps + 1} steps of {batch_size} rows…", flush=True)
         flags = [f"--steps={steps}", f"--batch-size={batch_size}", f"--rows={rows}", f"--way={name}"]
-        done = subprocess.run([sys.executable, __file__, *flags], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"{label} failed: {(done.stderr or done.stdout).strip()[-600:]}")
-        results[name] = json.loads(done.stdout.rsplit("RESULT ", 1)[1])
+        results[name] = measure_apart(__file__, label, *flags)
     show(results)
 
 

@@ -9,17 +9,14 @@ does not depend on them). Measured is the process's highest resident memory. Tar
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import tyro
+from bench_apart import hand_back, measure_apart
 from rich.console import Console
 from rich.table import Table
 
-from align_ko.errors import UserError, run_script
+from align_ko.errors import run_script
 
 TARGET = 0.15
 # hidden size, layers, vocabulary of a small Llama (0: the quickstart's Gemma); LoRA r (0: full); rows, tokens; checkpointing
@@ -44,15 +41,10 @@ def main(only: str = "", setting: str = "") -> None:
         setting: measure this one in this process, as JSON.
     """
     if setting:
-        return print("RESULT " + json.dumps(measure(setting)))
+        return hand_back(measure(setting))
     table = Table("setting", "planned GiB", "measured GiB", "planned / measured", f"within {TARGET:.0%}")
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
     for name in (name for name in SETTINGS if only in name):
-        command = [sys.executable, __file__, "--setting", name]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"{name} failed: {(done.stderr or done.stdout).strip()[-600:]}")
-        real = json.loads(done.stdout.rsplit("RESULT ", 1)[1])
+        real = measure_apart(__file__, name, "--setting", name)
         told = plan(name)
         ratio = told / real
         table.add_row(name, f"{told:.2f}", f"{real:.2f}", f"{ratio:.2f}", "yes" if abs(ratio - 1) <= TARGET else "no")

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from typing import Any
 
 import tyro
+from bench_apart import hand_back, measure_apart
 from rich.console import Console
 from rich.table import Table
 
@@ -40,17 +38,11 @@ def main(way: str = "") -> None:
         way: measure this one in this process, as JSON.
     """
     if way:
-        return print("RESULT " + json.dumps(measure(way)))
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
+        return hand_back(measure(way))
     grown: dict[str, float] = {}
     table = Table("DPO's reference", "GiB", "of two models", f"under {TARGET:g}")
     for name, words in WAYS.items():
-        done = subprocess.run(
-            [sys.executable, __file__, "--way", name], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise UserError(f"{name} failed: {(done.stderr or done.stdout).strip()[-600:]}")
-        grown[name] = json.loads(done.stdout.rsplit("RESULT ", 1)[1])
+        grown[name] = measure_apart(__file__, name, "--way", name)
         share = grown[name] / grown["two"]
         table.add_row(words, f"{grown[name]:.2f}", f"{share:.2f}", "" if name == "two" else "yes" if share < TARGET else "no")
     Console(width=118).print(table)

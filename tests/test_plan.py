@@ -317,6 +317,8 @@ def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):
     )
     shares = [next(row["real_share"] for row in plan["batching"] if row["recipe"]) for plan in (plain, padded)]
     assert shares[1] < shares[0] and padded["operations"]["training"] > plain["operations"]["training"]
+    auto = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.pad_to_multiple_of", "auto"])
+    assert make_plan(auto, PlanFlags())["operations"] == plain["operations"]
     assert "not in the hours: the greedy gate's 7 prompts 4 times, at most 120 s each" in padded["notes"]
 
 

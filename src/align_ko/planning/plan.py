@@ -102,7 +102,7 @@ def _work(
     """Batches by way, steps, evaluations, operations, hours."""
     batch, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
     max_length = run.value("max_length") or max(row.longest for row in train.rows)
-    multiple = run.training.get("pad_to_multiple_of") or 1
+    multiple = run.pad_to_multiple_of
     by_way = {way: epoch_batches(train.rows, way, batch, batch * parts, max_length, multiple=multiple) for way in WAYS}
     if run.stage == "dpo":
         del by_way["packing"]

@@ -45,6 +45,12 @@ class RunSettings:
         return bool(self.value("gradient_checkpointing") if newer is None else newer)
 
     @property
+    def pad_to_multiple_of(self) -> int:
+        """1 where TRL pads to none: its `auto` does on Neuron only."""
+        wanted = str(self.value("pad_to_multiple_of")).lower()
+        return 1 if wanted in ("auto", "none", "null") else int(wanted)
+
+    @property
     def flash(self) -> bool:
         return "flash" in (self.model.attn_implementation or "")
 

@@ -62,54 +62,43 @@ def audit_batches(
     seen = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
-            for ids, labels in rows_of(batch):
-                real, kept = ids.tolist(), labels.tolist()
-                messages = conversations.get(tuple(real))
-                if messages is None:
-                    raise AuditError(
-                        f"a batch row is not the whole of any conversation, so it was cut or changed: "
-                        f"…{tokenizer.decode(real[-30:])!r}"
-                    )
-                _audit_row(real, kept, messages, tokenizer)
-                seen["rows"] += 1
-                seen["tokens"] += len(real)
-                seen["supervised"] += sum(label != IGNORE for label in kept)
-            seen["padding"] += padding_of(batch)
+            for rows, padding in lines_of(batch):
+                for ids, labels in rows:
+                    messages = conversations.get(tuple(ids))
+                    if messages is None:
+                        raise AuditError(
+                            f"a batch row is not the whole of any conversation, so it was cut or changed: "
+                            f"…{tokenizer.decode(ids[-30:])!r}"
+                        )
+                    _audit_row(ids, labels, messages, tokenizer)
+                    seen["rows"] += 1
+                    seen["tokens"] += len(ids)
+                    seen["supervised"] += sum(label != IGNORE for label in labels)
+                if any(label != IGNORE for label in padding):
+                    raise AuditError(f"padding is trained on, in {_name(conversations[tuple(rows[-1][0])])}")
+                seen["padding"] += len(padding)
     if not seen["rows"]:
         raise AuditError("the training data loader gives no rows")
     return seen
 
 
-def rows_of(batch: dict[str, torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The ids and labels of each row, padding taken off; AuditError where padding is trained on.
+def lines_of(batch: dict[str, torch.Tensor]) -> Iterator[tuple[list[tuple[list[int], list[int]]], list[int]]]:
+    """Each line of a batch as its rows (ids, labels) and the labels of its padding.
 
-    Without a mask a row begins where the positions begin again: `position_ids` 0 1 2 0 1 → two rows, of three and two tokens.
+    With a mask a line is one row. Without, a row begins where the positions begin again: `position_ids` 0 1 2 0 1 0 0 → two
+    rows, of three and two tokens, and two of padding.
     """
-    real = _real(batch)
-    if (batch["labels"][~real] != IGNORE).any():
-        raise AuditError("padding is trained on")
-    if "attention_mask" in batch:
-        for ids, labels, kept in zip(batch["input_ids"], batch["labels"], real, strict=True):
-            yield ids[kept], labels[kept]
-        return
-    for ids, labels, positions, kept in zip(batch["input_ids"], batch["labels"], batch["position_ids"], real, strict=True):
-        starts = (positions[kept] == 0).nonzero().flatten().tolist()[1:]
-        yield from zip(ids[kept].tensor_split(starts), labels[kept].tensor_split(starts), strict=True)
-
-
-def padding_of(batch: dict[str, torch.Tensor]) -> int:
-    """Positions that are no token of any row."""
-    return int((~_real(batch)).sum())
-
-
-def _real(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Which positions hold a token, `(rows, tokens)`: the mask, or all but the positions 0 that end a batch without one."""
-    if "attention_mask" in batch:
-        return batch["attention_mask"].bool()
-    positions = batch["position_ids"]
-    # TRL fills up with position 0, one after the other; a row of a single token does not exist
-    follows = torch.nn.functional.pad(positions[:, 1:], (0, 1), value=0)
-    return (positions != 0) | (follows == 1)
+    positions = batch["position_ids"] if "attention_mask" not in batch else None
+    if positions is None:
+        real = batch["attention_mask"].bool()
+    else:  # TRL fills up with position 0, one after the other; a row of a single token does not exist
+        follows = torch.nn.functional.pad(positions[:, 1:], (0, 1), value=0)
+        real = (positions != 0) | (follows == 1)
+    for line, kept in enumerate(real):
+        starts = [] if positions is None else (positions[line][kept] == 0).nonzero().flatten().tolist()[1:]
+        ids, labels = (batch[name][line] for name in ("input_ids", "labels"))
+        pieces = (values[kept].tensor_split(starts) for values in (ids, labels))
+        yield [(one.tolist(), other.tolist()) for one, other in zip(*pieces, strict=True)], labels[~kept].tolist()
 
 
 def _audit_row(ids: list[int], labels: list[int], messages: list[Message], tokenizer: PreTrainedTokenizerBase) -> None:
