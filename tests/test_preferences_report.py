@@ -34,6 +34,10 @@ def numbers(pairs=2000, gap=0.0, collapse=0.0, curated=0.0):
         ({"gap": -0.2}, {"loss_type": "[sigmoid_norm]", "beta": "5.0"}),
         ({"gap": -0.21}, {"loss_type": "[sigmoid]", "ld_alpha": "0.5"}),
         ({"curated": 0.51}, {"loss_type": "[sigmoid_norm]", "beta": "5.0", "use_weighting": "true"}),
+        (  # the recipe check refuses use_weighting beside sft
+            {"pairs": 999, "curated": 0.9},
+            {"loss_type": "[sigmoid_norm, sft]", "loss_weights": "[1.0, 1.0]", "beta": "5.0"},
+        ),
         (
             {"pairs": 5, "gap": 0.5},
             {"loss_type": "[sigmoid_norm, sft]", "loss_weights": "[1.0, 1.0]", "beta": "5.0"},
@@ -51,7 +55,8 @@ def test_every_advised_key_is_one_that_dpo_takes():
     from align_ko.recipe_keys import TRAINING_CONFIGS, keys_of
 
     known = keys_of(TRAINING_CONFIGS[DpoRecipe])
-    advised = {rule["key"] for gap in (-1, 1) for rule in advise(numbers(5, gap, 1.0, 1.0))}
+    cases = [numbers(5, -1, 1.0, 1.0), numbers(5, 1, 1.0, 1.0), numbers(2000, 0, 0.0, 1.0)]
+    advised = {rule["key"] for case in cases for rule in advise(case)}
     assert advised == {"loss_type", "loss_weights", "beta", "ld_alpha", "use_weighting"} and advised <= set(known)
 
 

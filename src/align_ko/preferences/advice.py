@@ -16,7 +16,7 @@ def advise(summary: Mapping[str, Any]) -> list[dict[str, str]]:
 
     Rules: `sigmoid_norm`, the ablation's winner (docs/experiments.md), but `sigmoid` with `ld_alpha` where the chosen sides are
     on average more than a fifth shorter than the rejected ones; the SFT term below 1,000 pairs or with a collapse above .03;
-    WPO's `use_weighting` where more than half of the chosen sides were not written by the model.
+    without the SFT term WPO's `use_weighting` where more than half of the chosen sides were not written by the model.
     """
     pairs, lengths, gap = summary["pairs"], summary["mean_characters"], summary["length_gap_share"]
     collapse, curated = summary["chosen"]["collapse"], summary["off_policy_share"]
@@ -68,7 +68,7 @@ def advise(summary: Mapping[str, Any]) -> list[dict[str, str]]:
                 f"선택된 답변이 {LENGTH_GAP:.0%} 넘게 짧을 때 씁니다.",
             )
         )
-    if curated > OFF_POLICY:
+    if curated > OFF_POLICY and not holds:  # TRL cannot weigh beside the sft term (recipe_losses.py)
         rules.append(
             _rule(
                 "use_weighting",
