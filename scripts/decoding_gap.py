@@ -34,7 +34,7 @@ def main() -> None:
     from rich.markdown import Markdown
 
     from align_ko.evaluation.answers import answer_all, load_questions
-    from align_ko.evaluation.grid import cells, grid_table
+    from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
     from align_ko.evaluation.scores import GREEDY as GREEDY_NAME
     from align_ko.evaluation.scores import score_rows, summarise
     from align_ko.generation.local import GREEDY
@@ -57,6 +57,8 @@ def main() -> None:
 
     scored = score_rows(rows)
     summary = summarise(scored)
+    for name, points in cross_fitted_gaps(scored).items():
+        summary["decoding_gap"][name]["cross_fitted"] = points
     table = grid_table(summary, recipe.grid)
     write_jsonl(folder / "responses.jsonl", scored)
     write_json(folder / "scores.json", summary)

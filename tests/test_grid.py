@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+from statistics import mean
+
 import pytest
 
-from align_ko.evaluation.grid import cells, grid_table
+from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
 from align_ko.recipe import DecodingArgs, GridArgs
 from align_ko.records import evenly
 
@@ -28,10 +31,49 @@ def test_the_table():
     natural = {"greedy": 0.5, "t0.7-p0.9-r1": 0.6, "t0.7-p1-r1": 0.4, "t0.7-p0.9-r1.1": 0.9, "t0.7-p1-r1.1": 0.85}
     summary = {
         "results": [{"model": "sft", "setting": name, "natural": share, "n": 100} for name, share in natural.items()],
-        "decoding_gap": {"sft": {"setting": "t0.7-p0.9-r1.1", "sampling": 0.9, "greedy": 0.5, "points": 40.0, "prompts": 100}},
+        "decoding_gap": {
+            "sft": {
+                "setting": "t0.7-p0.9-r1.1",
+                "sampling": 0.9,
+                "greedy": 0.5,
+                "points": 40.0,
+                "cross_fitted": 38.4,
+                "prompts": 100,
+            }
+        },
     }
     text = grid_table(summary, grid)
     assert "| temperature | repetition_penalty | top_p 0.9 | top_p 1 |\n|---:|---:|---:|---:|\n" in text
     assert "| 0.7 | 1 | 60.0 | 40.0 |\n| 0.7 | 1.1 | **90.0** | 85.0 |\n" in text
     assert "greedy 50.0 %, best cell t0.7-p0.9-r1.1 90.0 %: gap **40.0 points** over 100 prompts" in text
-    assert "(up to 5.1 of them luck)" in text  # 5 points of standard error; the largest of 4 normals is 1.03 on average
+    assert "**38.4** with the cell chosen on other prompts" in text
+
+
+def answers(**shown):
+    """`greedy="1010"`: natural or not, prompt by prompt."""
+    return [
+        {"model": "m", "setting": name, "prompt_id": f"p{place}", "natural": sign == "1"}
+        for name, signs in shown.items()
+        for place, sign in enumerate(signs)
+    ]
+
+
+def test_a_lead_by_chance_is_no_gap_and_a_true_one_is():
+    draw = Random(0)
+    plain, fitted = [], []
+    for _ in range(20):  # 18 settings, greedy and all of them natural three times in four
+        greedy, *cells = ("".join(draw.choice("1110") for _ in range(60)) for _ in range(19))
+        plain.append((max(signs.count("1") for signs in cells) - greedy.count("1")) / 60 * 100)
+        fitted.append(cross_fitted_gaps(answers(greedy=greedy, **{f"t{n}": signs for n, signs in enumerate(cells)}))["m"])
+    assert mean(plain) > 8
+    assert abs(mean(fitted)) < 3
+    # one cell is natural wherever another is not: whichever half it is chosen on, it leads by the same 25 points
+    assert cross_fitted_gaps(answers(greedy="1110" * 100, best="1" * 400, worst="0" * 400)) == {"m": pytest.approx(25, abs=0.1)}
+
+
+def test_cross_fitting_by_hand():
+    # Two prompts, greedy natural on neither: each half is one prompt. a is best on p0, b on p1: each then leads by nothing.
+    assert cross_fitted_gaps(answers(greedy="00", a="10", b="01")) == {"m": 0.0}
+    # c is natural on both: on p0 a and c are equally good and lead on p1 by 0 and 1, so 50; on p1 only c, which leads by 1.
+    assert cross_fitted_gaps(answers(greedy="00", a="10", c="11")) == {"m": pytest.approx(75.0)}
+    assert cross_fitted_gaps(answers(greedy="01")) == {}
