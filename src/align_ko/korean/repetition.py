@@ -158,6 +158,7 @@ _CONCLUDES = re.compile(
 )  # an answer may end on its first words
 _EMPHASIS = frozenset("정말 아주 매우 참 무척 꽤 너무 늘 항상 진짜 더 더욱 특히 그러니까 그래서 그리고 또 또한 역시".split())
 _SUMS_UP = re.compile(r"\W*(?:요약하|정리하|결론적으로|종합하)")  # … and then the whole last paragraph may
+_CONTRASTS = frozenset({"반면", "반면에", "반대로"})
 _LEAD = re.compile(  # what a sentence said again opens with
     r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
     r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
@@ -167,8 +168,15 @@ _INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
 
 
 def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
-    """`'가을'은 명사입니다.` after `'봄'은 명사입니다.`: the word in quotation marks is what the sentence is about."""
+    """`'가을'은 명사입니다.` after `'봄'은 명사입니다.`: the word in quotation marks is what the sentence is about.
+
+    So is what a case is named by (`물감의 경우 …`, `빛의 경우 …`) and what `반면에` sets against the sentence before.
+    """
     new = set(words) - set(model)
+    if words[0] in _CONTRASTS and model[0] not in _CONTRASTS and len(new) > 1:
+        return True
+    if words[0] in new and words[0].endswith("의") and words[1].startswith("경우") and model[1].startswith("경우"):
+        return True
     if new & _ORDINALS or any(_LABEL.fullmatch(word) for word in new):
         return True
     return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
