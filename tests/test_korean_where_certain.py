@@ -31,6 +31,36 @@ def test_certain_roseo_and_rosseo(text: str, wrong: str, right: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "낱말으로 바꾸면 됩니다.",
+        "학교으로 갑니다.",
+        "튜플으로는 안 됩니다.",
+        "의사으로서 말씀드립니다.",
+        "서울으로부터 멀어요.",
+        "집에서 부산으로, 부산에서 제주으로요.",
+    ],
+)
+def test_euro_after_a_vowel_or_rieul(text: str) -> None:
+    assert [(text[found.start : found.end], found.right) for found in wrong_particles(text)] == [("으로", "로")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "앞으로 집으로 가면 됩니다.",
+        "말로, 학교로, 서울로요.",
+        "힘으로만 하지 마세요.",
+        "스스로 하세요.",
+        "이으로운 물건",  # no word, but no particle either
+        "'을'을 '으로'로 바꾸세요.",
+    ],
+)
+def test_euro_after_a_consonant(text: str) -> None:
+    assert wrong_particles(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "학생으로서 말씀드리면",
         "꾸준히 노력함으로써 이뤘습니다.",
         "말로써 천 냥 빚을 갚는다.",

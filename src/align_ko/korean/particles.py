@@ -1,4 +1,4 @@
-"""Particles whose form does not fit the syllable before (사과을, 책를), and a few certain misspellings."""
+"""Particles whose form does not fit the syllable before (사과을, 책를, 낱말으로), and a few certain misspellings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ _OPEN = "".join(chr(code) for code in range(0xAC00, 0xD7A4, 28))  # 가, 개, �
 # An eojeol that ends in the wrong one of a pair: open syllable + 은/이/을/과, closed syllable + 는/가/를/와.
 _MISFIT = re.compile(  # read from the particle back: few syllables are one, and a long word is read once
     rf"[은이을과는가를와](?![가-힣])(?:(?<=[{_OPEN}][은이을과])|(?<=[가-힣][는가를와])(?<![{_OPEN}][는가를와]))"
+)
+_RIEUL = "".join(chr(code + 8) for code in range(0xAC00, 0xD7A4, 28))  # 갈, 갤, 걀 …: syllables that end in ㄹ
+# 으로 follows a final consonant other than ㄹ: 학교으로 and 낱말으로 are wrong whatever comes before. The other way round
+# (집로) is left alone, since nouns end so (통로, 종로).
+_EURO = re.compile(
+    rf"으로(?<=[{_OPEN}{_RIEUL}]으로)(?=(?:서|써|부터|까지|만|나|든|든지)?(?:[은는도의]|요|라도|만)?(?![가-힣]))"
 )
 _WORD_END = re.compile(r"(?:[^가-힣]|^)([가-힣]{2,32})$")
 # Frequent words that only look so: verbs (찾는, 나을) and nouns (국가, 차이, 효과). The rest is asked of Kiwi.
@@ -80,7 +86,7 @@ _SPELLING_SIGNS = {"돼요": "되요", "됐": "됬", "며칠": "몇일", "안": 
 def wrong_particles(text: str) -> list[WrongParticle]:
     """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를).
 
-    `학생으로써 말씀드리면` → 로서; `대화로서 풀었습니다`, `노력함으로서` → 로써.
+    `낱말으로 바꾸면` → 로; `학생으로써 말씀드리면` → 로서; `대화로서 풀었습니다`, `노력함으로서` → 로써.
     """
     found = [
         WrongParticle(m.start(), m.end(), right)
@@ -96,6 +102,8 @@ def wrong_particles(text: str) -> list[WrongParticle]:
         for m in (_COPULA.finditer(text) if "이예요" in text else ())
         if not _ends_in_i(m.group(1))
     ]
+    if "으로" in text:
+        found += [WrongParticle(*match.span(), "로") for match in _EURO.finditer(text)]
     asked = 0
     for match in _MISFIT.finditer(text):
         whole = _WORD_END.search(text, max(0, match.end() - 33), match.end())

@@ -65,7 +65,7 @@ _OLD_END = re.compile(r"(?:[을할될갈볼일] 테요|바요)$")
 _GOES = re.compile(r"(?:^|\s)(?:오?가|나가|들어가|가져가|데려가|챙겨가|떠나가|올라가|내려가|지나가|돌아가|걸어가|들고가)요$")
 _BEFORE_O = "뀌 쉬 뛰 꾸 끄 누 두 키 끼 하 이 시 우 주 가 되 보 르 으 치 지 기 추 쓰 크 뜨 나 서 러 스 마 드 싸 사 타"
 _BEFORE_SO = "ᆻ ᆹ ᇂ ᆭ ᆶ ᆽ ᆮ 같 싶 ᆲ ᇁ ᆰ ᆬ ᆱ ᆩ ᆾ 렵 럽 웁 춥 덥 쉽 맵 겁 깝 먹 죽 웃 벗"
-_HAO = _nfd(rf"(?:{_any_of(_BEFORE_SO)}소|{_any_of(_BEFORE_O)}오|구려|더이다|리이다|나이다|소서|와요)$")
+_HAO = _nfd(rf"(?:{_any_of(_BEFORE_SO)}소|{_any_of(_BEFORE_O)}오|구려|더이다|리이다|나이다|소서|와요|(?:하|되|리)리다)$")
 _NOT_HAO = re.compile(r"(?:[디리]오|카카오|토마토|마리오|(?<![이가] )아니오|십시오|바이오|하이오)$")
 _HAGE = _nfd(  # not every ᆫ가 and ᆫ고: 전문가, 평론가, 단가, 신고, 원고
     _any_of(
@@ -217,7 +217,7 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
         return "hao", True
     if text[-1] in "네가나세다라고려" and _is_hage(tail):
         return ("hage", True) if not _NOT_HAGE.search(text) else ("fragment", True)
-    if _is_ge(tail) and _HAGE_CUE.search(text):
+    if (_is_ge(tail) or text[-1] == "세") and _HAGE_CUE.search(text):
         return "hage", True
     if len(text) > 1 and _is_da(tail):
         if text.endswith("보다") and _INNER_POLITE.search(_letters(text)):  # 늦으면 안 됩니다 시작 시간보다
