@@ -39,16 +39,16 @@ def main() -> None:
 
     from align_ko.modeling import best_dtype, load_base, load_tokenizer, lora_config, resolve_model_path
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
-    from align_ko.records import read_jsonl
+    from align_ko.records import read_conversations
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.faults import check_split, check_trainable, warn_of_padding
     from align_ko.training.finish import check_push, finish_stage
     from align_ko.training.greedy_gate import attach_gate
+    from align_ko.training.knob_distillation import sft_trainer
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.run_record import open_run
     from align_ko.training.tokenized import conversations_of, tokenize_conversations
-    from align_ko.training.trl_seams import AlignSFTTrainer
 
     keep_freed_memory()
     # recipe → TRL config; what was begun in the output folder before
@@ -63,9 +63,9 @@ def main() -> None:
 
     # data and tokenizer: ids come from chat_format.py, the same function that inference uses
     tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.data.chat_template, recipe.model.trust_remote_code)
-    rows = list(read_jsonl(recipe.data.train_file))
+    rows = list(read_conversations(recipe.data.train_file))
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
-    eval_rows = list(read_jsonl(recipe.data.eval_file))
+    eval_rows = list(read_conversations(recipe.data.eval_file))
     held_out, _ = tokenize_conversations(tokenizer, eval_rows, config.max_length)
     check_split(rows, eval_rows)
     print(f"{len(train)} training rows, {sum(train['length'])} tokens; {len(too_long)} rows over max_length left out whole")
@@ -73,7 +73,8 @@ def main() -> None:
     # model and trainer
     model = load_base(recipe.model, tokenizer)
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
-    trainer = AlignSFTTrainer(
+    trainer = sft_trainer(
+        recipe.distill.repetition_penalty,
         model=model,
         args=config,
         train_dataset=train,

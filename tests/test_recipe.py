@@ -149,7 +149,8 @@ MISTAKES = [
     (
         "data:",
         "zzz: 1\ndata:",
-        "sft.yaml:4: zzz: unknown key; expected one of model, data, training, early_stopping, merge_adapter, gate, resume",
+        "sft.yaml:4: zzz: unknown key; "
+        "expected one of model, data, training, early_stopping, merge_adapter, gate, distill, resume",
     ),
     ("lora_r: 8", "lora_r: many", "sft.yaml:3: model.lora_r: 'many' does not fit; expected a whole number"),
     ("lora_r: 8", "lora_r: 8.5", "sft.yaml:3: model.lora_r: '8.5' does not fit; expected a whole number"),
@@ -583,9 +584,12 @@ def test_help_of_the_training_scripts(script):
 # -------------------- our recipes
 
 
+FURTHER = {"distill": SftRecipe, "own_answers": EvaluateRecipe}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_our_recipes_load(path):
-    recipe = load_recipe(STAGES[path.stem], [str(path)])
+    recipe = load_recipe((STAGES | FURTHER)[path.stem], [str(path)])
     assert any(dataclasses.asdict(recipe).values())
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import turns
 from rich.console import Console
 
 from align_ko.errors import UserError
@@ -18,12 +19,12 @@ from align_ko.recipe import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecip
 from align_ko.recipe_align import GateArgs
 from align_ko.recipe_checks import remember_places
 from align_ko.recipe_loading import load_recipe
-from align_ko.records import write_json, write_jsonl
+from align_ko.records import read_jsonl, write_json, write_jsonl
 from align_ko.rounds.ablation import plan_run
 from align_ko.rounds.compare import plan_variant
 from align_ko.rounds.gate import broken_limits, judge_round
 from align_ko.rounds.lock import only_run
-from align_ko.rounds.plan import gate_file, interpolation_stages, plan_rounds, write_gate_prompts
+from align_ko.rounds.plan import distillation_stages, gate_file, interpolation_stages, plan_rounds, write_gate_prompts
 from align_ko.rounds.report import write_report, write_seeds
 from align_ko.rounds.rounds import run_rounds
 from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
@@ -409,6 +410,75 @@ def test_rounds_may_cost_what_the_way_back_returns_and_no_more(recipe):
     # the way back was refused, so what stays breaks the limit: said out loud
     _, result, _ = interpolated(recipe, {"interpolated": 0.2}, round_2={"reference_nll": 2.09})
     assert result.stopped.endswith("THE RESULT BREAKS A LIMIT: reference_nll 2.09 is over 2.060 (3% above the start's)")
+
+
+DISTILL = """\
+model: {model_name_or_path: elsewhere}
+distill: {repetition_penalty: 1.05}
+data: {train_file: t.jsonl, eval_file: e.jsonl}
+training: {output_dir: elsewhere}
+"""
+
+
+def distilled(natural: dict[str, float], *flags: str, text=DISTILL, **measures):
+    Path("distill.yaml").write_text(text)
+    write_jsonl(Path("train.jsonl"), [{"messages": turns(f"질문 {n}", "답")} for n in range(3)])
+    own = load_recipe(AlignRecipe, ["align.yaml", "--distill.recipe", "distill.yaml", "--rounds", "1", *flags])
+    measures["round_1"] = {"natural_low": 0.85}
+    return own, *rounds_with(own, {"start": 0.2, "round-1": 0.9, **natural}, **measures)
+
+
+def test_the_result_is_distilled_on_its_own_answers_and_judged_again(recipe, capsys):
+    own, result, titles = distilled({"distilled": 0.95, "interpolated": 0.9}, "--interpolation", "0.8")
+    assert titles[-6:] == [
+        "interpolated/model",
+        "interpolated/gate",
+        "distilled/answers",
+        "distilled/model",
+        "distilled/gate",
+        "best",
+    ]
+    assert [outcome.name for outcome in result.way] == ["round-1", "interpolated", "distilled"]
+    answers, trained, judged = distillation_stages(own, result.interpolated.checkpoint, plan_rounds(own)[1].stages[1].recipe)
+    assert answers.recipe.models == {"distilled": "outputs/align/interpolated/model"} and answers.recipe.sampling == {}
+    rows = list(read_jsonl(answers.recipe.prompts_file))
+    assert len(rows) == 3 and all([m["role"] for m in row["messages"]] == ["user"] for row in rows)
+    assert trained.recipe.model.model_name_or_path == "outputs/align/interpolated/model" and trained.recipe.merge_adapter
+    assert trained.recipe.data.train_file == "outputs/align/distilled/answers/responses.jsonl"
+    assert trained.recipe.distill.repetition_penalty == 1.05 and trained.after == (Path("outputs/align/distilled/answers"),)
+    assert judged.recipe.models == {"distilled": "outputs/align/distilled/model"} and judged.recipe.prompts_file == "gate.jsonl"
+    folder = Path(own.output_dir)
+    write_report(folder, result, "gate.jsonl", False, Console(width=200))
+    best = json.loads((folder / "best.json").read_text())
+    assert (best["round"], best["interpolated"], best["distilled"]) == ("round-1", True, True)
+    assert best["checkpoint"] == "outputs/align/distilled/model"
+    assert "result: round-1, interpolated, distilled, as a plain model" in capsys.readouterr().out
+
+
+def test_an_adapter_is_merged_before_distillation(recipe):
+    Path("dpo.yaml").write_text(DPO.replace("merge_adapter: true\n", ""))
+    own, *_ = distilled({"distilled": 0.95})
+    adapter = Path("outputs/align/round-1/dpo/adapter_config.json")
+    adapter.parent.mkdir(parents=True)
+    adapter.write_text("{}")
+    merged, answers, trained, _ = distillation_stages(own, "outputs/align/round-1/dpo", plan_rounds(own)[1].stages[1].recipe)
+    assert (merged.script, merged.recipe.model_name_or_path) == ("export", "outputs/align/round-1/dpo")
+    assert (
+        answers.recipe.models
+        == {"distilled": "outputs/align/distilled/start"}
+        == {"distilled": trained.recipe.model.model_name_or_path}
+    )
+
+
+def test_a_worse_distilled_model_is_refused(recipe):
+    _, result, _ = distilled({"distilled": 0.84})
+    assert result.distilled.verdict.reasons == ("natural 84.0% is under the round before (90.0%)",)
+    assert result.result is result.best
+
+
+def test_distillation_without_a_penalty_is_told_before_the_first_round(recipe):
+    with pytest.raises(UserError, match=r"distill.recipe: this recipe distils nothing"):
+        distilled({}, text=DISTILL.replace("1.05", "1.0"))
 
 
 def test_when_no_round_is_good_the_start_stays(recipe):

@@ -15,7 +15,7 @@ from align_ko.recipe_align import CompareRecipe as CompareRecipe
 from align_ko.recipe_generation import EndpointArgs
 from align_ko.recipe_preferences import JudgesArgs as JudgesArgs
 from align_ko.recipe_preferences import PairingArgs as PairingArgs
-from align_ko.recipe_training import GateArgs, Resume
+from align_ko.recipe_training import DistillArgs, GateArgs, Resume
 
 Selection = Literal["random", "quality", "quality_diverse"]
 
@@ -163,6 +163,8 @@ class SftRecipe:
     merge_adapter: bool = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
     gate: GateArgs = field(default_factory=GateArgs)
+    distill: DistillArgs = field(default_factory=DistillArgs)
+    """Instead of the rows' answers, what the model itself would say about them under a decoding knob."""
     resume: Resume = "auto"
     """auto: go on, never repeat, refuse what changed. replace: start a changed run over. fresh: start over. force: go on."""
 

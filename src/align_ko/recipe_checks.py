@@ -12,7 +12,7 @@ from align_ko.errors import UserError, nearest
 from align_ko.recipe import AblationRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
 from align_ko.recipe_losses import loss_problems
 from align_ko.recipe_preferences import SYNTHETIC_FAULTS
-from align_ko.recipe_training import gate_problem
+from align_ko.recipe_training import distill_problem, gate_problem
 from align_ko.recipe_tree import Items, Node, Place, Table
 from align_ko.recipe_values import error_at
 
@@ -228,6 +228,8 @@ def _check_training(recipe: SftRecipe | DpoRecipe) -> None:
         raise recipe_error(recipe, "training.packing_strategy", f"'{strategy}' cuts conversations in two", "bfd")
     if found := gate_problem(recipe.gate, training):
         raise recipe_error(recipe, *found)
+    if isinstance(recipe, SftRecipe) and (wrong := distill_problem(recipe.distill, recipe.model.use_peft, training)):
+        raise recipe_error(recipe, *wrong)
     losses, weights = training.get("loss_type"), training.get("loss_weights")
     if weights is not None and len(weights) != (count := len(losses) if isinstance(losses, list) else 1):
         problem = f"{len(weights)} weights for {count} losses"

@@ -30,6 +30,29 @@ class GateArgs:
     """Training stops when the natural share falls below that of the start by more than this; null: never."""
 
 
+@dataclass(frozen=True)
+class DistillArgs:
+    """A decoding knob that training makes needless: the loss is the KL divergence from the starting model under the knob."""
+
+    repetition_penalty: float = 1.0
+    """As in transformers' generate, over the answer's own tokens; 1.0: plain SFT. 1.1 is plenty."""
+
+
+def distill_problem(distill: DistillArgs, use_peft: bool, training: dict[str, Any]) -> tuple[str, str, str] | None:
+    """(key, problem, expected) where `distill` cannot work, else None."""
+    key = "distill.repetition_penalty"
+    if distill.repetition_penalty == 1:
+        return None
+    if distill.repetition_penalty < 1:
+        return key, f"{distill.repetition_penalty:g} would teach the model to repeat itself", "1.0 (plain SFT) or more"
+    if not use_peft:
+        return key, "the teacher is the model without its adapter, and here there is none", "model.use_peft: true"
+    for other in ("packing", "padding_free", "loss_type"):
+        if training.get(other):
+            return f"training.{other}", "distillation has a loss of its own, over padded batches", "no such key beside distill"
+    return None
+
+
 GATE_METRICS = ("greedy_natural", "greedy_stopped")  # higher is better; `metric_for_best_model` takes them
 
 

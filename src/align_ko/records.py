@@ -145,6 +145,20 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
                 raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
 
 
+def read_conversations(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Rows with `messages`; of the answers that evaluate.py keeps, the prompt with the answer, those that say nothing left out.
+
+    `{"prompt_id": "9f2c", "prompt": [user "안녕?"], "response": "안녕하세요!", …}` →
+    `{"id": "9f2c", "messages": [user "안녕?", assistant "안녕하세요!"]}`
+    """
+    for row in read_jsonl(path):
+        if "messages" in row or "response" not in row:
+            yield row
+        elif any(map(str.isalnum, row["response"])):
+            answer = {"role": "assistant", "content": row["response"].strip()}
+            yield {"id": row["prompt_id"], "messages": [*row["prompt"], answer]}
+
+
 def drop_torn_line(file: Path) -> None:
     """A killed run may leave half a line at the end of a file; cut it off, so that the next begins a line of its own."""
     if not file.is_file():

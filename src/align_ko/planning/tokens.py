@@ -11,7 +11,7 @@ from typing import Any
 from align_ko.errors import UserError
 from align_ko.planning.batches import Row
 from align_ko.planning.reference_lengths import TOKENS_A_CHARACTER, TOKENS_A_TURN, reference_rows
-from align_ko.records import read_jsonl
+from align_ko.records import read_conversations
 
 COUNTED_ROWS = 1_000
 """Rows that are tokenised one by one; beyond them the tokens a character of these hold for the rest (a plan takes seconds)."""
@@ -79,7 +79,7 @@ def _lengths(
     really: Callable[[dict[str, Any]], Row],
     roughly: Callable[[dict[str, Any], float], Row],
 ) -> Lengths:
-    rows: Iterator[dict[str, Any]] = read_jsonl(file)
+    rows: Iterator[dict[str, Any]] = read_conversations(file)
     try:
         if tokenizer is None:
             ratio, made = TOKENS_A_CHARACTER, []

@@ -15,7 +15,7 @@ from align_ko.recipe_align import CompareRecipe
 from align_ko.recipe_loading import load_recipe
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.rounds.off_policy import off_policy_pairs, raw_conversations, sft_rows
-from align_ko.rounds.plan import INTERPOLATED
+from align_ko.rounds.plan import DISTILLED, INTERPOLATED
 from align_ko.rounds.stages import MANIFEST, Stage, node_at, resolve, seconds_in
 
 
@@ -44,16 +44,18 @@ def read_ours(recipe: CompareRecipe) -> Ours:
     names = [outcome["name"] for outcome in found["outcomes"]]
     best = _json(folder / "best.json")["round"]
     taken = [folder / name for name in names[1 : names.index(best) + 1]]
+    distilled = [folder / DISTILLED / "model"] if found.get(DISTILLED) else []
     spent = [
         folder / "start" / "gate",
-        *(folder / INTERPOLATED / part for part in ("model", "gate") if found.get("interpolated")),
+        *(folder / INTERPOLATED / part for part in ("model", "gate") if found.get(INTERPOLATED)),
+        *(folder / DISTILLED / part for part in ("answers", "model", "gate") if found.get(DISTILLED)),
         *(folder / name / part for name in names[1:] for part in ("preferences", "dpo", "gate")),
     ]
     return Ours(
         start,
         str(folder / "best"),
         steps_of(Path(start)),
-        sum(steps_of(round_ / "dpo") for round_ in taken),
+        sum(steps_of(trained) for trained in [*(round_ / "dpo" for round_ in taken), *distilled]),
         sum(count_rows(round_ / "preferences" / "train.jsonl") for round_ in taken),
         sum(seconds_in(place) for place in spent),
     )

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from align_ko.preferences.prompts import read_tasks
 from align_ko.recipe import DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
 from align_ko.recipe_align import AblationRecipe, AlignRecipe, GateArgs
+from align_ko.recipe_loading import recipe_error
 from align_ko.records import content_id, read_jsonl, write_jsonl
 from align_ko.rounds.stages import Stage, node_at, resolve
 
-INTERPOLATED = "interpolated"
+INTERPOLATED, DISTILLED = "interpolated", "distilled"
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
 
 
@@ -76,6 +78,8 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
             start_folder,
         )
     ]
+    if recipe.distill:
+        _distilled(recipe, start, folder)  # mistakes are told before the first round
     policy, checkpoint, asked = start, start, 0
     for number in range(1, recipe.rounds + 1):
         place = folder / f"round-{number}"
@@ -150,6 +154,57 @@ def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: 
     made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model, after)
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
     return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts, (model,))
+
+
+def distillation_stages(recipe: AlignRecipe, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
+    """What the checkpoint answers greedily, the training on that, and its gate; first the adapter merged, if it is one."""
+    folder = Path(recipe.output_dir)
+    place, stages = folder / DISTILLED, []
+    if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter wants a model without one
+        merged = ExportRecipe(checkpoint, str(place / "start"), dpo.model.dtype if dpo.model else "auto")
+        stages.append(Stage(f"{DISTILLED}/start", "export", merged, place / "start.yaml", place / "start", (Path(checkpoint),)))
+        checkpoint = str(place / "start")
+    answers = gate_stage(place, DISTILLED, checkpoint, recipe.gate, _own_prompts(place), (Path(checkpoint),))
+    own = replace(answers.recipe, output_dir=str(place / "answers"))
+    stages.append(
+        replace(answers, title=f"{DISTILLED}/answers", recipe=own, file=place / "answers.yaml", folder=place / "answers")
+    )
+    resolved, launch = _distilled(recipe, checkpoint, place), recipe.distill.accelerate_config if recipe.distill else ""
+    model = place / "model"
+    stages.append(Stage(f"{DISTILLED}/model", "run_sft", resolved, place / "model.yaml", model, (place / "answers",), launch))
+    gate = gate_stage(place, DISTILLED, str(model), recipe.gate, gate_file(recipe.gate, folder), (model,))
+    return (*stages, gate)
+
+
+def write_distillation_prompts(recipe: AlignRecipe) -> None:
+    """As many of the pairs' prompts as a round asks; a file that already holds them is left as it is."""
+    pairs = resolve(PreferencesRecipe, recipe.preferences.recipe, node_at(recipe, "preferences", "set"))
+    tasks, _ = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)
+    rows = [{"id": task.id, "messages": task.prompt} for task in tasks[: pairs.max_prompts or None]]
+    file = _own_prompts(Path(recipe.output_dir) / DISTILLED)
+    if not file.is_file() or list(read_jsonl(file)) != rows:
+        write_jsonl(file, rows)
+
+
+def _own_prompts(place: Path) -> Path:
+    return place / "prompts.jsonl"
+
+
+def _distilled(recipe: AlignRecipe, checkpoint: str, place: Path) -> SftRecipe:
+    assert recipe.distill
+    hard = {
+        "model": {"model_name_or_path": checkpoint},
+        "data": {"train_file": str(place / "answers/responses.jsonl")},
+        "training": {"output_dir": str(place / "model"), "seed": recipe.seed},
+        "merge_adapter": True,
+    }
+    resolved: SftRecipe = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)
+    if resolved.distill.repetition_penalty == 1:
+        problem = "this recipe distils nothing: it would train the model to say again what it says"
+        raise recipe_error(
+            recipe, "distill.recipe", problem, "'distill: {repetition_penalty: 1.1}' in it, or under distill.set"
+        )
+    return resolved
 
 
 def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:

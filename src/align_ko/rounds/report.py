@@ -8,6 +8,7 @@ from rich.console import Console
 
 from align_ko.records import atomic_write, write_json
 from align_ko.rounds.gate import read_measures
+from align_ko.rounds.plan import DISTILLED, INTERPOLATED
 from align_ko.rounds.rounds import Outcome, Result
 from align_ko.rounds.tables import Line, answers_to_read, markdown, show
 
@@ -22,7 +23,7 @@ def _word(outcome: Outcome, result: Outcome) -> str:
 
 def write_report(folder: Path, result: Result, prompts_file: str, evaluated: bool, console: Console) -> None:
     """Write all files into `folder` and show the table."""
-    judged_all = [*result.outcomes, *([result.interpolated] if result.interpolated else [])]
+    judged_all = [*result.outcomes, *filter(None, (result.interpolated, result.distilled))]
     lines: list[Line] = [(outcome.name, outcome.measures, _word(outcome, result.result)) for outcome in judged_all]
     n = result.best.measures["n"]
     text = f"# Rounds\n\nGreedy answers to the {n} gate prompts of `{prompts_file}`.\n\n"
@@ -38,7 +39,8 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
         out.write(text)
     write_json(folder / "rounds.json", result.to_row())
     taken = result.result
-    best = {"round": result.best.name, "interpolated": taken is not result.best, "checkpoint": taken.checkpoint}
+    then = {outcome.name: outcome in result.way[1:] for outcome in judged_all if outcome not in result.outcomes}
+    best = {"round": result.best.name, INTERPOLATED: False, DISTILLED: False, **then, "checkpoint": taken.checkpoint}
     best |= {"measures": taken.measures, "folder": str(folder / "best"), "stopped": result.stopped}
     write_json(folder / "best.json", best)
     show(lines, f"Gate prompts ({n}), greedy", console, last="verdict")
@@ -47,8 +49,8 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
 
 
 def _name(result: Result) -> str:
-    """`round-2`, or `round-2, interpolated`."""
-    return result.best.name + (f", {result.result.name}" if result.result is not result.best else "")
+    """`round-2`, or `round-2, interpolated, distilled`."""
+    return ", ".join(outcome.name for outcome in result.way)
 
 
 def _gate_of(folder: Path, outcome: Outcome) -> Path:

@@ -11,12 +11,15 @@ from align_ko.recipe_align import AlignRecipe, GateArgs
 from align_ko.records import read_jsonl, write_json
 from align_ko.rounds.gate import Measures, Verdict, broken_limits, judge_round, read_measures
 from align_ko.rounds.plan import (
+    DISTILLED,
     INTERPOLATED,
     Round,
+    distillation_stages,
     evaluation_stage,
     export_stage,
     interpolation_stages,
     plan_rounds,
+    write_distillation_prompts,
     write_gate_prompts,
 )
 from align_ko.rounds.stages import Stage, StageFailed
@@ -40,12 +43,18 @@ class Result:
     best: Outcome  # the last good one of them
     stopped: str  # why there was no further round
     interpolated: Outcome | None = None  # the best one taken back towards the start, where the recipe asks for it
+    distilled: Outcome | None = None  # that one, or else the best, with a knob trained in, where the recipe asks for it
+
+    @property
+    def way(self) -> tuple[Outcome, ...]:
+        """The best round and what was then made of it, each from the one before."""
+        tried = filter(None, (self.interpolated, self.distilled))
+        return (self.best, *(one for one in tried if one.verdict and one.verdict.accepted))
 
     @property
     def result(self) -> Outcome:
         """What best/ holds."""
-        taken = self.interpolated and self.interpolated.verdict and self.interpolated.verdict.accepted
-        return self.interpolated if self.interpolated and taken else self.best
+        return self.way[-1]
 
     def to_row(self) -> dict[str, object]:
         """For rounds.json."""
@@ -81,6 +90,8 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     if recipe.interpolation < 1 and best is not start:
         interpolated = _interpolate(recipe, start, best, dpo, run)
     result = Result(tuple(outcomes), best, stopped, interpolated)
+    if recipe.distill and best is not start:
+        result = replace(result, distilled=_distill(recipe, start, result.result, dpo, run))
     if broken := broken_limits(result.result.measures, start.measures["reference_nll"], recipe.gate):
         result = replace(result, stopped=f"{stopped}; THE RESULT BREAKS A LIMIT: {'; '.join(broken.values())}")
     run(export_stage(folder, result.result.checkpoint, dpo))
@@ -105,9 +116,22 @@ def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRec
     for stage in (stages := interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)):
         run(stage)
     measures = read_measures(stages[1].folder / "scores.json", INTERPOLATED)
-    may_lose = best.measures["natural"] - best.measures["natural_low"]
-    verdict = judge_round(measures, best.measures, start.measures, recipe.gate, may_lose)
+    verdict = judge_round(measures, best.measures, start.measures, recipe.gate, _chance(best))
     return Outcome(INTERPOLATED, str(stages[0].folder), measures, verdict)
+
+
+def _distill(recipe: AlignRecipe, start: Outcome, before: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
+    """`before` with a knob trained in, judged as interpolation is: the gate has too few prompts to see a point or two."""
+    write_distillation_prompts(recipe)
+    for stage in (stages := distillation_stages(recipe, before.checkpoint, dpo)):
+        run(stage)
+    measures = read_measures(stages[-1].folder / "scores.json", DISTILLED)
+    verdict = judge_round(measures, before.measures, start.measures, recipe.gate, _chance(before))
+    return Outcome(DISTILLED, str(stages[-2].folder), measures, verdict)
+
+
+def _chance(before: Outcome) -> float:
+    return before.measures["natural"] - before.measures["natural_low"]
 
 
 def _pairs(round_: Round, run: Runner) -> int:
