@@ -5,6 +5,7 @@
     python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learning_rate 5e-5 --model.lora_r 16
     python scripts/run_sft.py recipes/solar/sft.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
+With `distill:` it trains on what the model itself would say under a decoding knob (recipes/quickstart/distill.yaml).
 Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
 Cut off, the same command goes on from the last whole checkpoint; what it does in a folder that was used before: --resume.
 """
@@ -72,6 +73,7 @@ def main() -> None:
 
     # model and trainer
     model = load_base(recipe.model, tokenizer)
+    distilling = recipe.distill.repetition_penalty != 1
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
     trainer = sft_trainer(
         recipe.distill.repetition_penalty,
@@ -81,7 +83,7 @@ def main() -> None:
         eval_dataset=held_out,
         processing_class=tokenizer,
         peft_config=lora_config(recipe.model),
-        callbacks=[watch],
+        callbacks=[] if distilling else [watch],  # the loss is no longer the one that evaluation measures
     )
     trainer.run_id = run.run_id
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
@@ -103,7 +105,7 @@ def main() -> None:
         recipe,
         run,
         list(files.values()),
-        stage="sft",
+        stage="distill" if distilling else "sft",
         base=base,
         dtype=best_dtype(recipe.model.dtype),
         gate=gate,

@@ -35,7 +35,7 @@ class DistillArgs:
     """A decoding knob that training makes needless: the loss is the KL divergence from the starting model under the knob."""
 
     repetition_penalty: float = 1.0
-    """As in transformers' generate, over the answer's own tokens; 1.0: plain SFT. 1.1 is plenty."""
+    """As in transformers' generate, but over the answer's own tokens alone; 1.0: plain SFT. Otherwise nothing stops early."""
 
 
 def distill_problem(distill: DistillArgs, use_peft: bool, training: dict[str, Any]) -> tuple[str, str, str] | None:

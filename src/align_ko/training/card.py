@@ -20,6 +20,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _STAGE = {
     "sft": ("SFT(지도 미세 조정)", "supervised fine-tuning (SFT)"),
     "dpo": ("DPO(선호 최적화)", "preference optimisation (DPO)"),
+    "distill": ("디코딩 설정 증류", "distillation of a decoding knob"),
 }
 _VERDICT = {"normal": "정상", "caution": "주의", "overfit": "과적합", "": "–"}
 _SETTINGS = (
