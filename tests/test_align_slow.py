@@ -197,6 +197,24 @@ def test_best_is_a_plain_model_with_the_best_rounds_answers(rounds, place, monke
     assert (logits[0] - logits[1]).abs().max() == 0 and not (rounds / "best/adapter_config.json").exists()
 
 
+def test_the_last_stage_distils(rounds, place, monkeypatch):
+    """A round, then training on the model's own answers with SFT's recipe; a second command finds all of it done."""
+    text = RECIPES["align"].replace("output_dir: out", "output_dir: distilled").replace("rounds: 2", "rounds: 1")
+    text = text.replace("interpolation: 0.8\n", "").replace("max_new_tokens: 1,", "max_new_tokens: 24,")
+    text += "distill: {recipe: sft.yaml, set: {distill: {repetition_penalty: 1.2}, data: {eval_file: gate.jsonl}}}\n"
+    (place / "distil.yaml").write_text(text)
+    said = finish(place, "align", "distil.yaml")
+    best = json.loads((place / "distilled/best.json").read_text())
+    assert best["distilled"] and best["checkpoint"] == "distilled/distilled/model"
+    folder = place / "distilled/distilled"
+    manifest = json.loads((folder / "model/manifest.json").read_text())
+    assert manifest["stage"] == "distill" and manifest["recipe"]["distill"] == {"repetition_penalty": 1.2}
+    own = list(read_jsonl(folder / "answers/responses.jsonl"))
+    assert manifest["rows"] == len(own) == 6 and all(row["model"] == "distilled" for row in own)  # as many as a round asks
+    again = finish(place, "align", "distil.yaml")
+    assert "not made yet" not in again and again.count("done before") == said.count("not made yet")
+
+
 def test_ablation(rounds, place):
     said = finish(place, "ablate_dpo", "ablation.yaml", code=2)
     assert "1 of 3 runs failed: broken/seed-1" in said
