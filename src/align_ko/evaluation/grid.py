@@ -44,8 +44,10 @@ def grid_table(summary: Mapping[str, Any], grid: GridArgs) -> str:
             text += f"| {' | '.join(row)} |\n"
         greedy, n = shares[model, GREEDY]
         text += f"\ngreedy {100 * greedy:.1f} %, best cell {gap['setting']} {100 * gap['sampling']:.1f} %: "
-        text += f"gap **{gap['points']:.1f} points** over {n} prompts, "
-        text += f"**{gap['cross_fitted']:.1f}** with the cell chosen on other prompts.\n\n"
+        text += f"gap **{gap['points']:.1f} points** over {n} prompts"
+        if "cross_fitted" in gap:  # one prompt has no other
+            text += f", **{gap['cross_fitted']:.1f}** with the cell chosen on other prompts"
+        text += ".\n\n"
     return text + (
         "Natural share in %. The best cell is chosen after the fact, and of settings that are all just as good as greedy one "
         "leads by chance. So the second gap: the cell that is best on one half of the prompts against greedy on the other "
