@@ -73,17 +73,16 @@ def main() -> None:
 
     # model and trainer
     model = load_base(recipe.model, tokenizer)
-    distilling = recipe.distill.repetition_penalty != 1
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
     trainer = sft_trainer(
-        recipe.distill.repetition_penalty,
+        recipe.distill,
         model=model,
         args=config,
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=tokenizer,
         peft_config=lora_config(recipe.model),
-        callbacks=[] if distilling else [watch],  # the loss is no longer the one that evaluation measures
+        callbacks=[] if recipe.distill.wanted else [watch],  # the loss is no longer the one that evaluation measures
     )
     trainer.run_id = run.run_id
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
@@ -105,7 +104,7 @@ def main() -> None:
         recipe,
         run,
         list(files.values()),
-        stage="distill" if distilling else "sft",
+        stage="distill" if recipe.distill.wanted else "sft",
         base=base,
         dtype=best_dtype(recipe.model.dtype),
         gate=gate,

@@ -80,6 +80,14 @@ def test_a_card_without_gate_curves_or_hub_base(tmp_path):
     assert not (tmp_path / "curves.png").exists()
 
 
+def test_the_card_of_a_distilled_model_names_the_knob(tmp_path):
+    recipe = {"merge_adapter": True, "training": {}, "distill": {"repetition_penalty": 1.05}}
+    made = manifest(stage="distill", recipe=recipe)
+    made["weights"] = {"from": "last", "step": 24}
+    text = write_card(tmp_path, made, [], str(tmp_path / "base-model")).read_text()
+    assert text.count("| distill.repetition_penalty | 1.05 |") == 2  # Korean and English
+
+
 @pytest.mark.parametrize(
     ("base", "known"),
     [("upstage/SOLAR-10.7B-v1.0", True), ("/data/solar", False), ("outputs/solar/sft", False), ("~/models/x", False),

@@ -73,7 +73,7 @@ def trainer_for(tiny, folder, penalty=PENALTY, model=None, rows=SHORT_ROWS, **op
     local = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
     values = {"per_device_train_batch_size": 4, "max_length": None, "logging_steps": 1, "seed": 0, **local, **options}
     return sft_trainer(
-        penalty,
+        DistillArgs(penalty),
         model=model or tiny.model(),
         args=SFTConfig(output_dir=str(folder), **values),
         train_dataset=data,
@@ -107,6 +107,25 @@ def test_a_fresh_adapter_is_as_far_off_as_the_penalty_makes_it(llama, tmp_path):
         total.append(sum(each) / len(each))
     trainer.train()
     assert len(total) == 2 and losses(trainer) == [pytest.approx(sum(total) / 2, rel=1e-3, abs=1e-6)]
+
+
+def test_the_teacher_stays_the_start_while_the_adapter_moves(llama, tmp_path):
+    trainer = trainer_for(llama, tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    answers = answer_numbers(batch["labels"])
+    columns = torch.arange(answers.shape[1] - 1)
+    read = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    model = trainer.model.train()
+    with torch.no_grad():
+        start = model(**read).logits[:, :-1]
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(std=0.1)
+        moved = model(**read).logits[:, :-1]
+        found = trainer.compute_loss(model, dict(batch)).item()
+    wanted = distillation_loss(moved, start, batch["input_ids"], answers, columns, PENALTY).item()
+    alone = distillation_loss(moved, moved, batch["input_ids"], answers, columns, PENALTY).item()
+    assert found == pytest.approx(wanted, rel=1e-4) and wanted > 2 * alone
 
 
 def test_the_knob_goes_into_the_weights(llama, tmp_path):

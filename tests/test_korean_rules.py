@@ -104,6 +104,10 @@ def test_cut_loop_keeps_the_rounds_asked_for() -> None:
             "반면에 밤에는 기온이 크게 내려갑니다. 반면에 낮에는 기온이 크게 내려갑니다.",
             ["반면에 낮에는 기온이 크게 내려갑니다."],
         ),
+        (
+            "반면에 밤에는 기온이 크게 내려가고 바람도 많이 붑니다. 반면에 낮에는 기온이 크게 내려가고 바람도 조금 붑니다.",
+            ["반면에 낮에는 기온이 크게 내려가고 바람도 조금 붑니다."],
+        ),
     ],
 )
 def test_duplicate_sentences(text: str, repeats: list[str]) -> None:

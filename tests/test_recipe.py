@@ -413,6 +413,8 @@ def test_missing_inputs_name_the_key_and_the_command():
     )
     write(DATA, "data.yaml")
     assert "'python scripts/build_sft_data.py data.yaml' (run that first)" in inputs_message(recipe)
+    own = sft(SFT, "--distill.repetition_penalty", "1.05")
+    assert "expected the output of 'python scripts/evaluate.py' (run that first)" in inputs_message(own)
     set_apart = sft(SFT, "--data.train_file", "data/preferences.jsonl")
     assert "data.yaml' (run that first, with preference_share above 0)" in inputs_message(set_apart)
     write("", "data/train.jsonl")

@@ -420,8 +420,8 @@ training: {output_dir: elsewhere}
 """
 
 
-def distilled(natural: dict[str, float], *flags: str, text=DISTILL, **measures):
-    Path("distill.yaml").write_text(text)
+def distilled(natural: dict[str, float], *flags: str, **measures):
+    Path("distill.yaml").write_text(DISTILL)
     write_jsonl(Path("train.jsonl"), [{"messages": turns(f"질문 {n}", "답")} for n in range(3)])
     own = load_recipe(AlignRecipe, ["align.yaml", "--distill.recipe", "distill.yaml", "--rounds", "1", *flags])
     measures["round_1"] = {"natural_low": 0.85}
@@ -463,11 +463,8 @@ def test_an_adapter_is_merged_before_distillation(recipe):
     adapter.write_text("{}")
     merged, answers, trained, _ = distillation_stages(own, "outputs/align/round-1/dpo", plan_rounds(own)[1].stages[1].recipe)
     assert (merged.script, merged.recipe.model_name_or_path) == ("export", "outputs/align/round-1/dpo")
-    assert (
-        answers.recipe.models
-        == {"distilled": "outputs/align/distilled/start"}
-        == {"distilled": trained.recipe.model.model_name_or_path}
-    )
+    assert answers.recipe.models == {"distilled": "outputs/align/distilled/start"}
+    assert trained.recipe.model.model_name_or_path == "outputs/align/distilled/start"
 
 
 def test_a_worse_distilled_model_is_refused(recipe):
@@ -477,8 +474,9 @@ def test_a_worse_distilled_model_is_refused(recipe):
 
 
 def test_distillation_without_a_penalty_is_told_before_the_first_round(recipe):
+    Path("distill.yaml").write_text(DISTILL.replace("1.05", "1.0"))
     with pytest.raises(UserError, match=r"distill.recipe: this recipe distils nothing"):
-        distilled({}, text=DISTILL.replace("1.05", "1.0"))
+        plan_rounds(load_recipe(AlignRecipe, ["align.yaml", "--distill.recipe", "distill.yaml"]))
 
 
 def test_when_no_round_is_good_the_start_stays(recipe):

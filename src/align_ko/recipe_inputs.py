@@ -64,7 +64,8 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
             yield f"models.{name}", model, "model", _made_by(model)
     if isinstance(recipe, SftRecipe | DpoRecipe):
         script = "build_sft_data.py data" if isinstance(recipe, SftRecipe) else "build_preferences.py preferences"
-        yield "data.train_file", recipe.data.train_file, "file", script
+        own = isinstance(recipe, SftRecipe) and recipe.distill.wanted  # trained on the model's own answers
+        yield "data.train_file", recipe.data.train_file, "file", "evaluate.py own_answers" if own else script
         yield "data.eval_file", recipe.data.eval_file, "file", script
         yield "data.chat_template", recipe.data.chat_template, "template", ""
         if recipe.gate.prompts and recipe.gate.prompts_file:

@@ -37,11 +37,15 @@ class DistillArgs:
     repetition_penalty: float = 1.0
     """As in transformers' generate, but over the answer's own tokens alone; 1.0: plain SFT. Otherwise nothing stops early."""
 
+    @property
+    def wanted(self) -> bool:
+        return self.repetition_penalty != 1
+
 
 def distill_problem(distill: DistillArgs, use_peft: bool, training: dict[str, Any]) -> tuple[str, str, str] | None:
     """(key, problem, expected) where `distill` cannot work, else None."""
     key = "distill.repetition_penalty"
-    if distill.repetition_penalty == 1:
+    if not distill.wanted:
         return None
     if distill.repetition_penalty < 1:
         return key, f"{distill.repetition_penalty:g} would teach the model to repeat itself", "1.0 (plain SFT) or more"

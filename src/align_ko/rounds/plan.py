@@ -42,19 +42,25 @@ def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
     if not recipe.gate.max_prompts:
         return
     rows = sorted(read_jsonl(recipe.gate.prompts_file), key=lambda row: content_id(row["messages"]))[: recipe.gate.max_prompts]
-    file = gate_file(recipe.gate, Path(recipe.output_dir))
+    _write_unless_there(gate_file(recipe.gate, Path(recipe.output_dir)), rows)
+
+
+def _write_unless_there(file: Path, rows: list[dict[str, Any]]) -> None:
+    """A file that holds the rows already keeps its time, so that no stage behind it is repeated."""
     if not file.is_file() or list(read_jsonl(file)) != rows:
         write_jsonl(file, rows)
 
 
-def gate_stage(folder: Path, name: str, checkpoint: str, gate: GateArgs, prompts: Path, after: tuple[Path, ...]) -> Stage:
-    """scripts/evaluate.py on the gate's prompts, greedy only."""
+def gate_stage(
+    folder: Path, name: str, checkpoint: str, gate: GateArgs, prompts: Path, after: tuple[Path, ...], part: str = "gate"
+) -> Stage:
+    """scripts/evaluate.py on `prompts` as the gate asks them, greedy only, in the folder `part`."""
     generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
     recipe = EvaluateRecipe(
-        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / "gate"), probes=(), sampling={}
+        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / part), probes=(), sampling={}
     )
     recipe = replace(recipe, generation=replace(recipe.generation, **generation))
-    return Stage(f"{name}/gate", "evaluate", recipe, folder / "gate.yaml", folder / "gate", after)
+    return Stage(f"{name}/{part}", "evaluate", recipe, folder / f"{part}.yaml", folder / part, after)
 
 
 def plan_rounds(recipe: AlignRecipe) -> list[Round]:
@@ -140,7 +146,7 @@ def _policy_folder(dpo: DpoRecipe) -> str:
 
 def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
     """The result as a plain transformers folder, `best/`, in the number format that the gate has judged."""
-    recipe = ExportRecipe(checkpoint, str(folder / "best"), dpo.model.dtype if dpo.model else "auto")
+    recipe = ExportRecipe(checkpoint, str(folder / "best"), _dtype(dpo))
     return Stage("best", "export", recipe, folder / "best.yaml", folder / "best", (Path(checkpoint),))
 
 
@@ -148,12 +154,15 @@ def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: 
     """The best round taken back towards the start, as a plain model in interpolated/model, and its gate."""
     place = Path(recipe.output_dir) / INTERPOLATED
     model = place / "model"
-    dtype = dpo.model.dtype if dpo.model else "auto"
-    export = ExportRecipe(checkpoint, str(model), dtype, interpolate_from=start, interpolation=recipe.interpolation)
+    export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
     after = (Path(start), Path(checkpoint))
     made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model, after)
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
     return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts, (model,))
+
+
+def _dtype(dpo: DpoRecipe) -> Any:
+    return dpo.model.dtype if dpo.model else "auto"
 
 
 def distillation_stages(recipe: AlignRecipe, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
@@ -161,14 +170,10 @@ def distillation_stages(recipe: AlignRecipe, checkpoint: str, dpo: DpoRecipe) ->
     folder = Path(recipe.output_dir)
     place, stages = folder / DISTILLED, []
     if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter wants a model without one
-        merged = ExportRecipe(checkpoint, str(place / "start"), dpo.model.dtype if dpo.model else "auto")
+        merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
         stages.append(Stage(f"{DISTILLED}/start", "export", merged, place / "start.yaml", place / "start", (Path(checkpoint),)))
         checkpoint = str(place / "start")
-    answers = gate_stage(place, DISTILLED, checkpoint, recipe.gate, _own_prompts(place), (Path(checkpoint),))
-    own = replace(answers.recipe, output_dir=str(place / "answers"))
-    stages.append(
-        replace(answers, title=f"{DISTILLED}/answers", recipe=own, file=place / "answers.yaml", folder=place / "answers")
-    )
+    stages.append(gate_stage(place, DISTILLED, checkpoint, recipe.gate, _own_prompts(place), (Path(checkpoint),), "answers"))
     resolved, launch = _distilled(recipe, checkpoint, place), recipe.distill.accelerate_config if recipe.distill else ""
     model = place / "model"
     stages.append(Stage(f"{DISTILLED}/model", "run_sft", resolved, place / "model.yaml", model, (place / "answers",), launch))
@@ -181,9 +186,7 @@ def write_distillation_prompts(recipe: AlignRecipe) -> None:
     pairs = resolve(PreferencesRecipe, recipe.preferences.recipe, node_at(recipe, "preferences", "set"))
     tasks, _ = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)
     rows = [{"id": task.id, "messages": task.prompt} for task in tasks[: pairs.max_prompts or None]]
-    file = _own_prompts(Path(recipe.output_dir) / DISTILLED)
-    if not file.is_file() or list(read_jsonl(file)) != rows:
-        write_jsonl(file, rows)
+    _write_unless_there(_own_prompts(Path(recipe.output_dir) / DISTILLED), rows)
 
 
 def _own_prompts(place: Path) -> Path:
@@ -199,10 +202,10 @@ def _distilled(recipe: AlignRecipe, checkpoint: str, place: Path) -> SftRecipe:
         "merge_adapter": True,
     }
     resolved: SftRecipe = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)
-    if resolved.distill.repetition_penalty == 1:
+    if not resolved.distill.wanted:
         problem = "this recipe distils nothing: it would train the model to say again what it says"
         raise recipe_error(
-            recipe, "distill.recipe", problem, "'distill: {repetition_penalty: 1.1}' in it, or under distill.set"
+            recipe, "distill.recipe", problem, "'distill: {repetition_penalty: 1.05}' in it, or under distill.set"
         )
     return resolved
 

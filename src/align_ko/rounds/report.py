@@ -39,8 +39,8 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
         out.write(text)
     write_json(folder / "rounds.json", result.to_row())
     taken = result.result
-    then = {outcome.name: outcome in result.way[1:] for outcome in judged_all if outcome not in result.outcomes}
-    best = {"round": result.best.name, INTERPOLATED: False, DISTILLED: False, **then, "checkpoint": taken.checkpoint}
+    way = [outcome.name for outcome in result.way]
+    best = {"round": way[0], **{step: step in way for step in (INTERPOLATED, DISTILLED)}, "checkpoint": taken.checkpoint}
     best |= {"measures": taken.measures, "folder": str(folder / "best"), "stopped": result.stopped}
     write_json(folder / "best.json", best)
     show(lines, f"Gate prompts ({n}), greedy", console, last="verdict")

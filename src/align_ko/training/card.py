@@ -83,6 +83,8 @@ def card_text(
     shown = known or Path(base).name
     values = recipe["training"]
     settings = [(key, _plain(values[key])) for key in _SETTINGS if values.get(key) is not None]
+    if stage == "distill":
+        settings += [(f"distill.{key}", _plain(value)) for key, value in recipe["distill"].items()]
     curves = "![curves](curves.png)\n" if has_curves else ""
     parts = [
         f"---\n{data.to_yaml()}\n---\n",

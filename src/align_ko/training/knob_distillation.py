@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+from align_ko.recipe_training import DistillArgs
 from align_ko.training.trl_seams import AlignSFTTrainer
 
 
@@ -44,11 +45,11 @@ class KnobDistillationTrainer(AlignSFTTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def sft_trainer(repetition_penalty: float, **kwargs: Any) -> AlignSFTTrainer:
-    """The trainer of an SFT recipe: `distill.repetition_penalty` of 1 is plain SFT."""
-    if repetition_penalty == 1:
+def sft_trainer(distill: DistillArgs, **kwargs: Any) -> AlignSFTTrainer:
+    """The trainer of an SFT recipe with this `distill`."""
+    if not distill.wanted:
         return AlignSFTTrainer(**kwargs)
-    return KnobDistillationTrainer(repetition_penalty=repetition_penalty, **kwargs)
+    return KnobDistillationTrainer(repetition_penalty=distill.repetition_penalty, **kwargs)
 
 
 def answer_numbers(labels: torch.Tensor) -> torch.Tensor:
