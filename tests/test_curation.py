@@ -541,6 +541,32 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
     assert pool.tallies["mine"].read == 5 and sum(pool.tallies["mine"].dropped.values()) == 3
 
 
+def test_a_batch_is_judged_as_its_rows_are() -> None:
+    """Rows that fall at every step, between rows that stay: each meets its own outcome again."""
+    held_out = "김치찌개는 어떻게 끓이나요?"
+    texts = [
+        GOOD,
+        "책를 읽으면 좋습니다. " + GOOD,
+        "몰라. 네가 알아서 해.",
+        "다양한 정보를 다양하게 다양한 곳에서 " * 4,
+        "…",
+        GOOD[:20],
+    ]
+    values: list[object] = [{"question": f"{n}번 책은 어떻게 두면 좋을까요?", "answer": text} for n, text in enumerate(texts)]
+    values += [{"question": "질문뿐입니다"}, "글자뿐", {"question": held_out, "answer": GOOD}]
+    rules = Rules({"dialogue": LengthBounds(2, 500, 10, 1500)}, wrong_particles=5)
+    repairs = ("white_space", "particles")
+    judge = Judge(Work({"mine": SourceArgs("f", "dialogue")}, {}, rules, (), (held_out,), repairs, with_topics=True))
+    rows = [("mine", RawRow("f", line, value)) for line, value in enumerate(values, 1)]
+    judged = judge.each(rows)
+    assert judged == [judge(*row) for row in rows]
+    assert [row.line for row in judged] == list(range(1, 10))
+    assert [row.reason for row in judged] == [
+        "", "", "speech_level", "repetition", "empty", "unfinished", "broken_row", "broken_row", "evaluation_overlap"
+    ]  # fmt: skip
+    assert judged[1].repairs == ("particles",) and judged[1].score == 0.765 and len(judged[0].words) > 0
+
+
 def test_results_come_in_the_order_of_the_input() -> None:
     assert list(ordered_map(str, range(100), 2, int)) == [str(number) for number in range(100)]
 

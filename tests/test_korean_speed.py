@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from align_ko.korean import (
     assess,
+    assess_each,
     characters,
     ending,
     particles,
@@ -130,3 +131,30 @@ def test_long_texts_take_no_time_by_rules(piece: str) -> None:
     begin = time.process_time()
     assess((piece * 20_000)[:20_000], morphology=False)
     assert time.process_time() - begin < 1
+
+
+# --------------------------------------------------------------------------------------------------------- many at once
+
+
+def test_many_answers_at_once_are_judged_as_one_by_one() -> None:
+    """Twice the hand-written ones are more than what is looked at together; silent ones stand between."""
+    rows = [*HAND_WRITTEN, ("…", "왜요?"), ("", None), *HAND_WRITTEN, ("사과을 먹", None)]
+    answers, prompts = [answer for answer, _ in rows], [prompt for _, prompt in rows]
+    finished = [place % 7 > 0 for place in range(len(rows))]
+    found = assess_each(answers, prompts, finished, expected=None)
+    assert len(rows) > 3 * 200
+    assert found == [assess(*row, ended, expected=None) for row, ended in zip(rows, finished, strict=True)]
+    assert [found[len(HAND_WRITTEN)].codes, found[-1].codes] == [["empty"], ["wrong_particle"]]
+
+
+def test_many_answers_at_once_by_rules_alone_and_without_prompts() -> None:
+    answers = ["사과을 먹어요.", "안녕하세요! 무엇을 도와드릴까요?"]
+    assert [one.codes for one in assess_each(answers)] == [["wrong_particle"], []]
+    assert [one.codes for one in assess_each(answers, morphology=False)] == [[], []]
+    assert assess_each([]) == []
+
+
+@pytest.mark.parametrize("wrong", [{"prompts": ["왜요?"]}, {"finished": [True]}])
+def test_as_many_prompts_as_answers(wrong: dict[str, list[object]]) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        assess_each(["네, 맞습니다.", "아니요."], **wrong)  # type: ignore[arg-type]

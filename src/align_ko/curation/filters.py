@@ -31,13 +31,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 from align_ko.curation.adapters import Rejection
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity
 from align_ko.curation.refusals import wrong_refusal_in
-from align_ko.korean import assess
+from align_ko.korean import assess_each
 from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
 
@@ -50,11 +51,11 @@ class Candidate:
     file: str
     line: int
 
-    @property
+    @cached_property
     def questions(self) -> list[str]:
         return [m["content"] for m in self.conversation.messages if m["role"] == "user"]
 
-    @property
+    @cached_property
     def answers(self) -> list[str]:
         return [m["content"] for m in self.conversation.messages if m["role"] == "assistant"]
 
@@ -62,7 +63,7 @@ class Candidate:
     def assessments(self) -> list[Assessment]:
         """One per answer, each seen beside the question before it. Made once, when the first filter asks."""
         # `roles` has run by then, so there is a question for each answer
-        return [assess(answer, prompt=question) for question, answer in zip(self.questions, self.answers, strict=True)]
+        return assess_each(self.answers, self.questions)
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,10 @@ FILTERS: dict[str, Filter] = {
 """The standard order. `filters:` in the recipe names the ones to run, in the order to run them."""
 
 
+WITHOUT_ASSESSMENT = frozenset({"roles", "empty", "length", "personal_data", "profanity", "wrong_refusal", "off_topic"})
+"""Filters that do not look at what `assess` finds: before them nobody waits for it."""
+
+
 def choose_filters(names: Sequence[str] = ()) -> list[Filter]:
     """The structural filters and the named ones; no names means all in their standard order."""
     return [*STRUCTURAL, *(FILTERS[name] for name in names or FILTERS)]
@@ -226,7 +231,27 @@ def choose_filters(names: Sequence[str] = ()) -> list[Filter]:
 
 def first_rejection(row: Candidate, rules: Rules, filters: Sequence[Filter]) -> Rejection | None:
     """The first filter's finding, or None for a row that stays. Pure, so that worker processes can share the rows."""
+    return first_rejections([row], rules, filters)[0]
+
+
+def first_rejections(rows: Sequence[Candidate], rules: Rules, filters: Sequence[Filter]) -> list[Rejection | None]:
+    """The same for many rows, filter by filter; all that stand when the first filter asks are assessed together."""
+    found: list[Rejection | None] = [None] * len(rows)
+    standing = list(range(len(rows)))
+    assessed = False
     for check in filters:
-        if found := check(row, rules):
-            return found
-    return None
+        if not assessed and check.__name__ not in WITHOUT_ASSESSMENT:
+            _assess_together([rows[place] for place in standing])
+            assessed = True
+        for place in standing:
+            found[place] = check(rows[place], rules)
+        standing = [place for place in standing if found[place] is None]
+    return found
+
+
+def _assess_together(rows: Sequence[Candidate]) -> None:
+    verdicts = iter(
+        assess_each([each for row in rows for each in row.answers], [each for row in rows for each in row.questions])
+    )
+    for row in rows:
+        row.assessments = list(islice(verdicts, len(row.answers)))

@@ -1,6 +1,6 @@
 """Is it natural Korean? Pure text, no torch: `from align_ko.korean import assess`."""
 
-from align_ko.korean.naturalness import FAULT_CODES, WEIGHTS, assess
+from align_ko.korean.naturalness import FAULT_CODES, WEIGHTS, assess, assess_each
 from align_ko.korean.repetition import Loop, cut_loop, duplicate_sentences, filler, first_loop
 from align_ko.korean.set_measures import SetMeasures, is_relevant, measure
 from align_ko.korean.speech_level import document_level, sentence_level
@@ -14,6 +14,7 @@ __all__ = [
     "Loop",
     "SetMeasures",
     "assess",
+    "assess_each",
     "cut_loop",
     "document_level",
     "duplicate_sentences",

@@ -87,14 +87,17 @@ def words_of(text: str, most: int) -> Sequence[str]:
     return _said(text)[0][:most]
 
 
-@lru_cache(maxsize=8)
+_ANSWERS = 512  # whose words are remembered: more than naturalness.py looks at together
+
+
+@lru_cache(maxsize=_ANSWERS)
 def tokens(text: str) -> Sequence[str]:
     """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]. Cached, since several detectors ask for the same answer's."""
     found: list[str] = (_TOKEN if _MIXED.search(text) else _HANGUL).findall(text)
     return found
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=_ANSWERS)
 def _said(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[bool, ...]]:
     """What `_facts` says of each word: root or stem, root, does it count?"""
     names, roots, count = tuple(zip(*_FACTS.each(tokens(text)), strict=True)) or ((), (), ())
