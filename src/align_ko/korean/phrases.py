@@ -84,7 +84,7 @@ def _stem_root(word: str) -> tuple[str, str]:
 
 def words_of(text: str, most: int) -> Sequence[str]:
     """The first `most` words as they count here: `정보를 제공하고` → [정보, 제공]; grammar words whole."""
-    return _said(text)[0][:most]
+    return _names(text)[:most]
 
 
 _ANSWERS = 512  # whose words are remembered: more than naturalness.py looks at together
@@ -98,10 +98,9 @@ def tokens(text: str) -> Sequence[str]:
 
 
 @lru_cache(maxsize=_ANSWERS)
-def _said(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[bool, ...]]:
-    """What `_facts` says of each word: root or stem, root, does it count?"""
-    names, roots, count = tuple(zip(*_FACTS.each(tokens(text)), strict=True)) or ((), (), ())
-    return names, roots, count
+def _names(text: str) -> Sequence[str]:
+    """Root or stem of each word."""
+    return list(_NAMES.each(tokens(text)))
 
 
 def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
@@ -141,9 +140,10 @@ def _joined(unit: list[tuple[int, str]]) -> str:
     return "\n".join([piece for _, piece in unit])
 
 
-def _may_hold_one_word(roots: Sequence[str]) -> bool:
+def _may_hold_one_word(words: Sequence[str]) -> bool:
     """Does a root come often enough for rule 3, near or far?"""
-    return any(count >= (CROWD if len(root) > 1 else 4) for root, count in Counter(roots).items() if root)
+    counts = Counter(_ROOTS.each(words))
+    return any([count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root and count >= 4])
 
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
@@ -151,43 +151,50 @@ def _words(unit: list[tuple[int, str]]) -> list[Word]:
         Word(*_stem_root(m.group()), start + m.start(), start + m.end())
         for start, piece in unit
         for m in _TOKEN.finditer(piece)
-        if _FACTS[m.group()][2]
+        if not _ORDINAL.fullmatch(m.group())
     ]
 
 
-def _facts(word: str) -> tuple[str, str, bool]:
-    """Root or stem, root, does it count? The words of 첫 번째 상자는 …, 두 번째 상자는 … only count up."""
+def _name(word: str) -> str:
+    """Root or stem. The words of 첫 번째 상자는 …, 두 번째 상자는 … only count up, and are noted."""
+    if _ORDINAL.fullmatch(word):
+        _ORDINALS.add(word)
     stem, root = _stem_root(word)
-    return root or stem, root, not _ORDINAL.fullmatch(word)
+    return root or stem
 
 
-_FACTS = Recall(_facts)
+_ORDINALS: set[str] = set()
+_NAMES = Recall(_name)
+_ROOTS = Recall(lambda word: _stem_root(word)[1])
 
 
 def _counting(text: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The names (root or stem) and the roots of the words that count."""
-    names, roots, count = _said(text)
-    return (names, roots) if all(count) else (tuple(compress(names, count)), tuple(compress(roots, count)))
+    """The names (root or stem) of the words that count, and the words."""
+    names, words = _names(text), tokens(text)
+    if _ORDINALS.isdisjoint(words):
+        return names, words
+    count = [word not in _ORDINALS for word in words]
+    return list(compress(names, count)), list(compress(words, count))
 
 
-def _all_new(stems: Sequence[str], roots: Sequence[str]) -> bool:
+def _all_new(stems: Sequence[str], words: Sequence[str]) -> bool:
     """Does too little come back in a whole answer for any of its units, which are stretches of it, to stutter?
 
-    Rule 1 needs one stem thrice in a row, rule 2 a pair thrice or a run of four twice, rule 3 one root four times.
+    Rule 1 needs one stem thrice in a row, rule 2 a pair thrice or a run of four twice, rule 3 one root as often as it says.
     """
     counts = Counter(stems)
     most = max(counts.values(), default=0)
     back = len(stems) - len(counts)
     if most < 3 and back < 4:
         return True
-    if most >= 4 and max(Counter(filter(None, roots)).values(), default=0) >= 4:
+    if most >= 4 and _may_hold_one_word(words):
         return False
     pairs = list(pairwise(stems))
     again = len(pairs) - len(set(pairs))
     return again < 2 and not (again and any(map(eq, pairs, pairs[1:])))
 
 
-def _may_stutter(stems: Sequence[str], roots: Sequence[str]) -> bool:
+def _may_stutter(stems: Sequence[str], words: Sequence[str]) -> bool:
     """Do enough pairs come back for rule 1 or 2, or one root for rule 3? Spans are found only where they do.
 
     `back` pairs that come back cover 3 * `back` words at most: one that comes three times (two of them back) covers six,
@@ -206,6 +213,7 @@ def _may_stutter(stems: Sequence[str], roots: Sequence[str]) -> bool:
         return True
     if size - len(set(stems)) < 3:
         return False
+    roots = list(_ROOTS.each(words))
     counts = Counter(roots)
     del counts[""]
     if not counts or max(counts.values()) < 4:
