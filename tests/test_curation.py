@@ -26,7 +26,7 @@ from align_ko.curation.pool import Pool
 from align_ko.curation.report import funnel, histograms
 from align_ko.curation.selection import Features, select
 from align_ko.curation.sources import RawRow, read_file, read_source
-from align_ko.curation.workers import ordered_map
+from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
 from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, content_id, read_jsonl
@@ -519,8 +519,8 @@ def test_the_same_rows_whatever_the_number_of_processes(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_is_a_user_error() -> None:
-    with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"):
-        list(ordered_map(os._exit, [1, 1], 2, int))
+    with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"), Workers(2, int) as workers:
+        list(workers.ordered_map(os._exit, [1, 1]))
 
 
 def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
@@ -568,7 +568,10 @@ def test_a_batch_is_judged_as_its_rows_are() -> None:
 
 
 def test_results_come_in_the_order_of_the_input() -> None:
-    assert list(ordered_map(str, range(100), 2, int)) == [str(number) for number in range(100)]
+    for num_proc in (1, 2):
+        with Workers(num_proc, int) as workers:
+            assert list(workers.ordered_map(str, range(100))) == [str(number) for number in range(100)]
+            assert workers.side_by_side(divmod, [(7, 2), (9, 4), (8, 3)]) == [(3, 1), (2, 1), (2, 2)]
 
 
 # ------------------------------------------------------------------------------------- what a run does to rows, as a whole

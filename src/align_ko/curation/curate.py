@@ -26,7 +26,7 @@ from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
 from align_ko.curation.selection import Features, goodness, select
 from align_ko.curation.sources import local_files
 from align_ko.curation.stopwatch import Stopwatch
-from align_ko.curation.workers import cores, in_batches, ordered_map
+from align_ko.curation.workers import Workers, cores, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe
 from align_ko.recipe_loading import recipe_error
@@ -44,16 +44,21 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
     watch = Stopwatch()
     out = Path(recipe.output_dir)
     _check_names(recipe)
-    with atomic_write(out / "rejected.jsonl") as rejected, Pool(out, rejected, recipe.seed) as pool:
-        _gather(recipe, pool, console)
+    with (
+        atomic_write(out / "rejected.jsonl") as rejected,
+        Pool(out, rejected, recipe.seed) as pool,
+        Workers(_processes(recipe), start, (_work(recipe),)) as workers,
+    ):
+        _gather(recipe, pool, workers, console)
         watch.lap("read and judge", sum(tally.read for tally in pool.tallies.values()))
         with console.status("near-duplicates…"):
-            repeated = _drop_near_duplicates(recipe, pool)
+            repeated = _drop_near_duplicates(recipe, pool, workers)
         watch.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
         with console.status("selecting rows…"):
             mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
             features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
-            chosen = [pool.rows[place] for place in select(features, mixture.taken, recipe.seed, recipe.selection)]
+            places = select(features, mixture.taken, recipe.seed, recipe.selection, workers.side_by_side)
+            chosen = [pool.rows[place] for place in places]
         train, held_out, preferences = split(chosen, recipe.eval_share, recipe.preference_share)
         if not train:
             raise UserError("no row is left for training; this file says why", file=out / "rejected.jsonl")
@@ -77,12 +82,13 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
     return facts
 
 
-def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> dict[str, Any]:
+def _drop_near_duplicates(recipe: DataRecipe, pool: Pool, workers: Workers) -> dict[str, Any]:
     """Drop them from the pool; what the report says of them."""
     limits = recipe.near_duplicates
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
     questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
-    found = near_duplicates(questions, answers, order, limits.question, limits.long_question, limits.answer)
+    thresholds = limits.question, limits.long_question, limits.answer
+    found = near_duplicates(questions, answers, order, *thresholds, workers.side_by_side)
     sides = Counter(one.side for one in found.values())
     shown = Random(recipe.seed).sample(sorted(found), min(EXAMPLES_PER_REASON, len(found)))
     examples = [
@@ -103,8 +109,8 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> dict[str, Any]:
     return {"question": sides["question"], "answer": sides["answer"], "examples": examples}
 
 
-def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
-    """Read every source, have every row judged, put the outcome into the pool."""
+def _work(recipe: DataRecipe) -> Work:
+    """What the judging processes have to know."""
     prompts = tuple(dict.fromkeys(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path)))
     rules = Rules(
         recipe.lengths,
@@ -116,7 +122,11 @@ def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
         MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0,
     )
     topics = recipe.selection == "quality_diverse"
-    work = Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)
+    return Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)
+
+
+def _gather(recipe: DataRecipe, pool: Pool, workers: Workers, console: Console) -> None:
+    """Read every source, have every row judged, put the outcome into the pool."""
     read: Counter[str] = Counter()
     broken: Counter[str] = Counter()
     first: dict[str, str] = {}  # broken row of each source
@@ -126,7 +136,7 @@ def _gather(recipe: DataRecipe, pool: Pool, console: Console) -> None:
             for name, source in recipe.sources.items()
             for rows in in_batches(read_with_progress(progress, name, source.path, source.split), BATCH)
         )
-        for judged in ordered_map(judge_batch, batches, _processes(recipe), start, (work,)):
+        for judged in workers.ordered_map(judge_batch, batches):
             for row in judged:
                 pool.add(row)
                 read[row.name] += 1

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from align_ko.curation.lsh import similar_pairs
 from align_ko.curation.sketches import letters, sketch
+from align_ko.curation.workers import SideBySide, one_by_one
 from align_ko.recipe import NearDuplicateArgs
 
 __all__ = ["ANSWER_THRESHOLD", "LONG_QUESTION_THRESHOLD", "QUESTION_THRESHOLD", "Duplicate", "near_duplicates", "sketch"]
 
+SideName = Literal["question", "answer"]
 QUESTION_THRESHOLD = NearDuplicateArgs.question
 """Weighted share of common runs of jamo from which two questions ask the same, given the same numbers and quoted words.
 
@@ -34,7 +36,7 @@ class Duplicate:
     """Why a row falls: the better row that stays, the side on which they meet, and how alike they are there (0-1)."""
 
     kept: int
-    side: Literal["question", "answer"]
+    side: SideName
     similarity: float
 
 
@@ -45,22 +47,28 @@ def near_duplicates(
     question_threshold: float = QUESTION_THRESHOLD,
     long_threshold: float = LONG_QUESTION_THRESHOLD,
     answer_threshold: float = ANSWER_THRESHOLD,
+    side_by_side: SideBySide = one_by_one,
 ) -> dict[int, Duplicate]:
     """Row → the better row that it repeats. The best row goes first; a row falls only if it is near one that stays.
 
     So of a chain A ~ B ~ C in which A and C are far apart, A and C stay. `order` holds a key for each row, the smallest
     for the best (selection.goodness makes them); without ties among them, the outcome hangs on the rows alone.
-    A threshold above 1 leaves that side out, even where two are equal.
+    A threshold above 1 leaves that side out, even where two are equal. The two sides meet only at the end; until then
+    `side_by_side` may have one of them done by another process.
 
     >>> asked = ["김치찌개는 어떻게 끓이나요?", "김치찌개는 어떻게 끓여요?", "된장찌개는 어떻게 끓이나요?"]
     >>> near_duplicates([sketch(text) for text in asked], [sketch("")] * 3, [1, 2, 3])
     {1: Duplicate(kept=0, side='question', similarity=0.742)}
     """
-    sides = []
+    names: list[SideName] = []
+    calls: list[tuple[Any, ...]] = []
     if question_threshold <= 1:
-        sides.append(_Side("question", questions, question_threshold, long_threshold, MIN_QUESTION, agree=True))
+        names.append("question")
+        calls.append((questions, question_threshold, long_threshold, MIN_QUESTION, True))
     if answer_threshold <= 1:
-        sides.append(_Side("answer", answers, answer_threshold, answer_threshold, MIN_ANSWER, agree=False))
+        names.append("answer")
+        calls.append((answers, answer_threshold, answer_threshold, MIN_ANSWER, False))
+    sides = [_Side(name, *alike) for name, alike in zip(names, side_by_side(_alike, calls), strict=True)]
     found: dict[int, Duplicate] = {}
     for rank, row in enumerate(sorted(range(len(order)), key=order.__getitem__)):
         matches = [(*match, side) for side in sides if (match := side.nearest(row))]
@@ -73,25 +81,24 @@ def near_duplicates(
     return found
 
 
+def _alike(
+    sketches: Sequence[bytes], threshold: float, long_threshold: float, least: int, agree: bool
+) -> tuple[list[int], list[tuple[int, int, float]]]:
+    """(the number of each row's text, -1 for one of fewer letters than `least`; the pairs of like texts)."""
+    texts = sorted({one for one in sketches if letters(one) >= least})
+    numbers = {text: number for number, text in enumerate(texts)}
+    return [numbers.get(one, -1) for one in sketches], list(similar_pairs(texts, threshold, long_threshold, agree))
+
+
 class _Side:
     """The rows' questions, or their answers: each different text once, with its like ones and the row that stays for it."""
 
-    def __init__(
-        self,
-        name: Literal["question", "answer"],
-        sketches: Sequence[bytes],
-        threshold: float,
-        long_threshold: float,
-        least: int,
-        agree: bool,
-    ):
+    def __init__(self, name: SideName, texts: list[int], pairs: list[tuple[int, int, float]]) -> None:
         self.name = name
-        texts = sorted({one for one in sketches if letters(one) >= least})
-        numbers = {text: number for number, text in enumerate(texts)}
-        self._text = [numbers.get(one, -1) for one in sketches]
+        self._text = texts
         self._near: dict[int, dict[int, float]] = {}
         self._kept: dict[int, tuple[int, int]] = {}  # text → (rank, row) of the best row that says it and stays
-        for one, other, similarity in similar_pairs(texts, threshold, long_threshold, agree):
+        for one, other, similarity in pairs:
             self._near.setdefault(one, {})[other] = similarity
             self._near.setdefault(other, {})[one] = similarity
 
@@ -101,7 +108,9 @@ class _Side:
         if text in self._kept:
             rank, kept = self._kept[text]
             return 1.0, -rank, kept
-        near = self._near.get(text, {})
+        near = self._near.get(text)
+        if not near:
+            return None
         return max(
             ((near[other], -self._kept[other][0], self._kept[other][1]) for other in near if other in self._kept), default=None
         )

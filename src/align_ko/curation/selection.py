@@ -7,6 +7,7 @@ from typing import NamedTuple, get_args
 
 from align_ko.curation.mixture import draw
 from align_ko.curation.topics import spread, topic_words
+from align_ko.curation.workers import SideBySide, one_by_one
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import Selection
 
@@ -39,7 +40,9 @@ def goodness(score: float, answer_characters: int, tie: str | bytes) -> tuple[fl
     return -round(score, 2), off, tie
 
 
-def select(rows: Sequence[Features], taken: Mapping[str, int], seed: int, how: How = "random") -> list[int]:
+def select(
+    rows: Sequence[Features], taken: Mapping[str, int], seed: int, how: How = "random", side_by_side: SideBySide = one_by_one
+) -> list[int]:
     """The places in `rows` of `taken[group]` rows of each group, shuffled. A group asked for more than it has starts over.
 
     What is taken and its order hang on the seed and the rows' ids, never on the order in which they came.
@@ -53,17 +56,23 @@ def select(rows: Sequence[Features], taken: Mapping[str, int], seed: int, how: H
         if taken.get(row.group):
             by_group.setdefault(row.group, []).append((draw(row.id, seed, 0), place))
     chosen: list[tuple[bytes, int]] = []
+    parts: list[tuple[list[tuple[bytes, int]], int, int]] = []  # rows of a group, how many of them, in which lap
     for group, drawn in by_group.items():
         drawn.sort()
         laps, rest = divmod(taken[group], len(drawn))
-        ranked = [place for _, place in drawn]
         for lap in range(laps):
-            chosen += [(draw(rows[place].id, seed, lap), place) for place in ranked]
-        if how == "quality":
-            ranked = _best(rows, drawn)
-        elif how == "quality_diverse" and rest:
-            ranked = _best_of_topics(rows, drawn, rest)
-        chosen += [(draw(rows[place].id, seed, laps), place) for place in ranked[:rest]]
+            chosen += [(draw(rows[place].id, seed, lap), place) for _, place in drawn]
+        if rest:
+            parts.append((drawn, rest, laps))
+    if how == "quality_diverse":
+        # Each group on its own, the largest here: it takes longest, and need not be sent anywhere.
+        parts.sort(key=lambda part: -len(part[0]))
+        orders = side_by_side(spread, [(*_topics_and_quality(rows, drawn), rest) for drawn, rest, _ in parts])
+        ranked = [[drawn[number][1] for number in order] for (drawn, _, _), order in zip(parts, orders, strict=True)]
+    else:
+        ranked = [_best(rows, drawn) if how == "quality" else [place for _, place in drawn] for drawn, _, _ in parts]
+    for (_, rest, laps), places in zip(parts, ranked, strict=True):
+        chosen += [(draw(rows[place].id, seed, laps), place) for place in places[:rest]]
     return [place for _, place in sorted(chosen)]
 
 
@@ -73,9 +82,7 @@ def _best(rows: Sequence[Features], drawn: Sequence[tuple[bytes, int]]) -> list[
     return [place for _, place in sorted(keys)]
 
 
-def _best_of_topics(rows: Sequence[Features], drawn: Sequence[tuple[bytes, int]], count: int) -> list[int]:
-    """`count` places, no topic crowding out the rest."""
-    places = [place for _, place in drawn]
-    keys = [goodness(rows[place].score, rows[place].answer_characters, "") for place in places]
-    quality = [(-minus) ** SCORE / (1 + off) ** LENGTH for minus, off, _ in keys]
-    return [places[number] for number in spread([rows[place].words for place in places], quality, count)]
+def _topics_and_quality(rows: Sequence[Features], drawn: Sequence[tuple[bytes, int]]) -> tuple[list[bytes], list[float]]:
+    """What `spread` asks of a group's rows, in the order in which they were drawn."""
+    keys = [goodness(rows[place].score, rows[place].answer_characters, "") for _, place in drawn]
+    return [rows[place].words for _, place in drawn], [(-minus) ** SCORE / (1 + off) ** LENGTH for minus, off, _ in keys]

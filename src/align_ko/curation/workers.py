@@ -6,18 +6,26 @@ import gc
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
 
 from align_ko.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 3  # batches that wait for each process: enough to keep it busy, few enough that reading never fills the memory
+
+
+class SideBySide(Protocol):
+    """`Workers.side_by_side` or `one_by_one`: several calls of one function, their results in order."""
+
+    def __call__(self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], /) -> list[Result]: ...
 
 
 def cores() -> int:
@@ -32,36 +40,62 @@ def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def ordered_map(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    num_proc: int,
-    initializer: Callable[..., None],
-    initargs: tuple[Any, ...] = (),
-) -> Iterator[Result]:
-    """`function` of each item, in order. With one process nothing is started and all happens here.
+class Workers:
+    """Processes that take work from this one; a context manager. With `num_proc` 1 none is started and all happens here.
 
-    `function`, `initializer` and their arguments go to fresh processes (spawn), so they must be importable. Few items are
-    read ahead. Raises UserError when a process was killed; Ctrl-C ends the processes with this one.
+    Functions and their arguments go to fresh processes (spawn), so they must be importable. A process that was killed
+    raises UserError; Ctrl-C ends the processes with this one.
     """
-    if num_proc <= 1:
-        initializer(*initargs)
-        yield from map(function, items)
-        return
-    pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _start, (initializer, initargs))
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > AHEAD * num_proc:
+
+    def __init__(self, num_proc: int, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()) -> None:
+        self._num_proc = num_proc
+        self._pool: ProcessPoolExecutor | None = None
+        if num_proc <= 1:
+            initializer(*initargs)
+        else:
+            self._pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _start, (initializer, initargs))
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def ordered_map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`function` of each item, in order. Few items are read ahead."""
+        if not self._pool:
+            yield from map(function, items)
+            return
+        waiting: deque[Future[Result]] = deque()
+        with self._said():
+            for item in items:
+                waiting.append(self._pool.submit(function, item))
+                if len(waiting) > AHEAD * self._num_proc:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        problem = f"one of {num_proc} worker processes was killed, most likely for want of memory"
-        raise UserError(problem, key="num_proc", expected="fewer processes, 1 for none") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def side_by_side(self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]) -> list[Result]:
+        """`function(*call)` of each, in order: the first here, where its arguments are, the others elsewhere meanwhile."""
+        if not self._pool or len(calls) < 2:
+            return one_by_one(function, calls)
+        with self._said():
+            others = [self._pool.submit(function, *call) for call in calls[1:]]
+            return [function(*calls[0]), *(other.result() for other in others)]
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool:
+            problem = f"one of {self._num_proc} worker processes was killed, most likely for want of memory"
+            raise UserError(problem, key="num_proc", expected="fewer processes, 1 for none") from None
+
+
+def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]) -> list[Result]:
+    """What `Workers.side_by_side` gives, without any process."""
+    return [function(*call) for call in calls]
 
 
 def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
