@@ -102,13 +102,18 @@ def _candidates(table: NDArray[np.uint16], facts: Words) -> Iterator[Pairs]:
         members = np.arange(len(bands))
         keys = _mix(bands[:, band] ^ _mix(facts))
         for deeper in range(1, DEPTH + 1):
-            order = np.argsort(keys, kind="stable")
+            # numpy sorts numbers far faster when equal ones may change places; within a bucket the members are then put back
+            # in order, which the next divisions and the neighbours go by.
+            order = np.argsort(keys)
             members, keys = members[order], keys[order]
-            first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-            size = np.diff(np.append(first, len(keys)))
-            size = np.repeat(size, size)
-            chosen = (size > 1) & (size <= CROWD)
-            yield from _neighbours(members[chosen], keys[chosen], CROWD)
+            new = np.concatenate(([True], keys[1:] != keys[:-1]))
+            size = np.diff(np.append(np.flatnonzero(new), len(keys)))
+            shared = np.repeat(size > 1, size)
+            bucket = np.cumsum(new)[shared]
+            members = np.sort(bucket << 32 | members[shared]) & 0xFFFFFFFF
+            keys, size = keys[shared], np.repeat(size[size > 1], size[size > 1])
+            small = size <= CROWD
+            yield from _neighbours(members[small], keys[small], CROWD)
             crowded = size > CROWD
             members, keys = members[crowded], keys[crowded]
             if not len(members):

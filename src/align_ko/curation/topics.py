@@ -17,6 +17,7 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -50,14 +51,16 @@ def spread(words: Sequence[bytes], quality: Sequence[float], count: int) -> list
     ends = np.cumsum(sizes).tolist()
     own = [held[end - size : end] for end, size in zip(ends, sizes, strict=True)]
     factor = [value / math.sqrt(size) for value, size in zip(quality, sizes, strict=True)]
-    worth = weights.copy()  # of the next row that has the word
+    worth = [*weights, 0.0]  # of the next row that has the word; last that of no word
+    # What takes the worth of a row's words from the list, by far the most frequent step, in C. It gives a tuple from two on.
+    worths = [itemgetter(*some) if len(some) > 1 else itemgetter(*some, len(weights)) for some in own]
     times = [0] * len(vocabulary)
-    heap = [(-factor[row] * sum(map(worth.__getitem__, own[row])), row) for row in range(len(words))]
+    heap = [(-factor[row] * sum(worths[row](worth)), row) for row in range(len(words))]
     heapq.heapify(heap)
     taken: list[int] = []
     while heap and len(taken) < count:
         row = heap[0][1]
-        now = factor[row] * sum(map(worth.__getitem__, own[row]))
+        now = factor[row] * sum(worths[row](worth))
         # Other rows with its words may have been taken since. What it still adds is let pass when nearly the most there is.
         if len(heap) > 2 and now < NEARLY * -min(heap[1], heap[2])[0]:
             heapq.heapreplace(heap, (-now, row))
