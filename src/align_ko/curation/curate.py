@@ -26,7 +26,7 @@ from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
 from align_ko.curation.selection import Features, goodness, select
 from align_ko.curation.sources import local_files
 from align_ko.curation.stopwatch import Stopwatch
-from align_ko.curation.workers import Workers, cores, in_batches
+from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe
 from align_ko.recipe_loading import recipe_error
@@ -45,6 +45,7 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> dict[str, Any]
     out = Path(recipe.output_dir)
     _check_names(recipe)
     with (
+        few_collections(),
         atomic_write(out / "rejected.jsonl") as rejected,
         Pool(out, rejected, recipe.seed) as pool,
         Workers(_processes(recipe), start, (_work(recipe),)) as workers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,9 +35,9 @@ class Pool:
 
     def __init__(self, folder: Path, rejected: IO[str], seed: int) -> None:
         self.rows: list[Judged] = []  # kept, `text` empty
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.levels_before: Counter[str] = Counter()
-        self.lengths_before: dict[str, Counter[int]] = {}  # by group
+        self.lengths_before: dict[str, Counter[int]] = defaultdict(Counter)  # by group
         self.examples: dict[str, list[dict[str, Any]]] = {}
         self._rejected = rejected
         self._draw = Random(seed)
@@ -46,6 +46,7 @@ class Pool:
         self._texts = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
         self._places: list[tuple[int, int]] = []  # where each kept row's text lies
         self._end = 0
+        self._moved = False  # the file's position is not its end
 
     def __enter__(self) -> Pool:
         return self
@@ -55,10 +56,12 @@ class Pool:
 
     def add(self, row: Judged) -> None:
         """Count it; keep it, or write it to rejected.jsonl."""
-        tally = self.tallies.setdefault(row.label, Tally())
-        tally.read += 1
-        self.lengths_before.setdefault(row.group, Counter()).update(row.lengths)
-        self.levels_before.update(row.levels)
+        self.tallies[row.label].read += 1
+        before = self.lengths_before[row.group]
+        for length in row.lengths:  # one or two: Counter.update costs several times as much
+            before[length] += 1
+        for level in row.levels:
+            self.levels_before[level] += 1
         if row.reason:
             return self._reject(row)
         first = self._seen.setdefault(row.key, len(self.rows))
@@ -66,7 +69,9 @@ class Pool:
             place = f"{self.rows[first].file}:{self.rows[first].line}"
             return self._reject(again(row, Rejection("duplicate", f"says the same as {place}")))
         text = row.text.encode("utf-8") + b"\n"
-        self._texts.seek(self._end)
+        if self._moved:  # seeking writes out what waits to be written: not before every row
+            self._texts.seek(self._end)
+            self._moved = False
         self._texts.write(text)
         self._places.append((self._end, len(text)))
         self._end += len(text)
@@ -75,6 +80,7 @@ class Pool:
 
     def text(self, number: int) -> str:
         """JSON of kept row `number`, with its line end."""
+        self._moved = True
         start, length = self._places[number]
         self._texts.seek(start)
         return self._texts.read(length).decode("utf-8")

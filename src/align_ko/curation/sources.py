@@ -22,6 +22,8 @@ from align_ko.errors import UserError
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 CHUNK = 1 << 20  # characters read at a time from a JSON array
 MAX_ELEMENT = 1 << 25  # an array element longer than this (32 M characters) is a lost quotation mark, not a row
+_DECODER = json.JSONDecoder()
+_BETWEEN = re.compile(r"[\s,]*")
 Advance = Callable[[int], None]  # told how many bytes were read, for the progress bar
 
 
@@ -179,7 +181,7 @@ def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
 def _decode(buffer: str, position: int) -> tuple[Any, int, str, bool]:
     """(value, its end, "", False), or (None, position, what is wrong, whether the buffer's end may be to blame)."""
     try:
-        value, end = json.JSONDecoder().raw_decode(buffer, position)
+        value, end = _DECODER.raw_decode(buffer, position)
         return value, end, "", False
     except json.JSONDecodeError as error:
         cut = error.pos > len(buffer) - 16 or error.msg.startswith("Unterminated")
@@ -196,7 +198,7 @@ def _next_opening(buffer: str, position: int, opening: str) -> int:
 
 def _skip(buffer: str, position: int) -> int:
     """The next position that is neither white space nor a comma."""
-    found = re.compile(r"[\s,]*").match(buffer, position)
+    found = _BETWEEN.match(buffer, position)
     return found.end() if found else position
 
 

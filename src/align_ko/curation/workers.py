@@ -93,6 +93,18 @@ class Workers:
             raise UserError(problem, key="num_proc", expected="fewer processes, 1 for none") from None
 
 
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Within it this process, too, looks for reference cycles rarely; afterwards as often as before."""
+    before = gc.get_threshold()
+    _look_for_cycles_rarely()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]) -> list[Result]:
     """What `Workers.side_by_side` gives, without any process."""
     return [function(*call) for call in calls]
@@ -101,5 +113,9 @@ def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
 def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the first one decides
     initializer(*initargs)
+    _look_for_cycles_rarely()
+
+
+def _look_for_cycles_rarely() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)  # rows hold no cycles: looking for some after every 700 objects is a waste
