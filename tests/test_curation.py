@@ -521,6 +521,13 @@ def test_the_same_rows_whatever_the_number_of_processes(tmp_path: Path) -> None:
 def test_a_killed_process_is_a_user_error() -> None:
     with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"), Workers(2, int) as workers:
         list(workers.ordered_map(os._exit, [1, 1]))
+    with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"), Workers(2, int) as workers:
+        workers.side_by_side(_exit_elsewhere, [(os.getpid(),)] * 2)
+
+
+def _exit_elsewhere(here: int) -> None:
+    if os.getpid() != here:
+        os._exit(1)
 
 
 def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
@@ -535,10 +542,11 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
         assert [row.line for row in pool.rows] == [1, 2, 3, 4]
         pool.drop({1: Rejection("near_duplicate", "이웃과 같음"), 2: Rejection("near_duplicate", "이웃과 같음")})
         assert [row.line for row in pool.rows] == [1, 4]
-        assert [json.loads(pool.text(n))["messages"][0]["content"][:2] for n in (0, 1)] == ["1번", "4번"]
+        pool.add(judge("mine", RawRow(str(path), 6, {"question": "6번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD})))
+        assert [json.loads(pool.text(n))["messages"][0]["content"][:2] for n in (0, 1, 2)] == ["1번", "4번", "6번"]
     fallen = [(row["line"], row["reason"]) for row in read_jsonl(out)]
     assert fallen == [(5, "duplicate"), (2, "near_duplicate"), (3, "near_duplicate")]
-    assert pool.tallies["mine"].read == 5 and sum(pool.tallies["mine"].dropped.values()) == 3
+    assert pool.tallies["mine"].read == 6 and sum(pool.tallies["mine"].dropped.values()) == 3
 
 
 def test_a_batch_is_judged_as_its_rows_are() -> None:

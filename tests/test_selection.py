@@ -9,6 +9,7 @@ import pytest
 
 from align_ko.curation.selection import SELECTIONS, Features, How, goodness, select, topic_words
 from align_ko.curation.topics import spread
+from align_ko.curation.workers import Workers
 from align_ko.errors import UserError
 
 SUBJECTS = ("김치찌개", "자전거", "파이썬", "세탁기", "고양이", "제주도", "이력서", "우쿨렐레")
@@ -45,6 +46,15 @@ def test_same_rows_whatever_their_order(how: How, count: int) -> None:
     assert chosen != [rows[place].id for place in select(rows, {"a": count}, 43, how)]
     times = Counter(chosen)
     assert len(chosen) == count and set(times.values()) <= {count // 370, count // 370 + 1}
+
+
+def test_the_same_rows_with_the_groups_side_by_side() -> None:
+    rows = [row._replace(group=group, id=f"{number}{row.id}") for number, group in enumerate("abc") for row in made_rows()]
+    taken = {"a": 40, "b": 377, "c": 25}
+    with Workers(2, int) as workers:
+        chosen = select(rows, taken, 42, "quality_diverse", workers.side_by_side)
+    assert chosen == select(rows, taken, 42, "quality_diverse")
+    assert Counter(rows[place].group for place in chosen) == taken
 
 
 def test_quality_takes_the_best() -> None:
