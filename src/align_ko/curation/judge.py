@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from align_ko.curation.adapters import Rejection, adapt
-from align_ko.curation.duplicates import OVERLAP_THRESHOLD, PromptIndex, duplicate_key
+from align_ko.curation.duplicates import OVERLAP_THRESHOLD, PromptIndex, duplicate_keys
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejections
-from align_ko.curation.near_duplicates import sketch
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
 from align_ko.curation.selection import topic_words
+from align_ko.curation.sketches import sketches
 from align_ko.curation.sources import RawRow
 from align_ko.recipe import SourceArgs
 from align_ko.records import Assessment, Conversation, content_id
@@ -127,14 +127,12 @@ class Judge:
         candidates = [row.candidate for row in rows if row.candidate]
         for row, problem in zip(read, first_rejections(candidates, self.work.rules, self.filters), strict=True):
             row.problem = problem
-        for row in read:
-            if row.problem is None and row.candidate:
-                row.problem = self._overlap(row.candidate)
+        self._hold_out([row for row in read if not row.problem])
         kept = [self._repaired_afterwards(row.candidate) for row in read if row.candidate and not row.problem]
         texts = [json.dumps(one.to_row(), ensure_ascii=False) for one in kept]
-        keys = [duplicate_key(one.messages) for one in kept]
+        keys = duplicate_keys([one.messages for one in kept])
         asked, told = ([_said(one, role) for one in kept] for role in ("user", "assistant"))
-        questions, answers = ([sketch("\n".join(each)) for each in side] for side in (asked, told))
+        questions, answers = (sketches(["\n".join(each) for each in side]) for side in (asked, told))
         words = [topic_words(each[0]) if self.work.with_topics else b"" for each in asked]
         made = zip(kept, texts, keys, questions, answers, words, strict=True)
         return [row.rejected() if row.problem else self._judged(row, *next(made)) for row in rows]
@@ -208,12 +206,13 @@ class Judge:
         changed = [(mask(one), other) for one, other in zip(before, after, strict=True) if one != other]
         return changed[0] if changed else ("", ""), masked
 
-    def _overlap(self, row: Candidate) -> Rejection | None:
-        for question in row.questions:
-            prompt, similarity = self.held_out.nearest(question)
-            if similarity >= OVERLAP_THRESHOLD:
-                return Rejection("evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}")
-        return None
+    def _hold_out(self, rows: Sequence[_Row]) -> None:
+        """Drop those with a question too near to an evaluation prompt."""
+        asked = [(row, question) for row in rows if row.candidate for question in row.candidate.questions]
+        nearest = self.held_out.nearest_each([question for _, question in asked], OVERLAP_THRESHOLD)
+        for (row, _), (prompt, similarity) in zip(asked, nearest, strict=True):
+            if prompt and not row.problem:
+                row.problem = Rejection("evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}")
 
 
 def _said(conversation: Conversation, role: str) -> list[str]:
