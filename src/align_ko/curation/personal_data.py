@@ -49,7 +49,7 @@ LABELS: dict[str, str] = {
 _DASH = r"[-\u2010-\u2015\uff0d]"
 _JOINT = r"[-. \u2010-\u2015\uff0d]"
 # Nothing is found in a text without one of these: nine digits that hang together, an @, or a passport's name.
-_MAYBE = re.compile(r"@|여권|\d(?:[-. )(\u2010-\u2015\uff0d]{0,3}\d){8}")
+_NINE_DIGITS = re.compile(r"\d(?:[-. )(\u2010-\u2015\uff0d]{0,3}\d){8}")
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,5}([A-Za-z]{2,12}))(?![A-Za-z0-9_-])"
 )
@@ -103,7 +103,7 @@ def find(text: str) -> list[PersonalData]:
 
     `제 번호는 010-1234-5678이에요.` → `[PersonalData("phone", 6, 19)]`; `신고는 119로 하세요.` → `[]`
     """
-    if not _MAYBE.search(text):
+    if "@" not in text and "여권" not in text and not _NINE_DIGITS.search(text):
         return []
     text = without_code(text).translate(_FULL_WIDTH)  # ０１０: as long as before, so offsets hold
     found: list[PersonalData] = []

@@ -41,9 +41,9 @@ _NEEDS_MARKS = re.compile(r"[\u0590-\u08ff\u0900-\u109f\u1780-\u17ff\ufb1d-\ufdf
 _DIRECTION = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _WIDE_GAP = re.compile(r"(?<=[가-힣.,!?)])  (?=[가-힣A-Za-z0-9\"'(])")
 _GAPS = re.compile(r"\S {2,}\S")
-_ODD = re.compile(r"[\r\x0b\x0c\x85\u00a0\u00ad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\u3000\u3164\ufeff]")
+ODD = re.compile(r"[\r\x0b\x0c\x85\u00a0\u00ad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\u3000\u3164\ufeff]")
 
-_FULL_WIDTH = re.compile(r"[\uff01-\uff5e\u3001\u3002]")
+FULL_WIDTH = re.compile(r"[\uff01-\uff5e\u3001\u3002]")
 _TO_ASCII = {code: code - 0xFEE0 for code in [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B)]}
 _CJK_LINE = re.compile(r"[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _FULL_PAIR = re.compile(r"（(?=[^（）\n]{0,40}[0-9A-Za-z가-힣])([^（）\n]{1,200})）")
@@ -79,7 +79,7 @@ def white_space(text: str) -> str:
     with it. Indentation and tables keep their spaces.
     """
     neat = "  " not in text and " \n" not in text and "\t" not in text and "\n\n\n" not in text
-    if neat and not text[:1].isspace() and not text[-1:].isspace() and not _ODD.search(text):
+    if neat and not text[:1].isspace() and not text[-1:].isspace() and not ODD.search(text):
         return text
     before = None
     while text != before:  # a line break put right can show that a line is indented code: two rounds, seldom three
@@ -104,13 +104,13 @@ def _one_space(text: str, columns: bool) -> str:
 
 def full_width(text: str) -> str:
     """`ＡＢＣ마트는 １２시，월요일에` → `ABC마트는 12시, 월요일에`; a line with Han or kana keeps its own punctuation."""
-    if not _FULL_WIDTH.search(text):
+    if not FULL_WIDTH.search(text):
         return text
     return _outside_code(text, lambda part: "\n".join(map(_half, part.split("\n"))))
 
 
 def _half(line: str) -> str:
-    if not _FULL_WIDTH.search(line) or _CJK_LINE.search(line):
+    if not FULL_WIDTH.search(line) or _CJK_LINE.search(line):
         return line
     line = _FULL_PAIR.sub(r"(\1)", line.translate(_TO_ASCII))
     line = _NEXT_TO_WORD.sub(lambda sign: _SIGNS[sign[0]], line)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
-from align_ko.curation.code_points import code_points, folded, groups, jamo, only_letters
+from align_ko.curation.code_points import code_points, digits, folded, groups, jamo, only_letters
 
 JAMO = 6
 SLOTS = 128  # of a MinHash signature: a similarity of .7 is estimated to ± .04
@@ -175,8 +175,7 @@ def _runs(wide: NDArray[np.uint64]) -> NDArray[np.uint64]:
 @cache
 def _signs() -> NDArray[np.uint8]:
     """For every code point, what it makes _must_agree look for."""
-    table = np.zeros(0x110000, dtype=np.uint8)
-    table[[code for code in range(len(table)) if chr(code).isdecimal()]] = _DIGIT
+    table = digits() * np.uint8(_DIGIT)
     table[[ord(sign) for sign in "\"'“‘「『<"]] = _OPENS
     table[[ord(sign) for sign in ":\n"]] = _BREAK
     return table

@@ -69,6 +69,8 @@ _HEADING_AT_END = re.compile(r"\n#{2,4} ?\w+\s*\Z")
 
 def stray_markers(text: str) -> str:
     """`답변: 서울이에요.` → `서울이에요.`; `A: 어디야? …\\nB: 집이야.` stays, a dialogue."""
+    if not _LABEL.match(text) and text.rstrip()[-1:] not in _TAIL_ENDS and text.lstrip()[:1] not in _QUOTES:
+        return text  # nearly all are clean: none of the three below would find where to begin
     before = None
     while text != before:
         before = text
@@ -119,4 +121,4 @@ def _without_quotes(text: str) -> str:
 
 def _or_before(after: str, before: str) -> str:
     """`after`, if it still says something."""
-    return after if any(map(str.isalnum, after)) else before
+    return after if after == before or any(map(str.isalnum, after)) else before
