@@ -16,11 +16,12 @@ from align_ko.curation.duplicates import OVERLAP_THRESHOLD, PromptIndex, duplica
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejections
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
+from align_ko.curation.repairs_of_many import repair_each
 from align_ko.curation.selection import topic_words
 from align_ko.curation.sketches import sketches
 from align_ko.curation.sources import RawRow
 from align_ko.recipe import SourceArgs
-from align_ko.records import Assessment, Conversation, content_id
+from align_ko.records import Assessment, Conversation, Message, content_id
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Judge:
         """What becomes of each row, in order. Step by step and not row by row, which takes a fifth less time: what a step
         works with stays in the processor's nearest memory.
         """
-        rows = [self._read(name, raw) for name, raw in batch]
+        rows = self._rows(batch)
         read = [row for row in rows if row.candidate]
         candidates = [row.candidate for row in rows if row.candidate]
         for row, problem in zip(read, first_rejections(candidates, self.work.rules, self.filters), strict=True):
@@ -137,14 +138,24 @@ class Judge:
         made = zip(kept, texts, keys, questions, answers, words, strict=True)
         return [row.rejected() if row.problem else self._judged(row, *next(made)) for row in rows]
 
-    def _read(self, name: str, raw: RawRow) -> _Row:
-        source = self.work.sources[name]
-        label = label_of(raw, name, source)
-        group = source.group if source.group != "auto" else group_of(label, self.work.groups)
-        found = self._conversation(raw, label, group, source)
-        if isinstance(found, Rejection):
-            return _Row(name, label, group, raw, problem=found)
-        return _Row(name, label, group, raw, Candidate(found, raw.file, raw.line))
+    def _rows(self, batch: Sequence[tuple[str, RawRow]]) -> list[_Row]:
+        """Read and repaired, as far as they can be."""
+        rows, adapted = [], []
+        for name, raw in batch:
+            source = self.work.sources[name]
+            label = label_of(raw, name, source)
+            group = source.group if source.group != "auto" else group_of(label, self.work.groups)
+            found = _messages(raw, label, group, source)
+            rows.append(_Row(name, label, group, raw, problem=found if isinstance(found, Rejection) else None))
+            if not isinstance(found, Rejection):
+                adapted.append(found)
+        repaired = iter(repair_each(adapted, self._before))
+        for row in rows:
+            if not row.problem:
+                messages, changed = next(repaired)
+                conversation = Conversation(messages, row.label, row.group, content_id(messages), changed)
+                row.candidate = Candidate(conversation, row.raw.file, row.raw.line)
+        return rows
 
     def _judged(
         self, row: _Row, kept: Conversation, text: str, key: bytes, question: bytes, answer: bytes, words: bytes
@@ -174,17 +185,6 @@ class Judge:
             words=words,
         )
 
-    def _conversation(self, raw: RawRow, label: str, group: str, source: SourceArgs) -> Conversation | Rejection:
-        if raw.problem:
-            return Rejection("broken_row", raw.problem)
-        messages = adapt(raw.value, source.adapter, source.columns)
-        if isinstance(messages, Rejection):
-            return messages
-        if not group:
-            return Rejection("broken_row", f"source {label!r} stands in no group; add it under `groups` in the recipe")
-        messages, changed = repair(messages, self._before)
-        return Conversation(messages, label, group, content_id(messages), changed)
-
     def _repaired_afterwards(self, candidate: Candidate) -> Conversation:
         """With the repairs that lean on what the filters found."""
         row = candidate.conversation
@@ -211,8 +211,17 @@ class Judge:
         asked = [(row, question) for row in rows if row.candidate for question in row.candidate.questions]
         nearest = self.held_out.nearest_each([question for _, question in asked], OVERLAP_THRESHOLD)
         for (row, _), (prompt, similarity) in zip(asked, nearest, strict=True):
-            if prompt and not row.problem:
+            if similarity >= OVERLAP_THRESHOLD and not row.problem:
                 row.problem = Rejection("evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}")
+
+
+def _messages(raw: RawRow, label: str, group: str, source: SourceArgs) -> list[Message] | Rejection:
+    if raw.problem:
+        return Rejection("broken_row", raw.problem)
+    messages = adapt(raw.value, source.adapter, source.columns)
+    if not isinstance(messages, Rejection) and not group:
+        return Rejection("broken_row", f"source {label!r} stands in no group; add it under `groups` in the recipe")
+    return messages
 
 
 def _said(conversation: Conversation, role: str) -> list[str]:

@@ -62,11 +62,12 @@ def is_off_topic(question: str, answer: str, earlier: str = "", least_words: int
     """
     if not LEAST_CHARACTERS <= len(answer) <= MOST_CHARACTERS or len(question) > MOST_CHARACTERS or "`" in answer:
         return False
-    if _NOT_JUDGED.search(question):
-        return False
     said = answer.lower()
     # Nearly every answer ends here, before anything is taken apart.
-    if any(len(word) > 2 and word[:2] in said and word[:2] not in _CHATTY for word in _HANGUL.findall(question)):
+    for word in _HANGUL.findall(question):
+        if len(word) > 2 and word[:2] in said and word[:2] not in _CHATTY:
+            return False
+    if _NOT_JUDGED.search(question):
         return False
     pieces = {piece for piece in content_pieces(question) if piece not in _CHATTY}
     if len(pieces) < least_words:

@@ -171,6 +171,8 @@ def _verdict(faults: list[Fault], natural: bool, graded: float, level: SpeechLev
 
 def score_of(faults: list[Fault]) -> float:
     """Product of (1 - weight); only small faults add up, a heavy one counts once."""
+    if not faults:
+        return 1.0
     score, seen = 1.0, dict.fromkeys(FAULT_CODES, 0)
     for fault in faults:
         seen[fault.code] += 1
