@@ -506,8 +506,8 @@ def test_spoiling_is_deterministic_and_keeps_the_schemas(damage: Any, tmp_path: 
 
 
 def test_the_same_rows_whatever_the_number_of_processes(tmp_path: Path) -> None:
-    rows = own_rows(450)  # three batches
-    for number in (7, 211, 433):
+    rows = own_rows(900)  # three batches
+    for number in (7, 411, 833):
         rows[number]["messages"][1]["content"] = "몰라. 네가 알아서 해."
     written = []
     for num_proc in (1, 3):
@@ -515,7 +515,7 @@ def test_the_same_rows_whatever_the_number_of_processes(tmp_path: Path) -> None:
         names = ("train.jsonl", "eval.jsonl", "rejected.jsonl")
         written.append([*((out / name).read_bytes() for name in names), facts["funnel"], facts["reasons"]])
     assert written[0] == written[1]
-    assert [row["line"] for row in read_jsonl(out / "rejected.jsonl")] == [9, 213, 435]
+    assert [row["line"] for row in read_jsonl(out / "rejected.jsonl")] == [9, 413, 835]
 
 
 def test_a_killed_process_is_a_user_error() -> None:

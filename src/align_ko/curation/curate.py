@@ -33,7 +33,7 @@ from align_ko.recipe_loading import recipe_error
 from align_ko.records import atomic_write, read_jsonl
 
 KEPT_EXAMPLES = 30
-BATCH = 200  # rows that go to a worker process at once
+BATCH = 400  # rows that go to a worker process at once
 BYTES_PER_PROCESS = 8_000_000
 """A file for which another process pays: starting one and loading the morphological analyser takes about two seconds."""
 

@@ -68,7 +68,7 @@ _VERSE_WANTED = re.compile(
     r"후렴|노래|가사|동요|(?<![가-힣0-9])시[를 ]|\d ?연|같은 형식|형식으로|행시|자장가|랩을"
     r"|표로|(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|예문|목록으로|나열|주문을 외|구호"
 )
-_TOGETHER = 200  # answers that each detector sees in one go; phrases.py remembers the words of more
+_TOGETHER = 400  # answers that each detector sees in one go; phrases.py remembers the words of more
 _MANY = 5
 """Where a refrain is wanted, only a loop of this many rounds is still a fault."""
 

@@ -87,7 +87,7 @@ def words_of(text: str, most: int) -> Sequence[str]:
     return _names(text)[:most]
 
 
-_ANSWERS = 512  # whose words are remembered: more than naturalness.py looks at together
+_ANSWERS = 1024  # whose words are remembered: more than naturalness.py looks at together
 
 
 @lru_cache(maxsize=_ANSWERS)
@@ -182,9 +182,10 @@ def _all_new(stems: Sequence[str], words: Sequence[str]) -> bool:
 
     Rule 1 needs one stem thrice in a row, rule 2 a pair thrice or a run of four twice, rule 3 one root as often as it says.
     """
-    counts = Counter(stems)
-    most = max(counts.values(), default=0)
-    back = len(stems) - len(counts)
+    back = len(stems) - len(set(stems))
+    if back < 2:
+        return True
+    most = max(Counter(stems).values())
     if most < 3 and back < 4:
         return True
     if most >= 4 and _may_hold_one_word(words):
@@ -284,10 +285,13 @@ def _phrases(words: list[Word], known: frozenset[tuple[str, str]]) -> Span | Non
         return None
     least = COVERED_SHORT if len(words) < 60 else COVERED_LONG
     stems = [word.root or word.stem for word in words]
-    if sum(_covered(stems, known)) < max(6, least * min(len(words), _WINDOW)):
+    anywhere = _covered(stems, known)
+    if sum(anywhere) < max(6, least * min(len(words), _WINDOW)):
         return None
     for i in range(0, max(1, len(words) - _WINDOW + 1), 5):
         near = words[i : i + _WINDOW]
+        if sum(anywhere[i : i + _WINDOW]) < max(6, least * len(near)):  # what comes back near by comes back
+            continue
         covered = _covered(stems[i : i + _WINDOW], known)
         if sum(covered) >= max(6, least * len(near)):
             return _span([word for word, again in zip(near, covered, strict=True) if again])

@@ -68,21 +68,20 @@ _HANGUL = re.compile(r"[가-힣]+")
 
 
 class Asked(NamedTuple):
-    """What the prompt asks for: its content words, an explanation, another language."""
+    """What the prompt asks for: its content words, an explanation."""
 
     pieces: frozenset[str]
     explain: bool
-    foreign: bool
 
 
-_NOTHING = Asked(frozenset(), False, False)
+_NOTHING = Asked(frozenset(), False)
 
 
 @lru_cache(maxsize=4096)
 def _read(prompt: str) -> Asked:
     """Cached: the candidates of one prompt come one after another."""
     explain = bool(_EXPLAIN.search(prompt)) and not _BRIEF.search(prompt)
-    return Asked(frozenset(content_pieces(prompt)), explain, other_language_wanted(prompt))
+    return Asked(frozenset(content_pieces(prompt)), explain)
 
 
 def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -> dict[str, float]:
@@ -92,25 +91,32 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
     """
     said = without_code(response)
     latin = sum(map(len, _LATIN.findall(said)))
-    # Up to 200 letters one line is enough, and without foreign letters nothing is compared with them.
-    hangul = sum(map(len, _HANGUL.findall(said))) if latin or len(said) > 200 else 0
     lines = sum([not line.isspace() for line in response.split("\n") if line])
-    wanted_lines = min(8.0, 1 + max(0, hangul - 200) / 100)
+    # Counted where it matters: with foreign letters beside it, or with fewer lines than so many letters would want.
+    counted = latin or lines < _lines_wanted(len(said))
+    hangul = sum(map(len, _HANGUL.findall(said))) if counted else 0
     asked = _read(prompt) if prompt else _NOTHING
     told = response.lower()
     taken = sum([piece in told for piece in asked.pieces]) / len(asked.pieces) if asked.pieces else 1.0
     sentences = sum([part.kind in ("prose", "item") for part in parts])
     thin = 1 - log(1 + sentences) / log(1 + _SENTENCES) if asked.explain else 0.0
-    foreign = 0.0 if asked.foreign else (latin / max(1, latin + hangul) - 0.1) / 0.4
+    foreign = (latin / (latin + hangul) - 0.1) / 0.4 if latin else 0.0
+    if foreign > 0 and prompt and other_language_wanted(prompt):
+        foreign = 0.0
     return {
         "dull": _between((0.92 - _variety(said)) / 0.5),
         "thin": _between(thin),
-        "wall": _between(1 - lines / wanted_lines),
+        "wall": _between(1 - lines / _lines_wanted(hangul)) if counted else 0.0,
         "again": float(_says_again(response, parts)),
         "closing": float(bool(_CLOSING.search(response))),
         "aside": _between(1 - taken * 2),
         "foreign": _between(foreign),
     }
+
+
+def _lines_wanted(letters: int) -> float:
+    """Up to 200 one line is enough."""
+    return min(8.0, 1 + max(0, letters - 200) / 100)
 
 
 def grade(found: Mapping[str, float], weights: Mapping[str, float] = MARK_WEIGHTS) -> float:
