@@ -25,7 +25,7 @@ from typing import Any
 
 import tyro
 
-from align_ko.korean import assess, document_level, is_relevant, measure
+from align_ko.korean import assess, assess_each, document_level, is_relevant, measure
 from align_ko.korean.particles import RIGHT, wrong_particles
 from align_ko.korean.prose import own_words, sentences
 from align_ko.korean.tagger import ends_in, rules_alone
@@ -225,15 +225,21 @@ def bench_sets(rows: list[Row]) -> None:
 
 
 def bench_speed(rows: list[Row]) -> None:
-    texts = [(row["response"], row["prompt"]) for row in rows if 200 <= len(row["response"]) <= 400]
+    near = [row for row in rows if 200 <= len(row["response"]) <= 400]
+    texts, prompts = [row["response"] for row in near], [row["prompt"] for row in near]
     for morphology, name in ((True, "Kiwi where needed"), (False, "rules alone")):
-        took = []
+        one_by_one, together = [], []
         for _ in range(5):
             begin = time.process_time()
-            for text, prompt in texts:
+            for text, prompt in zip(texts, prompts, strict=True):
                 assess(text, prompt, morphology=morphology)
-            took.append(time.process_time() - begin)
-        print(f"speed: about 300 characters, {name:<17} {len(texts) / min(took):8.0f} per second, one core")
+            middle = time.process_time()
+            assess_each(texts, prompts, morphology=morphology)
+            one_by_one.append(middle - begin)
+            together.append(time.process_time() - middle)
+        for how, took in (("assess", one_by_one), ("assess_each", together)):
+            rate = len(texts) / min(took)
+            print(f"speed: about 300 characters, {name:<17} {how:<11} {rate:8.0f} per second, one core")
 
 
 def main(args: Args) -> None:

@@ -1,7 +1,7 @@
 """Talk with a checkpoint: greedy, nothing tuned, the answer appears as it is written.
 
-    python scripts/chat.py --model-path outputs/quickstart/dpo
-    echo "김치찌개는 어떻게 끓여요?" | python scripts/chat.py --model-path outputs/quickstart/dpo
+    python scripts/chat.py --model-path outputs/quickstart/distilled
+    echo "김치찌개는 어떻게 끓여요?" | python scripts/chat.py --model-path outputs/quickstart/distilled
 
 /처음 or /reset starts over, /끝 or /exit (or Ctrl-D) ends. The text is
 what `model.generate(**inputs, max_new_tokens=512)` gives.

@@ -14,7 +14,7 @@ start_of_all=$SECONDS
 
 # stage TITLE MARKER COMMAND...: run a stage unless MARKER (the file it writes last) is there and newer than the recipes
 stage() {
-    local title=$1 marker=$2 start=$SECONDS
+    local title=$1 marker=$2 start=$SECONDS word
     shift 2
     if [ -f "$marker" ] && [ -z "$newer" ] && [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; then
         printf '\n── %s: done before (%s)\n' "$title" "$marker"
@@ -22,7 +22,11 @@ stage() {
     fi
     newer=yes # what follows was made from older input
     printf '\n── %s\n' "$title"
-    printf '   %s\n' "${*/#$PYTHON/python}"
+    printf '  '
+    for word in "${@/#$PYTHON/python}"; do
+        case $word in *' '*) printf " '%s'" "$word" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '\n'
     "$@"
     printf '%s\t%d\n' "$title" $((SECONDS - start)) >>"$TIMES"
     printf '   %s: %d s\n' "$title" $((SECONDS - start))
@@ -38,9 +42,12 @@ stage "1 curate" data/quickstart/sft/report.json "$PYTHON" scripts/build_sft_dat
 stage "2 SFT" outputs/quickstart/sft/manifest.json "$PYTHON" scripts/run_sft.py $R/sft.yaml
 stage "3 preferences" data/quickstart/preferences/manifest.json "$PYTHON" scripts/build_preferences.py $R/preferences.yaml
 stage "4 DPO" outputs/quickstart/dpo/manifest.json "$PYTHON" scripts/run_dpo.py $R/dpo.yaml
-stage "5 evaluate" outputs/quickstart/evaluation/manifest.json "$PYTHON" scripts/evaluate.py $R/evaluate.yaml
+stage "5 own answers" outputs/quickstart/own_answers/manifest.json "$PYTHON" scripts/evaluate.py $R/own_answers.yaml
+stage "6 distil" outputs/quickstart/distilled/manifest.json "$PYTHON" scripts/run_sft.py $R/distill.yaml
+stage "7 evaluate" outputs/quickstart/evaluation/manifest.json \
+    "$PYTHON" scripts/evaluate.py $R/evaluate.yaml --models '{distilled: outputs/quickstart/distilled}'
 
 printf '\nSeconds per stage:\n'
 cat "$TIMES"
 printf '%d minutes and %d seconds in all. Talk with the result:\n' $(((SECONDS - start_of_all) / 60)) $(((SECONDS - start_of_all) % 60))
-printf '    .venv/bin/python scripts/chat.py --model-path outputs/quickstart/dpo\n'
+printf '    .venv/bin/python scripts/chat.py --model-path outputs/quickstart/distilled\n'

@@ -72,6 +72,7 @@ def main(root: Path = Path(__file__).parents[1]) -> None:
         "sft": "sft/manifest.json",
         "preferences": "../../data/quickstart/preferences/manifest.json",
         "dpo": "dpo/manifest.json",
+        "distil": "distilled/manifest.json",
         "evaluate": "evaluation/manifest.json",
     }
     names = ("evaluation/scores.json", "times.tsv", *stages.values())

@@ -177,6 +177,7 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
         "evaluation/scores.json": scores,
         "sft/manifest.json": manifest,
         "dpo/manifest.json": manifest,
+        "distilled/manifest.json": manifest,
         "evaluation/manifest.json": manifest,
         "../../data/quickstart/preferences/manifest.json": manifest,
     }.items():
@@ -189,7 +190,7 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
         for name, text in texts.items():
             assert "| dpo | greedy | 85 (74-92) | 5 | 5 | 5 | 122 | 100 | 0.021 | 95 | 14.3 | - |\n" in text
             assert "| 1 curate | 2 SFT |\n|---:|---:|\n| 3 | 237 |\n" in text
-            assert "sft 2.3, preferences 2.3, dpo 2.3, evaluate 2.3" in text and "dpo 3." in text
+            assert "sft 2.3, preferences 2.3, dpo 2.3, distil 2.3, evaluate 2.3" in text and "dpo 3." in text
             assert "python scripts/readme_numbers.py" in text
             before, after = ((ROOT / name).read_text(encoding="utf-8").split(mark) for mark in numbers.MARKS)
             assert text.startswith(before[0]) and text.endswith(after[1])

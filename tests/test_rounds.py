@@ -455,6 +455,17 @@ def test_the_result_is_distilled_on_its_own_answers_and_judged_again(recipe, cap
     assert "result: round-1, interpolated, distilled, as a plain model" in capsys.readouterr().out
 
 
+def test_distillation_asks_the_prompts_of_files_without_those_that_judge(recipe):
+    """Each once, whatever files it stands in: 질문 0 to 2, 질문 2 and 3; the gate asks 질문 3, the evaluation 질문 0."""
+    write_jsonl(Path("sft.jsonl"), [{"messages": turns(f"질문 {n}", "다른 답")} for n in (2, 3)])
+    write_jsonl(Path("gate.jsonl"), [{"messages": turns("질문 3", "답")}])
+    write_jsonl(Path("held_out.jsonl"), [{"messages": turns("질문 0", "답")}])
+    own, result, _ = distilled({"distilled": 0.95}, "--distill.prompts_files", "[train.jsonl, sft.jsonl]")
+    answers, *_ = distillation_stages(own, result.best.checkpoint, plan_rounds(own)[1].stages[1].recipe)
+    asked = [row["messages"][0]["content"] for row in read_jsonl(answers.recipe.prompts_file)]
+    assert sorted(asked) == ["질문 1", "질문 2"]
+
+
 def test_an_adapter_is_merged_before_distillation(recipe):
     Path("dpo.yaml").write_text(DPO.replace("merge_adapter: true\n", ""))
     own, *_ = distilled({"distilled": 0.95})

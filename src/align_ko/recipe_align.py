@@ -18,6 +18,15 @@ class StageArgs:
 
 
 @dataclass(frozen=True)
+class DistillStageArgs(StageArgs):
+    """The recipe of the distillation, and whose prompts it answers."""
+
+    prompts_files: tuple[str, ...] = ()
+    """Prompts of training, without those that judge (the gate's, `evaluation_files` of the pairs); none: as many of the pairs'
+    own as a round asks."""
+
+
+@dataclass(frozen=True)
 class RoundArgs:
     """What one round does otherwise than `preferences.set` and `dpo.set` say."""
 
@@ -69,9 +78,9 @@ class AlignRecipe:
     interpolation: float = 1.0
     """How far from the start's weights to the best round's the result lies; 0.8 goes a fifth of the way back, which gives back
     content that the rounds cost. The gate judges it too: where it is worse than the round, the round is the result."""
-    distill: StageArgs | None = None
-    """An SFT recipe with `distill:`. What the rounds (and interpolation) made is trained by it on its own greedy answers to as
-    many prompts as a round asks. The gate judges it too: where it is worse, it is not the result."""
+    distill: DistillStageArgs | None = None
+    """An SFT recipe with `distill:`. What the rounds (and interpolation) made is trained by it on its own greedy answers. The
+    gate judges it too: where it is worse, it is not the result."""
     seed: int = 42
     """Of sampling and training; every round draws others from it."""
     seeds: tuple[int, ...] = ()

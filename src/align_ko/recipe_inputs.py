@@ -80,6 +80,9 @@ def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:
         if recipe.sft is None or isinstance(recipe, AblationRecipe):
             yield "start", recipe.start, "model", "run_sft.py sft"
         yield "gate.prompts_file", recipe.gate.prompts_file, "file", "build_sft_data.py data"
+    if isinstance(recipe, AlignRecipe) and recipe.distill:
+        for number, file in enumerate(recipe.distill.prompts_files):
+            yield f"distill.prompts_files[{number}]", file, "file", "build_sft_data.py data"
     if isinstance(recipe, AblationRecipe):
         for key in ("train_file", "eval_file"):
             yield key, getattr(recipe, key), "file", "build_preferences.py preferences"

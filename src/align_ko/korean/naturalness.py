@@ -115,7 +115,7 @@ def assess_each(
     max_characters: int = 4000,
     morphology: bool = True,
 ) -> list[Assessment]:
-    """`assess` of many answers, in order, each beside its prompt; the same verdicts, some 15 % sooner.
+    """`assess` of many answers, in order, each beside its prompt; the same verdicts, a tenth sooner.
 
     Raises ValueError where there are not as many prompts, or values of `finished`, as answers.
     """

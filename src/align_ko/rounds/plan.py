@@ -182,10 +182,14 @@ def distillation_stages(recipe: AlignRecipe, checkpoint: str, dpo: DpoRecipe) ->
 
 
 def write_distillation_prompts(recipe: AlignRecipe) -> None:
-    """As many of the pairs' prompts as a round asks; a file that already holds them is left as it is."""
+    """Those of the recipe's files, or as many of the pairs' as a round asks; a file that holds them is left as it is."""
     pairs = resolve(PreferencesRecipe, recipe.preferences.recipe, node_at(recipe, "preferences", "set"))
-    tasks, _ = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)
-    rows = [{"id": task.id, "messages": task.prompt} for task in tasks[: pairs.max_prompts or None]]
+    if files := recipe.distill.prompts_files if recipe.distill else ():
+        judged = [recipe.gate.prompts_file, *pairs.evaluation_files]
+        tasks = list({task.id: task for file in files for task in read_tasks(file, judged)[0]}.values())
+    else:
+        tasks = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)[0][: pairs.max_prompts or None]
+    rows = [{"id": task.id, "messages": task.prompt} for task in tasks]
     _write_unless_there(_own_prompts(Path(recipe.output_dir) / DISTILLED), rows)
 
 
