@@ -19,6 +19,7 @@ from rich.table import Table
 from align_ko.errors import run_script
 
 TARGET = 0.15
+DISTILLING = "distilling"  # in the name of a setting: repetition_penalty 1.05 is trained in
 # hidden size, layers, vocabulary of a small Llama (0: the quickstart's Gemma); LoRA r (0: full); rows, tokens; checkpointing
 SETTINGS: dict[str, tuple[int, int, int, int, int, int, bool]] = {
     "quickstart, LoRA r 32": (0, 0, 0, 32, 8, 400, False),
@@ -30,6 +31,8 @@ SETTINGS: dict[str, tuple[int, int, int, int, int, int, bool]] = {
     # not among those that the plan's one constant for CPUs was fitted to
     "check: Llama 768 × 10, LoRA r 8": (768, 10, 16_000, 8, 4, 600, False),
     "check: quickstart, LoRA r 64, checkpointing": (0, 0, 0, 64, 2, 900, True),
+    "check: quickstart, LoRA r 32, distilling": (0, 0, 0, 32, 4, 300, False),
+    "check: Llama 512 × 12, LoRA r 16, distilling": (512, 12, 32_000, 16, 2, 512, True),
 }
 
 
@@ -78,7 +81,8 @@ def plan(name: str) -> float:
     half = best_dtype() == torch.bfloat16
     number = "bfloat16" if half else "float32"
     traced = trace_activations(config, model, rows, tokens, dtype=number, mixed=half, checkpointing=checkpointing)
-    setting = Setting(rows, tokens, TRAINED_SHARE, weight_bytes=2 if half else 4, device="cpu")
+    distilled = DISTILLING in name
+    setting = Setting(rows, tokens, TRAINED_SHARE, weight_bytes=2 if half else 4, device="cpu", distilled=distilled)
     return plan_memory(count_parameters(config, model), config, setting, traced).total / GIB
 
 
@@ -96,7 +100,8 @@ def measure(name: str) -> float:
         "max_steps": 3,
         "max_length": None,
     }
-    make_trainer(config, model, random_rows([tokens] * 3 * rows, config.vocab_size), training).train()
+    penalty = 1.05 if DISTILLING in name else 1.0
+    make_trainer(config, model, random_rows([tokens] * 3 * rows, config.vocab_size), training, penalty=penalty).train()
     return peak_memory_gib()
 
 

@@ -59,16 +59,19 @@ def plain_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 
 
-def make_trainer(config: Any, model_args: Any, rows: Any, training: dict[str, Any], callbacks: Sequence[Any] = ()) -> Any:
-    """Our SFT trainer as scripts/run_sft.py builds it, on `config` with random weights."""
+def make_trainer(
+    config: Any, model_args: Any, rows: Any, training: dict[str, Any], callbacks: Sequence[Any] = (), penalty: float = 1.0
+) -> Any:
+    """Our SFT trainer as scripts/run_sft.py builds it, on `config` with random weights. `penalty`: distils it."""
     import torch
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig
 
     from align_ko.modeling import best_dtype, lora_config
     from align_ko.process_memory import keep_freed_memory
+    from align_ko.recipe_training import DistillArgs
     from align_ko.training.arguments import training_config
-    from align_ko.training.trl_seams import AlignSFTTrainer
+    from align_ko.training.knob_distillation import sft_trainer
 
     keep_freed_memory()
     torch.manual_seed(0)
@@ -80,7 +83,8 @@ def make_trainer(config: Any, model_args: Any, rows: Any, training: dict[str, An
     }
     common |= {"disable_tqdm": True, "logging_strategy": "no"}
     model = AutoModelForCausalLM.from_config(config, dtype=best_dtype(model_args.dtype))
-    return AlignSFTTrainer(
+    return sft_trainer(
+        DistillArgs(repetition_penalty=penalty),
         model=model,
         args=training_config(SFTConfig, {**common, **training}, model_args.dtype),
         train_dataset=rows,

@@ -27,7 +27,7 @@ from align_ko.planning.batches import Batch
 from align_ko.planning.devices import GPUS, find_gpu
 from align_ko.planning.flags import PlanFlags, take_plan_flags
 from align_ko.planning.live_tensors import Activations, _traced, trace_activations
-from align_ko.planning.memory import GIB, Setting, plan_memory, weight_bytes
+from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
 from align_ko.planning.plan import make_plan
 from align_ko.planning.run_settings import run_settings
 from align_ko.planning.tokens import pair_lengths, sft_lengths
@@ -195,6 +195,12 @@ def test_references_and_optimisers():
     assert memory(Setting(2, 16, 0.5), parts=full).gradients == 2820
 
 
+def test_distillation_holds_whole_distributions():
+    """Of 16 scored positions in two rows: bfloat16 logits and gradients four times, float32 twice, a row's gradient in both."""
+    made = head_bytes(PARTS, Setting(2, 16, 0.5, distilled=True), hidden=8, vocabulary=32)
+    assert made == 32 * (16 * (4 * 2 + 2 * 4) + 8 * (4 + 2))
+
+
 def test_solar_fits_where_people_train_it(solar):
     """QLoRA with checkpointing, 8 × 512 tokens: a 24 GB card holds it; without checkpointing or in bfloat16 it does not."""
     model = replace(lora(), lora_r=64)
@@ -308,6 +314,20 @@ def test_a_plan_counts_steps_as_the_trainer_does(small):
     assert json.loads(json.dumps(plan)) == plan and plan["data"]["too_long"] == 0
     more = make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.max_steps", "30"]), PlanFlags())
     assert more["steps"] == 30 and more["operations"]["training"] == pytest.approx(5 * plan["operations"]["training"])
+
+
+def test_the_teacher_of_a_distillation_is_one_more_forward_pass_in_training_alone(small):
+    flags = [*small, "--training.gradient_checkpointing", "false", "--training.eval_steps", "2"]
+    plain, distilled = (
+        make_plan(
+            load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *flags, "--distill.repetition_penalty", penalty]), PlanFlags()
+        )
+        for penalty in ("1.0", "1.05")
+    )
+    assert distilled["operations"]["evaluation"] == plain["operations"]["evaluation"] > 0
+    assert 1.2 < distilled["operations"]["training"] / plain["operations"]["training"] < 1.4  # forward and backward: 3 before
+    heads = [next(row["gib"]["head"] for row in plan["memory"] if not row["checkpointing"]) for plan in (plain, distilled)]
+    assert heads[1] != heads[0]  # of a vocabulary this small the tiles would be larger
 
 
 def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):

@@ -63,6 +63,8 @@ class Setting:
     optimizer: str = "adamw_torch_fused"
     reference: Literal["none", "adapter", "model"] = "none"
     device: Literal["gpu", "cpu"] = "gpu"
+    distilled: bool = False
+    """Student's and teacher's distributions are compared (knob_distillation.py): nothing of them comes in tiles."""
 
 
 def weight_bytes(parameters: Parameters, setting: Setting) -> float:
@@ -85,6 +87,11 @@ def optimizer_bytes_each(name: str, weight: int) -> float:
 def head_bytes(parameters: Parameters, setting: Setting, hidden: int, vocabulary: int) -> float:
     """Workspace of TRL's fused head at its backward: one tile of logits, the scored positions, their gradient in float32."""
     scored = round(setting.rows * setting.tokens * setting.trained_share)
+    if setting.distilled:
+        # logits of both and the student's gradient twice (torch adds up the rows' ones), log-probabilities of both in float32;
+        # of the row at hand its gradient in float32 and in the weights' format
+        each, row = 4 * setting.weight_bytes + 2 * 4, 4 + setting.weight_bytes
+        return float(vocabulary * scored * (each + row / setting.rows))
     tile = min(scored, HEAD_TOKENS) * min(HEAD_COLUMNS[setting.device], vocabulary if setting.device == "cpu" else 10**9)
     # without Triton the steps of a tile are float32 tensors of their own, seven of them alive at the worst moment
     each = 2 if setting.device == "gpu" else 2 + 7 * 4

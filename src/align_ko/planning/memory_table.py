@@ -35,6 +35,7 @@ def memory_table(
         optimizer=str(run.value("optim")),
         reference=run.reference,
         device="cpu" if on_cpu else "gpu",
+        distilled=run.distilled,
     )
     made = []
     for checkpointing in (True, False):

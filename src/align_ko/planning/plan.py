@@ -130,7 +130,8 @@ def _work(
         held_out_batches = epoch_batches(
             held_out.rows, "group_by_length" if run.way != "random" else "random", size, size, max_length, multiple=multiple
         )
-        evaluation = cost.forward_work(held_out_batches, config, parameters, method).times(evaluations)
+        judged = replace(method, reference_passes=0) if run.distilled else method  # by the loss on the rows, without a teacher
+        evaluation = cost.forward_work(held_out_batches, config, parameters, judged).times(evaluations)
     elif evaluations:
         notes.append("evaluations are not in the hours: no eval file to count")
     if run.stage == "dpo" and run.training.get("precompute_ref_log_probs"):

@@ -14,7 +14,8 @@ from align_ko.trl_fields import NO_DEFAULT, config_fields
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One run. `reference` is what DPO's reference is kept as; `notes` say what had to be assumed."""
+    """One run. `reference` is what DPO's reference is kept as; `notes` say what had to be assumed; `distilled`: a knob
+    is trained in, over whole distributions."""
 
     stage: Literal["sft", "dpo"]
     model: ModelArgs
@@ -23,6 +24,7 @@ class RunSettings:
     reference: Literal["none", "adapter", "model"]
     reference_passes: int
     notes: tuple[str, ...]
+    distilled: bool = False
 
     def value(self, name: str) -> Any:
         """A training option, or TRL's default for it."""
@@ -59,7 +61,8 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
     """From a loaded recipe. A DPO start that is not there yet is planned as the `sft.yaml` beside its recipe makes it."""
     file = place_of(recipe, "").file
     if isinstance(recipe, SftRecipe):
-        return RunSettings("sft", recipe.model, recipe.training, file, "none", 0, ())
+        distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
+        return RunSettings("sft", recipe.model, recipe.training, file, "none", int(distilled), (), distilled)
     precomputed = bool(recipe.training.get("precompute_ref_log_probs"))
     start, notes = Path(recipe.model_name_or_path), []
     adapter: bool
