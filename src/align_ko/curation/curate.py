@@ -16,7 +16,8 @@ from align_ko.curation.adapters import Rejection
 from align_ko.curation.duplicates import prompts_to_hold_out
 from align_ko.curation.facts import gather_facts
 from align_ko.curation.filters import FILTERS, Rules
-from align_ko.curation.judge import Judged, Work, judge_batch, start
+from align_ko.curation.judge import Work, judge_batch, start
+from align_ko.curation.judged import Judged
 from align_ko.curation.mixture import decide, split
 from align_ko.curation.near_duplicates import near_duplicates
 from align_ko.curation.pool import EXAMPLES_PER_REASON, Pool

@@ -8,7 +8,7 @@ from typing import Any
 
 from align_ko.curation import report
 from align_ko.curation.filters import choose_filters
-from align_ko.curation.judge import Judged
+from align_ko.curation.judged import Judged
 from align_ko.curation.mixture import Mixture
 from align_ko.curation.pool import Pool, count
 from align_ko.curation.stopwatch import Stopwatch

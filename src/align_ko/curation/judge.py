@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.duplicates import OVERLAP_THRESHOLD, PromptIndex, duplicate_keys
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejections
+from align_ko.curation.judged import Judged, entry
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
 from align_ko.curation.repairs_of_many import repair_each
@@ -35,30 +36,6 @@ class Work:
     evaluation_prompts: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
     with_topics: bool = False  # for selection: quality_diverse
-
-
-class Judged(NamedTuple):
-    """A row after the filters. `reason` is empty for one that stays."""
-
-    name: str  # of the source in the recipe
-    label: str  # of the source in the report: the row's own name for it where it has one
-    group: str
-    file: str
-    line: int
-    reason: str
-    detail: str
-    text: str  # JSON of the curated row, or of the rejected.jsonl entry
-    id: str = ""
-    key: bytes = b""  # equal for rows that say the same
-    score: float = 1.0  # mean of its answers, 0 to 1
-    lengths: tuple[int, ...] = ()  # characters of each answer
-    levels: tuple[str, ...] = ()  # speech level of each answer, if any filter asked
-    repairs: tuple[str, ...] = ()
-    repaired: tuple[str, str] = ("", "")  # the first message that a repair changed, before and after
-    masked: tuple[str, ...] = ()  # kinds of personal data, one for each place
-    question_sketch: bytes = b""
-    answer_sketch: bytes = b""
-    words: bytes = b""  # of the question, for its topic
 
 
 @dataclass
@@ -226,13 +203,6 @@ def _messages(raw: RawRow, label: str, group: str, source: SourceArgs) -> list[M
 
 def _said(conversation: Conversation, role: str) -> list[str]:
     return [message["content"] for message in conversation.messages if message["role"] == role]
-
-
-def entry(why: Rejection, source: str, raw: RawRow) -> str:
-    """A line of rejected.jsonl."""
-    row = {**why._asdict(), "source": source, "file": raw.file, "line": raw.line, "row": raw.value}
-    text = json.dumps(row, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written
 
 
 def label_of(raw: RawRow, name: str, source: SourceArgs) -> str:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from align_ko.curation.adapters import Rejection
-from align_ko.curation.judge import Judged, entry
+from align_ko.curation.judged import Judged, entry
 from align_ko.curation.sources import RawRow
 
 EXAMPLES_PER_REASON = 5

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
-from align_ko.korean import repetition, tagger
+from align_ko.korean import repetition, tagger, wanted
 from align_ko.korean.characters import not_korean, strange_characters
 from align_ko.korean.ending import echo, template_leak, unfinished
 from align_ko.korean.particles import wrong_particles
@@ -48,25 +48,6 @@ _SLANG = re.compile(  # every alternative opens with its letter, looking back on
     r"|개꿀|핵(?<![가-힣].)(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|쩔(?<!에 .)(?<![가-힣].)(?:어|었|더|지|네|고|게|죠|ㄴ)"
     r"|쩐다|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
     r"|갓생|오(?<![가-힣].)(?:져|졌|진다)|개(?<![가-힣].)(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋㅋ+|ㅎㅎㅎ+|ㅠㅠㅠ+|ㅜㅜㅜ+"
-)
-_SLANG_WANTED = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
-_SHORT_WANTED = re.compile(
-    r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|(?:네|예)[,/ ]*아니|얼마"
-    r"|\d ?[-+*/x×÷=] ?\d|O/X|OX|번호"
-)
-_WRITING = re.compile(  # texts that are not spoken to the reader, or a plain level that was asked for
-    r"(?:소설|이야기|동화|에세이|일기|기사|보고서|논설|대본|편지|메일|가사|수필|대사|시놉시스"
-    r"|작품|전개|논문|독백|연설|(?<![가-힣])(?:시|글))[가-힣]{0,3} .{0,60}"
-    r"(?:써|쓰|작성|지어|짓|만들|적어|들려|요약)|요약|번역|반말|친구처럼|발음 연습"
-    r"|(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|높임|일인칭|되어|빙의|역할극|문체"
-)
-_REPEAT_WANTED = re.compile(
-    r"반복해|되풀이해|번씩? (?:써|쓰|말|출력|적|따라|반복)|구구단[^?\n]{0,12}(?:써|쓰|알려|보여|출력|적|말해|만들|외워 ?[줘봐])"
-    r"|구구단\W*$"
-)
-_VERSE_WANTED = re.compile(
-    r"후렴|노래|가사|동요|(?<![가-힣0-9])시[를 ]|\d ?연|같은 형식|형식으로|행시|자장가|랩을"
-    r"|표로|(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|예문|목록으로|나열|주문을 외|구호"
 )
 _TOGETHER = 400  # answers that each detector sees in one go; phrases.py remembers the words of more
 _MANY = 5
@@ -186,7 +167,7 @@ def _form_faults(
 ) -> Iterator[Fault]:
     size = len(response)
     visible = len(response.strip())
-    if visible < min_characters and not (prompt and _SHORT_WANTED.search(prompt)):
+    if visible < min_characters and not (prompt and wanted.SHORT.search(prompt)):
         yield Fault("too_short", 0, size, "답변이 너무 짧습니다.")
     if visible > max_characters:
         yield Fault("too_long", max_characters, size, "답변이 너무 깁니다.")
@@ -215,7 +196,11 @@ def _level_faults(
         for odd in level.odd[:3]:
             yield Fault("mixed_register", odd.start, odd.end, "높임말과 반말이 섞여 있습니다.")
         return
-    if expected != "polite" or level.verdict not in ("plain", "archaic", "neutral") or (prompt and _WRITING.search(prompt)):
+    if (
+        expected != "polite"
+        or level.verdict not in ("plain", "archaic", "neutral")
+        or (prompt and wanted.WRITING.search(prompt))
+    ):
         return
     # A sentence that broke off before its predicate has no speech level: 관심 있는 분야를 정하고
     broken_off = any(fault.code in ("unfinished", "too_short") for fault in others)
@@ -231,7 +216,7 @@ def _particle_faults(response: str, masked: str) -> Iterator[Fault]:
 
 def _slang_faults(masked: str, prompt: str | None) -> Iterator[Fault]:
     for slang in _SLANG.finditer(masked):
-        if not (prompt and (slang.group() in prompt or _SLANG_WANTED.search(prompt))):
+        if not (prompt and (slang.group() in prompt or wanted.SLANG.search(prompt))):
             yield Fault("chat_slang", slang.start(), slang.end(), "채팅에서나 쓰는 말투입니다.")
 
 
@@ -246,9 +231,9 @@ def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None)
     again = [] if loop else repetition.duplicate_sentences(response, parts, prompt)
     crowd = None if loop or again else repetition.filler(response, parts, prompt)
     # Few answers repeat anything, so only then is the prompt asked whether it wants that.
-    if not (loop or again or crowd) or (prompt and _REPEAT_WANTED.search(prompt)):
+    if not (loop or again or crowd) or (prompt and wanted.REPETITION.search(prompt)):
         return
-    verse = bool(prompt and _VERSE_WANTED.search(prompt))
+    verse = bool(prompt and wanted.VERSE.search(prompt))
     if loop and (not verse or loop.repeats >= _MANY):
         end = min(len(response), loop.start + loop.period_length * loop.repeats)
         yield Fault("repetition", loop.start, end, f"같은 말이 {loop.repeats}번 되풀이됩니다.")
