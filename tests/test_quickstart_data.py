@@ -1,12 +1,13 @@
 """The quickstart's own rows: enough of them, in the real schemas, and never an evaluation prompt among them."""
 
 import json
-from itertools import combinations
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from align_ko.curation.duplicates import PromptIndex, normalize, overlaps
+from align_ko.records import content_id
 
 DATA = Path(__file__).parents[1] / "recipes" / "quickstart" / "data"
 
@@ -54,12 +55,22 @@ def test_answers_end_and_have_the_lengths_they_should(conversations):
 
 
 def test_no_evaluation_prompt_is_near_a_training_question(conversations):
-    prompts = [row["messages"][0]["content"] for row in jsonl("evaluation/prompts.jsonl")]
-    assert len(prompts) == 60
+    both = [jsonl("evaluation/prompts.jsonl"), jsonl("evaluation/further_prompts.jsonl")]
+    assert [len(rows) for rows in both] == [60, 180]
+    prompts = [row["messages"][0]["content"] for rows in both for row in rows]
     index = PromptIndex(prompts)
     asked = [turn for _, turns in conversations for turn in turns[::2] if len(normalize(turn)) >= 8]
     assert [question for question in asked if overlaps(question, index)] == []
-    assert not any(overlaps(a, [b]) for a, b in combinations(prompts, 2))
+    assert [prompt for number, prompt in enumerate(prompts) if overlaps(prompt, prompts[:number])] == []
+
+
+def test_further_prompts_are_of_the_same_kinds():
+    """Three times as many of each group, no answers, ids that say what is asked."""
+    rows = jsonl("evaluation/further_prompts.jsonl")
+    assert Counter(row["group"] for row in rows) == {"instruction": 108, "dialogue": 45, "knowledge": 27}
+    assert {row["topic"] for row in rows} <= {row["topic"] for row in jsonl("evaluation/prompts.jsonl")}
+    assert all([m["role"] for m in row["messages"]] == ["user"] for row in rows)
+    assert all(row["id"] == content_id(row["messages"]) for row in rows)
 
 
 def test_every_evaluation_prompt_has_a_reference():
