@@ -40,7 +40,7 @@ setup: ## create .venv with everything in it; does nothing when it is there alre
 	touch "$(ready)"; \
 	say "$(venv) is ready"
 
-quickstart: setup ## a real base model to natural Korean on this machine, with a report: 20 minutes or less
+quickstart: setup ## a real base model to natural Korean on this machine, with a report: some 20 minutes
 	@PYTHON=$(python) bash scripts/quickstart.sh
 
 test: setup ## the tests, minutes
