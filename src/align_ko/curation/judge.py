@@ -22,7 +22,7 @@ from align_ko.curation.selection import topic_words
 from align_ko.curation.sketches import sketches
 from align_ko.curation.sources import RawRow
 from align_ko.recipe import SourceArgs
-from align_ko.records import Assessment, Conversation, Message, content_id
+from align_ko.records import Conversation, Message, content_id
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Work:
     with_topics: bool = False  # for selection: quality_diverse
 
 
+_NOTHING = Rejection("", "")
+
+
 @dataclass
 class _Row:
     """A row on its way: first read, then with a problem or without."""
@@ -49,32 +52,14 @@ class _Row:
     candidate: Candidate | None = None  # None: it could not be read
     problem: Rejection | None = None
 
-    def measured(self) -> tuple[tuple[int, ...], tuple[str, ...], list[float]]:
-        """Lengths, speech levels and scores of the answers, the latter two only if a filter asked."""
-        if self.candidate is None:
-            return (), (), []
-        assessments: list[Assessment] = self.candidate.__dict__.get("assessments", [])
-        levels, scores = tuple([one.speech_level for one in assessments]), [one.score for one in assessments]
-        return tuple(map(len, self.candidate.answers)), levels, scores
-
-    def rejected(self) -> Judged:
-        """With its entry for rejected.jsonl."""
-        assert self.problem is not None
-        reason, detail = self.problem
-        text = entry(self.problem, self.label, self.raw)
-        lengths, levels, _ = self.measured()
-        return Judged(
-            self.name,
-            self.label,
-            self.group,
-            self.raw.file,
-            self.raw.line,
-            reason,
-            detail,
-            text,
-            lengths=lengths,
-            levels=levels,
-        )
+    def judged(self, text: str, why: Rejection = _NOTHING) -> Judged:
+        """What is known of every row that was read; of one that stays there is more to say."""
+        lengths, levels = (), ()  # type: tuple[tuple[int, ...], tuple[str, ...]]
+        if self.candidate:
+            lengths = tuple(map(len, self.candidate.answers))
+            levels = tuple([one.speech_level for one in self.candidate.assessed])
+        place = self.name, self.label, self.group, self.raw.file, self.raw.line
+        return Judged(*place, *why, text, lengths=lengths, levels=levels)
 
 
 @dataclass
@@ -113,7 +98,10 @@ class Judge:
         questions, answers = (sketches(["\n".join(each) for each in side]) for side in (asked, told))
         words = [topic_words(each[0]) if self.work.with_topics else b"" for each in asked]
         made = zip(kept, texts, keys, questions, answers, words, strict=True)
-        return [row.rejected() if row.problem else self._judged(row, *next(made)) for row in rows]
+        return [
+            row.judged(entry(row.problem, row.label, row.raw), row.problem) if row.problem else self._kept(row, *next(made))
+            for row in rows
+        ]
 
     def _rows(self, batch: Sequence[tuple[str, RawRow]]) -> list[_Row]:
         """Read and repaired, as far as they can be."""
@@ -134,26 +122,16 @@ class Judge:
                 row.candidate = Candidate(conversation, row.raw.file, row.raw.line)
         return rows
 
-    def _judged(
+    def _kept(
         self, row: _Row, kept: Conversation, text: str, key: bytes, question: bytes, answer: bytes, words: bytes
     ) -> Judged:
         """A row that stays."""
         repaired, masked = self._shown(row.raw, self.work.sources[row.name], kept) if kept.repairs else (("", ""), ())
-        lengths, levels, scores = row.measured()
-        return Judged(
-            row.name,
-            row.label,
-            row.group,
-            row.raw.file,
-            row.raw.line,
-            "",
-            "",
-            text,
+        scores = [one.score for one in row.candidate.assessed] if row.candidate else []
+        return row.judged(text)._replace(
             id=kept.id,
             key=key,
             score=sum(scores) / len(scores) if scores else 1.0,
-            lengths=lengths,
-            levels=levels,
             repairs=kept.repairs,
             repaired=repaired,
             masked=masked,
@@ -167,8 +145,7 @@ class Judge:
         row = candidate.conversation
         if not self._after:
             return row
-        assessments: list[Assessment] = candidate.__dict__.get("assessments", [])
-        faults = [one.faults for one in assessments] if assessments else None
+        faults = [one.faults for one in candidate.assessed] or None
         messages, changed = repair(row.messages, self._after, faults)
         if not changed:
             return row

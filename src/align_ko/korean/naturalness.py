@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import compress
 from typing import Literal
 
 from align_ko.korean import repetition, tagger, wanted
@@ -115,7 +116,8 @@ def _assess_some(
     max_characters: int,
 ) -> list[Assessment]:
     """Detector by detector, not answer by answer: so what one looks with stays in the processor's nearest memory."""
-    said = [row for row in rows if any(map(str.isalnum, row[0]))]
+    speaks = [any(map(str.isalnum, text)) for text, _, _ in rows]
+    said = list(compress(rows, speaks))
     texts, prompts = [row[0] for row in said], [row[1] for row in said]
     masked = [own_words(text) for text in texts]
     parts = [sentences(text, masked=own) for text, own in zip(texts, masked, strict=True)]
@@ -137,7 +139,7 @@ def _assess_some(
             faults.append(Fault("translationese", clumsy.start, clumsy.end, message))
     grades = [grade(marks(*row)) for row in both]
     verdicts = map(_verdict, found, natural, grades, levels)
-    return [next(verdicts) if any(map(str.isalnum, text)) else _empty(text) for text, _, _ in rows]
+    return [next(verdicts) if speaking else _empty(text) for (text, _, _), speaking in zip(rows, speaks, strict=True)]
 
 
 def _empty(response: str) -> Assessment:
