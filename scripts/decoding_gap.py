@@ -45,7 +45,7 @@ def main() -> None:
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"
-    questions = evenly(load_questions(recipe.prompts_file), recipe.grid.prompts)
+    questions = evenly(load_questions(recipe.prompts_file, recipe.max_prompts), recipe.grid.prompts)
     rows = []
     for name in names:
         model, tokenizer = load_for_inference(recipe.models[name], recipe.generation.dtype, recipe.chat_template)

@@ -40,7 +40,7 @@ def main() -> None:
 
     keep_freed_memory()
     folder = Path(recipe.output_dir)
-    held_out = load_questions(recipe.prompts_file)
+    held_out = load_questions(recipe.prompts_file, recipe.max_prompts)
     probes = [
         Question([{"role": "user", "content": text}], f"probe-{n}", "probe", "", None) for n, text in enumerate(recipe.probes)
     ]

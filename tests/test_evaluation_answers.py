@@ -77,6 +77,7 @@ def test_a_prompt_file_without_messages_is_named_with_its_line(tmp_path):
     write_jsonl(file, [{"messages": [{"role": "user", "content": "안녕"}]}, {"text": "?"}])
     with pytest.raises(UserError, match=r"프롬프트\.jsonl:2: row has no messages"):
         load_questions(str(file))
+    assert [question.prompt[0]["content"] for question in load_questions(str(file), 1)] == ["안녕"]  # no further than asked
 
 
 def test_the_modelfile_is_greedy_and_only_for_our_template():

@@ -263,6 +263,8 @@ class EvaluateRecipe:
     """Name in the table → checkpoint, e.g. {base: …, sft: …, dpo: …}."""
     prompts_file: str
     output_dir: str
+    max_prompts: int = 0
+    """How many of the prompts are asked, from the first one on; 0 = all."""
     chat_template: str = "default"
     """`default`: for models without one of their own (the base). Another: for every model that was not trained here."""
     probes: tuple[str, ...] = ("안녕하세요", "피보나치 수열이 뭐야?", "파이썬 코드 작성해줘", "오늘 날씨 어때?")

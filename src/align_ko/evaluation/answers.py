@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ class Question:
     reference: str | None
 
 
-def load_questions(path: str) -> list[Question]:
-    """Rows of `messages`; a closing assistant turn is the reference answer, everything before it the prompt."""
+def load_questions(path: str, most: int = 0) -> list[Question]:
+    """The first `most` rows of `messages` (0: all); a closing assistant turn is the reference, all before it the prompt."""
     questions = []
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, row in enumerate(islice(read_jsonl(path), most or None), 1):
         messages = row.get("messages")
         if not isinstance(messages, list) or not messages:
             raise UserError("row has no messages", file=path, line=number, expected="{'messages': [{'role', 'content'}, …]}")
