@@ -40,7 +40,7 @@ setup: ## create .venv with everything in it; does nothing when it is there alre
 	touch "$(ready)"; \
 	say "$(venv) is ready"
 
-quickstart: setup ## a real base model to natural Korean on this machine, with a report: some 20 minutes
+quickstart: setup ## a real base model to natural Korean on this machine, with a report: 20 minutes
 	@PYTHON=$(python) bash scripts/quickstart.sh
 
 test: setup ## the tests, minutes
@@ -74,7 +74,7 @@ bench-curation: setup ## 191,641 rows curated, beside datatrove on the same rows
 bench-candidates: setup ## candidates per second, beside one prompt and one plain generate at a time, on the quickstart SFT model
 	@$(python) scripts/bench_candidates.py
 
-align: setup ## rounds of pairs, DPO and gate from the quickstart's SFT model; resumes
+align: setup ## a round of pairs, DPO and gate, then distillation, from the quickstart's SFT model; resumes
 	@$(python) scripts/align.py recipes/quickstart/align.yaml
 
 ablate-dpo: setup ## DPO settings × seeds on the quickstart's pairs, an estimated hour and a half; resumes

@@ -216,6 +216,14 @@ def test_our_run_is_read_up_to_its_best_round():
     assert (ours.start, ours.result, ours.sft_steps, ours.dpo_steps, ours.pairs) == ("sft", "ours/best", 7, 4, 20)
     assert ours.seconds == 95  # but its time was spent
 
+    passes = [{"name": "distilled", "verdict": {"accepted": True}}, {"name": "distilled-2", "verdict": {"accepted": False}}]
+    for one in passes:
+        finished(f"ours/{one['name']}/model", 20, 20.0, max_steps=25)
+        write_json(f"ours/{one['name']}/answers/times.json", {"seconds": 7.0})
+    write_json("ours/rounds.json", {**json.loads(Path("ours/rounds.json").read_text()), "distilled": passes})
+    ours = read_ours(recipe)
+    assert (ours.dpo_steps, ours.seconds) == (29, 149)
+
 
 def test_variants_with_the_same_sft_share_it():
     recipe = load_recipe(CompareRecipe, ["compare.yaml"])

@@ -181,6 +181,16 @@ def test_table_has_greedy_first_fits_80_columns_and_closes_in_plain_words() -> N
     ]
 
 
+def test_the_longest_name_and_interval_of_the_quickstart_stay_on_one_line() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    summary = summarise(score_rows(some_rows()), {"base": 3.41, "dpo": 2.5})
+    for result in summary["results"]:
+        result |= {"model": "distilled", "natural": 1.0, "natural_low": 0.94, "natural_high": 1.0}
+    show(summary, console)
+    rows = [line.split() for line in console.export_text().splitlines() if line.startswith("distil")]
+    assert [cells[0] for cells in rows] == ["distilled"] * 3 and all(cells[2:4] == ["100", "(94-100)"] for cells in rows)
+
+
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     show(summarise([]), Console())
     assert capsys.readouterr().out == "No held-out answers to show.\n"

@@ -11,6 +11,7 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -208,19 +209,19 @@ def test_preferences(place, nf4):
     assert sorted({row["setting"] for row in drawn}) == ["cool", "greedy", "warm"] and len(drawn) == 27
 
 
-@pytest.mark.skipif(not (ROOT / "scripts/evaluate.py").is_file(), reason="not written yet")
 def test_evaluate(place, nf4):
     models = f"{{base: {place / 'llama'}, sft: nf4, dpo: nf4}}"
     script(
         place, "evaluate", "evaluate", "--models", models, "--prompts_file", "eval.jsonl", "--output_dir", "evaluation",
-        "--sampling_prompts", "2", "--generation.max_new_tokens", "12", "--generation.batch_size", "4",
+        "--max_prompts", "2", "--sampling_prompts", "1", "--generation.max_new_tokens", "12", "--generation.batch_size", "4",
     )  # fmt: skip
     responses = list(read_jsonl(place / "evaluation/responses.jsonl"))
     assert {row["model"] for row in responses} == {"base", "sft", "dpo"}
+    held_out = Counter(row["setting"] for row in responses if (row["model"], row["kind"]) == ("sft", "heldout"))
+    assert held_out.pop("greedy") == 2 and set(held_out.values()) == {1}  # of the three in the file
     assert (place / "evaluation/scores.json").is_file() and (place / "evaluation/report.html").is_file()
 
 
-@pytest.mark.skipif(not (ROOT / "scripts/export.py").is_file(), reason="not written yet")
 def test_export(place, nf4):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -24,6 +24,8 @@ class DistillStageArgs(StageArgs):
     prompts_files: tuple[str, ...] = ()
     """Prompts of training, without those that judge (the gate's, `evaluation_files` of the pairs); none: as many of the pairs'
     own as a round asks."""
+    passes: int = 1
+    """How often, each time on what the model of the pass before answers; a pass that the gate refuses is the last one."""
 
 
 @dataclass(frozen=True)

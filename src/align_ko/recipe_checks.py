@@ -63,6 +63,7 @@ RANGES: dict[str, tuple[_Test, str]] = {
     "first_prompt": _NOT_NEGATIVE,
     "gate.max_prompts": _NOT_NEGATIVE,
     "rounds": _ONE_OR_MORE,
+    "distill.passes": _ONE_OR_MORE,
     "min_pairs": _ONE_OR_MORE,
     "min_gain": _NOT_NEGATIVE,
     "interpolation": (lambda value: 0 < value <= 1, "a share above 0, up to 1"),

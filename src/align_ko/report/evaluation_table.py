@@ -12,8 +12,8 @@ from rich.table import Table
 
 from align_ko.evaluation.scores import GREEDY
 
-_COLUMNS = (
-    "natural\n(95 %)", "loops", "filler", "unfin-\nished", "chars",
+COLUMNS = (
+    "natural\n(95 %)", "loops", "fil-\nler", "un-\nfin-\nished", "chars",
     "dis-\ntinct", "col-\nlapse", "rele-\nvant", "chrF", "NLL",
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     )  # fmt: skip
     table.add_column("model", overflow="fold", min_width=5)
     table.add_column("decod-\ning", overflow="fold", min_width=6)
-    for name in _COLUMNS:
+    for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for number, result in enumerate(results):
         greedy = result["setting"] == GREEDY

@@ -44,11 +44,12 @@ def read_ours(recipe: CompareRecipe) -> Ours:
     names = [outcome["name"] for outcome in found["outcomes"]]
     best = _json(folder / "best.json")["round"]
     taken = [folder / name for name in names[1 : names.index(best) + 1]]
-    distilled = [folder / DISTILLED / "model"] if found.get(DISTILLED) else []
+    passes = found.get(DISTILLED) or []
+    distilled = [folder / one["name"] / "model" for one in passes if one["verdict"]["accepted"]]
     spent = [
         folder / "start" / "gate",
         *(folder / INTERPOLATED / part for part in ("model", "gate") if found.get(INTERPOLATED)),
-        *(folder / DISTILLED / part for part in ("answers", "model", "gate") if found.get(DISTILLED)),
+        *(folder / one["name"] / part for one in passes for part in ("answers", "model", "gate")),
         *(folder / name / part for name in names[1:] for part in ("preferences", "dpo", "gate")),
     ]
     return Ours(

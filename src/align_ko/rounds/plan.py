@@ -85,7 +85,7 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
         )
     ]
     if recipe.distill:
-        _distilled(recipe, start, folder)  # mistakes are told before the first round
+        _distilled(recipe, 1, start)  # mistakes are told before the first round
     policy, checkpoint, asked = start, start, 0
     for number in range(1, recipe.rounds + 1):
         place = folder / f"round-{number}"
@@ -165,19 +165,24 @@ def _dtype(dpo: DpoRecipe) -> Any:
     return dpo.model.dtype if dpo.model else "auto"
 
 
-def distillation_stages(recipe: AlignRecipe, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
-    """What the checkpoint answers greedily, the training on that, and its gate; first the adapter merged, if it is one."""
-    folder = Path(recipe.output_dir)
-    place, stages = folder / DISTILLED, []
+def distilled_name(number: int) -> str:
+    """Of a pass and its folder: distilled, distilled-2, distilled-3."""
+    return DISTILLED if number == 1 else f"{DISTILLED}-{number}"
+
+
+def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
+    """Pass `number`: what the checkpoint answers greedily, the training on that, and its gate; first an adapter is merged."""
+    folder, name = Path(recipe.output_dir), distilled_name(number)
+    place, stages = folder / name, []
     if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter wants a model without one
         merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
-        stages.append(Stage(f"{DISTILLED}/start", "export", merged, place / "start.yaml", place / "start", (Path(checkpoint),)))
+        stages.append(Stage(f"{name}/start", "export", merged, place / "start.yaml", place / "start", (Path(checkpoint),)))
         checkpoint = str(place / "start")
-    stages.append(gate_stage(place, DISTILLED, checkpoint, recipe.gate, _own_prompts(place), (Path(checkpoint),), "answers"))
-    resolved, launch = _distilled(recipe, checkpoint, place), recipe.distill.accelerate_config if recipe.distill else ""
-    model = place / "model"
-    stages.append(Stage(f"{DISTILLED}/model", "run_sft", resolved, place / "model.yaml", model, (place / "answers",), launch))
-    gate = gate_stage(place, DISTILLED, str(model), recipe.gate, gate_file(recipe.gate, folder), (model,))
+    stages.append(gate_stage(place, name, checkpoint, recipe.gate, _own_prompts(folder), (Path(checkpoint),), "answers"))
+    resolved, model = _distilled(recipe, number, checkpoint), place / "model"
+    launch = recipe.distill.accelerate_config if recipe.distill else ""
+    stages.append(Stage(f"{name}/model", "run_sft", resolved, place / "model.yaml", model, (place / "answers",), launch))
+    gate = gate_stage(place, name, str(model), recipe.gate, gate_file(recipe.gate, folder), (model,))
     return (*stages, gate)
 
 
@@ -190,19 +195,21 @@ def write_distillation_prompts(recipe: AlignRecipe) -> None:
     else:
         tasks = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)[0][: pairs.max_prompts or None]
     rows = [{"id": task.id, "messages": task.prompt} for task in tasks]
-    _write_unless_there(_own_prompts(Path(recipe.output_dir) / DISTILLED), rows)
+    _write_unless_there(_own_prompts(Path(recipe.output_dir)), rows)
 
 
-def _own_prompts(place: Path) -> Path:
-    return place / "prompts.jsonl"
+def _own_prompts(folder: Path) -> Path:
+    """Every pass asks the same ones."""
+    return folder / DISTILLED / "prompts.jsonl"
 
 
-def _distilled(recipe: AlignRecipe, checkpoint: str, place: Path) -> SftRecipe:
+def _distilled(recipe: AlignRecipe, number: int, checkpoint: str) -> SftRecipe:
     assert recipe.distill
+    place = Path(recipe.output_dir) / distilled_name(number)
     hard = {
         "model": {"model_name_or_path": checkpoint},
         "data": {"train_file": str(place / "answers/responses.jsonl")},
-        "training": {"output_dir": str(place / "model"), "seed": recipe.seed},
+        "training": {"output_dir": str(place / "model"), "seed": recipe.seed + number - 1},
         "merge_adapter": True,
     }
     resolved: SftRecipe = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)

@@ -23,7 +23,7 @@ def _word(outcome: Outcome, result: Outcome) -> str:
 
 def write_report(folder: Path, result: Result, prompts_file: str, evaluated: bool, console: Console) -> None:
     """Write all files into `folder` and show the table."""
-    judged_all = [*result.outcomes, *filter(None, (result.interpolated, result.distilled))]
+    judged_all = [*result.outcomes, *result.refined]
     lines: list[Line] = [(outcome.name, outcome.measures, _word(outcome, result.result)) for outcome in judged_all]
     n = result.best.measures["n"]
     text = f"# Rounds\n\nGreedy answers to the {n} gate prompts of `{prompts_file}`.\n\n"
@@ -38,10 +38,10 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
     with atomic_write(folder / "report.md") as out:
         out.write(text)
     write_json(folder / "rounds.json", result.to_row())
-    taken = result.result
-    way = [outcome.name for outcome in result.way]
-    best = {"round": way[0], **{step: step in way for step in (INTERPOLATED, DISTILLED)}, "checkpoint": taken.checkpoint}
-    best |= {"measures": taken.measures, "folder": str(folder / "best"), "stopped": result.stopped}
+    way, taken = [outcome.name for outcome in result.way], result.result
+    best = {"round": way[0], INTERPOLATED: INTERPOLATED in way, DISTILLED: sum(one.name in way for one in result.distilled)}
+    best |= {"checkpoint": taken.checkpoint, "measures": taken.measures}
+    best |= {"folder": str(folder / "best"), "stopped": result.stopped}
     write_json(folder / "best.json", best)
     show(lines, f"Gate prompts ({n}), greedy", console, last="verdict")
     console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)

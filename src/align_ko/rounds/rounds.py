@@ -11,10 +11,10 @@ from align_ko.recipe_align import AlignRecipe, GateArgs
 from align_ko.records import read_jsonl, write_json
 from align_ko.rounds.gate import Measures, Verdict, broken_limits, judge_round, read_measures
 from align_ko.rounds.plan import (
-    DISTILLED,
     INTERPOLATED,
     Round,
     distillation_stages,
+    distilled_name,
     evaluation_stage,
     export_stage,
     interpolation_stages,
@@ -43,13 +43,17 @@ class Result:
     best: Outcome  # the last good one of them
     stopped: str  # why there was no further round
     interpolated: Outcome | None = None  # the best one taken back towards the start, where the recipe asks for it
-    distilled: Outcome | None = None  # that one, or else the best, with a knob trained in, where the recipe asks for it
+    distilled: tuple[Outcome, ...] = ()  # that one, or else the best, with a knob trained in, once or several times
 
     @property
     def way(self) -> tuple[Outcome, ...]:
         """The best round and what was then made of it, each from the one before."""
-        tried = filter(None, (self.interpolated, self.distilled))
-        return (self.best, *(one for one in tried if one.verdict and one.verdict.accepted))
+        return (self.best, *(one for one in self.refined if one.verdict and one.verdict.accepted))
+
+    @property
+    def refined(self) -> tuple[Outcome, ...]:
+        """What was tried after the rounds, refused or not."""
+        return (*((self.interpolated,) if self.interpolated else ()), *self.distilled)
 
     @property
     def result(self) -> Outcome:
@@ -67,7 +71,8 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     rounds = plan_rounds(recipe)
     write_gate_prompts(recipe)
     start = _measure(rounds[0], run)
-    outcomes, best, stopped = [start], start, f"all {recipe.rounds} rounds are done"
+    outcomes, best = [start], start
+    stopped = f"all {recipe.rounds} rounds are done" if recipe.rounds > 1 else "the round is done"
     for round_ in rounds[1:]:
         if (found := _pairs(round_, run)) < recipe.min_pairs:
             stopped = f"{round_.name} found {found} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
@@ -91,7 +96,12 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
         interpolated = _interpolate(recipe, start, best, dpo, run)
     result = Result(tuple(outcomes), best, stopped, interpolated)
     if recipe.distill and best is not start:
-        result = replace(result, distilled=_distill(recipe, start, result.result, dpo, run))
+        write_distillation_prompts(recipe)
+        for number in range(1, recipe.distill.passes + 1):
+            outcome = _distill(recipe, number, start, result.result, dpo, run)
+            result = replace(result, distilled=(*result.distilled, outcome))
+            if result.result is not outcome:
+                break
     if broken := broken_limits(result.result.measures, start.measures["reference_nll"], recipe.gate):
         result = replace(result, stopped=f"{stopped}; THE RESULT BREAKS A LIMIT: {'; '.join(broken.values())}")
     run(export_stage(folder, result.result.checkpoint, dpo))
@@ -120,14 +130,13 @@ def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRec
     return Outcome(INTERPOLATED, str(stages[0].folder), measures, verdict)
 
 
-def _distill(recipe: AlignRecipe, start: Outcome, before: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
+def _distill(recipe: AlignRecipe, number: int, start: Outcome, before: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
     """`before` with a knob trained in, judged as interpolation is: the gate has too few prompts to see a point or two."""
-    write_distillation_prompts(recipe)
-    for stage in (stages := distillation_stages(recipe, before.checkpoint, dpo)):
+    for stage in (stages := distillation_stages(recipe, number, before.checkpoint, dpo)):
         run(stage)
-    measures = read_measures(stages[-1].folder / "scores.json", DISTILLED)
+    measures = read_measures(stages[-1].folder / "scores.json", name := distilled_name(number))
     verdict = judge_round(measures, before.measures, start.measures, recipe.gate, _chance(before))
-    return Outcome(DISTILLED, str(stages[-2].folder), measures, verdict)
+    return Outcome(name, str(stages[-2].folder), measures, verdict)
 
 
 def _chance(before: Outcome) -> float:

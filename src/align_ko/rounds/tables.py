@@ -13,6 +13,7 @@ from rich.table import Table
 
 from align_ko.evaluation.scores import GREEDY
 from align_ko.records import last_user_text, read_jsonl
+from align_ko.report.evaluation_table import COLUMNS
 
 HEADS = ("natural %", "loops", "filler", "unfin.", "chars", "distinct", "collapse", "relevant", "chrF", "NLL")
 Line = tuple[str, Mapping[str, Any], str]  # name, measures, a last word
@@ -53,11 +54,11 @@ def table_lines(rows: Iterable[Sequence[str]]) -> str:
 
 
 def show(lines: Iterable[Line], title: str, console: Console, last: str = "") -> None:
-    """The same table in the terminal; last words below it."""
+    """The same table in the terminal, of 80 columns too; last words below it."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("", overflow="fold", min_width=7)
-    for head in HEADS:
-        table.add_column(head.replace(" ", "\n"), justify="right")
+    table.add_column("", overflow="fold", min_width=5)
+    for head in COLUMNS:
+        table.add_column(head, justify="right", no_wrap=True)
     notes = []
     for name, measures, word in lines:
         table.add_row(name, *cells(measures))
