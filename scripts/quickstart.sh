@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The whole pipeline on a laptop without a GPU: a real base model that loops for ever becomes one that answers in polite,
 # finished Korean under plain greedy decoding. `make quickstart` sets up the environment and calls this; about 18 minutes on
-# two cores. Every stage is one script and one recipe, can be run alone, and is skipped here when its output is newer than
-# the recipes and no stage before it ran (remove outputs/quickstart and data/quickstart to start over).
+# two cores. Every stage is one script and one recipe, can be run alone, and is skipped here when its output is whole,
+# newer than the recipes, and no stage before it ran (remove outputs/quickstart and data/quickstart to start over).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -16,7 +16,8 @@ start_of_all=$SECONDS
 stage() {
     local title=$1 marker=$2 start=$SECONDS word
     shift 2
-    if [ -f "$marker" ] && [ -z "$newer" ] && [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; then
+    if [ -f "$marker" ] && ! grep -qs '"finished": null' "$(dirname "$marker")/training_run.json" && [ -z "$newer" ] &&
+        [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; then
         printf '\n── %s: done before (%s)\n' "$title" "$marker"
         return
     fi

@@ -17,6 +17,7 @@ import torch
 from conftest import SHORT_ROWS, make_llama, turns
 from test_training import train_sft
 
+from align_ko.manifest import is_unfinished
 from align_ko.modeling import load_for_inference
 from align_ko.records import read_jsonl, write_json, write_jsonl
 
@@ -142,7 +143,9 @@ def finish(place: Path, script: str, recipe: str, code: int = 0) -> str:
 def made(folder: Path) -> dict[str, str]:
     """Finished stages and when they were."""
     return {
-        str(file.parent.relative_to(folder)): json.loads(file.read_text())["made_at"] for file in folder.rglob("manifest.json")
+        str(file.parent.relative_to(folder)): json.loads(file.read_text())["made_at"]
+        for file in folder.rglob("manifest.json")
+        if not is_unfinished(file.parent)
     }
 
 

@@ -1,8 +1,9 @@
 """One stage of a longer run: its recipe written down, its script started, skipped when it is done.
 
 A stage is done when its manifest.json was made from the same recipe and the same files, and is not older than the
-manifests of the stages before it. Nothing else is kept, so a run that was killed at any moment goes on where it was, and a
-changed recipe repeats exactly what hangs on it.
+manifests of the stages before it; a training run has also said that it is finished, which it does after its manifest.
+Nothing else is kept, so a run that was killed at any moment goes on where it was, and a changed recipe repeats exactly what
+hangs on it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import file_hash
+from align_ko.manifest import file_hash, is_unfinished
 from align_ko.recipe_checks import check_values, remember_places
 from align_ko.recipe_tree import Items, Node, Place, Table, merge, node_of, read_recipe_file
 from align_ko.recipe_values import build
@@ -89,6 +90,8 @@ def why_again(stage: Stage) -> str:
     manifest = stage.folder / MANIFEST
     if not manifest.is_file():
         return "not made yet"
+    if is_unfinished(stage.folder):  # killed between its manifest and its last file
+        return "not finished"
     saved = json.loads(manifest.read_text(encoding="utf-8"))
     now, then = plain(stage.recipe), plain(saved["recipe"])
     if now != then:
@@ -124,7 +127,7 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
         return False
     text = yaml.safe_dump(plain(stage.recipe), allow_unicode=True, sort_keys=False)
     known = stage.file.read_text(encoding="utf-8") if stage.file.is_file() else None
-    stale = reason != "not made yet" or (known is not None and known != text)
+    stale = reason not in ("not made yet", "not finished") or (known is not None and known != text)
     if stale:
         (stage.folder / TIMES).unlink(missing_ok=True)
     with atomic_write(stage.file) as out:
@@ -144,7 +147,7 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
-    if code or not (stage.folder / MANIFEST).is_file():
+    if code or not (stage.folder / MANIFEST).is_file() or is_unfinished(stage.folder):
         raise StageFailed(
             f"{stage.title} ended with exit code {code}; its own message stands above",
             file=stage.file,
