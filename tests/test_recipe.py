@@ -586,7 +586,7 @@ def test_help_of_the_training_scripts(script):
 # -------------------- our recipes
 
 
-FURTHER = {"distill": SftRecipe, "own_answers": EvaluateRecipe}
+FURTHER = {"rounds": AlignRecipe, "distill": SftRecipe, "own_answers": EvaluateRecipe}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
