@@ -3,7 +3,8 @@
     python scripts/align.py recipes/quickstart/align.yaml
     python scripts/align.py recipes/quickstart/align.yaml --rounds 2 --seeds 42 43 44
 
-Killed or interrupted, the same command goes on: finished stages are skipped, candidates are kept prompt by prompt.
+Killed or interrupted, the same command goes on: finished stages are skipped, candidates are kept prompt by prompt. Commands
+with different seeds may run side by side, one on each GPU; the command with all of them then writes the table.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def main() -> None:
     for run in runs.values():
         plan_rounds(run)  # mistakes in any round's recipe are told before the first one starts
     results = {}
-    with only_run(folder) as lock:
-        for seed, run in runs.items():
+    for seed, run in runs.items():
+        with only_run(Path(run.output_dir)) as lock:
             results[seed] = run_rounds(run, partial(run_stage, scripts=Path(__file__).parent, keep_open=lock))
             write_report(Path(run.output_dir), results[seed], recipe.gate.prompts_file, evaluated, console)
-        if recipe.seeds:
-            write_seeds(folder, results, evaluated, console)
+    if recipe.seeds:
+        write_seeds(folder, results, evaluated, console)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from align_ko.rounds.rounds import run_rounds
 from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
 from align_ko.rounds.tables import show
 
+ROOT = Path(__file__).parents[1]
 PREFERENCES = """\
 model_name_or_path: outputs/sft
 prompts_file: train.jsonl
@@ -274,6 +276,38 @@ def test_a_stage_that_a_killed_run_left_behind_is_waited_for(tmp_path, capsys):
         assert (tmp_path / "done").exists()
     assert "waiting" in capsys.readouterr().out
     orphan.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+def test_seeds_may_run_side_by_side(recipe, monkeypatch):
+    """Each run holds its own seed's folder alone, while it is at work, and the table is written after the last."""
+    import fcntl
+
+    Path("outputs/sft").mkdir(parents=True)
+    Path("outputs/sft/config.json").write_text("{}")
+    for name in ("train", "held_out", "gate"):
+        write_jsonl(f"{name}.jsonl", [{"messages": turns("질문", "답변입니다.")}])
+    folders, held = ("outputs/align", "outputs/align/seed-1", "outputs/align/seed-2"), []
+
+    def look(*_, **__) -> str:
+        held.append([])
+        for folder in folders:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with open(f"{folder}/.lock", "w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held[-1].append(folder)
+        return "result"
+
+    monkeypatch.setattr("align_ko.rounds.rounds.run_rounds", look)
+    monkeypatch.setattr("align_ko.rounds.report.write_report", look)
+    monkeypatch.setattr("align_ko.rounds.report.write_seeds", lambda folder, results, *_: (look(), held.append(results)))
+    for arguments in ([], ["--seeds", "1", "2"]):
+        monkeypatch.setattr(sys, "argv", ["align.py", "align.yaml", *arguments])
+        runpy.run_path(str(ROOT / "scripts/align.py"))["main"]()
+    whole, one, two = ([folder] for folder in folders)
+    assert held == [whole, whole, one, one, two, two, [], {1: "result", 2: "result"}]
 
 
 # -------------------- the gate
