@@ -599,6 +599,9 @@ def test_seeds_stand_in_one_table(recipe):
     ]  # fmt: skip
     assert all(line.endswith("| round-1 |") for line in lines[1::2]) and text.count("> round-1의 답") == 2
     assert json.loads((folder / "seeds.json").read_text())["43"]["best"]["checkpoint"] == "outputs/align/seed-43/round-1/dpo"
+    for some, title in ((results, "# 2 seeds"), ({42: results[42]}, "# 1 seed")):
+        write_seeds(folder, some, False, Console(width=200))
+        assert (folder / "seeds.md").read_text().splitlines()[0] == title
 
 
 def test_prompts_are_asked_in_turn(recipe):
@@ -606,11 +609,17 @@ def test_prompts_are_asked_in_turn(recipe):
 
 
 @pytest.mark.parametrize(
-    ("kind", "flags", "planned"), [("quickstart", [], 1), ("quickstart", ["--rounds", "2"], 2), ("solar", [], 3)]
+    ("kind", "flags", "planned"),
+    [
+        ("quickstart/align", [], 1),
+        ("quickstart/align", ["--rounds", "2"], 2),
+        ("quickstart/rounds", [], 2),
+        ("solar/align", [], 3),
+    ],
 )
 def test_our_own_recipes_plan_all_their_rounds(kind, flags, planned, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
-    recipe = load_recipe(AlignRecipe, [f"recipes/{kind}/align.yaml", *flags])
+    recipe = load_recipe(AlignRecipe, [f"recipes/{kind}.yaml", *flags])
     rounds = plan_rounds(recipe)[1:]
     assert [stage.script for stage in rounds[-1].stages] == ["build_preferences", "run_dpo", "evaluate"]
     rates = [round_.stages[1].recipe.training["learning_rate"] for round_ in rounds]

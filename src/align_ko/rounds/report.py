@@ -69,8 +69,9 @@ def write_seeds(folder: Path, results: dict[int, Result], evaluated: bool, conso
         lines += [(f"result, seed {seed}", read_measures(where / "scores.json", name), _name(result))]
         answers += f"\n## Seed {seed}: twenty answers to read\n\n" + answers_to_read(where / "responses.jsonl", name, seed=seed)
     what = "prompts that no gate has seen" if evaluated else "the gate's prompts"
+    title = f"{len(results)} seed{'s' if len(results) > 1 else ''}"
     with atomic_write(folder / "seeds.md") as out:
-        out.write(f"# {len(results)} seeds\n\nGreedy answers to {what}.\n\n{markdown(lines, 'model', 'from')}{answers}")
+        out.write(f"# {title}\n\nGreedy answers to {what}.\n\n{markdown(lines, 'model', 'from')}{answers}")
     write_json(folder / "seeds.json", {str(seed): result.to_row() for seed, result in results.items()})
-    show(lines, f"{len(results)} seeds, {what}", console)
+    show(lines, f"{title}, {what}", console)
     console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, highlight=False)
