@@ -118,6 +118,11 @@ def is_unfinished(folder: str | Path) -> bool:
     return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("finished") is None
 
 
+def is_whole(folder: str | Path) -> bool:
+    """Whether a stage's manifest lies in `folder`, and no training run there is still short of its end."""
+    return (Path(folder) / MANIFEST_FILE).is_file() and not is_unfinished(folder)
+
+
 def _machine() -> dict[str, Any]:
     found: dict[str, Any] = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")  # stages without a model never load it, and need not for this

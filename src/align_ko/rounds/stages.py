@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import file_hash, is_unfinished
+from align_ko.manifest import file_hash, is_unfinished, is_whole
 from align_ko.recipe_checks import check_values, remember_places
 from align_ko.recipe_tree import Items, Node, Place, Table, merge, node_of, read_recipe_file
 from align_ko.recipe_values import build
@@ -147,7 +147,7 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
-    if code or not (stage.folder / MANIFEST).is_file() or is_unfinished(stage.folder):
+    if code or not is_whole(stage.folder):
         raise StageFailed(
             f"{stage.title} ended with exit code {code}; its own message stands above",
             file=stage.file,

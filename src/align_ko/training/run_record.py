@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, RUN_FILE, file_hash, is_unfinished, weights_marks, without_private
+from align_ko.manifest import MANIFEST_FILE, RUN_FILE, file_hash, is_whole, weights_marks, without_private
 from align_ko.records import write_json
 from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_whole
 
@@ -111,7 +111,7 @@ def _decide(recipe: Any, config: Any, files: dict[str, str], start: str | None) 
             expected="--resume fresh to start over (removes its checkpoints), --resume force to go on all the same, "
             "or another training.output_dir",
         )
-    if not is_unfinished(folder) and (folder / MANIFEST_FILE).is_file() and not changed and not named_path:
+    if is_whole(folder) and not changed and not named_path:
         said = f"{folder} is finished ({before['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
         return Run(str(folder), before["run_id"], done=True, said=said)
     return _go_on(folder, {**before, **now, "finished": None}, config, named_path)
