@@ -222,7 +222,7 @@ def test_our_run_is_read_up_to_its_best_round():
         write_json(f"ours/{one['name']}/answers/times.json", {"seconds": 7.0})
     write_json("ours/rounds.json", {**json.loads(Path("ours/rounds.json").read_text()), "distilled": passes})
     ours = read_ours(recipe)
-    assert (ours.dpo_steps, ours.seconds) == (29, 149)
+    assert (ours.dpo_steps, ours.pairs, ours.seconds) == (29, 40, 149)  # 20 pairs, 20 answers of the accepted pass
 
 
 def test_variants_with_the_same_sft_share_it():

@@ -27,7 +27,7 @@ class Ours:
     result: str
     sft_steps: int
     dpo_steps: int
-    pairs: int
+    pairs: int  # and the answers of its own that its passes of distillation trained on
     seconds: float  # of its rounds: candidates, DPO and gates
 
 
@@ -57,7 +57,8 @@ def read_ours(recipe: CompareRecipe) -> Ours:
         str(folder / "best"),
         steps_of(Path(start)),
         sum(steps_of(trained) for trained in [*(round_ / "dpo" for round_ in taken), *distilled]),
-        sum(count_rows(round_ / "preferences" / "train.jsonl") for round_ in taken),
+        sum(count_rows(round_ / "preferences" / "train.jsonl") for round_ in taken)
+        + sum(count_rows(_json(model / MANIFEST)["recipe"]["data"]["train_file"]) for model in distilled),
         sum(seconds_in(place) for place in spent),
     )
 
