@@ -72,18 +72,23 @@ bench-curation: setup ## 191,641 rows curated, beside datatrove on the same rows
 	@$(python) scripts/bench_curation.py
 
 bench-candidates: setup ## candidates per second, beside one prompt and one plain generate at a time, on the quickstart SFT model
+	@PYTHON=$(python) bash scripts/quickstart.sh SFT
 	@$(python) scripts/bench_candidates.py
 
 align: setup ## a round of pairs, DPO and gate, then distillation, from the quickstart's SFT model; resumes
+	@PYTHON=$(python) bash scripts/quickstart.sh SFT
 	@$(python) scripts/align.py recipes/quickstart/align.yaml
 
 ablate-dpo: setup ## DPO settings × seeds on the quickstart's pairs, an estimated hour and a half; resumes
+	@PYTHON=$(python) bash scripts/quickstart.sh preferences
 	@$(python) scripts/ablate_dpo.py recipes/quickstart/ablation.yaml
 
 decoding-gap: setup ## greedy against a grid of 18 sampling settings, before and after DPO; resumes
+	@PYTHON=$(python) bash scripts/quickstart.sh DPO
 	@$(python) scripts/decoding_gap.py recipes/quickstart/evaluate.yaml
 
 compare-handbook: setup ## our rounds beside the alignment-handbook's way on the same model; resumes
+	@PYTHON=$(python) bash scripts/quickstart.sh SFT
 	@$(python) scripts/compare_handbook.py recipes/quickstart/compare.yaml
 
 bench-batching: setup ## shares of real tokens by way of batching on 191,641 lengths, and real tokens per second side by side

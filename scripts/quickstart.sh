@@ -3,7 +3,15 @@
 # finished Korean under plain greedy decoding. `make quickstart` sets up the environment and calls this; about 18 minutes on
 # two cores. Every stage is one script and one recipe, can be run alone, and is skipped here when its output is whole,
 # newer than the recipes, and no stage before it ran (remove outputs/quickstart and data/quickstart to start over).
+#
+#     bash scripts/quickstart.sh SFT    # what is missing up to that stage, for the make targets that start from its output
 set -euo pipefail
+until=${1:-}
+case $until in '' | SFT | preferences | DPO) ;; *)
+    echo "error: scripts/quickstart.sh: there is no stage $until to stop at; expected SFT, preferences or DPO" >&2
+    exit 2
+    ;;
+esac
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 R=recipes/quickstart
@@ -12,13 +20,15 @@ mkdir -p outputs/quickstart
 TIMES=outputs/quickstart/times.tsv
 start_of_all=$SECONDS
 
-# stage TITLE MARKER COMMAND...: run a stage unless MARKER (the file it writes last) is there and newer than the recipes
+# stage TITLE MARKER COMMAND...: run a stage unless MARKER (the file it writes last) is there and newer than the recipes; of the
+# stages up to a given one, only what is missing
 stage() {
     local title=$1 marker=$2 start=$SECONDS word
     shift 2
     if [ -f "$marker" ] && ! grep -qs '"finished": null' "$(dirname "$marker")/training_run.json" && [ -z "$newer" ] &&
-        [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; then
-        printf '\n── %s: done before (%s)\n' "$title" "$marker"
+        { [ -n "$until" ] || [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; }; then
+        [ -n "$until" ] || printf '\n── %s: done before (%s)\n' "$title" "$marker"
+        stop_at "$title"
         return
     fi
     newer=yes # what follows was made from older input
@@ -31,6 +41,11 @@ stage() {
     "$@"
     printf '%s\t%d\n' "$title" $((SECONDS - start)) >>"$TIMES"
     printf '   %s: %d s\n' "$title" $((SECONDS - start))
+    stop_at "$title"
+}
+
+stop_at() { # TITLE: "2 SFT"
+    if [ "${1#* }" = "$until" ]; then exit 0; fi
 }
 
 newer=

@@ -195,6 +195,7 @@ def test_steps_are_counted_from_what_was_trained():
     finished("b", 18, max_steps=5, per_device_train_batch_size=4)
     assert steps_of(Path("b")) == 5
     assert longer((100, 50), took=60, ours=90) == (150, 75) and longer((100, 50), took=90, ours=60) == (100, 50)
+    assert longer((100, 50), took=70, ours=90) == longer((100, 50), took=70, ours=91) == (130, 65)  # 1.286 times as long
 
 
 def test_our_run_is_read_up_to_its_best_round():

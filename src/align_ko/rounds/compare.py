@@ -134,8 +134,11 @@ def plan_variant(recipe: CompareRecipe, name: str, steps: tuple[int, int]) -> tu
 
 
 def longer(steps: tuple[int, int], took: float, ours: float) -> tuple[int, int]:
-    """Both stages' steps stretched so that they take as long as ours did; never fewer steps. Seconds in, steps out."""
-    factor = max(1.0, ours / took) if took else 1.0
+    """Both stages' steps stretched so that they take as long as ours did; never fewer steps. Seconds in, steps out.
+
+    Rounded up to a tenth of the steps: the other way gets the rest, and a second of noise does not ask for another run.
+    """
+    factor = max(1.0, ceil(round(10 * ours / took, 3)) / 10) if took else 1.0
     return round(steps[0] * factor), round(steps[1] * factor)
 
 
