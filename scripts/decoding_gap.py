@@ -4,14 +4,14 @@
     python scripts/decoding_gap.py recipes/quickstart/evaluate.yaml --grid.prompts 30 --grid.models dpo
 
 Reads an evaluate recipe (`grid`, not `sampling`) and writes OUTPUT_DIR/grid/{responses.jsonl,scores.json,gap.md}.
-Interrupted, it goes on per model and cell.
+Interrupted and started again it goes on where it was; under `accelerate launch` the processes share the prompts.
 """
 
 from __future__ import annotations
 
 import sys
 
-from align_ko.errors import nearest, refuse_several_processes, run_script
+from align_ko.errors import nearest, run_script
 from align_ko.noise import quiet_known_noise
 from align_ko.recipe import EvaluateRecipe
 from align_ko.recipe_loading import check_inputs, load_recipe, recipe_error
@@ -26,34 +26,32 @@ def main() -> None:
             expected = "one of " + ", ".join(recipe.models)
             raise recipe_error(recipe, "grid.models", f"'{name}' is none of the models", expected, nearest(name, recipe.models))
     check_inputs(recipe)
-    refuse_several_processes()
 
     from pathlib import Path
 
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from align_ko.evaluation.answers import answer_all, load_questions
+    from align_ko.evaluation.answers import load_questions
+    from align_ko.evaluation.asking import ask_models
     from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
     from align_ko.evaluation.scores import GREEDY as GREEDY_NAME
     from align_ko.evaluation.scores import score_rows, summarise
-    from align_ko.generation.local import GREEDY
+    from align_ko.generation.processes import launched_processes
+    from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
-    from align_ko.modeling import load_for_inference, weights_hash
     from align_ko.process_memory import keep_freed_memory
     from align_ko.records import atomic_write, evenly, write_json, write_jsonl
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"
     questions = evenly(load_questions(recipe.prompts_file, recipe.max_prompts), recipe.grid.prompts)
-    rows = []
-    for name in names:
-        model, tokenizer = load_for_inference(recipe.models[name], recipe.generation.dtype, recipe.chat_template)
-        checkpoint = weights_hash(recipe.models[name])
-        for cell, decoding in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items():
-            cache = folder / "answers" / f"{name}-{cell}.jsonl"
-            rows += answer_all(model, tokenizer, questions, name, cell, decoding, recipe.generation, cache, checkpoint)
-        del model
+    asked = {setting: (knobs, questions) for setting, knobs in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items()}
+    models, processes = {name: recipe.models[name] for name in names}, launched_processes()
+    rows, _ = ask_models(models, asked, [], recipe.generation, recipe.chat_template, folder / "answers", processes)
+    processes.leave()
+    if processes.rank:
+        return  # the first process judges the answers of all
 
     scored = score_rows(rows)
     summary = summarise(scored)

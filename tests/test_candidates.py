@@ -9,11 +9,12 @@ import pytest
 from conftest import turns
 
 from align_ko.errors import UserError
+from align_ko.generation import meter as meters
+from align_ko.generation.meter import Meter, clock
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Generated, row_seed
-from align_ko.preferences import meter as meters
-from align_ko.preferences.candidates import Candidate, Task, draw_candidates, read_tasks, shards, tasks_from_rows
-from align_ko.preferences.meter import Meter, clock
+from align_ko.generation.shards import shards
+from align_ko.preferences.candidates import Candidate, Task, draw_candidates, read_tasks, tasks_from_rows
 from align_ko.recipe import CandidateArgs, PreferencesRecipe
 from align_ko.recipe_loading import load_recipe
 
@@ -169,7 +170,7 @@ def test_processes_share_the_prompts_and_the_first_has_all_answers(tmp_path):
     assert [sorted({question for _, question in part}) for part in asked] == [
         ["0번 질문", "2번 질문", "4번 질문"], ["1번 질문", "3번 질문"],
     ]  # fmt: skip
-    assert [path.name for path in shards(tmp_path / "c.jsonl")] == ["c.jsonl", "c.1.jsonl"]
+    assert [path.name for path in shards(tmp_path / "c.jsonl")] == ["c.jsonl", "c.rank-1.jsonl"]
     assert drawn == draw(tmp_path / "alone.jsonl")
 
 
@@ -200,7 +201,7 @@ def test_a_failure_in_another_process_is_told_by_it(tmp_path, capsys):
 def test_another_checkpoint_puts_every_shard_aside(tmp_path):
     shared(tmp_path / "c.jsonl", 3)
     draw(tmp_path / "c.jsonl", made={"checkpoint": "other"})
-    assert sorted(path.name for path in tmp_path.glob("*.old")) == ["c.1.jsonl.old", "c.2.jsonl.old", "c.jsonl.old"]
+    assert sorted(path.name for path in tmp_path.glob("*.old")) == ["c.jsonl.old", "c.rank-1.jsonl.old", "c.rank-2.jsonl.old"]
     assert [path.name for path in shards(tmp_path / "c.jsonl")] == ["c.jsonl"]
 
 

@@ -26,11 +26,12 @@ from endpoint_servers import free_port
 from align_ko.generation.endpoint import draw_from_endpoint
 from align_ko.generation.local import draw_local, generate_answers
 from align_ko.generation.requests import GREEDY, Request
+from align_ko.generation.shards import shards
 from align_ko.modeling import greedy_config
-from align_ko.preferences.candidates import Candidate, Task, draw_candidates, shards
+from align_ko.preferences.candidates import Candidate, Task, draw_candidates
 from align_ko.recipe import CandidateArgs, DecodingArgs
 from align_ko.recipe_generation import EndpointArgs
-from align_ko.records import write_jsonl
+from align_ko.records import read_jsonl, write_jsonl
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1, samples=2), "warm": CandidateArgs(1.0)}
@@ -135,9 +136,9 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def start(place: Path, recipe: str, two: bool) -> subprocess.Popen[str]:
+def start(place: Path, recipe: str, two: bool, script: str = "build_preferences") -> subprocess.Popen[str]:
     accelerate = ["-m", "accelerate.commands.launch", "--config_file", "two.yaml"] if two else []
-    command = [sys.executable, *accelerate, str(ROOT / "scripts/build_preferences.py"), recipe]
+    command = [sys.executable, *accelerate, str(ROOT / f"scripts/{script}.py"), recipe]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = str(ROOT / "src")  # this checkout, wherever another one may be installed
     return subprocess.Popen(command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -155,7 +156,7 @@ def test_two_processes_killed_then_one_interrupted_then_two_again(place):
     text = process.communicate()[0]
     first = lines(file)
     assert 40 <= first < total, text[-3000:]
-    assert [path.name for path in shards(file)] == ["candidates.jsonl", "candidates.1.jsonl"]
+    assert [path.name for path in shards(file)] == ["candidates.jsonl", "candidates.rank-1.jsonl"]
 
     process = start(place, "killed.yaml", two=False)
     kill_at(process, file, first + 20, rng, lambda process: process.send_signal(signal.SIGINT))
@@ -179,6 +180,48 @@ def test_two_processes_killed_then_one_interrupted_then_two_again(place):
 
     # In float32 rounding may choose between two tokens of a random model, whose tokens are all about equally likely.
     assert sum(texts(file)[key] == text for key, text in texts(whole).items()) >= 0.95 * total == 0.95 * len(texts(whole))
+
+
+EVALUATION = """\
+models: {{gemma: gemma}}
+prompts_file: asked.jsonl
+output_dir: {output}
+probes: ["안녕하세요?"]
+sampling: {{warm: {{temperature: 1.0}}}}
+sampling_prompts: 20
+generation: {{max_new_tokens: 48, batch_size: 8, dtype: float32}}
+"""
+
+
+def test_evaluate_shared_by_two_processes_and_killed_gives_what_one_gives(place):
+    asked = [{"messages": task.prompt} for task in TASKS[:40]]
+    write_jsonl(place / "asked.jsonl", [*asked, *rows()])
+    for output in ("by-one", "by-two"):
+        (place / f"{output}.yaml").write_text(EVALUATION.format(output=output))
+    one = start(place, "by-one.yaml", two=False, script="evaluate").communicate()[0]
+    assert "report:" in one, one[-3000:]
+
+    def kill_all(process):
+        for part in [*psutil.Process(process.pid).children(recursive=True), process]:
+            part.kill()
+
+    file, rng = place / "by-two/answers/gemma/greedy.jsonl", random.Random(3)
+    process = start(place, "by-two.yaml", two=True, script="evaluate")
+    kill_at(process, file, 12, rng, kill_all)
+    process.communicate()
+    left = lines(file)
+    assert 12 <= left < 40 and not (place / "by-two/manifest.json").exists()
+    process = start(place, "by-two.yaml", two=True, script="evaluate")
+    text = process.communicate()[0]
+    assert process.returncode == 0, text[-3000:]
+    assert text.count("report:") == 1 and "of them there already" in text  # one process speaks
+
+    whole, shared = (list(read_jsonl(place / output / "responses.jsonl")) for output in ("by-one", "by-two"))
+    assert [(row["setting"], row["prompt"]) for row in shared] == [(row["setting"], row["prompt"]) for row in whole]
+    assert sum(a["response"] == b["response"] for a, b in zip(whole, shared, strict=True)) >= 0.9 * len(whole)
+    scores = (json.loads((place / output / "scores.json").read_text(encoding="utf-8")) for output in ("by-one", "by-two"))
+    losses = [score["results"][0]["reference_nll"] for score in scores]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and losses[0] > 1
 
 
 # A server of a well-kept package --------------------------------------------------------------------------------------------

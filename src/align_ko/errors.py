@@ -45,15 +45,6 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def refuse_several_processes() -> None:
-    """UserError under `accelerate launch` with more than one process, for a stage that would do all the work in each."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"this stage runs as one process, and {os.environ['WORLD_SIZE']} were launched",
-            expected=f"python {sys.argv[0]} …, without accelerate launch",
-        )
-
-
 def is_first_process() -> bool:
     """Whether this process speaks for all that `accelerate launch` started."""
     return (os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0") == "0"

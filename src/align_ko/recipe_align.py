@@ -54,6 +54,8 @@ class GateArgs:
     """Reference NLL over the start's, 0.03 = 3 %: how much content a round may cost."""
     min_median_characters: float = 80
     max_median_characters: float = 400
+    accelerate_config: str = ""
+    """As a stage's; the processes share the prompts, here and where a distillation's are answered."""
 
 
 @dataclass(frozen=True)

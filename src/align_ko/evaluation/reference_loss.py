@@ -12,8 +12,8 @@ from align_ko.evaluation.answers import Question
 
 
 @torch.inference_mode()
-def reference_nll(model: Any, tokenizer: Any, questions: list[Question], batch_size: int = 8) -> float | None:
-    """Mean negative log-likelihood in nats per token of the reference answers (eos included); None without references.
+def reference_nats(model: Any, tokenizer: Any, questions: list[Question], batch_size: int = 8) -> tuple[float, int]:
+    """Negative log-likelihood in nats of the reference answers (eos included), and how many tokens they have; 0, 0 without any.
 
     Right padding is harmless here: attention is causal and padded labels are ignored.
     """
@@ -35,4 +35,4 @@ def reference_nll(model: Any, tokenizer: Any, questions: list[Question], batch_s
         target = labels[:, 1:].to(model.device)
         total += float(cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), reduction="sum"))
         tokens += int((target != IGNORE).sum())
-    return total / tokens if tokens else None
+    return total, tokens

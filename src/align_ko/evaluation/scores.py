@@ -61,7 +61,7 @@ def score_rows(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     return scored
 
 
-def summarise(scored_rows: Iterable[Mapping[str, Any]], reference_nll: Mapping[str, float] | None = None) -> Row:
+def summarise(scored_rows: Iterable[Mapping[str, Any]], reference_nll: Mapping[str, float | None] | None = None) -> Row:
     """`{"results": [one per model and setting], "decoding_gap": {model: …}, "small_sample": bool}`, held-out rows only.
 
     Shares are 0..1, chrF 0..100, the gap in percentage points (positive: sampling does better than greedy).

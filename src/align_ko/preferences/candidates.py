@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
+from align_ko.generation.meter import Meter
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Draw, Generated, Request, describe, row_seed
-from align_ko.preferences.meter import Meter
+from align_ko.generation.shards import shard, shards, whole_rows
 from align_ko.preferences.prompts import Task, read_tasks, tasks_from_rows
 from align_ko.recipe import CandidateArgs, DecodingArgs
 from align_ko.records import drop_torn_line, write_json
@@ -92,39 +93,17 @@ def draw_candidates(
     return {task.id: [drawn[task.id, name, sample] for name, sample in rungs] for task in tasks}
 
 
-def shard(file: Path, rank: int) -> Path:
-    """`candidates.jsonl` for the first process, `candidates.1.jsonl` for the second."""
-    return file if rank == 0 else file.with_suffix(f".{rank}{file.suffix}")
-
-
-def shards(file: Path) -> list[Path]:
-    """Every shard that is there, also those of a run with more processes."""
-    return [path for path in [file, *sorted(file.parent.glob(f"{file.stem}.*{file.suffix}"))] if path.is_file()]
-
-
 def read_drawn(file: Path, ladder: Mapping[str, DecodingArgs]) -> dict[Key, Candidate]:
     """Answers of all shards that were drawn with the present settings; half a line at an end (a killed run) is passed over."""
     drawn: dict[Key, Candidate] = {}
     for path in shards(file):
-        for row in _rows(path):
+        for row in whole_rows(path):
             name = row["setting"]
             if name in ladder and row["decoding"] == describe(ladder[name]):
                 task_id = row.pop("id")
                 candidate = Candidate(**row)
                 drawn.setdefault((task_id, name, candidate.sample), candidate)
     return drawn
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    # Not str.splitlines: an answer may hold U+2028, which it takes for the end of a line.
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
-                return
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
 
 
 def _put_aside_others(file: Path, meta: Path, fresh: dict[str, Any]) -> None:

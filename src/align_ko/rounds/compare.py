@@ -153,4 +153,5 @@ def evaluation(recipe: CompareRecipe, ours: Ours, variants: Mapping[str, tuple[S
         models[name] = str(dpo.folder)
         after += [sft.folder, dpo.folder]
     resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
-    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", tuple(after))
+    launch = recipe.evaluate.accelerate_config
+    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", tuple(after), launch)

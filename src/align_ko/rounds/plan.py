@@ -60,7 +60,8 @@ def gate_stage(
         models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / part), probes=(), sampling={}
     )
     recipe = replace(recipe, generation=replace(recipe.generation, **generation))
-    return Stage(f"{name}/{part}", "evaluate", recipe, folder / f"{part}.yaml", folder / part, after)
+    title, launch = f"{name}/{part}", gate.accelerate_config
+    return Stage(title, "evaluate", recipe, folder / f"{part}.yaml", folder / part, after, launch)
 
 
 def plan_rounds(recipe: AlignRecipe) -> list[Round]:
@@ -229,4 +230,5 @@ def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:
     models = {"sft": start, "aligned": str(folder / "best")}
     resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
     after = (Path(start), folder / "best")
-    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", after)
+    launch = recipe.evaluate.accelerate_config
+    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", after, launch)
