@@ -26,7 +26,14 @@ from align_ko.rounds.ablation import plan_run
 from align_ko.rounds.compare import plan_variant
 from align_ko.rounds.gate import broken_limits, judge_round
 from align_ko.rounds.lock import only_run
-from align_ko.rounds.plan import distillation_stages, gate_file, interpolation_stages, plan_rounds, write_gate_prompts
+from align_ko.rounds.plan import (
+    distillation_stages,
+    evaluation_stage,
+    gate_file,
+    interpolation_stages,
+    plan_rounds,
+    write_gate_prompts,
+)
 from align_ko.rounds.report import write_report, write_seeds
 from align_ko.rounds.rounds import run_rounds
 from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
@@ -130,6 +137,32 @@ def test_a_mistake_in_any_round_is_told_with_its_line(recipe, old, new, said):
     with pytest.raises(UserError) as caught:
         plan_rounds(load_recipe(AlignRecipe, ["align.yaml"]))
     assert str(caught.value).startswith(said)
+
+
+def test_every_stage_starts_the_processes_it_was_told_to(recipe):
+    Path("evaluate.yaml").write_text("models: {base: x}\nprompts_file: e.jsonl\noutput_dir: o\n")
+    Path("distill.yaml").write_text(DISTILL)
+    flags = [
+        "--preferences.accelerate_config",
+        "p.yaml",
+        "--gate.accelerate_config",
+        "g.yaml",
+        "--distill.recipe",
+        "distill.yaml",
+    ]
+    flags += ["--evaluate.recipe", "evaluate.yaml", "--evaluate.accelerate_config", "e.yaml"]
+    own = load_recipe(AlignRecipe, ["align.yaml", *flags])
+    stages = [*plan_rounds(own)[1].stages, *distillation_stages(own, 1, "outputs/dpo", plan_rounds(own)[1].stages[1].recipe)]
+    stages.append(evaluation_stage(own, "outputs/sft"))
+    assert [(stage.script, stage.accelerate_config) for stage in stages] == [
+        ("build_preferences", "p.yaml"),
+        ("run_dpo", ""),
+        ("evaluate", "g.yaml"),
+        ("evaluate", "g.yaml"),
+        ("run_sft", ""),
+        ("evaluate", "g.yaml"),
+        ("evaluate", "e.yaml"),
+    ]
 
 
 def test_a_part_of_the_gates_prompts(recipe):
