@@ -55,25 +55,25 @@ lint: setup ## style and types
 	@echo "lint: ruff check, ruff format --check, mypy"
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
-	@$(python) -m mypy src scripts
+	@$(python) -m mypy src scripts benchmarks
 
 format: setup ## put every file into the project's format
 	@$(python) -m ruff check --fix-only
 	@$(python) -m ruff format
 
 bench-cpu: setup ## tokens per second of training on the CPU, beside plain TRL
-	@$(python) scripts/bench_cpu.py
+	@$(python) benchmarks/bench_cpu.py
 
 bench-korean: setup ## what the Korean checks find and miss, on labelled text
-	@$(python) scripts/bench_korean.py
+	@$(python) benchmarks/bench_korean.py
 
 bench-curation: setup ## 191,641 rows curated, beside datatrove on the same rows: time, memory, what is found
-	@$(python) scripts/curation_bench/install_datatrove.py .venv-bench || true
-	@$(python) scripts/bench_curation.py
+	@$(python) benchmarks/curation_bench/install_datatrove.py .venv-bench || true
+	@$(python) benchmarks/bench_curation.py
 
 bench-candidates: setup ## candidates per second, beside one prompt and one plain generate at a time, on the quickstart SFT model
 	@PYTHON=$(python) bash scripts/quickstart.sh SFT
-	@$(python) scripts/bench_candidates.py
+	@$(python) benchmarks/bench_candidates.py
 
 align: setup ## a round of pairs, DPO and gate, then distillation, from the quickstart's SFT model; resumes
 	@PYTHON=$(python) bash scripts/quickstart.sh SFT
@@ -81,7 +81,7 @@ align: setup ## a round of pairs, DPO and gate, then distillation, from the quic
 
 ablate-dpo: setup ## DPO settings × seeds on the quickstart's pairs, an estimated hour and a half; resumes
 	@PYTHON=$(python) bash scripts/quickstart.sh preferences
-	@$(python) scripts/ablate_dpo.py recipes/quickstart/ablation.yaml
+	@$(python) benchmarks/ablate_dpo.py recipes/quickstart/ablation.yaml
 
 decoding-gap: setup ## greedy against a grid of 18 sampling settings, before and after DPO; resumes
 	@PYTHON=$(python) bash scripts/quickstart.sh DPO
@@ -89,16 +89,16 @@ decoding-gap: setup ## greedy against a grid of 18 sampling settings, before and
 
 compare-handbook: setup ## our rounds beside the alignment-handbook's way on the same model; resumes
 	@PYTHON=$(python) bash scripts/quickstart.sh SFT
-	@$(python) scripts/compare_handbook.py recipes/quickstart/compare.yaml
+	@$(python) benchmarks/compare_handbook.py recipes/quickstart/compare.yaml
 
 bench-batching: setup ## shares of real tokens by way of batching on 191,641 lengths, and real tokens per second side by side
-	@$(python) scripts/bench_batching.py
+	@$(python) benchmarks/bench_batching.py
 
 bench-memory: setup ## peak memory of training steps on the CPU beside what --plan says
-	@$(python) scripts/bench_memory.py
-	@$(python) scripts/bench_reference.py
+	@$(python) benchmarks/bench_memory.py
+	@$(python) benchmarks/bench_reference.py
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
 	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find src scripts tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src scripts benchmarks tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean: caches and builds removed"

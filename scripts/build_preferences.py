@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from align_ko.errors import UserError, run_script
 from align_ko.noise import quiet_known_noise
-from align_ko.recipe import PreferencesRecipe
-from align_ko.recipe_loading import check_inputs, load_recipe
+from align_ko.recipe.fields import PreferencesRecipe
+from align_ko.recipe.load import check_inputs, load_recipe
 
 if TYPE_CHECKING:
     from align_ko.generation.processes import Processes
@@ -35,9 +35,9 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import read_tasks
-    from align_ko.preferences.report import print_report
     from align_ko.process_memory import peak_memory_gib
     from align_ko.records import last_user_text
+    from align_ko.report.pairs import print_report
 
     processes = launched_processes()
     index = PromptIndex(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path))
@@ -66,7 +66,7 @@ def main() -> None:
 
 def _draw(recipe: PreferencesRecipe, tasks: list[Task], processes: Processes) -> dict[str, list[Candidate]]:
     """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
-    from align_ko.modeling import weights_hash
+    from align_ko.models.load import weights_hash
     from align_ko.preferences.candidates import draw_candidates
 
     limit = recipe.generation.max_new_tokens
@@ -79,12 +79,12 @@ def _draw(recipe: PreferencesRecipe, tasks: list[Task], processes: Processes) ->
     def draw(requests: list[Request], on_answer: OnAnswer) -> None:
         if recipe.endpoint:
             from align_ko.generation.endpoint import draw_from_endpoint
-            from align_ko.modeling import load_checkpoint_tokenizer
+            from align_ko.models.load import load_checkpoint_tokenizer
 
             tokenizer = load_checkpoint_tokenizer(recipe.model_name_or_path)
             return draw_from_endpoint(requests, on_answer, tokenizer, recipe.endpoint, limit)
         from align_ko.generation.local import draw_local
-        from align_ko.modeling import load_for_inference
+        from align_ko.models.load import load_for_inference
         from align_ko.process_memory import keep_freed_memory
 
         keep_freed_memory()

@@ -36,7 +36,7 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) 
     from transformers.utils import logging
 
     from align_ko.generation.local import stream_answer
-    from align_ko.modeling import load_for_inference
+    from align_ko.models.load import load_for_inference
     from align_ko.records import Message
 
     logging.disable_progress_bar()  # it would draw over the line below

@@ -11,8 +11,8 @@ import sys
 
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
-from align_ko.recipe import ExportRecipe
-from align_ko.recipe_loading import check_inputs, load_recipe
+from align_ko.recipe.fields import ExportRecipe
+from align_ko.recipe.load import check_inputs, load_recipe
 
 
 def main() -> None:
@@ -24,11 +24,11 @@ def main() -> None:
     from pathlib import Path
 
     from align_ko.chat_format import save_format
-    from align_ko.export import modelfile
-    from align_ko.interpolation import load_interpolated
     from align_ko.manifest import write_manifest
-    from align_ko.modeling import load_for_inference
-    from align_ko.training.hardware import read_base_of
+    from align_ko.models.hardware import read_base_of
+    from align_ko.models.interpolate import load_interpolated
+    from align_ko.models.load import load_for_inference
+    from align_ko.models.ollama import modelfile
 
     folder = Path(recipe.output_dir)
     if recipe.interpolate_from:

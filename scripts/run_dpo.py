@@ -15,8 +15,8 @@ import sys
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
 from align_ko.planning.command import plan_command
-from align_ko.recipe import DpoRecipe
-from align_ko.recipe_loading import check_inputs, load_recipe
+from align_ko.recipe.fields import DpoRecipe
+from align_ko.recipe.load import check_inputs, load_recipe
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         return plan_command(DpoRecipe, sys.argv[1:])
     recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
 
-    from align_ko.training.hardware import check_hardware, read_base_of
+    from align_ko.models.hardware import check_hardware, read_base_of
 
     base = recipe.model.model_name_or_path if recipe.model else read_base_of(recipe.model_name_or_path)
     four_bit = bool(recipe.model and recipe.model.load_in_4bit)
@@ -41,18 +41,18 @@ def main() -> None:
     from trl import DPOConfig
 
     from align_ko.manifest import parent_facts
-    from align_ko.modeling import best_dtype, load_policy, resolve_model_path
+    from align_ko.models.load import best_dtype, load_policy, resolve_model_path
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_pairs
     from align_ko.training.faults import check_split, check_trainable
     from align_ko.training.finish import check_push, finish_stage
-    from align_ko.training.greedy_gate import attach_gate
+    from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.run_record import open_run
+    from align_ko.training.seams import AlignDPOTrainer
     from align_ko.training.tokenized import tokenize_pairs
-    from align_ko.training.trl_seams import AlignDPOTrainer
 
     keep_freed_memory()
     # recipe → TRL config; what was begun in the output folder before

@@ -17,8 +17,8 @@ import sys
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
 from align_ko.planning.command import plan_command
-from align_ko.recipe import SftRecipe
-from align_ko.recipe_loading import check_inputs, load_recipe
+from align_ko.recipe.fields import SftRecipe
+from align_ko.recipe.load import check_inputs, load_recipe
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         return plan_command(SftRecipe, sys.argv[1:])
     recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
 
-    from align_ko.training.hardware import check_hardware
+    from align_ko.models.hardware import check_hardware
 
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
     check_inputs(recipe)
@@ -38,15 +38,15 @@ def main() -> None:
 
     from trl import SFTConfig
 
-    from align_ko.modeling import best_dtype, load_base, load_tokenizer, lora_config, resolve_model_path
+    from align_ko.models.load import best_dtype, load_base, load_tokenizer, lora_config, resolve_model_path
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_conversations
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_batches, show_example
+    from align_ko.training.distillation import sft_trainer
     from align_ko.training.faults import check_split, check_trainable, warn_of_padding
     from align_ko.training.finish import check_push, finish_stage
-    from align_ko.training.greedy_gate import attach_gate
-    from align_ko.training.knob_distillation import sft_trainer
+    from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.run_record import open_run
     from align_ko.training.tokenized import conversations_of, tokenize_conversations

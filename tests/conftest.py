@@ -79,7 +79,7 @@ class Tiny:
     folder: Path
 
     def tokenizer(self, chat_template: str | None = "default"):
-        from align_ko.modeling import load_tokenizer
+        from align_ko.models.load import load_tokenizer
 
         return load_tokenizer(str(self.folder), chat_template)
 
@@ -129,7 +129,7 @@ def make_gemma(folder: Path) -> Tiny:
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
-    from align_ko.quickstart_model import SPECIAL, prune_tokenizer
+    from align_ko.models.quickstart import SPECIAL, prune_tokenizer
 
     space, split = normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")
     vocabulary, merges = _train_bpe(list(SPECIAL), 700, pre_tokenizers.Split("▁", "merged_with_next"), space)

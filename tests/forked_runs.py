@@ -55,7 +55,7 @@ def main() -> None:
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: F401
 
     import align_ko.training.finish
-    import align_ko.training.trl_seams  # noqa: F401
+    import align_ko.training.seams  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

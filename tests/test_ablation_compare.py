@@ -9,14 +9,14 @@ import pytest
 from conftest import turns
 from test_rounds import DPO, GATE, GOOD
 
+from ablation import ablation_table, chosen_rows, mean_measures, plan_run, plan_start, winner
 from align_ko.errors import UserError
-from align_ko.recipe import AblationRecipe, CompareRecipe, DataRecipe
-from align_ko.recipe_align import GateArgs
-from align_ko.recipe_loading import load_recipe
+from align_ko.recipe.align import GateArgs
+from align_ko.recipe.fields import AblationRecipe, CompareRecipe, DataRecipe
+from align_ko.recipe.load import load_recipe
 from align_ko.records import write_json, write_jsonl
-from align_ko.rounds.ablation import ablation_table, chosen_rows, mean_measures, plan_run, plan_start, winner
-from align_ko.rounds.compare import longer, plan_variant, read_ours, steps_of
-from align_ko.rounds.off_policy import off_policy_pairs, raw_conversations, sft_rows
+from compare import longer, plan_variant, read_ours, steps_of
+from off_policy import off_policy_pairs, raw_conversations, sft_rows
 
 ABLATION = """\
 start: outputs/sft

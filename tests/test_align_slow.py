@@ -18,7 +18,7 @@ from conftest import SHORT_ROWS, make_llama, turns
 from test_training import train_sft
 
 from align_ko.manifest import is_unfinished
-from align_ko.modeling import load_for_inference
+from align_ko.models.load import load_for_inference
 from align_ko.records import read_jsonl, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +127,8 @@ def place(tmp_path_factory) -> Path:
 
 def start(place: Path, script: str, recipe: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / f"scripts/{script}.py"), recipe]
+    home = "benchmarks" if script in ("ablate_dpo", "compare_handbook") else "scripts"
+    command = [sys.executable, str(ROOT / home / f"{script}.py"), recipe]
     with open(place / "log", "a") as log:
         return subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True)
 

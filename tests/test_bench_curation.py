@@ -14,11 +14,11 @@ ROWS = 1200
 
 @pytest.fixture(scope="module")
 def bench():
-    sys.path.append(str(ROOT / "scripts"))  # last: scripts/evaluate.py must not hide the package of that name
+    sys.path.append(str(ROOT / "benchmarks"))
     from curation_bench import generate, scoring
 
     yield generate, scoring
-    sys.path.remove(str(ROOT / "scripts"))
+    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 @pytest.fixture(scope="module")

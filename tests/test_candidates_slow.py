@@ -27,10 +27,10 @@ from align_ko.generation.endpoint import draw_from_endpoint
 from align_ko.generation.local import draw_local, generate_answers
 from align_ko.generation.requests import GREEDY, Request
 from align_ko.generation.shards import shards
-from align_ko.modeling import greedy_config
+from align_ko.models.load import greedy_config
 from align_ko.preferences.candidates import Candidate, Task, draw_candidates
-from align_ko.recipe import CandidateArgs, DecodingArgs
-from align_ko.recipe_generation import EndpointArgs
+from align_ko.recipe.fields import CandidateArgs, DecodingArgs
+from align_ko.recipe.generation import EndpointArgs
 from align_ko.records import read_jsonl, write_jsonl
 
 ROOT = Path(__file__).parents[1]

@@ -15,9 +15,9 @@ from trl import SFTConfig
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash, parent_facts, without_private, write_manifest
 from align_ko.records import write_json
+from align_ko.report.model_card import hub_id, write_card
 from align_ko.training import finish
 from align_ko.training.arguments import training_config
-from align_ko.training.card import hub_id, write_card
 from align_ko.training.finish import check_push, push_stage
 
 LOG = [

@@ -223,7 +223,7 @@ def test_the_format_survives_saving_and_loading(tiny, tmp_path):
     tokenizer = tiny.tokenizer()
     tokenizer.save_pretrained(tmp_path)
     save_format(tmp_path, tokenizer, tokenizer.eos_token_id)
-    from align_ko.modeling import load_tokenizer
+    from align_ko.models.load import load_tokenizer
 
     check_format(tmp_path, load_tokenizer(str(tmp_path)), tokenizer.eos_token_id)
 

@@ -23,13 +23,13 @@ from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters,
 from align_ko.curation.judge import Judge, Work
 from align_ko.curation.mixture import decide, divide, split
 from align_ko.curation.pool import Pool
-from align_ko.curation.report import funnel, histograms
 from align_ko.curation.selection import Features, select
 from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
-from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
+from align_ko.recipe.fields import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, content_id, read_jsonl
+from align_ko.report.curation import funnel, histograms
 
 ROOT = Path(__file__).parents[1]
 GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
@@ -433,7 +433,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").symlink_to(ROOT / "recipes")
     for command in (
         ["recipes/quickstart/data/spoil.py"],
-        [str(ROOT / "scripts/measure_curation.py"), "recipes/quickstart/data.yaml"],
+        [str(ROOT / "benchmarks/measure_curation.py"), "recipes/quickstart/data.yaml"],
     ):
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
         subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=True, capture_output=True)

@@ -15,13 +15,13 @@ import yaml
 from html_page import Page
 from rich.console import Console
 
-from align_ko.curation.dataset_card import LICENCE, dataset_card, size_category
-from align_ko.curation.report import show, write_reports
-from align_ko.curation.report_examples import Part, differences, offending, same_side, show_white_space, visible
-from align_ko.curation.report_markdown import escape, table, to_markdown
-from align_ko.curation.report_tables import MAX_SOURCES, OPTIONAL, by_source, tables
+from align_ko.report.curation import show, write_reports
 from align_ko.report.curation_examples import BUDGET, dropped_card, pieces
 from align_ko.report.curation_html import REASON_NAMES, funnel_bar, paired, render_html
+from align_ko.report.curation_markdown import escape, table, to_markdown
+from align_ko.report.curation_rows import Part, differences, offending, same_side, show_white_space, visible
+from align_ko.report.curation_tables import MAX_SOURCES, OPTIONAL, by_source, tables
+from align_ko.report.dataset_card import LICENCE, dataset_card, size_category
 from align_ko.report.page import FAULT_NAMES
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다."
@@ -409,4 +409,4 @@ def test_a_licence_filled_in_is_kept_and_a_strangers_readme_too(tmp_path: Path) 
 
 def test_the_report_needs_no_torch() -> None:
     heavy = "{'torch', 'datasets', 'matplotlib', 'numpy'} & {*sys.modules}"
-    subprocess.run([sys.executable, "-c", f"import sys, align_ko.curation.report; sys.exit(bool({heavy}))"], check=True)
+    subprocess.run([sys.executable, "-c", f"import sys, align_ko.report.curation; sys.exit(bool({heavy}))"], check=True)

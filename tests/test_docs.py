@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-import align_ko.recipe
+import align_ko.recipe.fields
 from align_ko.errors import UserError
 from align_ko.planning.flags import take_plan_flags
-from align_ko.recipe_loading import load_recipe
+from align_ko.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("recipes/*/README.md")])
 PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 TARGETS = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
-STARTS = ("python scripts/", "python recipes/", "make ", "accelerate launch ")
+STARTS = ("python scripts/", "python benchmarks/", "python recipes/", "make ", "accelerate launch ")
 
 
 def name_of(path: Path) -> str:
@@ -51,7 +51,7 @@ CASES = [pytest.param(line, id=f"{name_of(page)}: {line}") for page in [*PAGES, 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """The repository as a reader has it who wrote the recipes that a README shows (```yaml, first line `# its/path.yaml`)."""
-    for part in ("scripts", "accelerate_configs"):
+    for part in ("scripts", "benchmarks", "accelerate_configs"):
         (tmp_path / part).symlink_to(ROOT / part)
     (tmp_path / "recipes").mkdir()
     for folder in (ROOT / "recipes").iterdir():
@@ -76,7 +76,7 @@ def check(line: str) -> None:
         assert flag != "--config_file" or Path(value).is_file(), value
     source = Path(words[at]).read_text(encoding="utf-8")
     if stage := re.search(r"load_recipe\((\w+), sys\.argv", source):  # not a script that loads a recipe of its own choice
-        load_recipe(getattr(align_ko.recipe, stage[1]), take_plan_flags(words[at + 1 :])[1])
+        load_recipe(getattr(align_ko.recipe.fields, stage[1]), take_plan_flags(words[at + 1 :])[1])
         return
     for word in words[at + 1 :]:
         if word.startswith("--"):
@@ -151,7 +151,7 @@ def test_quoted_messages_are_real():
 
 
 def readme_numbers():
-    spec = importlib.util.spec_from_file_location("readme_numbers", ROOT / "scripts" / "readme_numbers.py")
+    spec = importlib.util.spec_from_file_location("readme_numbers", ROOT / "benchmarks" / "readme_numbers.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -191,7 +191,7 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
             assert "| dpo | greedy | 85 (74-92) | 5 | 5 | 5 | 122 | 100 | 0.021 | 95 | 14.3 | - |\n" in text
             assert "| 1 curate | 2 SFT |\n|---:|---:|\n| 3 | 237 |\n" in text
             assert "sft 2.3, preferences 2.3, dpo 2.3, distil 2.3, evaluate 2.3" in text and "dpo 3." in text
-            assert "python scripts/readme_numbers.py" in text
+            assert "python benchmarks/readme_numbers.py" in text
             before, after = ((ROOT / name).read_text(encoding="utf-8").split(mark) for mark in numbers.MARKS)
             assert text.startswith(before[0]) and text.endswith(after[1])
     assert "4 minutes in all without" in texts["README.md"] and "합해 4분" in texts["README.ko.md"]

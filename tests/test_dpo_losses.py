@@ -12,9 +12,9 @@ import torch
 from test_training import dpo_trainer, first_loss, sft  # noqa: F401  (a fixture)
 
 from align_ko.errors import UserError
-from align_ko.recipe import DpoRecipe, TrainData
-from align_ko.recipe_checks import check_values
-from align_ko.recipe_losses import LOSSES
+from align_ko.recipe.checks import check_values
+from align_ko.recipe.fields import DpoRecipe, TrainData
+from align_ko.recipe.losses import LOSSES
 
 LN2 = math.log(2)
 
@@ -73,7 +73,7 @@ def test_wpo_weighs_each_pair_by_how_likely_it_is(sft, tmp_path):  # noqa: F811
 
 
 def test_canary_wpo_and_the_sft_term_do_not_go_together(sft, tmp_path):  # noqa: F811
-    # TRL multiplies an expanded tensor in place; recipe_checks.py refuses it in words. When this fails, TRL has mended it.
+    # TRL multiplies an expanded tensor in place; recipe/checks.py refuses it in words. When this fails, TRL has mended it.
     trainer, _ = dpo_trainer(sft, tmp_path, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0], use_weighting=True)
     with pytest.raises(RuntimeError, match="single memory location"):
         first_loss(trainer)

@@ -13,11 +13,11 @@ from align_ko.evaluation import asking
 from align_ko.evaluation.answers import Answers, Question, load_questions
 from align_ko.evaluation.asking import ask_models
 from align_ko.evaluation.reference_loss import reference_nats
-from align_ko.export import modelfile
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.generation.shards import shards
-from align_ko.recipe import DecodingArgs, GenerationArgs
+from align_ko.models.ollama import modelfile
+from align_ko.recipe.fields import DecodingArgs, GenerationArgs
 from align_ko.records import write_jsonl
 
 

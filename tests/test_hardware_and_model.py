@@ -3,8 +3,8 @@
 import pytest
 
 from align_ko.errors import UserError
-from align_ko.quickstart_model import keep_token, prune_tokenizer
-from align_ko.training import hardware
+from align_ko.models import hardware
+from align_ko.models.quickstart import keep_token, prune_tokenizer
 
 
 @pytest.mark.parametrize(

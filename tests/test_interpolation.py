@@ -9,9 +9,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from align_ko.errors import UserError
-from align_ko.interpolation import interpolate, load_interpolated
-from align_ko.recipe import ExportRecipe
-from align_ko.recipe_loading import load_recipe
+from align_ko.models.interpolate import interpolate, load_interpolated
+from align_ko.recipe.fields import ExportRecipe
+from align_ko.recipe.load import load_recipe
 
 
 def weights_of(folder) -> dict[str, torch.Tensor]:

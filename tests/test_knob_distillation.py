@@ -11,12 +11,12 @@ from transformers import RepetitionPenaltyLogitsProcessor
 from trl import SFTConfig
 
 from align_ko.errors import UserError
-from align_ko.modeling import lora_config
-from align_ko.recipe import ModelArgs, SftRecipe, TrainData
-from align_ko.recipe_checks import check_values
-from align_ko.recipe_training import DistillArgs
+from align_ko.models.load import lora_config
+from align_ko.recipe.checks import check_values
+from align_ko.recipe.fields import ModelArgs, SftRecipe, TrainData
+from align_ko.recipe.training import DistillArgs
 from align_ko.records import read_conversations, write_jsonl
-from align_ko.training.knob_distillation import (
+from align_ko.training.distillation import (
     KnobDistillationTrainer,
     answer_numbers,
     distillation_loss,
@@ -24,8 +24,8 @@ from align_ko.training.knob_distillation import (
     said_before,
     sft_trainer,
 )
+from align_ko.training.seams import AlignSFTTrainer
 from align_ko.training.tokenized import tokenize_conversations
-from align_ko.training.trl_seams import AlignSFTTrainer
 
 PENALTY = 1.3
 

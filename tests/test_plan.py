@@ -31,8 +31,8 @@ from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weig
 from align_ko.planning.plan import make_plan
 from align_ko.planning.run_settings import run_settings
 from align_ko.planning.tokens import pair_lengths, sft_lengths
-from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
-from align_ko.recipe_loading import load_recipe
+from align_ko.recipe.fields import DpoRecipe, ModelArgs, SftRecipe
+from align_ko.recipe.load import load_recipe
 from align_ko.records import write_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ def test_solars_parameters_are_those_of_its_card(solar):
 def test_counts_are_the_loaded_models(tiny, changes):
     from peft import get_peft_model
 
-    from align_ko.modeling import lora_config
+    from align_ko.models.load import lora_config
 
     model = lora(**changes)
     counts = count_parameters(load_config(str(tiny.folder), None), model)
@@ -105,7 +105,7 @@ def test_what_is_traced_is_what_autograd_saves(tiny):
     """The same layers with real tensors: bytes that autograd packs, each storage once."""
     from peft import get_peft_model
 
-    from align_ko.modeling import lora_config
+    from align_ko.models.load import lora_config
 
     config = load_config(str(tiny.folder), None)
     keys = {"dtype": "float32", "mixed": False}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from align_ko.errors import UserError
-from align_ko.recipe import PairingArgs, PreferencesRecipe
-from align_ko.recipe_loading import check_inputs, load_recipe
-from align_ko.recipe_preferences import JudgesArgs, JudgeWeights, LlmJudgeArgs, RewardModelArgs
+from align_ko.recipe.fields import PairingArgs, PreferencesRecipe
+from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe.preferences import JudgesArgs, JudgeWeights, LlmJudgeArgs, RewardModelArgs
 
 BASE = "model_name_or_path: owner/name\nprompts_file: p.jsonl\noutput_dir: o\n"
 

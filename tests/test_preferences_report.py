@@ -11,9 +11,9 @@ from html_page import Page
 from rich.console import Console
 from test_pairing import GOOD, LOOP, OTHER, pair, said, user
 
-from align_ko.preferences.advice import advise
-from align_ko.preferences.report import examples, gap_of, print_report, summarize, write_report
 from align_ko.records import PreferencePair
+from align_ko.report.pairs import examples, gap_of, print_report, summarize, write_report
+from align_ko.report.pairs_advice import advise
 from align_ko.report.pairs_html import dropped_name, render_html
 
 
@@ -51,8 +51,8 @@ def test_the_advice_follows_its_thresholds(given, advised):
 
 
 def test_every_advised_key_is_one_that_dpo_takes():
-    from align_ko.recipe import DpoRecipe
-    from align_ko.recipe_keys import TRAINING_CONFIGS, keys_of
+    from align_ko.recipe.fields import DpoRecipe
+    from align_ko.recipe.keys import TRAINING_CONFIGS, keys_of
 
     known = keys_of(TRAINING_CONFIGS[DpoRecipe])
     cases = [numbers(5, -1, 1.0, 1.0), numbers(5, 1, 1.0, 1.0), numbers(2000, 0, 0.0, 1.0)]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from align_ko.errors import UserError
-from align_ko.recipe import (
+from align_ko.recipe.checks import RANGES
+from align_ko.recipe.fields import (
     AblationRecipe,
     AlignRecipe,
     CompareRecipe,
@@ -26,10 +27,9 @@ from align_ko.recipe import (
     PreferencesRecipe,
     SftRecipe,
 )
-from align_ko.recipe_checks import RANGES
-from align_ko.recipe_keys import dict_values, keys_of, list_items, record_of
-from align_ko.recipe_loading import check_inputs, load_recipe, place_of, recipe_error
-from align_ko.trl_fields import config_fields
+from align_ko.recipe.keys import dict_values, keys_of, list_items, record_of
+from align_ko.recipe.load import check_inputs, load_recipe, place_of, recipe_error
+from align_ko.recipe.trl_fields import config_fields
 
 ROOT = Path(__file__).parents[1]
 STAGES = {
@@ -470,7 +470,8 @@ def test_recipe_error_still_works_on_a_changed_copy():
 def test_without_trl_installed(monkeypatch):
     import importlib.util
 
-    from align_ko import recipe_keys, trl_fields
+    from align_ko.recipe import keys as recipe_keys
+    from align_ko.recipe import trl_fields
 
     for cached in (recipe_keys.keys_of, trl_fields.config_fields, trl_fields._module):
         cached.cache_clear()
@@ -512,8 +513,8 @@ def test_every_range_belongs_to_a_field():
 
 SCRIPT = """\
 from align_ko.errors import run_script
-from align_ko.recipe import SftRecipe
-from align_ko.recipe_loading import load_recipe
+from align_ko.recipe.fields import SftRecipe
+from align_ko.recipe.load import load_recipe
 run_script(lambda: print(load_recipe(SftRecipe, description="Fine-tune.")))
 """
 

@@ -11,14 +11,14 @@ from conftest import rows
 from peft import get_peft_model
 from trl import DPOConfig, SFTConfig
 
-from align_ko import recipe as recipes
-from align_ko.modeling import load_base, load_tokenizer, lora_config, quantization
-from align_ko.recipe import ModelArgs
-from align_ko.recipe_loading import load_recipe
+from align_ko.models.load import load_base, load_tokenizer, lora_config, quantization
+from align_ko.recipe import fields as recipes
+from align_ko.recipe.fields import ModelArgs
+from align_ko.recipe.load import load_recipe
 from align_ko.training.arguments import training_config
 from align_ko.training.finish import save_stage
+from align_ko.training.seams import AlignSFTTrainer
 from align_ko.training.tokenized import tokenize_conversations
-from align_ko.training.trl_seams import AlignSFTTrainer
 
 ROOT = Path(__file__).parents[1] / "recipes"
 MODELS = {  # folder: hub id, chat template, 4-bit

@@ -16,17 +16,11 @@ import pytest
 from conftest import turns
 from rich.console import Console
 
+from ablation import plan_run
 from align_ko.errors import UserError
-from align_ko.recipe import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe
-from align_ko.recipe_align import GateArgs
-from align_ko.recipe_checks import remember_places
-from align_ko.recipe_loading import load_recipe
-from align_ko.records import read_jsonl, write_json, write_jsonl
-from align_ko.rounds.ablation import plan_run
-from align_ko.rounds.compare import plan_variant
-from align_ko.rounds.gate import broken_limits, judge_round
-from align_ko.rounds.lock import only_run
-from align_ko.rounds.plan import (
+from align_ko.pipeline.acceptance import broken_limits, judge_round
+from align_ko.pipeline.lock import only_run
+from align_ko.pipeline.plan import (
     distillation_stages,
     evaluation_stage,
     gate_file,
@@ -34,10 +28,16 @@ from align_ko.rounds.plan import (
     plan_rounds,
     write_gate_prompts,
 )
-from align_ko.rounds.report import write_report, write_seeds
-from align_ko.rounds.rounds import run_rounds
-from align_ko.rounds.stages import Stage, StageFailed, plain, run_stage, why_again
-from align_ko.rounds.tables import show
+from align_ko.pipeline.rounds import run_rounds
+from align_ko.pipeline.stages import Stage, StageFailed, plain, run_stage, why_again
+from align_ko.recipe.align import GateArgs
+from align_ko.recipe.checks import remember_places
+from align_ko.recipe.fields import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe
+from align_ko.recipe.load import load_recipe
+from align_ko.records import read_jsonl, write_json, write_jsonl
+from align_ko.report.round_tables import show
+from align_ko.report.rounds import write_report, write_seeds
+from compare import plan_variant
 
 ROOT = Path(__file__).parents[1]
 PREFERENCES = """\
@@ -182,8 +182,8 @@ SCRIPT = """\
 import sys, os, time, signal
 from pathlib import Path
 from align_ko.manifest import write_manifest
-from align_ko.recipe import {kind}
-from align_ko.recipe_loading import load_recipe
+from align_ko.recipe.fields import {kind}
+from align_ko.recipe.load import load_recipe
 recipe = load_recipe({kind}, sys.argv[1:])
 folder = Path({folder})
 with open("log", "a") as log:
@@ -276,8 +276,8 @@ def test_ctrl_c_reaches_the_stage_and_ends_with_130(stage, monkeypatch):
     monkeypatch.setenv("DO", "open('started', 'w').close(); time.sleep(60)")
     code = (
         "import sys; from pathlib import Path; from align_ko.errors import run_script\n"
-        "from align_ko.recipe import AlignRecipe; from align_ko.recipe_loading import load_recipe\n"
-        "from align_ko.rounds import stages; from align_ko.rounds.plan import plan_rounds\n"
+        "from align_ko.recipe.fields import AlignRecipe; from align_ko.recipe.load import load_recipe\n"
+        "from align_ko.pipeline import stages; from align_ko.pipeline.plan import plan_rounds\n"
         "stages.PATIENCE = 0.2\n"
         "stage = plan_rounds(load_recipe(AlignRecipe, ['align.yaml']))[1].stages[1]\n"
         "run_script(lambda: stages.run_stage(stage, Path('scripts')))"
@@ -334,9 +334,9 @@ def test_seeds_may_run_side_by_side(recipe, monkeypatch):
                     held[-1].append(folder)
         return "result"
 
-    monkeypatch.setattr("align_ko.rounds.rounds.run_rounds", look)
-    monkeypatch.setattr("align_ko.rounds.report.write_report", look)
-    monkeypatch.setattr("align_ko.rounds.report.write_seeds", lambda folder, results, *_: (look(), held.append(results)))
+    monkeypatch.setattr("align_ko.pipeline.rounds.run_rounds", look)
+    monkeypatch.setattr("align_ko.report.rounds.write_report", look)
+    monkeypatch.setattr("align_ko.report.rounds.write_seeds", lambda folder, results, *_: (look(), held.append(results)))
     for arguments in ([], ["--seeds", "1", "2"]):
         monkeypatch.setattr(sys, "argv", ["align.py", "align.yaml", *arguments])
         runpy.run_path(str(ROOT / "scripts/align.py"))["main"]()

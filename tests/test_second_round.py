@@ -11,9 +11,9 @@ from peft import PeftModel
 from test_training import dpo_trainer, first_loss, model_args, sft  # noqa: F401  (a fixture)
 
 from align_ko.chat_format import prompt_ids
-from align_ko.modeling import load_for_inference, load_policy
+from align_ko.models.hardware import read_base_of
+from align_ko.models.load import load_for_inference, load_policy
 from align_ko.training.finish import save_stage
-from align_ko.training.hardware import read_base_of
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 
-from align_ko.curation import report
 from align_ko.curation.adapters import Rejection
 from align_ko.curation.duplicates import prompts_to_hold_out
 from align_ko.curation.facts import gather_facts
@@ -29,9 +28,10 @@ from align_ko.curation.sources import local_files
 from align_ko.curation.stopwatch import Stopwatch
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
-from align_ko.recipe import DataRecipe
-from align_ko.recipe_loading import recipe_error
+from align_ko.recipe.fields import DataRecipe
+from align_ko.recipe.load import recipe_error
 from align_ko.records import atomic_write, read_jsonl
+from align_ko.report import curation as report
 
 KEPT_EXAMPLES = 30
 BATCH = 400  # rows that go to a worker process at once

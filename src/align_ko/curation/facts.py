@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from align_ko.curation import report
 from align_ko.curation.filters import choose_filters
 from align_ko.curation.judged import Judged
 from align_ko.curation.mixture import Mixture
 from align_ko.curation.pool import Pool, count
 from align_ko.curation.stopwatch import Stopwatch
-from align_ko.recipe import DataRecipe
-from align_ko.recipe_checks import place_of
+from align_ko.recipe.checks import place_of
+from align_ko.recipe.fields import DataRecipe
+from align_ko.report import curation as report
 
 
 def gather_facts(

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError
-from align_ko.recipe import DecodingArgs
-from align_ko.recipe_generation import EndpointArgs, Server
+from align_ko.recipe.fields import DecodingArgs
+from align_ko.recipe.generation import EndpointArgs, Server
 from align_ko.records import Message
 
 SENDS: dict[Server, str] = {

@@ -70,7 +70,7 @@ def assess(
     `morphology=False` goes by rules alone, without Kiwi's 316 MiB and its second of loading. Every detector still runs, but
     what only Kiwi can settle is let pass: of flipped particles 28 % are found instead of 98 % (책를 is, 사과을 is not), of
     answers cut at a word 90 % instead of 95 %, of documents with one sentence flipped 90 % instead of 99 %; false alarms
-    do not grow (scripts/bench_korean.py --rules-alone).
+    do not grow (benchmarks/bench_korean.py --rules-alone).
 
     `assess("안녕하세요! 무엇을 도와드릴까요?")` → natural, score 1.0, polite
     `assess("안녕하세요. 안녕하세요. 제가 도와드리겠습니다. 도와드리겠습니다.")` → repetition, score 0.2

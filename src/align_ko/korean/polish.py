@@ -15,7 +15,7 @@ since the marks are rough: two answers that differ a little are equally good. Al
 `thin` and `wall` reach a step. Each is bounded and flat beyond its bound, so nothing is won by going on: more sentences than
 ten, more lines or more question words change nothing, and padding makes an answer dull.
 
-The weights follow a logistic regression on pairs of judged answers, rounded (scripts/fit_marks.py fits each half of the
+The weights follow a logistic regression on pairs of judged answers, rounded (benchmarks/fit_marks.py fits each half of the
 questions and tries it on the other). `again`, `closing` and `foreign` were set by hand and `wall` is heavier than fitted:
 most stock phrases in that data come from three models of one family, and a wall of text is a fault of form, which is what
 we judge. Marks, bounds and steps were chosen with all questions in view, so the halves test the weights alone. Looked at one

@@ -38,7 +38,7 @@ _stem = _STEMS.__getitem__
 
 
 def _crowding(count: int, share: float, size: int, kind: str) -> bool:
-    """Bounds that at most 0.7 % of the answers judged 9 or 10 pass, by length in words (scripts/bench_korean.py)."""
+    """Bounds that at most 0.7 % of the answers judged 9 or 10 pass, by length in words (benchmarks/bench_korean.py)."""
     if kind == "empty":
         return (count >= 3 and share >= 0.1) if size < 30 else (count >= 4 and share >= (0.08 if size < 60 else 0.065))
     if kind == "topic":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
-from align_ko.recipe import ModelArgs
+from align_ko.recipe.fields import ModelArgs
 
 CONFIG_FOLDER = "config"  # beside a recipe: config.json of the model it names, so that a plan needs no hub
 
@@ -48,7 +48,7 @@ def load_config(name: str, recipe_file: str | None) -> Any:
 
     folders = [Path(name)] if Path(name).is_dir() else []
     if name == "quickstart":
-        from align_ko.quickstart_model import default_folder
+        from align_ko.models.quickstart import default_folder
 
         folders.append(default_folder())
     beside = Path(recipe_file or ".").parent / CONFIG_FOLDER
@@ -101,7 +101,7 @@ def build_on_meta(config: Any, model: ModelArgs, dtype: Any) -> Any:
         if model.use_peft:
             from peft import get_peft_model
 
-            from align_ko.modeling import lora_config
+            from align_ko.models.load import lora_config
 
             built = get_peft_model(built, lora_config(model), low_cpu_mem_usage=True)
     return built

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from align_ko.planning.architecture import build_on_meta, repeat_of, shallow
-from align_ko.recipe import ModelArgs
+from align_ko.recipe.fields import ModelArgs
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _traced(config: Any, model: ModelArgs, rows: int, tokens: int, dtype: str, m
         if model.use_peft and mixed:
             from peft.helpers import disable_input_dtype_casting
 
-            casting: Any = disable_input_dtype_casting(built, active=True)  # as training/trl_seams.py
+            casting: Any = disable_input_dtype_casting(built, active=True)  # as training/seams.py
         else:
             casting = warnings.catch_warnings()
         ids = torch.zeros(rows, tokens, dtype=torch.long)

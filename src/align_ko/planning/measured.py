@@ -12,7 +12,7 @@ from typing import Any
 
 from align_ko.planning.architecture import repeat_of, shallow
 from align_ko.planning.batches import Batch
-from align_ko.recipe import ModelArgs
+from align_ko.recipe.fields import ModelArgs
 
 WHOLE_UP_TO = 5e8  # parameters
 QUANTILES = (0.1, 0.5, 0.9)  # of the batches' computed positions: the shapes that are timed
@@ -68,9 +68,9 @@ def _timed(
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from align_ko.modeling import best_dtype, lora_config
+    from align_ko.models.load import best_dtype, lora_config
     from align_ko.process_memory import keep_freed_memory
-    from align_ko.training.trl_seams import score_supervised_positions_only
+    from align_ko.training.seams import score_supervised_positions_only
 
     keep_freed_memory()
     score_supervised_positions_only()

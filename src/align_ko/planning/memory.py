@@ -20,7 +20,7 @@ GPU_RUNTIME = 0.8 * GIB
 """CUDA context, cuBLAS workspaces and kernels: assumed."""
 CPU_RUNTIME = 0.9 * GIB
 """Python with torch, transformers, trl and peft loaded and a first step's kernels: fitted on six settings of
-scripts/bench_memory.py, two more are the check (docs/plan.md)."""
+benchmarks/bench_memory.py, two more are the check (docs/plan.md)."""
 ALLOCATOR_SLACK = {"gpu": 1.05, "cpu": 1.0}
 """What the allocator holds beyond what is in use, on all that comes and goes. GPU: assumed. CPU: none was seen."""
 ZERO3_LIVE_PARAMETERS = 1_000_000_000  # DeepSpeed's stage3_max_live_parameters, which our configs leave at its default
@@ -64,7 +64,7 @@ class Setting:
     reference: Literal["none", "adapter", "model"] = "none"
     device: Literal["gpu", "cpu"] = "gpu"
     distilled: bool = False
-    """Student's and teacher's distributions are compared (knob_distillation.py): nothing of them comes in tiles."""
+    """Student's and teacher's distributions are compared (distillation.py): nothing of them comes in tiles."""
 
 
 def weight_bytes(parameters: Parameters, setting: Setting) -> float:

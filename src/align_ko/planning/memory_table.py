@@ -63,7 +63,7 @@ def _formats(run: RunSettings, on_this_machine: bool) -> tuple[str, bool, bool]:
     on_cpu = bool(run.training.get("use_cpu")) or (on_this_machine and not torch.cuda.is_available())
     number: str = run.model.dtype
     if number == "auto":
-        from align_ko.modeling import best_dtype
+        from align_ko.models.load import best_dtype
 
         number = "bfloat16" if not on_cpu or best_dtype() == torch.bfloat16 else "float32"
     mixed = bool(run.training.get("bf16", run.training.get("fp16", number != "float32")))

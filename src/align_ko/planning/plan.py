@@ -19,7 +19,7 @@ from align_ko.planning.flags import PlanFlags
 from align_ko.planning.memory_table import memory_table
 from align_ko.planning.run_settings import RunSettings, run_settings
 from align_ko.planning.tokens import Lengths, pair_lengths, sft_lengths
-from align_ko.recipe import DpoRecipe, SftRecipe
+from align_ko.recipe.fields import DpoRecipe, SftRecipe
 
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _method_name(run: RunSettings) -> str:
 
 def _tokenizer_at_hand(name: str, template: str) -> Any:
     """The tokenizer, if no download is needed for it (command.py keeps the hub out)."""
-    from align_ko.modeling import load_tokenizer
+    from align_ko.models.load import load_tokenizer
 
     try:
         return load_tokenizer(name, template)

@@ -2,7 +2,7 @@
 
 What is known: rows by source (shared facts of the project: korean_large_dataset.json) and the wanted bounds. What is assumed,
 no statistics of the originals being at hand: lengths are log-normal in characters, with the medians of
-scripts/curation_bench (written after reading such rows) and wider spreads than there (that benchmark cuts answers at 1,450
+benchmarks/curation_bench (written after reading such rows) and wider spreads than there (that benchmark cuts answers at 1,450
 characters; raw files do not); turns by dialogue as there. What is measured: SOLAR's tokenizer makes 1.19 tokens of a
 character of the quickstart's polite Korean (Mistral 7B v0.1's vocabulary, which SOLAR kept), and 13 tokens a turn go to the
 chat template's marks.

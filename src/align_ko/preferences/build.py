@@ -15,10 +15,10 @@ from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate, Task
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.rating import judgement_rows, rate
-from align_ko.preferences.report import split, write_report
 from align_ko.preferences.synthetic import Good, synthetic_pairs
-from align_ko.recipe_preferences import JudgesArgs, PairingArgs
+from align_ko.recipe.preferences import JudgesArgs, PairingArgs
 from align_ko.records import PreferencePair, write_jsonl
+from align_ko.report.pairs import split, write_report
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from align_ko.curation.report_examples import (
+from align_ko.report.curation_rows import (
     MAX_DETAIL,
     Part,
     differences,
@@ -18,7 +18,7 @@ from align_ko.curation.report_examples import (
     show_white_space,
     visible,
 )
-from align_ko.curation.report_tables import clip
+from align_ko.report.curation_tables import clip
 from align_ko.report.page import CLIP, clip_at
 
 BUDGET = 5000

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from align_ko.curation.report_examples import visible
-from align_ko.curation.report_tables import by_source, reason_counts, score_rows, speech_level_rows, sum_of
 from align_ko.report.curation_examples import dropped_card, duplicate_card, kept_card, repair_card
+from align_ko.report.curation_rows import visible
+from align_ko.report.curation_tables import by_source, reason_counts, score_rows, speech_level_rows, sum_of
 from align_ko.report.page import FAULT_NAMES, environment
 
 STAGE_NAMES = {

@@ -10,7 +10,7 @@ import torch
 from trl import DPOConfig, SFTConfig
 
 from align_ko.errors import UserError
-from align_ko.modeling import best_dtype
+from align_ko.models.load import best_dtype
 from align_ko.training.extension_locks import tell_of_locks
 
 Config = TypeVar("Config", SFTConfig, DPOConfig)

@@ -15,11 +15,11 @@ from transformers import PreTrainedTokenizerBase
 from align_ko.chat_format import FORMAT_FILE, save_format
 from align_ko.errors import UserError
 from align_ko.manifest import write_manifest
-from align_ko.modeling import greedy_config, load_merged
-from align_ko.training.card import gate_rounds, write_card
+from align_ko.models.hardware import read_base_of
+from align_ko.models.load import greedy_config, load_merged
+from align_ko.report.model_card import gate_rounds, write_card
 from align_ko.training.faults import check_saved
-from align_ko.training.greedy_gate import GreedyGate
-from align_ko.training.hardware import read_base_of
+from align_ko.training.gate import GreedyGate
 from align_ko.training.overfitting import evaluations
 from align_ko.training.run_record import Run, finish_run
 

@@ -1,0 +1,263 @@
+"""Measure align_ko.korean on labelled Korean text and print the table of docs/naturalness.md.
+
+    python benchmarks/bench_korean.py                 # reads ../shared/data; says so where that folder is missing
+    python benchmarks/bench_korean.py --rules-alone   # what is found without Kiwi
+
+Nothing from that folder is shipped; rows whose data is missing are printed as "no data".
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import operator
+import random
+import re
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from align_ko.korean import assess, assess_each, document_level, is_relevant, measure
+from align_ko.korean.particles import RIGHT, wrong_particles
+from align_ko.korean.prose import own_words, sentences
+from align_ko.korean.tagger import ends_in, rules_alone
+from align_ko.records import read_jsonl
+
+Row = dict[str, Any]
+Way = Callable[[], AbstractContextManager[None]]  # with Kiwi or without
+QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart" / "data" / "raw"
+POLITE_STYLES = ("formal", "gentle")
+GOOD_HAVE_FEW = "repetition filler unfinished mixed_register wrong_particle strange_characters translationese".split()
+FOREIGN = ("纯净", "です", "привет", "สวัสดี", "مرحبا", "\ufffd", "\u200b", "\ue001")
+
+
+@dataclass(frozen=True)
+class Args:
+    data: Path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    """Folder with the labelled files."""
+    seed: int = 0
+    rules_alone: bool = False
+    """As `assess(morphology=False)`: Kiwi is never asked."""
+
+
+def share(hits: int, total: int) -> str:
+    return f"{hits / max(total, 1):8.2%}  ({hits} of {total})"
+
+
+def judged(data: Path) -> list[Row]:
+    with gzip.open(data / "judged_answers.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def styles(data: Path) -> list[dict[str, str]]:
+    with (data / "speech_level_smilestyle.tsv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def bench_speech_level(data: Path, rng: random.Random) -> None:
+    lines = (data / "speech_level_stylekqc.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    pairs = [(label, text) for label, text in (line.split("\t") for line in lines)]
+    smile = styles(data)
+    for label, names in (("polite", POLITE_STYLES), ("plain", ("informal",))):
+        pairs += [(label, row[name]) for row in smile for name in names if (row[name] or "").strip()]
+    for name, part in (("StyleKQC", pairs[: len(lines)]), ("SmileStyle", pairs[len(lines) :])):
+        verdicts = [(label, document_level(text).verdict) for label, text in part]
+        known = [(label, verdict) for label, verdict in verdicts if verdict not in ("unknown", "mixed")]
+        right = sum((label == "polite") == (verdict == "polite") for label, verdict in known)
+        print(f"speech level, {name}: right of those named   {share(right, len(known))}")
+        print(f"speech level, {name}: not unknown            {share(len(known), len(verdicts))}")
+    called: dict[str, float] = {}
+    for style in smile[0]:
+        texts = [row[style] for row in smile if style not in ("dialogue", *POLITE_STYLES) and (row[style] or "").strip()]
+        if texts:
+            called[style] = sum(document_level(text).verdict == "polite" for text in texts) / len(texts)
+    print("speech level: plain styles called polite      " + ", ".join(f"{k} {v:.1%}" for k, v in called.items()))
+    one = re.compile(r"[^.!?]{8,}[.!?]")
+    rows = [r for r in smile if one.fullmatch(r["formal"] or "") and one.fullmatch(r["informal"] or "")]
+    found = alarms = 0
+    for _ in range(2000):
+        six = rng.sample(rows, 6)
+        texts, i = [row["formal"] for row in six], rng.randrange(6)
+        alarms += document_level(" ".join(texts)).verdict == "mixed"
+        texts[i] = six[i]["informal"]
+        found += document_level(" ".join(texts)).verdict == "mixed"
+    print(f"mixed: one sentence of six flipped, found     {share(found, 2000)}")
+    print(f"mixed: none flipped, false alarms             {share(alarms, 2000)}")
+
+
+def spoil_loop(text: str, rng: random.Random) -> str:
+    """The last sentence said four times, the same counted on, or three of them repeated in turn."""
+    parts = [part.text for part in sentences(text) if part.kind == "prose" and len(part.text) >= 12 and part.text[-1] in ".!?"]
+    if not parts:
+        return ""
+    kind, last = rng.randrange(3), rng.choice(parts)
+    if kind == 0:
+        return text + "\n" + " ".join([last] * 4)
+    if kind == 1:
+        return text + "\n" + "\n".join(f"{i}. {last}" for i in range(1, 6))
+    return text + "\n" + " ".join(rng.sample(parts, min(3, len(parts))) * 4)
+
+
+def spoil_near(text: str, rng: random.Random) -> str:
+    """A sentence followed by itself with one word changed."""
+    parts = [p for p in sentences(text) if p.kind == "prose" and 5 <= len(p.text.split()) <= 14 and p.text[-1] == "."]
+    parts = [p for p in parts if p.text == text[p.start : p.end] and re.fullmatch(r"[가-힣 ,.]+", p.text)]
+    if not parts:
+        return ""
+    part = rng.choice(parts)
+    words = part.text.split()
+    words[rng.randrange(len(words) - 1)] = rng.choice(["고객을", "가족을", "미래를", "모두를"])
+    return text[: part.end] + " " + " ".join(words) + text[part.end :]
+
+
+def spoil_cut(text: str, rng: random.Random) -> str:
+    """Broken off after a word inside a sentence."""
+    places = [m.start() for m in re.finditer(r"(?<=[가-힣,]) (?=\S)", text)]
+    places = [i for i in places if i > 40 and text[:i].count("```") % 2 == 0]
+    return text[: rng.choice(places)] if places else ""
+
+
+def spoil_foreign(text: str, rng: random.Random) -> str:
+    places = [m.end() for m in re.finditer(r"[가-힣](?=[가-힣])", own_words(text))]
+    if not places:
+        return ""
+    i = rng.choice(places)
+    return text[:i] + rng.choice(FOREIGN) + text[i:]
+
+
+def bench_faults(rows: list[Row], rng: random.Random) -> None:
+    good = [row for row in rows if row["judge_score"] >= 9]
+    for code in GOOD_HAVE_FEW:
+        hits = sum(code in assess(row["response"], row["prompt"]).codes for row in good)
+        print(f"answers judged 9 or 10 flagged: {code:<18} {share(hits, len(good))}")
+    spoilers: list[tuple[str, str, Callable[[str, random.Random], str]]] = [
+        ("repetition", "loops put in", spoil_loop),
+        ("repetition", "near-duplicates put in", spoil_near),
+        ("unfinished", "cut at a word", spoil_cut),
+        ("strange_characters", "foreign characters put in", spoil_foreign),
+    ]
+    for code, name, spoil in spoilers:
+        found = total = 0
+        for row in good:
+            if code in assess(row["response"], row["prompt"]).codes:
+                continue
+            if text := spoil(row["response"].rstrip(), rng):
+                total += 1
+                found += code in assess(text).codes
+        print(f"{name + ', found':<45} {share(found, total)}")
+
+
+def bench_particles(rows: list[Row], rng: random.Random, way: Way) -> None:
+    texts = [own_words(row["response"]) for row in rows if row["judge_score"] >= 9]
+    words = sum(len(text.split()) for text in texts)
+    flips: list[tuple[str, int]] = []  # text, end of the wrong particle
+    for text in rng.sample(texts, 600):
+        spots = [m for m in re.finditer(r"[가-힣]+([은는이가을를과와])(?![가-힣])", text) if len(m.group()) >= 2]
+        begins = [max(0, m.start() - 20) for m in spots]
+        spots = [m for m, i in zip(spots, begins, strict=True) if ends_in(text[i : m.end()], m.end() - i, ("JK", "JX", "JC"))]
+        if spots:
+            spot = rng.choice(spots)
+            flips.append((text[: spot.end() - 1] + RIGHT[spot[1]] + text[spot.end() :], spot.end()))
+    with way():  # Kiwi chose the places in either case
+        hits = sum(len(wrong_particles(text)) for text in texts)
+        found = sum(any(wrong.end == end for wrong in wrong_particles(flipped)) for flipped, end in flips)
+    print(f"particles: flips found                        {share(found, len(flips))}")
+    print(f"particles: hits per 10,000 words of good text {hits / words * 10000:8.2f}  ({hits} in {words})")
+
+
+def bench_judge(rows: list[Row]) -> None:
+    scores = [(row, assess(row["response"], row["prompt"]).score) for row in rows]
+    groups: dict[tuple[Any, Any], list[tuple[float, float]]] = defaultdict(list)
+    models: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row, score in scores:
+        groups[row["question_id"], row["turn"]].append((row["judge_score"], score))
+        models[row["model"]].append((row["judge_score"], score))
+    for name, kept in (("", (0, 1)), (" (odd questions)", (1,)), (" (even questions)", (0,))):
+        own = [values for (question, _), values in groups.items() if question % 2 in kept]
+        pairs = [(a[1], b[1]) for group in own for a in group for b in group if a[0] - b[0] >= 4]
+        lower, equal = (sum(compare(*pair) for pair in pairs) for compare in (operator.lt, operator.eq))
+        print(f"{'judge: better answer scored lower' + name:<52}{share(lower, len(pairs))}")
+        print(f"{'judge: better answer scored equal' + name:<52}{share(equal, len(pairs))}")
+    means = [tuple(statistics.mean(v) for v in zip(*values, strict=True)) for values in models.values()]
+    print(f"judge: Spearman over {len(means)} models               {spearman(means):8.3f}")
+
+
+def spearman(pairs: list[tuple[float, ...]]) -> float:
+    def ranks(values: list[float]) -> list[float]:
+        order = sorted(values)
+        return [float(order.index(value)) for value in values]
+
+    return statistics.correlation(ranks([p[0] for p in pairs]), ranks([p[1] for p in pairs]))
+
+
+def quickstart(raw: Path) -> tuple[list[str], list[str]]:
+    """Questions and answers of the 950 rows, written by hand, that the quickstart trains on."""
+    rows = json.loads((raw / "kullm_v2.json").read_text(encoding="utf-8"))
+    for name in ("koalpaca", "kowiki_qa", "smol_koreantalk"):
+        rows += read_jsonl(raw / f"{name}.jsonl")
+    turns = [(row.get("instruction") or row.get("question"), row.get("output") or row.get("answer")) for row in rows]
+    for row in rows:
+        said = [message["content"] for message in row.get("messages", ())]
+        turns += zip(said[::2], said[1::2], strict=True)
+    return [q for q, a in turns if a], [a for q, a in turns if a]
+
+
+def bench_sets(rows: list[Row]) -> None:
+    good = [row for row in rows if row["judge_score"] >= 9]
+    relevant = sum(is_relevant(row["prompt"], row["response"]) for row in good)
+    print(f"set measures: relevant, judged 9 or 10        {share(relevant, len(good))}")
+    shuffled = sum(is_relevant(good[i - 211]["prompt"], row["response"]) for i, row in enumerate(good))
+    print(f"set measures: relevant, to another prompt     {share(shuffled, len(good))}")
+    print(f"set measures: {'our own 950 rows':<31} {measure(*quickstart(QUICKSTART))}")
+    models: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        models[row["model"]].append(row)
+    for model, own in sorted(models.items(), key=lambda item: -len(item[1]))[:4]:
+        print(f"set measures: {model[:30]:<31} {measure([r['prompt'] for r in own], [r['response'] for r in own])}")
+
+
+def bench_speed(rows: list[Row]) -> None:
+    near = [row for row in rows if 200 <= len(row["response"]) <= 400]
+    texts, prompts = [row["response"] for row in near], [row["prompt"] for row in near]
+    for morphology, name in ((True, "Kiwi where needed"), (False, "rules alone")):
+        one_by_one, together = [], []
+        for _ in range(5):
+            begin = time.process_time()
+            for text, prompt in zip(texts, prompts, strict=True):
+                assess(text, prompt, morphology=morphology)
+            middle = time.process_time()
+            assess_each(texts, prompts, morphology=morphology)
+            one_by_one.append(middle - begin)
+            together.append(time.process_time() - middle)
+        for how, took in (("assess", one_by_one), ("assess_each", together)):
+            rate = len(texts) / min(took)
+            print(f"speed: about 300 characters, {name:<17} {how:<11} {rate:8.0f} per second, one core")
+
+
+def main(args: Args) -> None:
+    """Print the measured table."""
+    if not (args.data / "judged_answers.jsonl.gz").is_file():
+        print(f"no data: {args.data} is not here, so nothing can be measured")
+        return
+    rng, rows = random.Random(args.seed), judged(args.data)
+    way: Way = rules_alone if args.rules_alone else nullcontext
+    with way():
+        bench_speech_level(args.data, rng)
+        bench_faults(rows, rng)
+    bench_particles(rows, rng, way)
+    with way():
+        bench_judge(rows)
+        bench_sets(rows)
+    bench_speed(rows)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

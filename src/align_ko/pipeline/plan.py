@@ -1,0 +1,234 @@
+"""The stages of every round, resolved before the first one runs, so that a mistake in round 3 is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from align_ko.pipeline.stages import Stage, node_at, resolve
+from align_ko.preferences.prompts import read_tasks
+from align_ko.recipe.align import AblationRecipe, AlignRecipe, GateArgs
+from align_ko.recipe.fields import DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
+from align_ko.recipe.load import recipe_error
+from align_ko.records import content_id, read_jsonl, write_jsonl
+
+INTERPOLATED, DISTILLED = "interpolated", "distilled"
+SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
+
+
+@dataclass(frozen=True)
+class Round:
+    """Number 0 is the start, which is only measured."""
+
+    number: int
+    name: str  # "start" or "round-1"
+    checkpoint: str  # the model that is judged
+    stages: tuple[Stage, ...]  # the last one answers the gate's prompts into folder/gate
+    folder: Path
+
+    @property
+    def gate(self) -> Stage:
+        return self.stages[-1]
+
+
+def gate_file(gate: GateArgs, folder: Path) -> Path:
+    """The prompts that a gate asks: its file, or a part of it that lies in `folder`."""
+    return folder / "gate-prompts.jsonl" if gate.max_prompts else Path(gate.prompts_file)
+
+
+def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
+    """Choose `max_prompts` of the gate's prompts; a file that already holds them is left as it is."""
+    if not recipe.gate.max_prompts:
+        return
+    rows = sorted(read_jsonl(recipe.gate.prompts_file), key=lambda row: content_id(row["messages"]))[: recipe.gate.max_prompts]
+    _write_unless_there(gate_file(recipe.gate, Path(recipe.output_dir)), rows)
+
+
+def _write_unless_there(file: Path, rows: list[dict[str, Any]]) -> None:
+    """A file that holds the rows already keeps its time, so that no stage behind it is repeated."""
+    if not file.is_file() or list(read_jsonl(file)) != rows:
+        write_jsonl(file, rows)
+
+
+def gate_stage(
+    folder: Path, name: str, checkpoint: str, gate: GateArgs, prompts: Path, after: tuple[Path, ...], part: str = "gate"
+) -> Stage:
+    """scripts/evaluate.py on `prompts` as the gate asks them, greedy only, in the folder `part`."""
+    generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
+    recipe = EvaluateRecipe(
+        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / part), probes=(), sampling={}
+    )
+    recipe = replace(recipe, generation=replace(recipe.generation, **generation))
+    title, launch = f"{name}/{part}", gate.accelerate_config
+    return Stage(title, "evaluate", recipe, folder / f"{part}.yaml", folder / part, after, launch)
+
+
+def plan_rounds(recipe: AlignRecipe) -> list[Round]:
+    """Start and rounds. Raises UserError for a key or value in a stage's recipe that cannot work, with its line."""
+    folder = Path(recipe.output_dir)
+    start, start_folder = recipe.start, folder / "start"
+    prompts = gate_file(recipe.gate, folder)
+    before: tuple[Stage, ...] = ()
+    if recipe.sft:
+        start = str(folder / "sft")
+        hard = {"training": {"output_dir": start, "seed": recipe.seed}}
+        resolved = resolve(SftRecipe, recipe.sft.recipe, node_at(recipe, "sft", "set"), hard)
+        launch = recipe.sft.accelerate_config
+        before = (Stage("sft", "run_sft", resolved, folder / "sft.yaml", Path(start), (), launch),)
+    rounds = [
+        Round(
+            0,
+            "start",
+            start,
+            (*before, gate_stage(start_folder, "start", start, recipe.gate, prompts, (Path(start),))),
+            start_folder,
+        )
+    ]
+    if recipe.distill:
+        _distilled(recipe, 1, start)  # mistakes are told before the first round
+    policy, checkpoint, asked = start, start, 0
+    for number in range(1, recipe.rounds + 1):
+        place = folder / f"round-{number}"
+        pairs = _preferences(recipe, number, checkpoint, place, asked)
+        asked += pairs.recipe.max_prompts
+        dpo = _dpo(recipe, number, policy, place)
+        judged = gate_stage(place, place.name, str(dpo.folder), recipe.gate, prompts, (dpo.folder,))
+        stages = (pairs, _after(dpo, Path(checkpoint)), judged)
+        rounds.append(Round(number, place.name, str(dpo.folder), stages, place))
+        policy, checkpoint = _policy_folder(dpo.recipe), str(dpo.folder)
+    return rounds
+
+
+def _after(stage: Stage, folder: Path) -> Stage:
+    return replace(stage, after=(*stage.after, folder))
+
+
+def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path, asked: int) -> Stage:
+    """Fresh pairs: prompts that no round before has asked (as far as there are), other sampling."""
+    args = recipe.preferences
+    written = node_at(recipe, "preferences", "set")
+    first = resolve(PreferencesRecipe, args.recipe, written).first_prompt + asked
+    soft = {"first_prompt": first, "generation": {"seed": recipe.seed + SEED_STEP * (number - 1)}}
+    hard: dict[str, Any] = {"model_name_or_path": checkpoint, "output_dir": str(place / "preferences")}
+    own = node_at(recipe, "per_round", number - 1, "preferences")
+    resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
+    if recipe.gate.prompts_file not in resolved.evaluation_files:
+        hard["evaluation_files"] = [*resolved.evaluation_files, recipe.gate.prompts_file]
+        resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
+    title, after = f"{place.name}/preferences", (Path(checkpoint),)
+    return Stage(
+        title, "build_preferences", resolved, place / "preferences.yaml", place / "preferences", after, args.accelerate_config
+    )
+
+
+def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage:
+    args, pairs = recipe.dpo, place / "preferences"
+    soft = {"training": {"seed": recipe.seed + number - 1}}
+    hard = {
+        "model_name_or_path": policy,
+        "data": {"train_file": str(pairs / "train.jsonl"), "eval_file": str(pairs / "eval.jsonl")},
+        "training": {"output_dir": str(place / "dpo")},
+    }
+    own = node_at(recipe, "per_round", number - 1, "dpo")
+    resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), soft, own, hard)
+    return Stage(f"{place.name}/dpo", "run_dpo", resolved, place / "dpo.yaml", place / "dpo", (pairs,), args.accelerate_config)
+
+
+def _policy_folder(dpo: DpoRecipe) -> str:
+    """What the next round trains on: the adapter, never the merged model, which would put a second adapter on the first.
+
+    `outputs/align/round-1/dpo/adapter` where the adapter was merged (it stays there), else the folder itself.
+    """
+    folder = Path(dpo.training["output_dir"])
+    has_adapter = dpo.model is None or dpo.model.use_peft
+    return str(folder / "adapter" if dpo.merge_adapter and has_adapter else folder)
+
+
+def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
+    """The result as a plain transformers folder, `best/`, in the number format that the gate has judged."""
+    recipe = ExportRecipe(checkpoint, str(folder / "best"), _dtype(dpo))
+    return Stage("best", "export", recipe, folder / "best.yaml", folder / "best", (Path(checkpoint),))
+
+
+def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, Stage]:
+    """The best round taken back towards the start, as a plain model in interpolated/model, and its gate."""
+    place = Path(recipe.output_dir) / INTERPOLATED
+    model = place / "model"
+    export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
+    after = (Path(start), Path(checkpoint))
+    made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model, after)
+    prompts = gate_file(recipe.gate, Path(recipe.output_dir))
+    return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts, (model,))
+
+
+def _dtype(dpo: DpoRecipe) -> Any:
+    return dpo.model.dtype if dpo.model else "auto"
+
+
+def distilled_name(number: int) -> str:
+    """Of a pass and its folder: distilled, distilled-2, distilled-3."""
+    return DISTILLED if number == 1 else f"{DISTILLED}-{number}"
+
+
+def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
+    """Pass `number`: what the checkpoint answers greedily, the training on that, and its gate; first an adapter is merged."""
+    folder, name = Path(recipe.output_dir), distilled_name(number)
+    place, stages = folder / name, []
+    if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter wants a model without one
+        merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
+        stages.append(Stage(f"{name}/start", "export", merged, place / "start.yaml", place / "start", (Path(checkpoint),)))
+        checkpoint = str(place / "start")
+    stages.append(gate_stage(place, name, checkpoint, recipe.gate, _own_prompts(folder), (Path(checkpoint),), "answers"))
+    resolved, model = _distilled(recipe, number, checkpoint), place / "model"
+    launch = recipe.distill.accelerate_config if recipe.distill else ""
+    stages.append(Stage(f"{name}/model", "run_sft", resolved, place / "model.yaml", model, (place / "answers",), launch))
+    gate = gate_stage(place, name, str(model), recipe.gate, gate_file(recipe.gate, folder), (model,))
+    return (*stages, gate)
+
+
+def write_distillation_prompts(recipe: AlignRecipe) -> None:
+    """Those of the recipe's files, or as many of the pairs' as a round asks; a file that holds them is left as it is."""
+    pairs = resolve(PreferencesRecipe, recipe.preferences.recipe, node_at(recipe, "preferences", "set"))
+    if files := recipe.distill.prompts_files if recipe.distill else ():
+        judged = [recipe.gate.prompts_file, *pairs.evaluation_files]
+        tasks = list({task.id: task for file in files for task in read_tasks(file, judged)[0]}.values())
+    else:
+        tasks = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)[0][: pairs.max_prompts or None]
+    rows = [{"id": task.id, "messages": task.prompt} for task in tasks]
+    _write_unless_there(_own_prompts(Path(recipe.output_dir)), rows)
+
+
+def _own_prompts(folder: Path) -> Path:
+    """Every pass asks the same ones."""
+    return folder / DISTILLED / "prompts.jsonl"
+
+
+def _distilled(recipe: AlignRecipe, number: int, checkpoint: str) -> SftRecipe:
+    assert recipe.distill
+    place = Path(recipe.output_dir) / distilled_name(number)
+    hard = {
+        "model": {"model_name_or_path": checkpoint},
+        "data": {"train_file": str(place / "answers/responses.jsonl")},
+        "training": {"output_dir": str(place / "model"), "seed": recipe.seed + number - 1},
+        "merge_adapter": True,
+    }
+    resolved: SftRecipe = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)
+    if not resolved.distill.wanted:
+        problem = "this recipe distils nothing: it would train the model to say again what it says"
+        raise recipe_error(
+            recipe, "distill.recipe", problem, "'distill: {repetition_penalty: 1.05}' in it, or under distill.set"
+        )
+    return resolved
+
+
+def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:
+    """Start and best on prompts that no gate has seen."""
+    assert recipe.evaluate
+    folder = Path(recipe.output_dir)
+    resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
+    models = {"sft": start, "aligned": str(folder / "best")}
+    resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
+    after = (Path(start), folder / "best")
+    launch = recipe.evaluate.accelerate_config
+    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", after, launch)

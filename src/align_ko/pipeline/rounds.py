@@ -1,0 +1,161 @@
+"""Rounds one after the other until a gate refuses one or a gain is too small; the last good round is the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from align_ko.pipeline.acceptance import Measures, Verdict, broken_limits, judge_round, read_measures
+from align_ko.pipeline.plan import (
+    INTERPOLATED,
+    Round,
+    distillation_stages,
+    distilled_name,
+    evaluation_stage,
+    export_stage,
+    interpolation_stages,
+    plan_rounds,
+    write_distillation_prompts,
+    write_gate_prompts,
+)
+from align_ko.pipeline.stages import Stage, StageFailed
+from align_ko.recipe.align import AlignRecipe, GateArgs
+from align_ko.recipe.fields import DpoRecipe
+from align_ko.records import read_jsonl, write_json
+
+Runner = Callable[[Stage], bool]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of the table; no verdict for the start."""
+
+    name: str
+    checkpoint: str
+    measures: Measures
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    outcomes: tuple[Outcome, ...]  # start and rounds
+    best: Outcome  # the last good one of them
+    stopped: str  # why there was no further round
+    interpolated: Outcome | None = None  # the best one taken back towards the start, where the recipe asks for it
+    distilled: tuple[Outcome, ...] = ()  # that one, or else the best, with a knob trained in, once or several times
+
+    @property
+    def way(self) -> tuple[Outcome, ...]:
+        """The best round and what was then made of it, each from the one before."""
+        return (self.best, *(one for one in self.refined if one.verdict and one.verdict.accepted))
+
+    @property
+    def refined(self) -> tuple[Outcome, ...]:
+        """What was tried after the rounds, refused or not."""
+        return (*((self.interpolated,) if self.interpolated else ()), *self.distilled)
+
+    @property
+    def result(self) -> Outcome:
+        """What best/ holds."""
+        return self.way[-1]
+
+    def to_row(self) -> dict[str, object]:
+        """For rounds.json."""
+        return {**asdict(self), "outcomes": [asdict(outcome) for outcome in self.outcomes]}
+
+
+def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
+    """All rounds of one seed. `run` starts a stage unless it is done; everything is derived from what stages left behind."""
+    folder = Path(recipe.output_dir)
+    rounds = plan_rounds(recipe)
+    write_gate_prompts(recipe)
+    start = _measure(rounds[0], run)
+    outcomes, best = [start], start
+    stopped = f"all {recipe.rounds} rounds are done" if recipe.rounds > 1 else "the round is done"
+    for round_ in rounds[1:]:
+        if (found := _pairs(round_, run)) < recipe.min_pairs:
+            stopped = f"{round_.name} found {found} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
+            break
+        measured = _measure(round_, run)
+        verdict = judge_round(measured.measures, best.measures, start.measures, gate_of_rounds(recipe))
+        outcome = Outcome(measured.name, measured.checkpoint, measured.measures, verdict)
+        outcomes.append(outcome)
+        compared = {"before": best.measures, "start": start.measures, "limits": asdict(gate_of_rounds(recipe))}
+        write_json(round_.folder / "gate.json", {**asdict(outcome), **compared})
+        if not verdict.accepted:
+            stopped = f"{outcome.name} was refused: {'; '.join(verdict.reasons)}"
+            break
+        best = outcome
+        if verdict.gain < recipe.min_gain:
+            stopped = f"{outcome.name} brought {100 * verdict.gain:.1f} points, less than {100 * recipe.min_gain:g}"
+            break
+    dpo = rounds[1].stages[1].recipe
+    interpolated = None
+    if recipe.interpolation < 1 and best is not start:
+        interpolated = _interpolate(recipe, start, best, dpo, run)
+    result = Result(tuple(outcomes), best, stopped, interpolated)
+    if recipe.distill and best is not start:
+        write_distillation_prompts(recipe)
+        for number in range(1, recipe.distill.passes + 1):
+            outcome = _distill(recipe, number, start, result.result, dpo, run)
+            result = replace(result, distilled=(*result.distilled, outcome))
+            if result.result is not outcome:
+                break
+    if broken := broken_limits(result.result.measures, start.measures["reference_nll"], recipe.gate):
+        result = replace(result, stopped=f"{stopped}; THE RESULT BREAKS A LIMIT: {'; '.join(broken.values())}")
+    run(export_stage(folder, result.result.checkpoint, dpo))
+    if recipe.evaluate:
+        run(evaluation_stage(recipe, start.checkpoint))
+    return result
+
+
+def gate_of_rounds(recipe: AlignRecipe) -> GateArgs:
+    """The gate's limits before interpolation: reference NLL may rise by what a parabola gives back on that way.
+
+    0.03 with `interpolation: 0.8` → 0.03 / 0.8² = 0.047. Measured, it gives back more (docs/experiments.md).
+    """
+    return replace(recipe.gate, max_nll_rise=recipe.gate.max_nll_rise / recipe.interpolation**2)
+
+
+def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
+    """Between start and best round, refused where fewer answers are natural than chance explains.
+
+    Chance: the lower end of the best round's 95 % interval. 50 of 51 natural → 46 will do, since content is what this is for.
+    """
+    for stage in (stages := interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)):
+        run(stage)
+    measures = read_measures(stages[1].folder / "scores.json", INTERPOLATED)
+    verdict = judge_round(measures, best.measures, start.measures, recipe.gate, _chance(best))
+    return Outcome(INTERPOLATED, str(stages[0].folder), measures, verdict)
+
+
+def _distill(recipe: AlignRecipe, number: int, start: Outcome, before: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
+    """`before` with a knob trained in, judged as interpolation is: the gate has too few prompts to see a point or two."""
+    for stage in (stages := distillation_stages(recipe, number, before.checkpoint, dpo)):
+        run(stage)
+    measures = read_measures(stages[-1].folder / "scores.json", name := distilled_name(number))
+    verdict = judge_round(measures, before.measures, start.measures, recipe.gate, _chance(before))
+    return Outcome(name, str(stages[-2].folder), measures, verdict)
+
+
+def _chance(before: Outcome) -> float:
+    return before.measures["natural"] - before.measures["natural_low"]
+
+
+def _pairs(round_: Round, run: Runner) -> int:
+    """Training pairs of a round. A later round whose answers were drawn and made no pair at all has none."""
+    pairs = round_.stages[0]
+    try:
+        run(pairs)
+    except StageFailed:
+        if round_.number == 1 or not (pairs.folder / "candidates.jsonl").is_file():
+            raise
+        return 0
+    return sum(1 for _ in read_jsonl(pairs.folder / "train.jsonl"))
+
+
+def _measure(round_: Round, run: Runner) -> Outcome:
+    for stage in round_.stages[1:] if round_.number else round_.stages:
+        run(stage)
+    return Outcome(round_.name, round_.checkpoint, read_measures(round_.gate.folder / "scores.json", round_.name))

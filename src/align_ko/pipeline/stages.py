@@ -1,0 +1,188 @@
+"""One stage of a longer run: its recipe written down, its script started, skipped when it is done.
+
+A stage is done when its manifest.json was made from the same recipe and the same files, and is not older than the
+manifests of the stages before it; a training run has also said that it is finished, which it does after its manifest.
+Nothing else is kept, so a run that was killed at any moment goes on where it was, and a changed recipe repeats exactly what
+hangs on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from align_ko.errors import UserError
+from align_ko.manifest import file_hash, is_unfinished, is_whole
+from align_ko.recipe.checks import check_values, remember_places
+from align_ko.recipe.values import build
+from align_ko.recipe.yaml_lines import Items, Node, Place, Table, merge, node_of, read_recipe_file
+from align_ko.records import atomic_write, write_json
+
+MANIFEST, TIMES = "manifest.json", "times.json"
+# Training goes on from its own checkpoints, and starts over by itself where half a run is of another recipe or other pairs.
+GOES_ON = {"run_sft": ("--resume", "replace"), "run_dpo": ("--resume", "replace")}
+PATIENCE = 5.0  # seconds that a stage has to end by itself after Ctrl-C
+
+
+class StageFailed(UserError):
+    """A stage ended badly; it has printed its own message."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`script` is run with `recipe`, written to `file`, and leaves a manifest in `folder`."""
+
+    title: str  # "round-1/dpo"
+    script: str  # "run_dpo"
+    recipe: Any
+    file: Path
+    folder: Path
+    after: tuple[Path, ...] = ()  # folders of the stages that it reads
+    accelerate_config: str = ""
+
+
+def resolve(recipe_class: Any, path: str, *overrides: Node | dict[str, Any] | None) -> Any:
+    """The recipe at `path` with mappings laid over it, later ones winning. UserError with the line of a wrong key."""
+    tree: Node = read_recipe_file(path)
+    for over in overrides:
+        if over is not None:
+            tree = merge(tree, node_of(over, Place()) if isinstance(over, dict) else over)
+    assert isinstance(tree, Table)
+    recipe = build(tree, recipe_class)
+    remember_places(recipe, tree)
+    check_values(recipe)
+    return recipe
+
+
+def node_at(recipe: Any, *keys: str | int) -> Node | None:
+    """What was written under `keys` of a loaded recipe, with its places; None where nothing was."""
+    node: Node | None = getattr(recipe, "_tree", None)
+    for key in keys:
+        if isinstance(node, Table):
+            node = node.entries.get(str(key))
+        elif isinstance(node, Items) and isinstance(key, int) and key < len(node.items):
+            node = node.items[key]
+        else:
+            return None
+    return node
+
+
+def plain(recipe: Any) -> Any:
+    """A recipe as JSON holds it, without what only says how a run goes on."""
+    values = json.loads(json.dumps(dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) else recipe))  # type: ignore[arg-type]
+    values.pop("resume", None)
+    if isinstance(values.get("training"), dict):
+        values["training"].pop("resume_from_checkpoint", None)
+    return values
+
+
+def why_again(stage: Stage) -> str:
+    """Why the stage has to run, in words; empty when it is done."""
+    manifest = stage.folder / MANIFEST
+    if not manifest.is_file():
+        return "not made yet"
+    if is_unfinished(stage.folder):  # killed between its manifest and its last file
+        return "not finished"
+    saved = json.loads(manifest.read_text(encoding="utf-8"))
+    now, then = plain(stage.recipe), plain(saved["recipe"])
+    if now != then:
+        return "the recipe has changed: " + ", ".join(_differences(then, now)[:3])
+    for path, digest in saved["inputs"].items():
+        if not Path(path).is_file() or file_hash(path) != digest:
+            return f"{path} has changed"
+    made = manifest.stat().st_mtime_ns
+    newer = [str(folder) for folder in stage.after if (folder / MANIFEST).is_file() and _made(folder) > made]
+    return f"{newer[0]} is newer" if newer else ""
+
+
+def _made(folder: Path) -> int:
+    return (folder / MANIFEST).stat().st_mtime_ns
+
+
+def _differences(then: Any, now: Any, above: str = "") -> list[str]:
+    """Dotted keys whose values differ."""
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return [] if then == now else [above]
+    keys = dict.fromkeys([*then, *now])
+    return [name for key in keys for name in _differences(then.get(key), now.get(key), f"{above}.{key}" if above else key)]
+
+
+def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> bool:
+    """Run a stage that is not done; whether it ran. `keep_open`: file descriptors that the stage holds as long as it lives.
+
+    Raises KeyboardInterrupt when it was interrupted and UserError when it failed; it has said why itself.
+    """
+    reason = why_again(stage)
+    if not reason:
+        print(f"── {stage.title}: done before", flush=True)
+        return False
+    text = yaml.safe_dump(plain(stage.recipe), allow_unicode=True, sort_keys=False)
+    known = stage.file.read_text(encoding="utf-8") if stage.file.is_file() else None
+    stale = reason not in ("not made yet", "not finished") or (known is not None and known != text)
+    if stale:
+        (stage.folder / TIMES).unlink(missing_ok=True)
+    with atomic_write(stage.file) as out:
+        out.write(text)
+    (stage.folder / MANIFEST).unlink(missing_ok=True)
+    command = [
+        *_launcher(stage.accelerate_config),
+        str(scripts / f"{stage.script}.py"),
+        str(stage.file),
+        *GOES_ON.get(stage.script, ()),
+    ]
+    print(f"── {stage.title}: {reason}\n   python {' '.join(command[1:])}", flush=True)
+    began = time.monotonic()
+    try:
+        code = _wait(subprocess.Popen(command, pass_fds=keep_open if sys.platform != "win32" else ()))
+    finally:
+        _add_time(stage.folder, time.monotonic() - began)
+    if code in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if code or not is_whole(stage.folder):
+        raise StageFailed(
+            f"{stage.title} ended with exit code {code}; its own message stands above",
+            file=stage.file,
+            expected="the same command again when that is put right: what is finished is not repeated",
+        )
+    return True
+
+
+def _launcher(accelerate_config: str) -> list[str]:
+    if not accelerate_config:
+        return [sys.executable]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate_config]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Exit code. A terminal sends Ctrl-C to the stage too; a signal to this process alone is passed on."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        for stop in (lambda: None, lambda: process.send_signal(signal.SIGINT), process.kill):
+            stop()
+            try:
+                process.wait(PATIENCE)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        raise
+
+
+def seconds_in(folder: Path) -> float:
+    """Seconds of all attempts at the stage of this folder, short of those that were killed outright; 0 where there was none."""
+    file = folder / TIMES
+    return float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.is_file() else 0.0
+
+
+def _add_time(folder: Path, seconds: float) -> None:
+    if folder.is_dir():
+        write_json(folder / TIMES, {"seconds": round(seconds_in(folder) + seconds, 1)})

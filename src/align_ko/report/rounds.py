@@ -1,0 +1,77 @@
+"""What came of the rounds: report.md, rounds.json, best.json and a table in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from align_ko.pipeline.acceptance import read_measures
+from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
+from align_ko.pipeline.rounds import Outcome, Result
+from align_ko.records import atomic_write, write_json
+from align_ko.report.round_tables import Line, answers_to_read, markdown, show
+
+
+def _word(outcome: Outcome, result: Outcome) -> str:
+    if outcome.verdict is None:
+        return "start"
+    if not outcome.verdict.accepted:
+        return "refused: " + "; ".join(outcome.verdict.reasons)
+    return f"{100 * outcome.verdict.gain:+.1f} points" + (", the result" if outcome == result else "")
+
+
+def write_report(folder: Path, result: Result, prompts_file: str, evaluated: bool, console: Console) -> None:
+    """Write all files into `folder` and show the table."""
+    judged_all = [*result.outcomes, *result.refined]
+    lines: list[Line] = [(outcome.name, outcome.measures, _word(outcome, result.result)) for outcome in judged_all]
+    n = result.best.measures["n"]
+    text = f"# Rounds\n\nGreedy answers to the {n} gate prompts of `{prompts_file}`.\n\n"
+    text += markdown(lines, "round", "verdict") + f"\n{result.stopped}.\n"
+    if evaluated:
+        scores = folder / "evaluation" / "scores.json"
+        judged: list[Line] = [(name, read_measures(scores, name), "") for name in ("sft", "aligned")]
+        text += f"\n## Prompts that no gate has seen ({judged[0][1]['n']})\n\n" + markdown(judged)
+        show(judged, "Prompts that no gate has seen", console)
+    name, responses = ("aligned", folder / "evaluation") if evaluated else (result.result.name, _gate_of(folder, result.result))
+    text += "\n## Twenty answers to read\n\n" + answers_to_read(responses / "responses.jsonl", name)
+    with atomic_write(folder / "report.md") as out:
+        out.write(text)
+    write_json(folder / "rounds.json", result.to_row())
+    way, taken = [outcome.name for outcome in result.way], result.result
+    best = {"round": way[0], INTERPOLATED: INTERPOLATED in way, DISTILLED: sum(one.name in way for one in result.distilled)}
+    best |= {"checkpoint": taken.checkpoint, "measures": taken.measures}
+    best |= {"folder": str(folder / "best"), "stopped": result.stopped}
+    write_json(folder / "best.json", best)
+    show(lines, f"Gate prompts ({n}), greedy", console, last="verdict")
+    console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
+
+
+def _name(result: Result) -> str:
+    """`round-2`, or `round-2, interpolated, distilled`."""
+    return ", ".join(outcome.name for outcome in result.way)
+
+
+def _gate_of(folder: Path, outcome: Outcome) -> Path:
+    return folder / outcome.name / "gate"
+
+
+def write_seeds(folder: Path, results: dict[int, Result], evaluated: bool, console: Console) -> None:
+    """seeds.md: start and result of every seed in one table, and twenty answers of each to read."""
+    lines: list[Line] = []
+    answers = ""
+    for seed, result in results.items():
+        place = folder / f"seed-{seed}"
+        where, name = (place / "evaluation", "aligned") if evaluated else (_gate_of(place, result.result), result.result.name)
+        start = read_measures(where / "scores.json", "sft") if evaluated else result.outcomes[0].measures
+        lines += [(f"start, seed {seed}", start, "")]
+        lines += [(f"result, seed {seed}", read_measures(where / "scores.json", name), _name(result))]
+        answers += f"\n## Seed {seed}: twenty answers to read\n\n" + answers_to_read(where / "responses.jsonl", name, seed=seed)
+    what = "prompts that no gate has seen" if evaluated else "the gate's prompts"
+    title = f"{len(results)} seed{'s' if len(results) > 1 else ''}"
+    with atomic_write(folder / "seeds.md") as out:
+        out.write(f"# {title}\n\nGreedy answers to {what}.\n\n{markdown(lines, 'model', 'from')}{answers}")
+    write_json(folder / "seeds.json", {str(seed): result.to_row() for seed, result in results.items()})
+    show(lines, f"{title}, {what}", console)
+    console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, highlight=False)

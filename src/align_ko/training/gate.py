@@ -1,0 +1,204 @@
+"""A few fixed prompts answered greedily at every evaluation: what eval loss does not show while a run goes bad.
+
+Loss can fall while greedy answers begin to loop or to say the same to everything. The gate logs `eval_greedy_natural`,
+`_stopped`, `_loops`, `_characters` (mean) and `_collapse` through the trainer, so every logger sees them, and
+`metric_for_best_model: greedy_natural` can choose by them. The answers lie in greedy_gate/step-N.jsonl.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from align_ko.errors import UserError
+from align_ko.generation.local import Generated, generate_answers
+from align_ko.korean import assess, measure
+from align_ko.recipe.training import GateArgs
+from align_ko.records import Message, evenly, last_user_text, prompt_and_reference, read_jsonl, write_jsonl
+
+FOLDER = "greedy_gate"
+Clock = Callable[[], float]
+
+
+def gate_prompts(path: str, count: int) -> list[list[Message]]:
+    """`count` prompts spread evenly over a JSONL file of `messages` (their last answer left out) or `prompt` (text or turns).
+
+    The same file gives the same prompts. UserError when a row has neither.
+    """
+    prompts = []
+    for row in evenly(list(read_jsonl(path)), count):
+        found = prompt_and_reference(row)
+        if not found:
+            raise UserError("a row has neither messages nor prompt", file=path, key="gate.prompts_file")
+        prompts.append(found[0])
+    if not prompts:
+        raise UserError("no prompt for the greedy gate", file=path, key="gate.prompts_file")
+    return prompts
+
+
+def gate_measures(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Shares (0..1), mean length in characters and collapse of answered rows (`prompt`, `response`, `natural`, `faults`)."""
+    return {
+        "eval_greedy_natural": mean(float(row["natural"]) for row in rows),
+        "eval_greedy_stopped": mean(float(row["finished"]) for row in rows),
+        "eval_greedy_loops": mean(float("repetition" in row["faults"]) for row in rows),
+        "eval_greedy_characters": mean(len(row["response"]) for row in rows),
+        "eval_greedy_collapse": measure([row["prompt"] for row in rows], [row["response"] for row in rows]).collapse,
+        "eval_greedy_answered": float(len(rows)),
+    }
+
+
+class GreedyGate(TrainerCallback):
+    """Answers, logs, and stops the run when the natural share falls below that of the start by more than `stop_margin`.
+
+    An evaluation that falls below can never become the best one. Prompts are shared out over the processes; under ZeRO-3 the
+    weights are gathered for the time of the answers.
+    """
+
+    def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Any, clock: Clock = time.monotonic) -> None:
+        self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
+        self.start: float | None = None
+        """Natural share before the first step."""
+        self.passed: list[bool] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether every evaluation fell below the start."""
+        return bool(self.passed) and not any(self.passed)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        shares = [entry["eval_greedy_natural"] for entry in state.log_history if "eval_greedy_natural" in entry]
+        if not shares:  # a resumed run finds its start in the log of its checkpoint
+            shares = [self._look(state)["eval_greedy_natural"]]
+        self.start, later = shares[0], shares[1:]
+        self.passed = [not self._below(share) for share in later]
+        control.should_training_stop |= bool(later) and self._below(later[-1])
+        return control
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
+    ) -> TrainerControl:
+        found = self._look(state)
+        share = found["eval_greedy_natural"]
+        below = self._below(share)
+        self.passed.append(not below)
+        if metrics is not None:
+            metrics.update(found)  # the trainer chooses the best checkpoint by these
+            if below and args.metric_for_best_model:
+                key = "eval_" + args.metric_for_best_model.removeprefix("eval_")
+                metrics[key] = float("-inf") if args.greater_is_better else float("inf")
+        if below:
+            if state.is_world_process_zero:
+                print(
+                    f"greedy gate: natural {share:.0%}, {self.start:.0%} before the first step; that is more than "
+                    f"stop_margin ({self.args.stop_margin:g}) below: training stops"
+                )
+            control.should_training_stop = True
+        return control
+
+    def _below(self, share: float) -> bool:
+        if self.args.stop_margin is None or self.start is None:
+            return False
+        return share < self.start - self.args.stop_margin - 1e-9  # 0.8 - 0.1 is a little more than 0.7
+
+    def _look(self, state: TrainerState) -> dict[str, float]:
+        """One round, on all processes: answers, measures, log."""
+        began = self.clock()
+        answered = self._answers(began)
+        told: list[Any] = [None]
+        if state.is_world_process_zero:
+            rows = [self._row(number, answer) for number, answer in sorted(answered.items())]
+            write_jsonl(Path(self.trainer.args.output_dir) / FOLDER / f"step-{state.global_step:06d}.jsonl", rows)
+            told = [{**gate_measures(rows), "eval_greedy_seconds": round(self.clock() - began, 2)}]
+        if self.trainer.args.world_size > 1:
+            from accelerate.utils import broadcast_object_list
+
+            told = broadcast_object_list(told)
+        found: dict[str, float] = told[0]
+        self.trainer.log(dict(found))
+        if state.is_world_process_zero:
+            print(
+                f"step {state.global_step}: greedy natural {found['eval_greedy_natural']:.0%}  "
+                f"stopped {found['eval_greedy_stopped']:.0%}  loops {found['eval_greedy_loops']:.0%}  "
+                f"{found['eval_greedy_characters']:.0f} characters  collapse {found['eval_greedy_collapse']:.3f}  "
+                f"({found['eval_greedy_answered']:.0f} of {len(self.prompts)} prompts, {found['eval_greedy_seconds']:.0f} s)"
+            )
+        return found
+
+    def _answers(self, began: float) -> dict[int, Generated]:
+        """Prompt number → answer, from all processes."""
+        from trl.models.utils import unwrap_model_for_generation
+
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        mine = range(trainer.args.process_index, len(self.prompts), trainer.args.world_size)
+        answers: dict[int, Generated] = {}
+        tokenizer: PreTrainedTokenizerBase = trainer.processing_class
+        training = trainer.model.training
+        # generate_answers seeds torch: forked, so that dropout goes on as if nobody had looked
+        with (
+            torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []),
+            unwrap_model_for_generation(trainer.model_wrapped, accelerator) as whole,
+            accelerator.autocast(),
+        ):
+            model: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
+            model.eval()
+            for first in range(0, len(mine), self.args.batch_size):
+                numbers = mine[first : first + self.args.batch_size]
+                prompts = [self.prompts[number] for number in numbers]
+                # a row that only repeats itself has lost either way; ending it early is most of the time saved
+                batch = generate_answers(
+                    model,
+                    tokenizer,
+                    prompts,
+                    max_new_tokens=self.args.max_new_tokens,
+                    batch_size=self.args.batch_size,
+                    stop_loops=True,
+                )
+                answers.update(zip(numbers, batch, strict=True))
+                if self.clock() - began > self.args.max_seconds:
+                    break
+            model.train(training)
+        if trainer.args.world_size == 1:
+            return answers
+        from accelerate.utils import gather_object
+
+        return dict(gather_object(list(answers.items())))
+
+    def _row(self, number: int, answer: Generated) -> dict[str, Any]:
+        asked = last_user_text(self.prompts[number])
+        said = assess(answer.text, prompt=asked, finished=answer.finished)
+        return {
+            "prompt": asked,
+            "response": answer.text,
+            "finished": answer.finished,
+            "natural": said.natural,
+            "score": said.score,
+            "faults": said.codes,
+        }
+
+
+def attach_gate(trainer: Any, args: GateArgs, eval_file: str) -> GreedyGate | None:
+    """Add the gate to a trainer where the recipe asks for one; `eval_file` is where its prompts come from by default.
+
+    UserError under FSDP, where every process holds a part of each weight and none could generate.
+    """
+    if not args.prompts:
+        return None
+    if trainer.is_fsdp_enabled:
+        raise UserError(
+            "the greedy gate cannot answer under FSDP, which keeps a part of each weight on every process",
+            key="gate.prompts",
+            expected="0, or accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml",
+        )
+    gate = GreedyGate(args, gate_prompts(args.prompts_file or eval_file, args.prompts), trainer)
+    trainer.add_callback(gate)
+    return gate
