@@ -11,8 +11,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import UserError, run_script
-from align_ko.recipe.fields import AblationRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import AblationRecipe, check_inputs, load_recipe
 
 
 def main() -> None:

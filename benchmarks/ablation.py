@@ -10,8 +10,7 @@ from typing import Any
 from align_ko.pipeline.acceptance import SHOWN, Measures, broken_limits
 from align_ko.pipeline.plan import gate_file, gate_stage
 from align_ko.pipeline.stages import Stage, node_at, resolve
-from align_ko.recipe.align import AblationRecipe, GateArgs
-from align_ko.recipe.fields import DpoRecipe, ExportRecipe, SftRecipe
+from align_ko.recipe import AblationRecipe, AcceptanceArgs, DpoRecipe, ExportRecipe, SftRecipe
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.report.round_tables import HEADS, cells, spread, table_lines
 
@@ -81,7 +80,7 @@ def mean_measures(runs: Mapping[int, Measures]) -> Measures:
     return averaged
 
 
-def winner(runs: Runs, start: Measures, gate: GateArgs) -> str | None:
+def winner(runs: Runs, start: Measures, gate: AcceptanceArgs) -> str | None:
     """The setting with the highest mean natural share among those that hold every limit in every seed."""
     held = {
         name: mean(measures["natural"] for measures in seeds.values())

@@ -85,7 +85,7 @@ def train(way: str, lengths: list[int], max_length: int) -> tuple[int, int, floa
     import torch
     from transformers import TrainerCallback
 
-    from align_ko.recipe.fields import ModelArgs
+    from align_ko.recipe import ModelArgs
     from bench_trainer import make_trainer, random_rows, small_llama
 
     ends: list[float] = []

@@ -49,8 +49,7 @@ def main(
     from align_ko.models.load import load_for_inference
     from align_ko.preferences.prompts import read_tasks
     from align_ko.process_memory import keep_freed_memory
-    from align_ko.recipe.fields import CandidateArgs, PreferencesRecipe
-    from align_ko.recipe.load import load_recipe
+    from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
     from align_ko.records import evenly
 
     loaded = load_recipe(PreferencesRecipe, [recipe])

@@ -57,7 +57,7 @@ def main(only: str = "", setting: str = "") -> None:
 def _model(name: str) -> tuple[Any, Any]:
     """Config and ModelArgs of a setting."""
     from align_ko.planning.architecture import load_config
-    from align_ko.recipe.fields import ModelArgs
+    from align_ko.recipe import ModelArgs
     from bench_trainer import small_llama
 
     hidden, layers, vocabulary, rank, *_ = SETTINGS[name]

@@ -12,9 +12,7 @@ from typing import Any
 from align_ko.errors import UserError
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
 from align_ko.pipeline.stages import MANIFEST, Stage, node_at, resolve, seconds_in
-from align_ko.recipe.align import CompareRecipe
-from align_ko.recipe.fields import AlignRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import AlignRecipe, CompareRecipe, DataRecipe, DpoRecipe, EvaluateRecipe, SftRecipe, load_recipe
 from align_ko.records import read_jsonl, write_jsonl
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
 

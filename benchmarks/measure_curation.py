@@ -18,8 +18,7 @@ from rich.table import Table
 
 from align_ko.curation.curate import curate
 from align_ko.errors import UserError, run_script
-from align_ko.recipe.fields import DataRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import DataRecipe, check_inputs, load_recipe
 from align_ko.records import read_jsonl, write_json
 
 RIGHT_REASONS = {

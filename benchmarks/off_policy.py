@@ -19,7 +19,7 @@ from align_ko.curation.curate import evaluation_prompts
 from align_ko.curation.duplicates import PromptIndex, overlaps
 from align_ko.curation.sources import read_source
 from align_ko.preferences.pairs import make_pair
-from align_ko.recipe.fields import DataRecipe
+from align_ko.recipe import DataRecipe
 from align_ko.records import Message, PreferencePair, content_id, last_user_text, read_jsonl
 
 Place = tuple[str, int]  # file, line

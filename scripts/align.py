@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.recipe.fields import AlignRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import AlignRecipe, check_inputs, load_recipe
 
 
 def main() -> None:
@@ -30,7 +29,7 @@ def main() -> None:
     from align_ko.pipeline.plan import plan_rounds
     from align_ko.pipeline.rounds import run_rounds
     from align_ko.pipeline.stages import run_stage
-    from align_ko.recipe.checks import remember_places
+    from align_ko.recipe import remember_places
     from align_ko.report.rounds import write_report, write_seeds
 
     console, folder, evaluated = Console(), Path(recipe.output_dir), recipe.evaluate is not None

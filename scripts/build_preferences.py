@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from align_ko.errors import UserError, run_script
 from align_ko.noise import quiet_known_noise
-from align_ko.recipe.fields import PreferencesRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
 
 if TYPE_CHECKING:
     from align_ko.generation.processes import Processes

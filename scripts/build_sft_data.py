@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.recipe.fields import DataRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import DataRecipe, check_inputs, load_recipe
 
 
 def main() -> None:

@@ -13,8 +13,7 @@ import sys
 
 from align_ko.errors import nearest, run_script
 from align_ko.noise import quiet_known_noise
-from align_ko.recipe.fields import EvaluateRecipe
-from align_ko.recipe.load import check_inputs, load_recipe, recipe_error
+from align_ko.recipe import EvaluateRecipe, check_inputs, load_recipe, recipe_error
 
 
 def main() -> None:

@@ -14,8 +14,7 @@ import sys
 
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
-from align_ko.recipe.fields import EvaluateRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import EvaluateRecipe, check_inputs, load_recipe
 
 
 def main() -> None:

@@ -11,8 +11,7 @@ import sys
 
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
-from align_ko.recipe.fields import ExportRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import ExportRecipe, check_inputs, load_recipe
 
 
 def main() -> None:

@@ -15,8 +15,7 @@ import sys
 from align_ko.errors import run_script
 from align_ko.noise import quiet_known_noise
 from align_ko.planning.command import plan_command
-from align_ko.recipe.fields import DpoRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import DpoRecipe, check_inputs, load_recipe
 
 
 def main() -> None:

@@ -11,9 +11,7 @@ from test_rounds import DPO, GATE, GOOD
 
 from ablation import ablation_table, chosen_rows, mean_measures, plan_run, plan_start, winner
 from align_ko.errors import UserError
-from align_ko.recipe.align import GateArgs
-from align_ko.recipe.fields import AblationRecipe, CompareRecipe, DataRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import AblationRecipe, AcceptanceArgs, CompareRecipe, DataRecipe, load_recipe
 from align_ko.records import write_json, write_jsonl
 from compare import longer, plan_variant, read_ours, steps_of
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
@@ -125,7 +123,7 @@ RUNS = {
 def test_the_winner_holds_every_limit_in_every_seed():
     assert winner(RUNS, GOOD, GATE) == "mild"
     assert winner({"hot": RUNS["hot"]}, GOOD, GATE) is None
-    assert winner(RUNS, GOOD, GateArgs("g", max_collapse=0.5)) == "hot"
+    assert winner(RUNS, GOOD, AcceptanceArgs("g", max_collapse=0.5)) == "hot"
     averaged = mean_measures(RUNS["mild"])
     assert averaged["natural"] == pytest.approx(0.84) and averaged["chrf"] is None
 

@@ -11,8 +11,7 @@ import torch
 from align_ko.errors import UserError
 from align_ko.planning.batches import Row, drift, epoch_batches, real_share, shapes
 from align_ko.planning.reference_lengths import ROWS, SOURCES, reference_rows
-from align_ko.recipe.fields import SftRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import SftRecipe, load_recipe
 from align_ko.training.length_grouping import LENGTH_CLASSES, ShuffledLengthGroupedSampler
 
 

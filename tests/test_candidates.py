@@ -15,8 +15,7 @@ from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.generation.shards import shards
 from align_ko.preferences.candidates import Candidate, Task, draw_candidates, read_tasks, tasks_from_rows
-from align_ko.recipe.fields import CandidateArgs, PreferencesRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
 
 TASKS = [Task(f"t{n}", [{"role": "user", "content": f"{n}번 질문"}], f"{n}번 모범 답입니다.") for n in range(5)]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1)}

@@ -29,8 +29,7 @@ from align_ko.generation.requests import GREEDY, Request
 from align_ko.generation.shards import shards
 from align_ko.models.load import greedy_config
 from align_ko.preferences.candidates import Candidate, Task, draw_candidates
-from align_ko.recipe.fields import CandidateArgs, DecodingArgs
-from align_ko.recipe.generation import EndpointArgs
+from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
 from align_ko.records import read_jsonl, write_jsonl
 
 ROOT = Path(__file__).parents[1]

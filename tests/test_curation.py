@@ -27,7 +27,7 @@ from align_ko.curation.selection import Features, select
 from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
-from align_ko.recipe.fields import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
+from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import funnel, histograms
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import align_ko.recipe.fields
+import align_ko.recipe
 from align_ko.errors import UserError
 from align_ko.planning.flags import take_plan_flags
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -76,7 +76,7 @@ def check(line: str) -> None:
         assert flag != "--config_file" or Path(value).is_file(), value
     source = Path(words[at]).read_text(encoding="utf-8")
     if stage := re.search(r"load_recipe\((\w+), sys\.argv", source):  # not a script that loads a recipe of its own choice
-        load_recipe(getattr(align_ko.recipe.fields, stage[1]), take_plan_flags(words[at + 1 :])[1])
+        load_recipe(getattr(align_ko.recipe, stage[1]), take_plan_flags(words[at + 1 :])[1])
         return
     for word in words[at + 1 :]:
         if word.startswith("--"):

@@ -12,8 +12,7 @@ import torch
 from test_training import dpo_trainer, first_loss, sft  # noqa: F401  (a fixture)
 
 from align_ko.errors import UserError
-from align_ko.recipe.checks import check_values
-from align_ko.recipe.fields import DpoRecipe, TrainData
+from align_ko.recipe import DpoRecipe, TrainData, check_values
 from align_ko.recipe.losses import LOSSES
 
 LN2 = math.log(2)

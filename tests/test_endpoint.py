@@ -15,8 +15,7 @@ from align_ko.generation.endpoint import draw_from_endpoint
 from align_ko.generation.requests import GREEDY, Generated, Request, row_seed
 from align_ko.generation.servers import knobs_of, prompt_fields, text_for_server
 from align_ko.preferences.candidates import Task, draw_candidates, shards
-from align_ko.recipe.fields import CandidateArgs, DecodingArgs
-from align_ko.recipe.generation import EndpointArgs
+from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
 
 PROMPTS = [[{"role": "user", "content": f"{n}번 질문입니다."}] for n in range(6)]
 WARM = DecodingArgs(0.7, 0.9, 1.1)

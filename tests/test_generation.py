@@ -12,7 +12,7 @@ from align_ko.generation.local import GREEDY, describe, draw_local, generate_ans
 from align_ko.generation.requests import Request, row_seed
 from align_ko.generation.sampling import RowKnobs, nucleus, penalise
 from align_ko.models.load import greedy_config
-from align_ko.recipe.fields import DecodingArgs
+from align_ko.recipe import DecodingArgs
 
 LENGTHS = [1, 30, 3, 12, 0, 20, 7]  # words of a filler, so that the prompts differ in length
 PROMPTS = [[{"role": "user", "content": f"{n} " + "서울에는 한강이 " * length}] for n, length in enumerate(LENGTHS)]

@@ -13,9 +13,7 @@ from training_place import make_place, run_here
 
 from align_ko.errors import UserError
 from align_ko.generation.local import generate_answers
-from align_ko.recipe.fields import SftRecipe
-from align_ko.recipe.load import load_recipe
-from align_ko.recipe.training import GateArgs
+from align_ko.recipe import GateArgs, SftRecipe, load_recipe
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.training.gate import GreedyGate, attach_gate, gate_measures, gate_prompts
 

@@ -8,7 +8,7 @@ from statistics import mean
 import pytest
 
 from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
-from align_ko.recipe.fields import DecodingArgs, GridArgs
+from align_ko.recipe import DecodingArgs, GridArgs
 from align_ko.records import evenly
 
 

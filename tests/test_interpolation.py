@@ -10,8 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from align_ko.errors import UserError
 from align_ko.models.interpolate import interpolate, load_interpolated
-from align_ko.recipe.fields import ExportRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import ExportRecipe, load_recipe
 
 
 def weights_of(folder) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from align_ko.preferences.kept_answers import Kept
 from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
 from align_ko.preferences.rating import judgement_rows, rate
 from align_ko.preferences.reward_model import reward_scores
-from align_ko.recipe.preferences import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
+from align_ko.recipe import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
 
 QUESTION = "경복궁은 언제 세워졌나요?"
 

@@ -12,9 +12,7 @@ from trl import SFTConfig
 
 from align_ko.errors import UserError
 from align_ko.models.load import lora_config
-from align_ko.recipe.checks import check_values
-from align_ko.recipe.fields import ModelArgs, SftRecipe, TrainData
-from align_ko.recipe.training import DistillArgs
+from align_ko.recipe import DistillArgs, ModelArgs, SftRecipe, TrainData, check_values
 from align_ko.records import read_conversations, write_jsonl
 from align_ko.training.distillation import (
     KnobDistillationTrainer,

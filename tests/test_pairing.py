@@ -16,7 +16,7 @@ from align_ko.preferences.candidates import Candidate, Task
 from align_ko.preferences.judges import Judgement, Verdict
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.rating import Rated
-from align_ko.recipe.preferences import JudgesArgs, PairingArgs
+from align_ko.recipe import JudgesArgs, PairingArgs
 from align_ko.records import PreferencePair, read_jsonl
 from align_ko.report.pairs import split
 

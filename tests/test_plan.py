@@ -31,8 +31,7 @@ from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weig
 from align_ko.planning.plan import make_plan
 from align_ko.planning.run_settings import run_settings
 from align_ko.planning.tokens import pair_lengths, sft_lengths
-from align_ko.recipe.fields import DpoRecipe, ModelArgs, SftRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe
 from align_ko.records import write_jsonl
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from align_ko.errors import UserError
-from align_ko.recipe.fields import PairingArgs, PreferencesRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
-from align_ko.recipe.preferences import JudgesArgs, JudgeWeights, LlmJudgeArgs, RewardModelArgs
+from align_ko.recipe import (
+    JudgesArgs,
+    JudgeWeights,
+    LlmJudgeArgs,
+    PairingArgs,
+    PreferencesRecipe,
+    RewardModelArgs,
+    check_inputs,
+    load_recipe,
+)
 
 BASE = "model_name_or_path: owner/name\nprompts_file: p.jsonl\noutput_dir: o\n"
 

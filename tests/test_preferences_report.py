@@ -51,7 +51,7 @@ def test_the_advice_follows_its_thresholds(given, advised):
 
 
 def test_every_advised_key_is_one_that_dpo_takes():
-    from align_ko.recipe.fields import DpoRecipe
+    from align_ko.recipe import DpoRecipe
     from align_ko.recipe.keys import TRAINING_CONFIGS, keys_of
 
     known = keys_of(TRAINING_CONFIGS[DpoRecipe])

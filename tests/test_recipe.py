@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from align_ko.errors import UserError
-from align_ko.recipe.checks import RANGES
-from align_ko.recipe.fields import (
+from align_ko.recipe import (
     AblationRecipe,
     AlignRecipe,
     CompareRecipe,
@@ -26,9 +25,13 @@ from align_ko.recipe.fields import (
     LengthBounds,
     PreferencesRecipe,
     SftRecipe,
+    check_inputs,
+    load_recipe,
+    place_of,
+    recipe_error,
 )
+from align_ko.recipe.checks import RANGES
 from align_ko.recipe.keys import dict_values, keys_of, list_items, record_of
-from align_ko.recipe.load import check_inputs, load_recipe, place_of, recipe_error
 from align_ko.recipe.trl_fields import config_fields
 
 ROOT = Path(__file__).parents[1]
@@ -513,8 +516,7 @@ def test_every_range_belongs_to_a_field():
 
 SCRIPT = """\
 from align_ko.errors import run_script
-from align_ko.recipe.fields import SftRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 run_script(lambda: print(load_recipe(SftRecipe, description="Fine-tune.")))
 """
 

@@ -19,8 +19,7 @@ from training_place import ROOT, make_place, run_here, weights
 
 from align_ko.errors import UserError
 from align_ko.manifest import RUN_FILE, is_unfinished
-from align_ko.recipe.fields import SftRecipe
-from align_ko.recipe.load import check_inputs, load_recipe
+from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_whole, last_whole, mark_whole
 from align_ko.training.run_lock import lock_folder, release_folders
 from align_ko.training.run_record import finish_run, open_run

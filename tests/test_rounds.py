@@ -30,10 +30,17 @@ from align_ko.pipeline.plan import (
 )
 from align_ko.pipeline.rounds import run_rounds
 from align_ko.pipeline.stages import Stage, StageFailed, plain, run_stage, why_again
-from align_ko.recipe.align import GateArgs
-from align_ko.recipe.checks import remember_places
-from align_ko.recipe.fields import AblationRecipe, AlignRecipe, CompareRecipe, DpoRecipe, EvaluateRecipe, PreferencesRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import (
+    AblationRecipe,
+    AcceptanceArgs,
+    AlignRecipe,
+    CompareRecipe,
+    DpoRecipe,
+    EvaluateRecipe,
+    PreferencesRecipe,
+    load_recipe,
+    remember_places,
+)
 from align_ko.records import read_jsonl, write_json, write_jsonl
 from align_ko.report.round_tables import show
 from align_ko.report.rounds import write_report, write_seeds
@@ -182,8 +189,7 @@ SCRIPT = """\
 import sys, os, time, signal
 from pathlib import Path
 from align_ko.manifest import write_manifest
-from align_ko.recipe.fields import {kind}
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import {kind}, load_recipe
 recipe = load_recipe({kind}, sys.argv[1:])
 folder = Path({folder})
 with open("log", "a") as log:
@@ -276,7 +282,7 @@ def test_ctrl_c_reaches_the_stage_and_ends_with_130(stage, monkeypatch):
     monkeypatch.setenv("DO", "open('started', 'w').close(); time.sleep(60)")
     code = (
         "import sys; from pathlib import Path; from align_ko.errors import run_script\n"
-        "from align_ko.recipe.fields import AlignRecipe; from align_ko.recipe.load import load_recipe\n"
+        "from align_ko.recipe import AlignRecipe, load_recipe\n"
         "from align_ko.pipeline import stages; from align_ko.pipeline.plan import plan_rounds\n"
         "stages.PATIENCE = 0.2\n"
         "stage = plan_rounds(load_recipe(AlignRecipe, ['align.yaml']))[1].stages[1]\n"
@@ -350,7 +356,7 @@ GOOD = {
     "n": 50, "natural": 0.80, "natural_low": 0.67, "natural_high": 0.89, "loops": 0.1, "filler": 0.0, "unfinished": 0.02,
     "median_characters": 120, "distinct": 1.0, "collapse": 0.01, "relevant": 0.98, "chrf": 14.0, "reference_nll": 2.0,
 }  # fmt: skip
-GATE = GateArgs("gate.jsonl")
+GATE = AcceptanceArgs("gate.jsonl")
 
 
 @pytest.mark.parametrize(

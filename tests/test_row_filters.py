@@ -16,7 +16,7 @@ from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.profanity import find_profanity, load_list
 from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.errors import UserError
-from align_ko.recipe.fields import LengthBounds
+from align_ko.recipe import LengthBounds
 from align_ko.records import Conversation
 
 RAW = Path(__file__).parents[1] / "recipes" / "quickstart" / "data" / "raw"

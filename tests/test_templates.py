@@ -27,8 +27,7 @@ from align_ko.chat_format import (
 from align_ko.errors import UserError
 from align_ko.generation.local import generate_answers
 from align_ko.models.load import greedy_config, load_base, load_for_inference, load_policy, load_tokenizer, lora_config
-from align_ko.recipe.fields import SftRecipe
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import SftRecipe, load_recipe
 from align_ko.training.arguments import training_config
 from align_ko.training.audit import AuditError, audit_batches, audit_pairs
 from align_ko.training.finish import save_stage

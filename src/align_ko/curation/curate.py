@@ -28,8 +28,7 @@ from align_ko.curation.sources import local_files
 from align_ko.curation.stopwatch import Stopwatch
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
-from align_ko.recipe.fields import DataRecipe
-from align_ko.recipe.load import recipe_error
+from align_ko.recipe import DataRecipe, recipe_error
 from align_ko.records import atomic_write, read_jsonl
 from align_ko.report import curation as report
 

@@ -11,8 +11,7 @@ from align_ko.curation.judged import Judged
 from align_ko.curation.mixture import Mixture
 from align_ko.curation.pool import Pool, count
 from align_ko.curation.stopwatch import Stopwatch
-from align_ko.recipe.checks import place_of
-from align_ko.recipe.fields import DataRecipe
+from align_ko.recipe import DataRecipe, place_of
 from align_ko.report import curation as report
 
 

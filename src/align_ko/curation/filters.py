@@ -39,7 +39,7 @@ from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity
 from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.korean import assess_each
-from align_ko.recipe.fields import DataRecipe, LengthBounds
+from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
 
 

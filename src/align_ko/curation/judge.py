@@ -21,7 +21,7 @@ from align_ko.curation.repairs_of_many import repair_each
 from align_ko.curation.selection import topic_words
 from align_ko.curation.sketches import sketches
 from align_ko.curation.sources import RawRow
-from align_ko.recipe.fields import SourceArgs
+from align_ko.recipe import SourceArgs
 from align_ko.records import Conversation, Message, content_id
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from align_ko.curation.lsh import similar_pairs
 from align_ko.curation.sketches import letters, sketch
 from align_ko.curation.workers import SideBySide, one_by_one
-from align_ko.recipe.fields import NearDuplicateArgs
+from align_ko.recipe import NearDuplicateArgs
 
 __all__ = ["ANSWER_THRESHOLD", "LONG_QUESTION_THRESHOLD", "QUESTION_THRESHOLD", "Duplicate", "near_duplicates", "sketch"]
 

@@ -26,7 +26,7 @@ from align_ko.curation.personal_data import mask
 from align_ko.curation.stray_markers import format_tokens, stray_markers
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words
-from align_ko.recipe.fields import DataRecipe
+from align_ko.recipe import DataRecipe
 from align_ko.records import Fault, Message
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]+`|^(?: {4}|\t)[ \t]*[^\s][^\n]*)", re.DOTALL | re.MULTILINE)

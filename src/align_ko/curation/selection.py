@@ -9,7 +9,7 @@ from align_ko.curation.mixture import draw
 from align_ko.curation.topics import spread, topic_words
 from align_ko.curation.workers import SideBySide, one_by_one
 from align_ko.errors import UserError, nearest
-from align_ko.recipe.fields import Selection
+from align_ko.recipe import Selection
 
 __all__ = ["SELECTIONS", "SWEET_SPOT", "Features", "How", "goodness", "select", "topic_words"]
 

@@ -15,7 +15,7 @@ from align_ko.generation.meter import Meter
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import Generated, Request, describe, row_seed
 from align_ko.generation.shards import shard, shards, whole_rows
-from align_ko.recipe.fields import DecodingArgs, GenerationArgs
+from align_ko.recipe import DecodingArgs, GenerationArgs
 from align_ko.records import Message, content_id, drop_torn_line, read_jsonl, write_jsonl
 
 Load = Callable[[], tuple[Any, Any]]

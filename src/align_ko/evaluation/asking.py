@@ -13,7 +13,7 @@ from align_ko.evaluation.reference_loss import reference_nats
 from align_ko.generation.processes import Processes
 from align_ko.generation.shards import shard
 from align_ko.models.load import load_for_inference, weights_hash
-from align_ko.recipe.fields import DecodingArgs, GenerationArgs
+from align_ko.recipe import DecodingArgs, GenerationArgs
 from align_ko.records import write_json
 
 Asked = Mapping[str, tuple[DecodingArgs, list[Question]]]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from align_ko.evaluation.scores import GREEDY
-from align_ko.recipe.fields import DecodingArgs, GridArgs
+from align_ko.recipe import DecodingArgs, GridArgs
 
 SPLITS = 1000
 

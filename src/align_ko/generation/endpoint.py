@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from align_ko.errors import UserError
 from align_ko.generation.requests import Generated, OnAnswer, Request
 from align_ko.generation.servers import knobs_of, prompt_fields
-from align_ko.recipe.generation import EndpointArgs
+from align_ko.recipe import EndpointArgs
 
 if TYPE_CHECKING:
     import openai

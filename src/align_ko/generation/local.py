@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from align_ko.chat_format import prompt_ids
 from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, describe, row_seed
 from align_ko.generation.sampling import RowKnobs
-from align_ko.recipe.fields import DecodingArgs
+from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
 __all__ = ["GREEDY", "Generated", "describe", "draw_local", "generate_answers", "stream_answer"]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from align_ko.recipe.fields import DecodingArgs
+from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
 GREEDY = DecodingArgs()

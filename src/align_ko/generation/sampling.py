@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from align_ko.recipe.fields import DecodingArgs
+from align_ko.recipe import DecodingArgs
 
 HEAD = 256  # likeliest tokens among which the nucleus nearly always lies
 

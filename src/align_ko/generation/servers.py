@@ -13,8 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError
-from align_ko.recipe.fields import DecodingArgs
-from align_ko.recipe.generation import EndpointArgs, Server
+from align_ko.recipe import DecodingArgs, EndpointArgs, Server
 from align_ko.records import Message
 
 SENDS: dict[Server, str] = {

@@ -25,7 +25,7 @@ from align_ko.errors import UserError
 from align_ko.manifest import weights_marks
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.hardware import read_base_of
-from align_ko.recipe.fields import ModelArgs
+from align_ko.recipe import ModelArgs
 
 
 def resolve_model_path(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.evaluation.scores import GREEDY
-from align_ko.recipe.align import GateArgs
+from align_ko.recipe import AcceptanceArgs
 
 Measures = dict[str, Any]
 SHOWN = (
@@ -42,7 +42,7 @@ def read_measures(scores: Path, model: str) -> Measures:
     return found
 
 
-def broken_limits(measures: Measures, start_nll: float | None, gate: GateArgs) -> dict[str, str]:
+def broken_limits(measures: Measures, start_nll: float | None, gate: AcceptanceArgs) -> dict[str, str]:
     """Measure → what is wrong with it, for every limit of the gate that is not held.
 
     `{"collapse": "collapse 0.154 is over 0.03"}`. Reference NLL is held against the start's, where there are references.
@@ -61,7 +61,7 @@ def broken_limits(measures: Measures, start_nll: float | None, gate: GateArgs) -
     return {name: f"{name} {value:.3g} is {told}" for name, value, broken, told in over if broken}
 
 
-_WORSE: dict[str, Callable[[float, float, GateArgs], bool]] = {
+_WORSE: dict[str, Callable[[float, float, AcceptanceArgs], bool]] = {
     "collapse": lambda now, before, gate: now > before,
     "relevant": lambda now, before, gate: now < before,
     "distinct": lambda now, before, gate: now < before,
@@ -70,12 +70,12 @@ _WORSE: dict[str, Callable[[float, float, GateArgs], bool]] = {
 }
 
 
-def _outside(length: float, gate: GateArgs) -> float:
+def _outside(length: float, gate: AcceptanceArgs) -> float:
     """Characters by which a median misses its bounds."""
     return max(gate.min_median_characters - length, length - gate.max_median_characters, 0.0)
 
 
-def judge_round(now: Measures, before: Measures, start: Measures, gate: GateArgs, may_lose: float = 0.0) -> Verdict:
+def judge_round(now: Measures, before: Measures, start: Measures, gate: AcceptanceArgs, may_lose: float = 0.0) -> Verdict:
     """Refused: fewer natural answers than the round before (by more than the share `may_lose`), or a limit broken.
 
     A limit that the round before did not hold either (an SFT model whose answers are alike, a base that is irrelevant)

@@ -8,9 +8,17 @@ from typing import Any
 
 from align_ko.pipeline.stages import Stage, node_at, resolve
 from align_ko.preferences.prompts import read_tasks
-from align_ko.recipe.align import AblationRecipe, AlignRecipe, GateArgs
-from align_ko.recipe.fields import DpoRecipe, EvaluateRecipe, ExportRecipe, PreferencesRecipe, SftRecipe
-from align_ko.recipe.load import recipe_error
+from align_ko.recipe import (
+    AblationRecipe,
+    AcceptanceArgs,
+    AlignRecipe,
+    DpoRecipe,
+    EvaluateRecipe,
+    ExportRecipe,
+    PreferencesRecipe,
+    SftRecipe,
+    recipe_error,
+)
 from align_ko.records import content_id, read_jsonl, write_jsonl
 
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
@@ -32,7 +40,7 @@ class Round:
         return self.stages[-1]
 
 
-def gate_file(gate: GateArgs, folder: Path) -> Path:
+def gate_file(gate: AcceptanceArgs, folder: Path) -> Path:
     """The prompts that a gate asks: its file, or a part of it that lies in `folder`."""
     return folder / "gate-prompts.jsonl" if gate.max_prompts else Path(gate.prompts_file)
 
@@ -52,7 +60,7 @@ def _write_unless_there(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def gate_stage(
-    folder: Path, name: str, checkpoint: str, gate: GateArgs, prompts: Path, after: tuple[Path, ...], part: str = "gate"
+    folder: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, after: tuple[Path, ...], part: str = "gate"
 ) -> Stage:
     """scripts/evaluate.py on `prompts` as the gate asks them, greedy only, in the folder `part`."""
     generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}

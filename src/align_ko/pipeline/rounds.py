@@ -20,8 +20,7 @@ from align_ko.pipeline.plan import (
     write_gate_prompts,
 )
 from align_ko.pipeline.stages import Stage, StageFailed
-from align_ko.recipe.align import AlignRecipe, GateArgs
-from align_ko.recipe.fields import DpoRecipe
+from align_ko.recipe import AcceptanceArgs, AlignRecipe, DpoRecipe
 from align_ko.records import read_jsonl, write_json
 
 Runner = Callable[[Stage], bool]
@@ -110,7 +109,7 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     return result
 
 
-def gate_of_rounds(recipe: AlignRecipe) -> GateArgs:
+def gate_of_rounds(recipe: AlignRecipe) -> AcceptanceArgs:
     """The gate's limits before interpolation: reference NLL may rise by what a parabola gives back on that way.
 
     0.03 with `interpolation: 0.8` → 0.03 / 0.8² = 0.047. Measured, it gives back more (docs/experiments.md).

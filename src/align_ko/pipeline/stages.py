@@ -22,7 +22,7 @@ import yaml
 
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash, is_unfinished, is_whole
-from align_ko.recipe.checks import check_values, remember_places
+from align_ko.recipe import check_values, remember_places
 from align_ko.recipe.values import build
 from align_ko.recipe.yaml_lines import Items, Node, Place, Table, merge, node_of, read_recipe_file
 from align_ko.records import atomic_write, write_json

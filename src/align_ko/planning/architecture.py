@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
-from align_ko.recipe.fields import ModelArgs
+from align_ko.recipe import ModelArgs
 
 CONFIG_FOLDER = "config"  # beside a recipe: config.json of the model it names, so that a plan needs no hub
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from align_ko.errors import is_first_process
 from align_ko.planning.flags import take_plan_flags
-from align_ko.recipe.load import load_recipe
+from align_ko.recipe import load_recipe
 
 
 def plan_command(recipe_class: Any, words: list[str]) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from align_ko.planning.architecture import build_on_meta, repeat_of, shallow
-from align_ko.recipe.fields import ModelArgs
+from align_ko.recipe import ModelArgs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from align_ko.planning.architecture import repeat_of, shallow
 from align_ko.planning.batches import Batch
-from align_ko.recipe.fields import ModelArgs
+from align_ko.recipe import ModelArgs
 
 WHOLE_UP_TO = 5e8  # parameters
 QUANTILES = (0.1, 0.5, 0.9)  # of the batches' computed positions: the shapes that are timed

@@ -19,7 +19,7 @@ from align_ko.planning.flags import PlanFlags
 from align_ko.planning.memory_table import memory_table
 from align_ko.planning.run_settings import RunSettings, run_settings
 from align_ko.planning.tokens import Lengths, pair_lengths, sft_lengths
-from align_ko.recipe.fields import DpoRecipe, SftRecipe
+from align_ko.recipe import DpoRecipe, SftRecipe
 
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]:

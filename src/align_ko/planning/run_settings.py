@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from align_ko.recipe.fields import DpoRecipe, ModelArgs, SftRecipe
-from align_ko.recipe.load import load_recipe, place_of
+from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
 from align_ko.recipe.trl_fields import NO_DEFAULT, config_fields
 
 

@@ -16,7 +16,7 @@ from align_ko.preferences.candidates import Candidate, Task
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.rating import judgement_rows, rate
 from align_ko.preferences.synthetic import Good, synthetic_pairs
-from align_ko.recipe.preferences import JudgesArgs, PairingArgs
+from align_ko.recipe import JudgesArgs, PairingArgs
 from align_ko.records import PreferencePair, write_jsonl
 from align_ko.report.pairs import split, write_report
 

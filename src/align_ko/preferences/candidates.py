@@ -19,7 +19,7 @@ from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Draw, Generated, Request, describe, row_seed
 from align_ko.generation.shards import shard, shards, whole_rows
 from align_ko.preferences.prompts import Task, read_tasks, tasks_from_rows
-from align_ko.recipe.fields import CandidateArgs, DecodingArgs
+from align_ko.recipe import CandidateArgs, DecodingArgs
 from align_ko.records import drop_torn_line, write_json
 
 __all__ = ["Candidate", "Task", "draw_candidates", "read_tasks", "tasks_from_rows"]

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from align_ko.korean import assess, is_relevant
 from align_ko.korean.set_measures import content_pieces
-from align_ko.recipe.preferences import JudgeWeights
+from align_ko.recipe import JudgeWeights
 
 _WORD = re.compile(r"[가-힣]+|[A-Za-z]+|\d+")
 

@@ -17,7 +17,7 @@ from typing import Any
 from align_ko.errors import UserError
 from align_ko.preferences.judges import Verdict
 from align_ko.preferences.kept_answers import Kept, key_of
-from align_ko.recipe.preferences import LlmJudgeArgs
+from align_ko.recipe import LlmJudgeArgs
 from align_ko.records import Message
 
 RUBRIC = """\

@@ -15,7 +15,7 @@ from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import closeness
 from align_ko.preferences.pairs import LENGTH, long_enough, make_pair
 from align_ko.preferences.rating import Rated, Rating
-from align_ko.recipe.preferences import PairingArgs
+from align_ko.recipe import PairingArgs
 from align_ko.records import PreferencePair
 
 REFERENCES_FULL = "no natural candidate, and the share of references is full"

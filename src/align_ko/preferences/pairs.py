@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from align_ko.recipe.preferences import PairingArgs
+from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair
 
 LENGTH = "rejected side much shorter: DPO would learn length"

@@ -9,7 +9,7 @@ from typing import Any
 
 from align_ko.preferences.candidates import Candidate, Task
 from align_ko.preferences.judges import Judgement, Verdict, combine, judge, win_shares
-from align_ko.recipe.preferences import JudgesArgs, JudgeWeights, PairingArgs
+from align_ko.recipe import JudgesArgs, JudgeWeights, PairingArgs
 from align_ko.records import last_user_text
 
 Rating = tuple[Candidate, Judgement]

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
 from align_ko.preferences.kept_answers import Kept, key_of
-from align_ko.recipe.preferences import RewardModelArgs
+from align_ko.recipe import RewardModelArgs
 from align_ko.records import Message
 
 Question = tuple[list[Message], str]  # a prompt and one answer to it

@@ -16,7 +16,7 @@ from align_ko.korean import assess
 from align_ko.korean.prose import sentences
 from align_ko.preferences.pairs import LENGTH, long_enough, make_pair
 from align_ko.preferences.speech_flip import Style, to_plain
-from align_ko.recipe.preferences import PairingArgs
+from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair, last_user_text
 
 _PADDING = (  # each turns on one empty word, as small models do

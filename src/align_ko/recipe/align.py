@@ -37,7 +37,7 @@ class RoundArgs:
 
 
 @dataclass(frozen=True)
-class GateArgs:
+class AcceptanceArgs:
     """What a round has to hold under greedy decoding to be taken. Shares are 0..1."""
 
     prompts_file: str
@@ -67,7 +67,7 @@ class AlignRecipe:
     output_dir: str
     preferences: StageArgs
     dpo: StageArgs
-    gate: GateArgs
+    gate: AcceptanceArgs
     sft: StageArgs | None = None
     """Train the start too, with this run's seed."""
     evaluate: StageArgs | None = None
@@ -111,7 +111,7 @@ class AblationRecipe:
     """Preference pairs."""
     eval_file: str
     dpo: StageArgs
-    gate: GateArgs
+    gate: AcceptanceArgs
     """The prompts that settings are judged on, and the limits that a winner holds in every seed."""
     settings: dict[str, SettingArgs]
     sft: StageArgs | None = None

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-from align_ko.recipe.training import DistillArgs
+from align_ko.recipe import DistillArgs
 from align_ko.training.seams import AlignSFTTrainer
 
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from align_ko.errors import UserError
 from align_ko.generation.local import Generated, generate_answers
 from align_ko.korean import assess, measure
-from align_ko.recipe.training import GateArgs
+from align_ko.recipe import GateArgs
 from align_ko.records import Message, evenly, last_user_text, prompt_and_reference, read_jsonl, write_jsonl
 
 FOLDER = "greedy_gate"
