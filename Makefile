@@ -36,7 +36,7 @@ setup: ## create .venv with everything in it; does nothing when it is there alre
 	say "installing $$(grep '^torch==' constraints.txt) (minutes on a first run)"; \
 	$(pip) install $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"; \
 	say "installing align_ko and what it needs, in the versions of constraints.txt (minutes on a first run)"; \
-	$(pip) install -c constraints.txt -e '.[quickstart,dev]'; \
+	$(pip) install -c constraints.txt -e '.[all,dev]'; \
 	touch "$(ready)"; \
 	say "$(venv) is ready"
 
@@ -51,11 +51,12 @@ test-slow: setup ## the slow tests: real training, several processes, every reci
 	@echo "test-slow: pytest -m slow"
 	@$(python) -m pytest -q -m slow
 
-lint: setup ## style and types
-	@echo "lint: ruff check, ruff format --check, mypy"
+lint: setup ## style, types and the import rule
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
 	@$(python) -m mypy src scripts benchmarks
+	@$(venv)/bin/lint-imports
 
 format: setup ## put every file into the project's format
 	@$(python) -m ruff check --fix-only
@@ -99,6 +100,6 @@ bench-memory: setup ## peak memory of training steps on the CPU beside what --pl
 	@$(python) benchmarks/bench_reference.py
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
-	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src scripts benchmarks tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean: caches and builds removed"

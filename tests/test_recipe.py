@@ -479,7 +479,7 @@ def test_without_trl_installed(monkeypatch):
     for cached in (recipe_keys.keys_of, trl_fields.config_fields, trl_fields._module):
         cached.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert message(SFT) == "trl is not installed; expected 'pip install trl'"
+    assert message(SFT) == "trl is not installed; expected pip install 'align-ko[train]'"
 
 
 @pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig"])

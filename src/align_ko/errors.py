@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -56,16 +57,41 @@ def warn(text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
+# import name → the extra of setup.cfg that installs it
+EXTRAS = dict.fromkeys(
+    ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "evaluate", "matplotlib", "safetensors"),
+    "train",
+) | {
+    "huggingface_hub": "train", "tokenizers": "train", "deepspeed": "deepspeed", "openai": "endpoint", "gguf": "quickstart",
+    "flash_attn": "gpu", "liger_kernel": "gpu",
+}  # fmt: skip
+
+
+def missing_package(name: str) -> UserError:
+    """The error for a package of an extra that is not installed.
+
+    >>> print(missing_package("trl"))
+    trl is not installed; expected pip install 'align-ko[train]'
+    """
+    extra = EXTRAS.get(name)
+    return UserError(f"{name} is not installed", expected=f"pip install '{f'align-ko[{extra}]' if extra else name}'")
+
+
 def run_script(
     main: Callable[[], None], interrupted: str = "what was finished is saved, the same command goes on from there"
 ) -> None:
-    """Run a script's main: a UserError becomes one line and exit 2, Ctrl-C exits 130 and says what has become of the work.
+    """Run a script's main: a UserError or a missing extra becomes one line and exit 2, Ctrl-C exits 130 after one line.
 
     Of several processes (`accelerate launch`) only the first prints.
     """
     try:
         main()
-    except UserError as error:
+    except (UserError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError):
+            name = (error.name or "").partition(".")[0]
+            if name not in EXTRAS or importlib.util.find_spec(name):  # broken, not absent: the traceback helps
+                raise
+            error = missing_package(name)
         if is_first_process():
             print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

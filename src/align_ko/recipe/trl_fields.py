@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from align_ko.errors import UserError
+from align_ko.errors import UserError, missing_package
 
 HOMES = {"SFTConfig": "trl.trainer.sft_config", "DPOConfig": "trl.trainer.dpo_config"}
 NO_DEFAULT = object()
@@ -167,7 +167,7 @@ def _module(name: str) -> tuple[dict[str, ast.ClassDef], dict[str, tuple[int, st
     package, _, rest = name.partition(".")
     spec = importlib.util.find_spec(package)  # a dotted name would import the package
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"{package} is not installed", expected=f"'pip install {package}'")
+        raise missing_package(package)
     path = Path(spec.submodule_search_locations[0], *rest.split("."))
     is_package = path.is_dir()
     file = path / "__init__.py" if is_package else path.with_suffix(".py")

@@ -1,0 +1,87 @@
+"""`align-ko COMMAND …`: each command is a script of scripts/ under a short name; its options follow the command.
+
+The scripts are the single source. An installation has them beside this file (setup.cfg maps scripts/ into the package), a
+checkout has them in its root.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+from align_ko.errors import UserError, nearest, run_script
+
+COMMANDS = {
+    "curate": ("build_sft_data", "raw conversations → train and eval rows, with a report"),
+    "sft": ("run_sft", "supervised fine-tuning; with `distill:` in the recipe, distillation"),
+    "pairs": ("build_preferences", "preference pairs from the model's own answers"),
+    "dpo": ("run_dpo", "DPO on the pairs"),
+    "distil": ("run_sft", "SFT on the model's own answers under a decoding setting (a recipe with `distill:`)"),
+    "align": ("align", "rounds of pairs, DPO and a gate, then distillation"),
+    "evaluate": ("evaluate", "judge checkpoints under greedy decoding"),
+    "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
+    "plan": ("run_sft", "memory, steps and hours of an SFT or DPO recipe, before anything is loaded"),
+    "chat": ("chat", "talk with a checkpoint"),
+    "export": ("export", "a plain transformers folder and an Ollama Modelfile"),
+    "assess": ("assess", "judge Korean text or a file of answers"),
+    "prepare": ("prepare_quickstart_model", "make the quickstart's base model"),
+}  # fmt: skip
+
+
+def folder_of(name: str) -> Path:
+    """The folder `scripts`, `recipes` or `accelerate_configs`, of the installation or of the checkout."""
+    package = Path(__file__).parent
+    return package / name if (package / name).is_dir() else package.parents[1] / name
+
+
+def usage() -> str:
+    """What `align-ko --help` prints."""
+    lines = ["usage: align-ko COMMAND RECIPE [OPTIONS]    (align-ko COMMAND --help lists a command's options)", ""]
+    lines += [f"  {name:<10}{description}" for name, (_, description) in COMMANDS.items()]
+    lines += [
+        "",
+        f"example recipes:  {folder_of('recipes')}",
+        "several GPUs:     accelerate launch -m align_ko.scripts.run_sft RECIPE",
+    ]
+    return "\n".join(lines)
+
+
+def _plan_script(words: list[str]) -> str:
+    """`run_dpo` for a recipe with a checkpoint at its top, else `run_sft`."""
+    from align_ko.recipe.yaml_lines import Table, read_recipe_file
+
+    recipe = next((word for word in words if word.endswith((".yaml", ".yml"))), None)
+    tree = read_recipe_file(recipe) if recipe and Path(recipe).is_file() else None
+    return "run_dpo" if isinstance(tree, Table) and "model_name_or_path" in tree.entries else "run_sft"
+
+
+def run(words: list[str]) -> None:
+    """Run the command that `words` begin with. UserError for an unknown one."""
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return
+    if words[0] == "--version":
+        import align_ko
+
+        print(align_ko.__version__)
+        return
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        expected = f"one of {', '.join(COMMANDS)}"
+        raise UserError(f"there is no command '{command}'", expected=expected, nearest=nearest(command, COMMANDS))
+    script = COMMANDS[command][0]
+    if command == "plan":
+        script, rest = _plan_script(rest), [*rest, "--plan"]
+    path = folder_of("scripts") / f"{script}.py"
+    sys.argv = [str(path), *rest]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def main() -> None:
+    """The entry point."""
+    run_script(lambda: run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

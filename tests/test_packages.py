@@ -1,0 +1,160 @@
+"""The import rule, the packages of the wheel and the entry point `align-ko`."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import align_ko
+from align_ko import cli
+from align_ko.errors import run_script
+
+ROOT = Path(__file__).resolve().parent
+while not (ROOT / "setup.cfg").is_file():
+    ROOT = ROOT.parent
+
+
+def run(command: list[str | Path], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")} | env
+    return subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run([Path(sys.executable).with_name("lint-imports"), "--no-cache"], folder, PYTHONPATH=str(folder / "src"))
+
+
+@pytest.fixture
+def copy_of_src(tmp_path):
+    shutil.copytree(ROOT / "src" / "align_ko", tmp_path / "src" / "align_ko", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_import_rule_holds(copy_of_src):
+    result = lint_imports(copy_of_src)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "broken"),
+    [
+        ("records.py", "from align_ko.recipe import load", "align_ko.records -> align_ko.recipe.load"),
+        ("training/seams.py", "def f():\n    import align_ko.report.page", "align_ko.training.seams -> align_ko.report.page"),
+        ("curation/mixture.py", "def f():\n    import torch", "align_ko.curation.mixture -> torch"),
+        ("newcomer.py", "", "align_ko.newcomer"),  # a module without a layer
+    ],
+)
+def test_import_rule_notices(copy_of_src, module, line, broken):
+    with open(copy_of_src / "src" / "align_ko" / module, "a", encoding="utf-8") as out:
+        out.write(f"\n{line}\n")
+    result = lint_imports(copy_of_src)
+    assert result.returncode != 0
+    assert broken in " ".join((result.stdout + result.stderr).split())
+
+
+def test_base_imports_nothing_heavy():
+    """What `pip install align-ko` alone promises: all of korean, recipe and curation, with the extras' packages blocked."""
+    packages = ("korean", "recipe", "curation")
+    modules = [
+        f"align_ko.{package}.{found.name}"
+        for package in packages
+        for found in pkgutil.iter_modules([str(ROOT / "src" / "align_ko" / package)])
+    ]
+    code = (
+        "import sys, importlib\n"
+        "from align_ko.errors import EXTRAS\n"
+        "sys.modules.update(dict.fromkeys(EXTRAS))\n"  # None: importing it raises ModuleNotFoundError
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+    )
+    result = run([sys.executable, "-c", code], ROOT)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(modules) > 30
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def test_every_package_is_in_the_wheel():
+    named = set(setup_cfg()["options"]["packages"].split())
+    folders = {path.parent for path in (ROOT / "src" / "align_ko").rglob("*.py")}
+    packages = {".".join(folder.relative_to(ROOT / "src").parts) for folder in folders}
+    assert named == packages | {f"align_ko.{name}" for name in ("scripts", "recipes", "accelerate_configs")}
+
+
+def test_every_extra_of_an_error_message_exists():
+    from align_ko.errors import EXTRAS
+
+    extras = setup_cfg()["options.extras_require"]
+    for package, extra in EXTRAS.items():
+        assert package.replace("_", "-") in extras[extra].replace("_", "-"), package
+    everything = {name for name in extras if name not in ("all", "gpu", "dev")}
+    assert {name.strip() for name in extras["all"].split("[")[1].rstrip("]\n").split(",")} == everything
+
+
+def test_missing_extra_is_one_line(capsys):
+    def stage() -> None:
+        raise ModuleNotFoundError("No module named 'liger_kernel.ops'", name="liger_kernel.ops")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(stage)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: liger_kernel is not installed; expected pip install 'align-ko[gpu]'\n"
+
+
+def test_other_missing_modules_keep_their_traceback():
+    def stage() -> None:
+        raise ModuleNotFoundError("No module named 'align_ko.records2'", name="align_ko.records2")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_script(stage)
+
+
+def test_every_command_has_its_script(capsys):
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    assert {script for script, _ in cli.COMMANDS.values()} == scripts
+    cli.run(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"  {command} " in shown for command in cli.COMMANDS)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from align_ko import cli; cli.run(['--help']);"
+        "print([name for name in ('torch', 'yaml', 'tyro', 'numpy') if name in sys.modules])"
+    )
+    assert run([sys.executable, "-c", code], ROOT).stdout.splitlines()[-1] == "[]"
+
+
+def test_unknown_command(tmp_path):
+    result = run([sys.executable, "-m", "align_ko.cli", "evalaute", "recipe.yaml"], tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: there is no command 'evalaute'; expected one of curate, sft, ")
+    assert result.stderr.endswith("did you mean 'evaluate'?\n")
+
+
+def test_commands_run_the_scripts(tmp_path):
+    result = run([sys.executable, "-m", "align_ko.cli", "assess", "네, 알겠습니다. 바로 준비하겠습니다."], tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[1].startswith("자연스럽습니다")
+    wrong = run([sys.executable, "-m", "align_ko.cli", "sft", "nowhere.yaml"], tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "") and "nowhere.yaml" in wrong.stderr
+
+
+def test_plan_finds_the_stage(tmp_path):
+    assert cli._plan_script([str(ROOT / "recipes/solar/sft.yaml"), "--json", "x"]) == "run_sft"
+    assert cli._plan_script([str(ROOT / "recipes/solar/dpo.yaml")]) == "run_dpo"
+
+
+def test_version():
+    result = run([sys.executable, "-m", "align_ko.cli", "--version"], ROOT)
+    assert result.stdout.strip() == align_ko.__version__
