@@ -47,7 +47,7 @@ def main(
     from align_ko.generation.local import draw_local
     from align_ko.generation.requests import GREEDY, Generated, Request, row_seed
     from align_ko.models.load import load_for_inference
-    from align_ko.preferences.prompts import read_tasks
+    from align_ko.preferences.candidates import read_tasks
     from align_ko.process_memory import keep_freed_memory
     from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
     from align_ko.records import evenly

@@ -20,7 +20,8 @@ from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
 if TYPE_CHECKING:
     from align_ko.generation.processes import Processes
     from align_ko.generation.requests import OnAnswer, Request
-    from align_ko.preferences.candidates import Candidate, Task
+    from align_ko.preferences.candidates import Candidate
+    from align_ko.records import PromptRow
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")
 
 
-def _draw(recipe: PreferencesRecipe, tasks: list[Task], processes: Processes) -> dict[str, list[Candidate]]:
+def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processes) -> dict[str, list[Candidate]]:
     """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
     from align_ko.models.load import weights_hash
     from align_ko.preferences.candidates import draw_candidates

@@ -31,7 +31,6 @@ def main() -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from align_ko.evaluation.answers import load_questions
     from align_ko.evaluation.asking import ask_models
     from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
     from align_ko.evaluation.scores import GREEDY as GREEDY_NAME
@@ -40,11 +39,11 @@ def main() -> None:
     from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
     from align_ko.process_memory import keep_freed_memory
-    from align_ko.records import atomic_write, evenly, write_json, write_jsonl
+    from align_ko.records import atomic_write, evenly, read_prompts, write_json, write_jsonl
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"
-    questions = evenly(load_questions(recipe.prompts_file, recipe.max_prompts), recipe.grid.prompts)
+    questions = evenly(list(read_prompts(recipe.prompts_file, "prompts_file", recipe.max_prompts)), recipe.grid.prompts)
     asked = {setting: (knobs, questions) for setting, knobs in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items()}
     models, processes = {name: recipe.models[name] for name in names}, launched_processes()
     rows, _ = ask_models(models, asked, [], recipe.generation, recipe.chat_template, folder / "answers", processes)

@@ -26,22 +26,21 @@ def main() -> None:
 
     from rich.console import Console
 
-    from align_ko.evaluation.answers import Question, load_questions
     from align_ko.evaluation.asking import ask_models
     from align_ko.evaluation.scores import score_rows, summarise
     from align_ko.generation.processes import launched_processes
     from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
     from align_ko.process_memory import keep_freed_memory, peak_memory_gib
-    from align_ko.records import write_json, write_jsonl
+    from align_ko.records import PromptRow, read_prompts, write_json, write_jsonl
     from align_ko.report.evaluation_html import write_html
     from align_ko.report.evaluation_table import show
 
     keep_freed_memory()
     folder = Path(recipe.output_dir)
-    held_out = load_questions(recipe.prompts_file, recipe.max_prompts)
+    held_out = list(read_prompts(recipe.prompts_file, "prompts_file", recipe.max_prompts))
     probes = [
-        Question([{"role": "user", "content": text}], f"probe-{n}", "probe", "", None) for n, text in enumerate(recipe.probes)
+        PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(recipe.probes)
     ]
     sampled = held_out[:: max(1, len(held_out) // recipe.sampling_prompts)] if recipe.sampling_prompts else held_out
     asked = {"greedy": (GREEDY, [*held_out, *probes])}

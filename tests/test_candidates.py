@@ -14,10 +14,11 @@ from align_ko.generation.meter import Meter, clock
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.generation.shards import shards
-from align_ko.preferences.candidates import Candidate, Task, draw_candidates, read_tasks, tasks_from_rows
+from align_ko.preferences.candidates import Candidate, draw_candidates, read_tasks
 from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
+from align_ko.records import PromptRow, write_jsonl
 
-TASKS = [Task(f"t{n}", [{"role": "user", "content": f"{n}번 질문"}], f"{n}번 모범 답입니다.") for n in range(5)]
+TASKS = [PromptRow(f"t{n}", [{"role": "user", "content": f"{n}번 질문"}], f"{n}번 모범 답입니다.") for n in range(5)]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1)}
 MADE = {"checkpoint": "abc", "max_new_tokens": 16}
 SEED = 3
@@ -207,33 +208,19 @@ def test_another_checkpoint_puts_every_shard_aside(tmp_path):
 # Prompts --------------------------------------------------------------------------------------------------------------------
 
 
-def test_tasks_keep_their_order_when_rows_come():
+def test_prompts_keep_their_order_when_rows_come(tmp_path):
     every = [{"id": f"r{n}", "messages": turns(f"질문 {n}", f"답 {n}")} for n in range(30)]
-    tasks = tasks_from_rows(every)
-    assert len(tasks) == 30 and [t.id for t in tasks] != sorted(t.id for t in tasks)
-    assert tasks_from_rows(every, 10) == tasks[:10] == tasks_from_rows(every[::-1], 10)
-    fewer = [task for task in tasks if task.id != "r7"]
-    assert tasks_from_rows([row for row in every if row["id"] != "r7"]) == fewer
-    assert (tasks[0].prompt[-1]["content"], tasks[0].reference) == tuple(text + tasks[0].id[1:] for text in ("질문 ", "답 "))
-    assert tasks_from_rows([*every, every[3]]) == tasks  # an upsampled row is asked once
 
+    def tasks(rows):
+        write_jsonl(tmp_path / "prompts.jsonl", rows)
+        return read_tasks(str(tmp_path / "prompts.jsonl"))[0]
 
-def test_plain_prompts_have_no_reference():
-    plain = [{"prompt": "한국의 수도는?"}, {"prompt": turns("질문", "답")[:1]}, {"messages": turns("또 하나", "답")[:1]}]
-    tasks = tasks_from_rows(plain)
-    assert {task.prompt[0]["content"] for task in tasks} == {"한국의 수도는?", "질문", "또 하나"}
-    assert all(task.reference is None and len(task.id) == 16 for task in tasks)
-
-
-@pytest.mark.parametrize(
-    "row", [{"text": "질문"}, {"messages": []}, {"prompt": " "}, {"messages": turns("질문", "답")[1:]}, ["질문"],
-            {"messages": [{"role": "user"}]}]
-)  # fmt: skip
-def test_a_row_without_a_prompt_is_told_with_its_line(tmp_path, row):
-    file = tmp_path / "prompts.jsonl"
-    file.write_text(json.dumps({"prompt": "질문"}) + "\n" + json.dumps(row) + "\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"prompts\.jsonl:2: this row holds no prompt"):
-        read_tasks(str(file))
+    whole = tasks(every)
+    assert len(whole) == 30 and [t.id for t in whole] != sorted(t.id for t in whole)
+    assert tasks(every[::-1]) == whole
+    assert tasks([row for row in every if row["id"] != "r7"]) == [task for task in whole if task.id != "r7"]
+    assert (whole[0].prompt[-1]["content"], whole[0].reference) == tuple(text + whole[0].id[1:] for text in ("질문 ", "답 "))
+    assert tasks([*every, every[3]]) == whole  # an upsampled row is asked once
 
 
 def test_prompts_of_another_file_are_left_out_by_row_or_by_prompt(tmp_path):

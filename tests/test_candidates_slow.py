@@ -28,13 +28,13 @@ from align_ko.generation.local import draw_local, generate_answers
 from align_ko.generation.requests import GREEDY, Request
 from align_ko.generation.shards import shards
 from align_ko.models.load import greedy_config
-from align_ko.preferences.candidates import Candidate, Task, draw_candidates
+from align_ko.preferences.candidates import Candidate, draw_candidates
 from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
-from align_ko.records import read_jsonl, write_jsonl
+from align_ko.records import PromptRow, read_jsonl, write_jsonl
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1, samples=2), "warm": CandidateArgs(1.0)}
-TASKS = [Task(f"t{n}", [{"role": "user", "content": f"{n}번 " + "서울에는 한강이 " * (n % 9)}], None) for n in range(60)]
+TASKS = [PromptRow(f"t{n}", [{"role": "user", "content": f"{n}번 " + "서울에는 한강이 " * (n % 9)}], None) for n in range(60)]
 RUNGS = [("greedy", 0), ("cool", 0), ("cool", 1), ("warm", 0)]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on one CPU")]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from align_ko.curation import sources
+from align_ko import json_rows
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.curate import curate
 from align_ko.curation.duplicates import PromptIndex, duplicate_key, overlaps, prompts_to_hold_out
@@ -94,7 +94,7 @@ def test_json_array_is_read_whole_whatever_the_chunk(
     rows = [{"messages": turns(f'질문 {n} "]}},{{', "답변" * n), "source": "kullm_v2"} for n in range(40)]
     path = tmp_path / "korean_large_dataset.json"
     path.write_text("\ufeff" + json.dumps(rows, ensure_ascii=False, indent=indent), encoding="utf-8")
-    monkeypatch.setattr(sources, "CHUNK", chunk)
+    monkeypatch.setattr(json_rows, "CHUNK", chunk)
     assert [(row.value, row.problem) for row in read_file(path)] == [(row, "") for row in rows]
 
 

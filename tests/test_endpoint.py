@@ -14,8 +14,9 @@ from align_ko.generation import endpoint
 from align_ko.generation.endpoint import draw_from_endpoint
 from align_ko.generation.requests import GREEDY, Generated, Request, row_seed
 from align_ko.generation.servers import knobs_of, prompt_fields, text_for_server
-from align_ko.preferences.candidates import Task, draw_candidates, shards
+from align_ko.preferences.candidates import draw_candidates, shards
 from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
+from align_ko.records import PromptRow
 
 PROMPTS = [[{"role": "user", "content": f"{n}번 질문입니다."}] for n in range(6)]
 WARM = DecodingArgs(0.7, 0.9, 1.1)
@@ -147,7 +148,7 @@ def test_so_many_requests_are_under_way_at_once(tokenizer, concurrency):
 
 def test_a_failed_run_keeps_its_answers_and_the_next_asks_for_the_rest(tokenizer, tmp_path):
     file, made = tmp_path / "candidates.jsonl", {"checkpoint": "abc"}
-    tasks = [Task(f"t{n}", prompt, None) for n, prompt in enumerate(PROMPTS)]
+    tasks = [PromptRow(f"t{n}", prompt, None) for n, prompt in enumerate(PROMPTS)]
     settings = {"warm": CandidateArgs(0.7, 0.9, 1.1, samples=2)}
 
     def through(server):

@@ -10,7 +10,7 @@ from align_ko.chat_format import set_chat_template
 from align_ko.errors import UserError
 from align_ko.evaluation import answers as answers_module
 from align_ko.evaluation import asking
-from align_ko.evaluation.answers import Answers, Question, load_questions
+from align_ko.evaluation.answers import Answers
 from align_ko.evaluation.asking import ask_models
 from align_ko.evaluation.reference_loss import reference_nats
 from align_ko.generation.processes import Processes
@@ -18,7 +18,7 @@ from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.generation.shards import shards
 from align_ko.models.ollama import modelfile
 from align_ko.recipe import DecodingArgs, GenerationArgs
-from align_ko.records import write_jsonl
+from align_ko.records import PromptRow
 
 
 class Tokenizer:
@@ -48,9 +48,9 @@ class Uniform:
 def test_reference_loss_of_a_uniform_model_is_log_of_the_vocabulary():
     prompt = [{"role": "user", "content": "a"}]
     questions = [
-        Question(prompt, "1", "", "", "bcd"),
-        Question(prompt, "2", "", "", "efghij"),
-        Question(prompt, "3", "", "", None),
+        PromptRow("1", prompt, "bcd", ""),
+        PromptRow("2", prompt, "efghij", ""),
+        PromptRow("3", prompt, None, ""),
     ]
     nats, tokens = reference_nats(Uniform(), Tokenizer(), questions)
     assert tokens == 3 + 1 + 6 + 1 and nats == pytest.approx(11 * math.log(64), abs=1e-4)
@@ -78,7 +78,7 @@ def drawn(monkeypatch):
     return asked
 
 
-QUESTIONS = [Question([{"role": "user", "content": f"{n}번"}], f"id-{n % 4}", "probe" * (n == 4), "", None) for n in range(5)]
+QUESTIONS = [PromptRow(f"id-{n % 4}", [{"role": "user", "content": f"{n}번"}], None, "probe" * (n == 4)) for n in range(5)]
 TEXTS = [f"{n}번\u2028{row_seed(42, n)}" for n in range(5)]
 
 
@@ -135,7 +135,7 @@ def test_several_processes_share_the_questions(tmp_path, drawn):
 def test_the_first_process_gets_everything_once_the_others_are_done(tmp_path, drawn, monkeypatch):
     monkeypatch.setattr(asking, "load_for_inference", lambda path, dtype, template: (Uniform(), Tokenizer()))
     monkeypatch.setattr(asking, "weights_hash", lambda path: path)
-    references = [Question(q.prompt, q.id, "", "", "가나다" * n) for n, q in enumerate(QUESTIONS)]
+    references = [PromptRow(q.id, q.prompt, "가나다" * n, "") for n, q in enumerate(QUESTIONS)]
     asked = {"greedy": (GREEDY, QUESTIONS), "r1.1": (DecodingArgs(repetition_penalty=1.1), QUESTIONS[:2]), "r1": (GREEDY, [])}
 
     def ask(folder, rank, count, wait=lambda: None):
@@ -155,14 +155,6 @@ def test_the_first_process_gets_everything_once_the_others_are_done(tmp_path, dr
         assert ask(tmp_path / "three", 1, 3) == ask(tmp_path / "three", 2, 3) == ([], {})
 
     assert ask(tmp_path / "three", 0, 3, wait=others) == (whole, losses)
-
-
-def test_a_prompt_file_without_messages_is_named_with_its_line(tmp_path):
-    file = tmp_path / "프롬프트.jsonl"
-    write_jsonl(file, [{"messages": [{"role": "user", "content": "안녕"}]}, {"text": "?"}])
-    with pytest.raises(UserError, match=r"프롬프트\.jsonl:2: row has no messages"):
-        load_questions(str(file))
-    assert [question.prompt[0]["content"] for question in load_questions(str(file), 1)] == ["안녕"]  # no further than asked
 
 
 def test_the_modelfile_is_greedy_and_only_for_our_template():

@@ -27,7 +27,7 @@ def test_prompts_are_spread_over_the_file_and_lose_their_answer(tmp_path):
     assert len(gate_prompts(str(tmp_path / "rows.jsonl"), 32)) == 10
     assert [prompt[-1]["content"] for prompt in gate_prompts(str(tmp_path / "pairs.jsonl"), 5)] == ["질문", "글자만"]
     write_jsonl(tmp_path / "odd.jsonl", [{"text": "없음"}])
-    with pytest.raises(UserError, match="a row has neither messages nor prompt"):
+    with pytest.raises(UserError, match=r"odd\.jsonl:1: gate\.prompts_file: this row has no prompt"):
         gate_prompts(str(tmp_path / "odd.jsonl"), 1)
 
 

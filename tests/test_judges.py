@@ -11,13 +11,14 @@ import torch
 from test_pairing import GOOD, LOOP, OTHER, user
 
 from align_ko.errors import UserError
-from align_ko.preferences.candidates import Candidate, Task
+from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import Verdict, closeness, combine, judge, variety, win_shares
 from align_ko.preferences.kept_answers import Kept
 from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
 from align_ko.preferences.rating import judgement_rows, rate
 from align_ko.preferences.reward_model import reward_scores
 from align_ko.recipe import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
+from align_ko.records import PromptRow
 
 QUESTION = "경복궁은 언제 세워졌나요?"
 
@@ -154,7 +155,7 @@ def test_only_the_best_fit_candidates_are_compared(server, tmp_path):
     drawn = [Candidate("greedy", "greedy", LOOP, False, 9)] + [
         Candidate("warm", "t=1", text, True, 9) for text in [*texts, *texts]
     ]
-    task = Task("t", user(QUESTION), texts[1])
+    task = PromptRow("t", user(QUESTION), texts[1])
     judges = JudgesArgs(JudgeWeights(llm=1.0), llm=args)
     [rated] = rate([task], {"t": drawn}, judges, PairingArgs(), tmp_path)
     top = {asked[0][0]["messages"][1]["content"].split(f"<답변 {side}>\n")[1].split("\n</")[0] for side in "AB"}
@@ -197,7 +198,7 @@ def test_reward_scores_do_not_hang_on_the_batch_and_are_kept(scorer, tmp_path, m
 
 def test_the_reward_models_order_counts_by_its_weight(scorer, tmp_path):
     drawn = [Candidate("greedy", "greedy", GOOD, True, 9), Candidate("warm", "t=1", OTHER, True, 9)]
-    task = Task("t", user(QUESTION), None)
+    task = PromptRow("t", user(QUESTION), None)
     args = RewardModelArgs(str(scorer), dtype="float32")
     [rated] = rate([task], {"t": drawn}, JudgesArgs(JudgeWeights(0, 0, 0, 0, reward_model=1.0), args), PairingArgs(), tmp_path)
     raw = [row["score"] for row in Kept(tmp_path / "reward_scores.jsonl")._rows.values()]

@@ -12,12 +12,12 @@ from align_ko.curation.duplicates import PromptIndex
 from align_ko.errors import UserError
 from align_ko.preferences import guards
 from align_ko.preferences.build import build_pairs
-from align_ko.preferences.candidates import Candidate, Task
+from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import Judgement, Verdict
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.rating import Rated
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, read_jsonl
+from align_ko.records import PreferencePair, PromptRow, read_jsonl
 from align_ko.report.pairs import split
 
 
@@ -52,7 +52,7 @@ def many(prompts, finished=True, reference=OTHER, **options):
             (Candidate("warm" if k else "greedy", "temperature=1" if k else "greedy", text, bool(k) or finished, 9), judgement)
             for k, (text, judgement) in enumerate(judged.items())
         ]
-        rated.append(Rated(Task(f"t{n}", user(f"{n} 경복궁은?"), reference), greedy, samples))
+        rated.append(Rated(PromptRow(f"t{n}", user(f"{n} 경복궁은?"), reference), greedy, samples))
     return make_pairs(rated, PairingArgs(**options))
 
 
@@ -148,7 +148,7 @@ def test_faulty_samples_are_rejected_too_the_worst_first_and_each_once():
     assert [pair.chosen_by for pair in alone] == ["temperature=1"] * 3
     fine = {OTHER: rating(score=0.5), "1 " + LOOP: bad, GOOD: rating()}  # the greedy answer needs no repair
     assert [pair.origin for pair in pairs_of(fine, rejected_samples=9)[0]] == ["contrast"]
-    again = Rated(Task("t", user("?"), OTHER), (Candidate("greedy", "greedy", LOOP, True, 9), BAD), [
+    again = Rated(PromptRow("t", user("?"), OTHER), (Candidate("greedy", "greedy", LOOP, True, 9), BAD), [
         (Candidate("low", "temperature=0.3", LOOP, True, 9), BAD)
     ])  # fmt: skip
     assert again.failures() == []  # the sample says what the greedy answer says
@@ -218,7 +218,7 @@ def test_an_evaluation_prompt_never_gets_in_paraphrased_or_in_an_earlier_turn(tm
     kept = guards.drop_held_out([pair(0, prompt=prompt) for prompt in asked.values()], index, dropped)
     assert [one.prompt for one in kept] == [asked["other"]] and dropped == {guards.EVALUATION: 4}
     # and through the whole builder, as candidate, as curated answer and as spoilt copy
-    tasks = [Task(name, prompt, OTHER) for name, prompt in asked.items()]
+    tasks = [PromptRow(name, prompt, OTHER) for name, prompt in asked.items()]
     drawn = {name: [Candidate("greedy", "greedy", LOOP, False, 9)] for name in asked}
     args = PairingArgs(reference_share=1.0, curated_share=0.9, eval_share=0.0)
     built = build_pairs(tasks, drawn, JudgesArgs(), args, tmp_path, index, tasks)
@@ -275,7 +275,8 @@ def test_chosen_candidates_are_capped_whatever_their_origin():
 
 def test_the_builder_fills_the_shares_and_writes_everything(tmp_path):
     tasks = [
-        Task(f"t{n}", user(f"{n}번째 궁궐은 어디에 있나요?"), f"{n}번째 궁궐은 언덕 위에 있습니다. {OTHER}") for n in range(12)
+        PromptRow(f"t{n}", user(f"{n}번째 궁궐은 어디에 있나요?"), f"{n}번째 궁궐은 언덕 위에 있습니다. {OTHER}")
+        for n in range(12)
     ]
     drawn = {
         task.id: [

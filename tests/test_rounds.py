@@ -172,8 +172,9 @@ def test_every_stage_starts_the_processes_it_was_told_to(recipe):
     ]
 
 
-def test_a_part_of_the_gates_prompts(recipe):
-    write_jsonl("gate.jsonl", [{"messages": [{"role": "user", "content": f"질문 {n}"}]} for n in range(9)])
+@pytest.mark.parametrize("key", ["messages", "prompt"])
+def test_a_part_of_the_gates_prompts(recipe, key):
+    write_jsonl("gate.jsonl", [{key: [{"role": "user", "content": f"질문 {n}"}]} for n in range(9)])
     few = replace(recipe, gate=replace(recipe.gate, max_prompts=4))
     write_gate_prompts(few)
     file = gate_file(few.gate, Path(few.output_dir))

@@ -1,7 +1,4 @@
-"""The rows that pass between stages, and how they are read and written.
-
-Stages meet only through files, so these few shapes are the whole contract. Nothing here imports torch.
-"""
+"""The rows that pass between stages, and how they are read and written. Stages meet only through files."""
 
 from __future__ import annotations
 
@@ -12,11 +9,13 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from align_ko.errors import UserError
+from align_ko.json_rows import read_json_rows
 
 Item = TypeVar("Item")
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": str}
@@ -99,28 +98,6 @@ def last_user_text(messages: Sequence[Message]) -> str:
     return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
 
 
-def prompt_and_reference(row: Any) -> tuple[list[Message], str | None] | None:
-    """The prompt of a row and the answer that stands behind it, if one does; None for a row that holds no prompt.
-
-    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!"; `{"prompt": "안녕하세요"}`
-    or messages that end with the user have no reference.
-    """
-    messages = row.get("messages") or row.get("prompt") if isinstance(row, dict) else None
-    if isinstance(messages, str) and messages.strip():
-        messages = [{"role": "user", "content": messages}]
-    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
-        return None
-    reference = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else None
-    prompt: list[Message] = [
-        {"role": m["role"], "content": m["content"]} for m in (messages if reference is None else messages[:-1])
-    ]
-    return (prompt, reference) if prompt and prompt[-1]["role"] == "user" else None
-
-
-def _is_message(message: Any) -> bool:
-    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
-
-
 def content_id(messages: list[Message]) -> str:
     """Hash of what is said, 16 hex digits. Unicode form and surrounding white space do not matter.
 
@@ -131,22 +108,24 @@ def content_id(messages: list[Message]) -> str:
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file that this package wrote. Raises UserError with the line number of a broken row."""
-    path = Path(path)
-    if not path.is_file():
+    """Rows of a JSONL file or a JSON array. Raises UserError with the line of a row that is broken or no object."""
+    for line, row in _numbered_rows(path):
+        if not isinstance(row, dict):
+            raise UserError("this row is no JSON object", file=path, line=line, expected="{…} on every line")
+        yield row
+
+
+def _numbered_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
+    if not Path(path).is_file():
         raise UserError("file not found", file=path)
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
+    for row in read_json_rows(Path(path)):
+        if row.problem:
+            raise UserError(row.problem, file=path, line=row.line)
+        yield row.line, row.value
 
 
 def read_conversations(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Rows with `messages`; of the answers that evaluate.py keeps, the prompt with the answer, those that say nothing left out.
+    """Rows with `messages`; a row of responses.jsonl becomes its prompt and answer, and is dropped where the answer is empty.
 
     `{"prompt_id": "9f2c", "prompt": [user "안녕?"], "response": "안녕하세요!", …}` →
     `{"id": "9f2c", "messages": [user "안녕?", assistant "안녕하세요!"]}`
@@ -157,6 +136,68 @@ def read_conversations(path: str | Path) -> Iterator[dict[str, Any]]:
         elif any(map(str.isalnum, row["response"])):
             answer = {"role": "assistant", "content": row["response"].strip()}
             yield {"id": row["prompt_id"], "messages": [*row["prompt"], answer]}
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One prompt, which ends with the user's turn, and the answer that a person wrote for it, if there is one."""
+
+    id: str
+    prompt: list[Message]
+    reference: str | None = None
+    group: str = ""
+    topic: str = ""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt with its reference as last turn."""
+        return self.prompt if self.reference is None else [*self.prompt, {"role": "assistant", "content": self.reference}]
+
+    def to_row(self) -> dict[str, Any]:
+        return {"id": self.id, "messages": self.messages, "group": self.group, "topic": self.topic}
+
+
+def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> Iterator[PromptRow]:
+    """The prompts of a file, for every stage that asks or avoids them: evaluation, gate, pairs, curation, rounds.
+
+    JSONL or a JSON array, in any encoding that curation reads. Raises UserError with the line of a row that `parse_prompt`
+    does not take. `key` is the recipe's key that names the file; `limit` 0 reads all.
+    """
+    ids: dict[str, list[Message]] = {}
+    for line, value in islice(_numbered_rows(path), limit or None):
+        row = parse_prompt(value)
+        if row is None:
+            expected = "{'messages': [{'role', 'content'}, …]} or {'prompt': text or messages}, the last turn asked by the user"
+            raise UserError("this row has no prompt", file=path, line=line, key=key, expected=expected)
+        if ids.setdefault(row.id, row.prompt) != row.prompt:  # two prompts under one id: answers would be mixed up
+            row = replace(row, id=content_id(row.prompt))
+        yield row
+
+
+def parse_prompt(row: Any) -> PromptRow | None:
+    """A row's prompt, and its reference: the last assistant turn, or the key `reference`. None for a row without a prompt.
+
+    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!". `{"prompt": "안녕하세요"}`
+    and messages that end with the user have no reference. An id that is missing becomes the hash of the prompt.
+    """
+    if not isinstance(row, dict):
+        return None
+    messages = row.get("messages") or row.get("prompt")
+    if isinstance(messages, str) and messages.strip():
+        messages = [{"role": "user", "content": messages}]
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        return None
+    prompt: list[Message] = [{"role": message["role"], "content": message["content"]} for message in messages]
+    reference = prompt.pop()["content"] if prompt[-1]["role"] == "assistant" else row.get("reference") or None
+    if not prompt or prompt[-1]["role"] != "user" or not isinstance(reference, str | None):
+        return None
+    name = row.get("id", row.get("prompt_id"))
+    group, topic = (str(row.get(key) or "") for key in ("group", "topic"))
+    return PromptRow(content_id(prompt) if name in (None, "") else str(name), prompt, reference, group, topic)
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
 
 
 def drop_torn_line(file: Path) -> None:

@@ -29,7 +29,7 @@ from align_ko.curation.stopwatch import Stopwatch
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import DataRecipe, recipe_error
-from align_ko.records import atomic_write, read_jsonl
+from align_ko.records import atomic_write, read_prompts
 from align_ko.report import curation as report
 
 KEPT_EXAMPLES = 30
@@ -184,12 +184,6 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def evaluation_prompts(path: str) -> Iterator[str]:
-    """The questions of a prompt file: JSONL rows with `messages` or `prompt` (text or messages)."""
-    for number, row in enumerate(read_jsonl(path), 1):
-        said = row.get("messages", row.get("prompt"))
-        if isinstance(said, str):
-            yield said
-        elif isinstance(said, list):
-            yield from prompts_to_hold_out(said)
-        else:
-            raise UserError("row has no prompt", file=path, line=number, expected="'messages' or 'prompt'")
+    """The questions of a prompt file that training must not see."""
+    for row in read_prompts(path, "evaluation_files"):
+        yield from prompts_to_hold_out(row.prompt)

@@ -16,40 +16,10 @@ from align_ko.generation.processes import Processes
 from align_ko.generation.requests import Generated, Request, describe, row_seed
 from align_ko.generation.shards import shard, shards, whole_rows
 from align_ko.recipe import DecodingArgs, GenerationArgs
-from align_ko.records import Message, content_id, drop_torn_line, read_jsonl, write_jsonl
+from align_ko.records import PromptRow, drop_torn_line, write_jsonl
 
 Load = Callable[[], tuple[Any, Any]]
 """Gives the model and its tokenizer; called only when an answer is missing."""
-
-
-@dataclass(frozen=True)
-class Question:
-    prompt: list[Message]
-    id: str
-    group: str
-    topic: str
-    reference: str | None
-
-
-def load_questions(path: str, most: int = 0) -> list[Question]:
-    """The first `most` rows of `messages` (0: all); a closing assistant turn is the reference, all before it the prompt."""
-    questions = []
-    for number, row in enumerate(islice(read_jsonl(path), most or None), 1):
-        messages = row.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise UserError("row has no messages", file=path, line=number, expected="{'messages': [{'role', 'content'}, …]}")
-        has_reference = messages[-1]["role"] == "assistant"
-        prompt = messages[:-1] if has_reference else messages
-        questions.append(
-            Question(
-                prompt,
-                row.get("id") or content_id(prompt),
-                row.get("group", ""),
-                row.get("topic", ""),
-                messages[-1]["content"] if has_reference else None,
-            )
-        )
-    return questions
 
 
 @dataclass(frozen=True)
@@ -63,7 +33,7 @@ class Answers:
     model: str  # its name in the recipe
     setting: str
     decoding: DecodingArgs
-    questions: list[Question]
+    questions: list[PromptRow]
     generation: GenerationArgs
     file: Path
     checkpoint: str  # hash of the weights

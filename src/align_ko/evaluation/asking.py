@@ -8,22 +8,22 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from align_ko.evaluation.answers import Answers, Question
+from align_ko.evaluation.answers import Answers
 from align_ko.evaluation.reference_loss import reference_nats
 from align_ko.generation.processes import Processes
 from align_ko.generation.shards import shard
 from align_ko.models.load import load_for_inference, weights_hash
 from align_ko.recipe import DecodingArgs, GenerationArgs
-from align_ko.records import write_json
+from align_ko.records import PromptRow, write_json
 
-Asked = Mapping[str, tuple[DecodingArgs, list[Question]]]
+Asked = Mapping[str, tuple[DecodingArgs, list[PromptRow]]]
 """Name of a setting → how it decodes, and what it is asked."""
 
 
 def ask_models(
     models: Mapping[str, str],
     asked: Asked,
-    references: list[Question],
+    references: list[PromptRow],
     generation: GenerationArgs,
     chat_template: str,
     folder: Path,

@@ -8,11 +8,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from align_ko.chat_format import IGNORE, conversation_ids
-from align_ko.evaluation.answers import Question
+from align_ko.records import PromptRow
 
 
 @torch.inference_mode()
-def reference_nats(model: Any, tokenizer: Any, questions: list[Question], batch_size: int = 8) -> tuple[float, int]:
+def reference_nats(model: Any, tokenizer: Any, questions: list[PromptRow], batch_size: int = 8) -> tuple[float, int]:
     """Negative log-likelihood in nats of the reference answers (eos included), and how many tokens they have; 0, 0 without any.
 
     Right padding is harmless here: attention is causal and padded labels are ignored.

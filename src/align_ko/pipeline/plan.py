@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.pipeline.stages import Stage, node_at, resolve
-from align_ko.preferences.prompts import read_tasks
+from align_ko.preferences.candidates import read_tasks
 from align_ko.recipe import (
     AblationRecipe,
     AcceptanceArgs,
@@ -19,7 +19,7 @@ from align_ko.recipe import (
     SftRecipe,
     recipe_error,
 )
-from align_ko.records import content_id, read_jsonl, write_jsonl
+from align_ko.records import content_id, read_jsonl, read_prompts, write_jsonl
 
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
@@ -49,8 +49,9 @@ def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
     """Choose `max_prompts` of the gate's prompts; a file that already holds them is left as it is."""
     if not recipe.gate.max_prompts:
         return
-    rows = sorted(read_jsonl(recipe.gate.prompts_file), key=lambda row: content_id(row["messages"]))[: recipe.gate.max_prompts]
-    _write_unless_there(gate_file(recipe.gate, Path(recipe.output_dir)), rows)
+    rows = sorted(read_prompts(recipe.gate.prompts_file, "gate.prompts_file"), key=lambda row: content_id(row.messages))
+    chosen = [row.to_row() for row in rows[: recipe.gate.max_prompts]]
+    _write_unless_there(gate_file(recipe.gate, Path(recipe.output_dir)), chosen)
 
 
 def _write_unless_there(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 from align_ko.curation.duplicates import PromptIndex
 from align_ko.errors import UserError
 from align_ko.preferences import guards
-from align_ko.preferences.candidates import Candidate, Task
+from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.rating import judgement_rows, rate
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, write_jsonl
+from align_ko.records import PreferencePair, PromptRow, write_jsonl
 from align_ko.report.pairs import split, write_report
 
 
@@ -29,13 +29,13 @@ class Built:
 
 
 def build_pairs(
-    tasks: Sequence[Task],
+    tasks: Sequence[PromptRow],
     candidates: Mapping[str, Sequence[Candidate]],
     judges: JudgesArgs,
     pairing: PairingArgs,
     folder: Path,
     held_out: PromptIndex,
-    curated: Sequence[Task] = (),
+    curated: Sequence[PromptRow] = (),
     recipe_name: str = "",
 ) -> Built:
     """Write train.jsonl, eval.jsonl, judgements.jsonl and the report into `folder`; the numbers of the report are returned.
@@ -67,7 +67,7 @@ def build_pairs(
 
 
 def _spoilt(
-    pairs: list[PreferencePair], tasks: Sequence[Task], args: PairingArgs, dropped: Counter[str]
+    pairs: list[PreferencePair], tasks: Sequence[PromptRow], args: PairingArgs, dropped: Counter[str]
 ) -> list[PreferencePair]:
     """Synthetic pairs in the shares asked for: of chosen candidates, and of curated answers, those without a pair first."""
     total = len(pairs) / (1 - args.synthetic_share - args.curated_share)

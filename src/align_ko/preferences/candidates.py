@@ -6,9 +6,10 @@ what is missing. Each process of `accelerate launch` draws the prompts of its ow
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,9 @@ from align_ko.generation.meter import Meter
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Draw, Generated, Request, describe, row_seed
 from align_ko.generation.shards import shard, shards, whole_rows
-from align_ko.preferences.prompts import Task, read_tasks, tasks_from_rows
 from align_ko.recipe import CandidateArgs, DecodingArgs
-from align_ko.records import drop_torn_line, write_json
+from align_ko.records import PromptRow, content_id, drop_torn_line, read_prompts, write_json
 
-__all__ = ["Candidate", "Task", "draw_candidates", "read_tasks", "tasks_from_rows"]
 Key = tuple[str, str, int]  # task id, setting, sample
 
 
@@ -38,7 +37,7 @@ class Candidate:
 
 def draw_candidates(
     draw: Draw,
-    tasks: list[Task],
+    tasks: list[PromptRow],
     settings: Mapping[str, CandidateArgs],
     seed: int,
     file: Path,
@@ -113,3 +112,17 @@ def _put_aside_others(file: Path, meta: Path, fresh: dict[str, Any]) -> None:
     print(f"{file} was drawn from another checkpoint or setting: starting afresh, the old answers are in *.jsonl.old")
     for path in others:
         path.replace(path.with_name(path.name + ".old"))
+
+
+def read_tasks(path: str, skip_files: Iterable[str] = ()) -> tuple[list[PromptRow], int]:
+    """The prompts of a file, each once, in a stable shuffled order, and how many were dropped because their id or their
+    prompt is in one of `skip_files`.
+
+    The order is by the hash of the id: it mixes the groups, and a longer file's list begins like a shorter one's.
+    """
+    rows = {row.id: row for row in read_prompts(path, "prompts_file")}  # an upsampled row is in its file several times
+    seen = [row for file in skip_files for row in read_prompts(file, "skip_prompts_files")]
+    skip = {name for row in seen for name in (row.id, content_id(row.prompt))}
+    allowed = [row for row in rows.values() if row.id not in skip and content_id(row.prompt) not in skip]
+    allowed.sort(key=lambda row: hashlib.sha256(("prompts" + row.id).encode()).digest())
+    return allowed, len(rows) - len(allowed)

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from align_ko.preferences.candidates import Candidate, Task
+from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import Judgement, Verdict, combine, judge, win_shares
 from align_ko.recipe import JudgesArgs, JudgeWeights, PairingArgs
-from align_ko.records import last_user_text
+from align_ko.records import PromptRow, last_user_text
 
 Rating = tuple[Candidate, Judgement]
 
@@ -19,7 +19,7 @@ Rating = tuple[Candidate, Judgement]
 class Rated:
     """One prompt's greedy answer and its samples, judged."""
 
-    task: Task
+    task: PromptRow
     greedy: Rating
     samples: list[Rating]
 
@@ -55,7 +55,11 @@ def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
 
 
 def rate(
-    tasks: Sequence[Task], candidates: Mapping[str, Sequence[Candidate]], judges: JudgesArgs, pairing: PairingArgs, folder: Path
+    tasks: Sequence[PromptRow],
+    candidates: Mapping[str, Sequence[Candidate]],
+    judges: JudgesArgs,
+    pairing: PairingArgs,
+    folder: Path,
 ) -> list[Rated]:
     """Judge them all. The reward model reads every answer; the endpoint compares only those that may still be chosen.
 
@@ -70,7 +74,7 @@ def rate(
     return rated
 
 
-def _cheaply(task: Task, candidates: Sequence[Candidate], weights: JudgeWeights) -> Rated:
+def _cheaply(task: PromptRow, candidates: Sequence[Candidate], weights: JudgeWeights) -> Rated:
     question = last_user_text(task.prompt)
     ratings = [(one, judge(question, one.text, one.finished, task.reference, weights)) for one in candidates]
     greedy = next((place for place, one in enumerate(candidates) if one.setting == "greedy"), 0)

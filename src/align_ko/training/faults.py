@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from align_ko.errors import warn
-from align_ko.records import Message, content_id, prompt_and_reference
+from align_ko.records import Message, content_id, parse_prompt
 from align_ko.training.audit import AuditError
 
 MOST_PADDING = 0.5
@@ -58,8 +58,8 @@ def check_split(train: Sequence[dict[str, Any]], held_out: Sequence[dict[str, An
 
 
 def _prompt(row: dict[str, Any]) -> list[Message]:
-    found = prompt_and_reference(row)
-    return found[0] if found else []
+    found = parse_prompt(row)
+    return found.prompt if found else []
 
 
 def _conversation(row: dict[str, Any]) -> list[Message]:

@@ -21,23 +21,15 @@ from align_ko.errors import UserError
 from align_ko.generation.local import Generated, generate_answers
 from align_ko.korean import assess, measure
 from align_ko.recipe import GateArgs
-from align_ko.records import Message, evenly, last_user_text, prompt_and_reference, read_jsonl, write_jsonl
+from align_ko.records import Message, evenly, last_user_text, read_prompts, write_jsonl
 
 FOLDER = "greedy_gate"
 Clock = Callable[[], float]
 
 
 def gate_prompts(path: str, count: int) -> list[list[Message]]:
-    """`count` prompts spread evenly over a JSONL file of `messages` (their last answer left out) or `prompt` (text or turns).
-
-    The same file gives the same prompts. UserError when a row has neither.
-    """
-    prompts = []
-    for row in evenly(list(read_jsonl(path)), count):
-        found = prompt_and_reference(row)
-        if not found:
-            raise UserError("a row has neither messages nor prompt", file=path, key="gate.prompts_file")
-        prompts.append(found[0])
+    """`count` prompts spread evenly over a prompt file; the same file gives the same prompts."""
+    prompts = [row.prompt for row in evenly(list(read_prompts(path, "gate.prompts_file")), count)]
     if not prompts:
         raise UserError("no prompt for the greedy gate", file=path, key="gate.prompts_file")
     return prompts
