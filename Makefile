@@ -10,7 +10,7 @@ pip := $(python) -m pip --disable-pip-version-check --no-input -qq
 # Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
 ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup quickstart test test-slow lint format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook clean
+.PHONY: help setup quickstart test test-slow check-wheel lint format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -47,9 +47,13 @@ test: setup ## the tests, minutes
 	@echo "test: pytest, without the slow tests"
 	@$(python) -m pytest -q
 
-test-slow: setup ## the slow tests: real training, several processes, every recipe of recipes/solar
+test-slow: setup ## the slow tests: real training, several processes, every recipe of recipes/solar; then check-wheel
 	@echo "test-slow: pytest -m slow"
 	@$(python) -m pytest -q -m slow
+	@$(MAKE) --no-print-directory check-wheel
+
+check-wheel: setup ## the wheel in empty environments: curation without torch, SFT with [train]
+	@PYTHON=$(python) TORCH_ARGS="$(TORCH_ARGS)" bash .ci/check-wheel
 
 lint: setup ## style, types and the import rule
 	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"

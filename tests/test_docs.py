@@ -19,7 +19,7 @@ from align_ko.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("recipes/*/README.md")])
-PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*READMES, ROOT / "AGENTS.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 TARGETS = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
 STARTS = ("python scripts/", "python benchmarks/", "python recipes/", "make ", "accelerate launch ")
@@ -42,7 +42,7 @@ def commands(path: Path) -> list[str]:
         prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
         lines = "\n".join([*blocks(path, "bash"), *re.findall(r"`([^`\n]+)`", prose)])
     joined = re.sub(r"\\\n\s*", "", lines)
-    return [line.strip() for line in joined.splitlines() if line.startswith(STARTS) and "…" not in line]
+    return [line.split(" # ")[0].strip() for line in joined.splitlines() if line.startswith(STARTS) and "…" not in line]
 
 
 CASES = [pytest.param(line, id=f"{name_of(page)}: {line}") for page in [*PAGES, *RECIPES] for line in commands(page)]
@@ -126,6 +126,22 @@ def links(path: Path) -> set[str]:
 def test_links_lead_somewhere(page):
     local = [link.split("#")[0] for link in links(page) if not link.startswith(("http", "#"))]
     assert [link for link in local if not (page.parent / link).exists()] == []
+    assert sorted(anchors_of_links(page) - anchors_of_headings(page)) == []
+
+
+def anchors_of_links(page: Path) -> set[str]:
+    return {link[1:] for link in links(page) if link.startswith("#")}
+
+
+def anchors_of_headings(page: Path) -> set[str]:
+    """As GitHub makes them: `## What is it? (negative)` → `what-is-it-negative`."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_experiments_are_newest_first():
+    dates = re.findall(r"^## (\d{4}-\d\d-\d\d): ", (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8"), re.M)
+    assert len(dates) > 30 and dates == sorted(dates, reverse=True)
 
 
 def messages(path: Path) -> list[str]:
