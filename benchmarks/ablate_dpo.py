@@ -29,9 +29,9 @@ def main() -> None:
         write_chosen,
     )
     from align_ko.pipeline.acceptance import read_measures
-    from align_ko.pipeline.lock import only_run
     from align_ko.pipeline.plan import write_gate_prompts
     from align_ko.pipeline.stages import StageFailed, run_stage, seconds_in
+    from align_ko.process import locked_folder
     from align_ko.records import atomic_write, write_json
 
     folder, scripts = Path(recipe.output_dir), Path(__file__).parents[1] / "scripts"
@@ -41,16 +41,16 @@ def main() -> None:
     minutes: dict[str, float] = {}
     failed: dict[str, str] = {}
     table = ""
-    with only_run(folder) as lock:
+    with locked_folder(folder):
         write_gate_prompts(recipe)
         write_chosen(recipe)
         for stage in plan_start(recipe):
-            run_stage(stage, scripts, lock)
+            run_stage(stage, scripts)
         start = read_measures(folder / "start" / "gate" / "scores.json", "start")
         for (name, seed), (train, judged) in plans.items():
             try:
-                run_stage(train, scripts, lock)
-                run_stage(judged, scripts, lock)
+                run_stage(train, scripts)
+                run_stage(judged, scripts)
             except StageFailed as error:  # one setting that cannot be trained says nothing of the others
                 failed[f"{name}/seed-{seed}"] = str(error)
                 continue

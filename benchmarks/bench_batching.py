@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from align_ko.errors import run_script
-from align_ko.noise import quiet_known_noise
 from align_ko.planning.batches import WAYS, Row, drift, epoch_batches, real_share
 from align_ko.planning.reference_lengths import ROWS, reference_rows
+from align_ko.process import quiet_known_noise
 
 MAX_LENGTH, BATCH, STEP = 2_048, 8, 16
 SEEDS = 20

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from align_ko.errors import UserError, run_script
-from align_ko.noise import quiet_known_noise
+from align_ko.process import quiet_known_noise
 
 if TYPE_CHECKING:
     from align_ko.generation.requests import Request
@@ -48,7 +48,7 @@ def main(
     from align_ko.generation.requests import GREEDY, Generated, Request, row_seed
     from align_ko.models.load import load_for_inference
     from align_ko.preferences.candidates import read_tasks
-    from align_ko.process_memory import keep_freed_memory
+    from align_ko.process import keep_freed_memory
     from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
     from align_ko.records import evenly
 

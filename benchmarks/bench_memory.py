@@ -87,7 +87,7 @@ def plan(name: str) -> float:
 
 def measure(name: str) -> float:
     """Peak resident memory of three steps, GiB."""
-    from align_ko.process_memory import peak_memory_gib
+    from align_ko.process import peak_memory_gib
     from bench_trainer import make_trainer, random_rows
 
     config, model = _model(name)

@@ -68,7 +68,7 @@ def make_trainer(
     from trl import SFTConfig
 
     from align_ko.models.load import best_dtype, lora_config
-    from align_ko.process_memory import keep_freed_memory
+    from align_ko.process import keep_freed_memory
     from align_ko.recipe import DistillArgs
     from align_ko.training.arguments import training_config
     from align_ko.training.distillation import sft_trainer

@@ -25,8 +25,8 @@ def main() -> None:
     from rich.console import Console
 
     from align_ko.pipeline.acceptance import read_measures
-    from align_ko.pipeline.lock import only_run
     from align_ko.pipeline.stages import Stage, run_stage, seconds_in
+    from align_ko.process import locked_folder
     from align_ko.records import atomic_write, write_json
     from align_ko.report.round_tables import Line, markdown, show
     from compare import evaluation, longer, plan_variant, read_ours, write_data
@@ -43,7 +43,7 @@ def main() -> None:
     variants: dict[str, tuple[Stage, Stage]] = {}
     seconds: dict[str, float] = {}
     words: dict[str, str] = {}
-    with only_run(folder) as lock:
+    with locked_folder(folder):
         counts = write_data(recipe, ours.pairs)
         sft_seconds = 60 * recipe.sft_minutes
         for name, variant in sorted(recipe.variants.items(), key=lambda item: item[1].minutes_of_ours):
@@ -53,13 +53,13 @@ def main() -> None:
                     raise UserError("no variant of as many steps to take the time of", key=f"variants.{name}.minutes_of_ours")
                 wanted = longer(steps, next(iter(seconds.values())), sft_seconds + ours.seconds)
             sft, dpo = variants[name] = plan_variant(recipe, name, wanted)
-            run_stage(sft, scripts, lock)
-            run_stage(dpo, scripts, lock)
+            run_stage(sft, scripts)
+            run_stage(dpo, scripts)
             sft_seconds = sft_seconds or seconds_in(sft.folder)
             seconds[name] = seconds_in(sft.folder) + seconds_in(dpo.folder)
             words[name] = f"{wanted[0]} + {wanted[1]} steps, {seconds[name] / 60:.1f} min"
         judged = evaluation(recipe, ours, variants)
-        run_stage(judged, scripts, lock)
+        run_stage(judged, scripts)
 
     words["ours"] = f"{steps[0]} + {steps[1]} steps, {(sft_seconds + ours.seconds) / 60:.1f} min with candidates and gates"
     scores = judged.folder / "scores.json"

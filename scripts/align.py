@@ -25,10 +25,10 @@ def main() -> None:
 
     from rich.console import Console
 
-    from align_ko.pipeline.lock import only_run
     from align_ko.pipeline.plan import plan_rounds
     from align_ko.pipeline.rounds import run_rounds
     from align_ko.pipeline.stages import run_stage
+    from align_ko.process import locked_folder
     from align_ko.recipe import remember_places
     from align_ko.report.rounds import write_report, write_seeds
 
@@ -42,8 +42,8 @@ def main() -> None:
         plan_rounds(run)  # mistakes in any round's recipe are told before the first one starts
     results = {}
     for seed, run in runs.items():
-        with only_run(Path(run.output_dir)) as lock:
-            results[seed] = run_rounds(run, partial(run_stage, scripts=Path(__file__).parent, keep_open=lock))
+        with locked_folder(run.output_dir):
+            results[seed] = run_rounds(run, partial(run_stage, scripts=Path(__file__).parent))
             write_report(Path(run.output_dir), results[seed], recipe.gate.prompts_file, evaluated, console)
     if recipe.seeds:
         write_seeds(folder, results, evaluated, console)

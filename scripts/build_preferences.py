@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from align_ko.errors import UserError, run_script
-from align_ko.noise import quiet_known_noise
+from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def main() -> None:
     quiet_known_noise()
     recipe = load_recipe(PreferencesRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
+    lock_folder(recipe.output_dir)
 
     from align_ko.curation.curate import evaluation_prompts
     from align_ko.curation.duplicates import PromptIndex, overlaps
@@ -35,7 +36,7 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import read_tasks
-    from align_ko.process_memory import peak_memory_gib
+    from align_ko.process import peak_memory_gib
     from align_ko.records import last_user_text
     from align_ko.report.pairs import print_report
 
@@ -85,7 +86,7 @@ def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processe
             return draw_from_endpoint(requests, on_answer, tokenizer, recipe.endpoint, limit)
         from align_ko.generation.local import draw_local
         from align_ko.models.load import load_for_inference
-        from align_ko.process_memory import keep_freed_memory
+        from align_ko.process import keep_freed_memory
 
         keep_freed_memory()
         model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.generation.dtype)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
+from align_ko.process import lock_folder
 from align_ko.recipe import DataRecipe, check_inputs, load_recipe
 
 
 def main() -> None:
     recipe = load_recipe(DataRecipe, sys.argv[1:], description=__doc__)
     check_inputs(recipe)
+    lock_folder(recipe.output_dir)
 
     from align_ko.curation.curate import curate
     from align_ko.curation.sources import local_files

@@ -29,7 +29,7 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) 
     if model_path != "quickstart" and not Path(model_path).is_dir() and (model_path.count("/") != 1 or model_path[0] in "./"):
         raise UserError(f"there is no folder {model_path}", key="--model-path", expected="a checkpoint folder or a hub id")
 
-    from align_ko.noise import quiet_known_noise
+    from align_ko.process import quiet_known_noise
 
     quiet_known_noise()
     from rich.console import Console

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import nearest, run_script
-from align_ko.noise import quiet_known_noise
+from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import EvaluateRecipe, check_inputs, load_recipe, recipe_error
 
 
@@ -38,11 +38,12 @@ def main() -> None:
     from align_ko.generation.processes import launched_processes
     from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
-    from align_ko.process_memory import keep_freed_memory
+    from align_ko.process import keep_freed_memory
     from align_ko.records import atomic_write, evenly, read_prompts, write_json, write_jsonl
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"
+    lock_folder(folder)
     questions = evenly(list(read_prompts(recipe.prompts_file, "prompts_file", recipe.max_prompts)), recipe.grid.prompts)
     asked = {setting: (knobs, questions) for setting, knobs in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items()}
     models, processes = {name: recipe.models[name] for name in names}, launched_processes()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.noise import quiet_known_noise
+from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import EvaluateRecipe, check_inputs, load_recipe
 
 
@@ -21,6 +21,7 @@ def main() -> None:
     quiet_known_noise()
     recipe = load_recipe(EvaluateRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
+    lock_folder(recipe.output_dir)
 
     from pathlib import Path
 
@@ -31,7 +32,7 @@ def main() -> None:
     from align_ko.generation.processes import launched_processes
     from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
-    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
+    from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import PromptRow, read_prompts, write_json, write_jsonl
     from align_ko.report.evaluation_html import write_html
     from align_ko.report.evaluation_table import show

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.noise import quiet_known_noise
+from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import ExportRecipe, check_inputs, load_recipe
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     quiet_known_noise()
     recipe = load_recipe(ExportRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
+    lock_folder(recipe.output_dir)
 
     import shutil
     from pathlib import Path

@@ -23,7 +23,7 @@ def main(output_dir: Path | None = None) -> None:
         output_dir: where to; the default is the user's cache ($ALIGN_KO_CACHE or ~/.cache/align_ko).
     """
     from align_ko.models.quickstart import NOTICE, default_folder, is_ready, prepare
-    from align_ko.noise import quiet_known_noise
+    from align_ko.process import quiet_known_noise
 
     quiet_known_noise()
     folder = output_dir or default_folder()

@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.noise import quiet_known_noise
 from align_ko.planning.command import plan_command
+from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import DpoRecipe, check_inputs, load_recipe
 
 
@@ -30,9 +30,6 @@ def main() -> None:
     four_bit = bool(recipe.model and recipe.model.load_in_4bit)
     check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
     check_inputs(recipe)
-
-    from align_ko.training.run_lock import lock_folder
-
     lock_folder(recipe.training["output_dir"])
 
     from pathlib import Path
@@ -41,7 +38,7 @@ def main() -> None:
 
     from align_ko.manifest import parent_facts
     from align_ko.models.load import best_dtype, load_policy, resolve_model_path
-    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
+    from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_pairs

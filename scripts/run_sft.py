@@ -15,8 +15,8 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.noise import quiet_known_noise
 from align_ko.planning.command import plan_command
+from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 
 
@@ -30,15 +30,12 @@ def main() -> None:
 
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
     check_inputs(recipe)
-
-    from align_ko.training.run_lock import lock_folder
-
     lock_folder(recipe.training["output_dir"])
 
     from trl import SFTConfig
 
     from align_ko.models.load import best_dtype, load_base, load_tokenizer, lora_config, resolve_model_path
-    from align_ko.process_memory import keep_freed_memory, peak_memory_gib
+    from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_conversations
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_batches, show_example

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from align_ko.process import unlock_all_folders
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: two threads only wait for each other
@@ -174,3 +176,10 @@ def gemma(tmp_path_factory) -> Tiny:
 def tiny(request) -> Tiny:
     """Both kinds, one after the other."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(autouse=True)
+def unlocked_folders():
+    """A script's main that a test calls locks its folder until the process ends; here that is the test's end."""
+    yield
+    unlock_all_folders()

@@ -172,7 +172,7 @@ def test_what_is_pushed_is_the_result_and_nothing_of_the_run(tmp_path, monkeypat
     from huggingface_hub.utils import filter_repo_objects
 
     files = ["model.safetensors", "README.md", "curves.png", "manifest.json", "checkpoint-5/optimizer.pt", "runs/host/events",
-             "greedy_gate/step-000001.jsonl", "training_args.bin", ".training.lock", "training_run.json",
+             "greedy_gate/step-000001.jsonl", "training_args.bin", ".align_ko.lock", "training_run.json",
              "adapter/x"]  # fmt: skip
     kept = list(filter_repo_objects(files, ignore_patterns=pushed["ignore_patterns"]))
     assert kept == ["model.safetensors", "README.md", "curves.png", "manifest.json", "adapter/x"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -21,7 +20,6 @@ from align_ko.errors import UserError
 from align_ko.manifest import RUN_FILE, is_unfinished
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_whole, last_whole, mark_whole
-from align_ko.training.run_lock import lock_folder, release_folders
 from align_ko.training.run_record import finish_run, open_run
 
 
@@ -318,19 +316,3 @@ def test_the_next_stage_does_not_take_an_unfinished_folder(begun):
         check_inputs(recipe)
     finish_run(begun())
     check_inputs(recipe)
-
-
-def test_a_second_run_on_one_folder_is_refused_until_the_first_is_dead(tmp_path):
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        lock_folder(tmp_path)
-        os.write(write, b"x")
-        signal.pause()
-    os.read(read, 1)
-    with pytest.raises(UserError, match="another run is writing to"):
-        lock_folder(tmp_path)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    lock_folder(tmp_path)
-    release_folders()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -17,9 +18,9 @@ from conftest import turns
 from rich.console import Console
 
 from ablation import plan_run
+from align_ko import process
 from align_ko.errors import UserError
 from align_ko.pipeline.acceptance import broken_limits, judge_round
-from align_ko.pipeline.lock import only_run
 from align_ko.pipeline.plan import (
     distillation_stages,
     evaluation_stage,
@@ -30,6 +31,7 @@ from align_ko.pipeline.plan import (
 )
 from align_ko.pipeline.rounds import run_rounds
 from align_ko.pipeline.stages import Stage, StageFailed, plain, run_stage, why_again
+from align_ko.process import check_unlocked
 from align_ko.recipe import (
     AblationRecipe,
     AcceptanceArgs,
@@ -306,24 +308,39 @@ def wait_for(file: Path) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
-def test_a_stage_that_a_killed_run_left_behind_is_waited_for(tmp_path, capsys):
-    with only_run(tmp_path) as lock:
-        code = "import time; open('up', 'w').close(); time.sleep(0.6); open('done', 'w').close()"
-        orphan = subprocess.Popen([sys.executable, "-c", code], pass_fds=lock, cwd=tmp_path)
-        wait_for(tmp_path / "up")
-    assert not (tmp_path / "done").exists()  # this run is gone, its stage is not
-    with only_run(tmp_path):
-        assert (tmp_path / "done").exists()
-    assert "waiting" in capsys.readouterr().out
-    orphan.wait()
+def test_a_stage_that_a_killed_run_left_behind_is_named_and_then_counts(stage, monkeypatch):
+    """align.py is killed alone and started again while its stage still writes; once that has ended, its work is taken."""
+    monkeypatch.setenv(
+        "DO",
+        "from align_ko.process import lock_folder; lock_folder(folder); open('started', 'w').close()\n"
+        "while not os.path.exists('go on'): time.sleep(0.02)",
+    )
+    code = (
+        "from pathlib import Path; from align_ko.pipeline.plan import plan_rounds\n"
+        "from align_ko.pipeline.stages import run_stage\n"
+        "from align_ko.recipe import AlignRecipe, load_recipe\n"
+        "run_stage(plan_rounds(load_recipe(AlignRecipe, ['align.yaml']))[1].stages[1], Path('scripts'))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(Path("started"))
+    parent.kill()
+    parent.wait()
+    named = rf"run_dpo.py .*dpo\.yaml \(pid \d+\), started .*it is a stage that -c \(pid {parent.pid}\) left behind"
+    with pytest.raises(UserError, match=named):
+        run_stage(stage, Path("scripts"))
+    Path("go on").touch()
+    wait_for(stage.folder / "manifest.json")
+    end = time.monotonic() + 20
+    while True:  # its lock is free when the process has ended
+        with contextlib.suppress(UserError):
+            check_unlocked(stage.folder)
+            break
+        assert time.monotonic() < end
+    assert run_stage(stage, Path("scripts")) is False and len(ran()) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
 def test_seeds_may_run_side_by_side(recipe, monkeypatch):
     """Each run holds its own seed's folder alone, while it is at work, and the table is written after the last."""
-    import fcntl
-
     Path("outputs/sft").mkdir(parents=True)
     Path("outputs/sft/config.json").write_text("{}")
     for name in ("train", "held_out", "gate"):
@@ -331,14 +348,7 @@ def test_seeds_may_run_side_by_side(recipe, monkeypatch):
     folders, held = ("outputs/align", "outputs/align/seed-1", "outputs/align/seed-2"), []
 
     def look(*_, **__) -> str:
-        held.append([])
-        for folder in folders:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            with open(f"{folder}/.lock", "w") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    held[-1].append(folder)
+        held.append([folder for folder in folders if Path(folder).resolve() in process._held])
         return "result"
 
     monkeypatch.setattr("align_ko.pipeline.rounds.run_rounds", look)

@@ -71,14 +71,14 @@ def run_here(monkeypatch, script: str, *argv: str) -> None:
     """Run scripts/<script>.py's main in this process, in the current folder; its locks go with it, as at a process's end."""
     from importlib import import_module
 
-    from align_ko.training import run_lock
+    from align_ko.process import unlock_all_folders
 
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *argv])
     try:
         import_module(script).main()
     finally:
-        run_lock.release_folders()
+        unlock_all_folders()
 
 
 def weights(folder: str | Path) -> dict[str, bytes]:

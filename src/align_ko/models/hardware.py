@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from align_ko.errors import UserError
+from align_ko.process import machine_memory_gib
 
 CPU_LIMIT = 2e9  # parameters; above it a CPU run takes days and is always a mistake
 _SIZE_IN_NAME = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
@@ -57,7 +58,7 @@ def check_hardware(path: str, load_in_4bit: bool, use_cpu: bool = False) -> None
     if parameters is None or parameters <= CPU_LIMIT:
         return
     four_bit, bf16 = needed_gib(parameters, True), needed_gib(parameters, False)
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    have = machine_memory_gib()
     raise UserError(
         f"no accelerator was found, and {path} ({parameters / 1e9:.1f} B parameters) needs at least {four_bit:.0f} GiB of GPU "
         f"memory in 4-bit or {bf16:.0f} GiB in bfloat16; this machine has {os.cpu_count()} cores, {have:.0f} GiB of main "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import yaml
 
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash, is_unfinished, is_whole
+from align_ko.process import STARTED_BY, check_unlocked, command_name
 from align_ko.recipe import check_values, remember_places
 from align_ko.recipe.values import build
 from align_ko.recipe.yaml_lines import Items, Node, Place, Table, merge, node_of, read_recipe_file
@@ -116,11 +118,13 @@ def _differences(then: Any, now: Any, above: str = "") -> list[str]:
     return [name for key in keys for name in _differences(then.get(key), now.get(key), f"{above}.{key}" if above else key)]
 
 
-def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> bool:
-    """Run a stage that is not done; whether it ran. `keep_open`: file descriptors that the stage holds as long as it lives.
+def run_stage(stage: Stage, scripts: Path) -> bool:
+    """Run a stage that is not done; whether it ran.
 
-    Raises KeyboardInterrupt when it was interrupted and UserError when it failed; it has said why itself.
+    Raises KeyboardInterrupt when it was interrupted and UserError when it failed (the stage has printed why) or when another
+    run, such as a stage that a killed align.py left behind, is writing to its folder.
     """
+    check_unlocked(stage.folder)  # first: a stage left behind may be done by the time its manifest is read
     reason = why_again(stage)
     if not reason:
         print(f"── {stage.title}: done before", flush=True)
@@ -142,7 +146,7 @@ def run_stage(stage: Stage, scripts: Path, keep_open: tuple[int, ...] = ()) -> b
     print(f"── {stage.title}: {reason}\n   python {' '.join(command[1:])}", flush=True)
     began = time.monotonic()
     try:
-        code = _wait(subprocess.Popen(command, pass_fds=keep_open if sys.platform != "win32" else ()))
+        code = _wait(subprocess.Popen(command, env={**os.environ, STARTED_BY: f"{os.getpid()} {command_name()}"}))
     finally:
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):

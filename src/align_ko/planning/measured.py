@@ -69,7 +69,7 @@ def _timed(
     from trl.trainer.utils import add_fused_lm_head
 
     from align_ko.models.load import best_dtype, lora_config
-    from align_ko.process_memory import keep_freed_memory
+    from align_ko.process import keep_freed_memory
     from align_ko.training.seams import score_supervised_positions_only
 
     keep_freed_memory()

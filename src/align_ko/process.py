@@ -1,0 +1,174 @@
+"""The process that runs a stage: warnings it filters, memory it keeps, and the folder that it alone may write to.
+
+One lock and one policy for every stage: a second run on a folder is refused and names the first one. The lock belongs to the
+kernel (flock; a byte range on Windows), so it is free as soon as its process has ended, however it ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import platform
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from align_ko.errors import UserError, is_first_process
+
+# -------------------- warnings
+
+# (message pattern, category) of warnings that transformers 5.23 and TRL 1.16 issue about their own internals
+_KNOWN_WARNINGS = (
+    (r".*is_gradient_checkpointing.*deprecated", FutureWarning),
+    (r".*gradient_checkpointing.*deprecated", FutureWarning),
+    (r".*use_cache.*", UserWarning),
+)
+
+
+def quiet_known_noise() -> None:
+    """Filter warnings that appear on every start and that no user can act on. Call before torch, transformers or trl."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for pattern, category in _KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", message=pattern, category=category)
+    # bitsandbytes: an optional CPU kernel is missing; DeepSpeed: "Setting accelerator to CPU", whether it is used or not
+    for name in ("bitsandbytes", "bitsandbytes.backends.cpu.ops", "DeepSpeed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+# -------------------- memory
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST = 32 * 2**20  # the highest mmap threshold that glibc accepts on 64 bit
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc's malloc keep freed blocks; True where that took effect.
+
+    glibc maps each block over 32 MB afresh and returns it on free; a training step on the CPU then spends up to half its time
+    in page faults (measured on the quickstart: 3.4 s a step, 1.9 s with this; docs/experiments.md). Peak memory is unchanged.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def peak_memory_gib() -> float:
+    """Highest resident memory of this process so far, in GiB."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float(psutil.Process().memory_info().peak_wset) / 2**30
+    kilo = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilo / 2**20 if platform.system() == "Linux" else kilo / 2**30
+
+
+def machine_memory_gib() -> float:
+    return float(psutil.virtual_memory().total) / 2**30
+
+
+# -------------------- the folder lock
+
+LOCK_FILE = ".align_ko.lock"
+HOLDER_FILE = ".align_ko.lock.json"  # beside it, because Windows lets nobody read a locked file
+STARTED_BY = "ALIGN_KO_STARTED_BY"  # set by pipeline/stages.py for the stages that it starts: "PID NAME"
+_held: dict[Path, FileLock] = {}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The run that holds a folder."""
+
+    name: str  # "run_sft.py recipes/quickstart/sft.yaml"
+    pid: int
+    started: str  # "2026-11-30 05:52:10"
+    host: str
+    started_by: str = ""  # "812 align.py recipes/quickstart/align.yaml"
+
+
+def command_name() -> str:
+    """Script and recipe: `run_sft.py recipes/quickstart/sft.yaml`."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
+
+
+def lock_folder(folder: str | Path) -> None:
+    """Hold `folder` until this process ends. UserError, naming the holder, when another run has it.
+
+    Of several processes (`accelerate launch`) the first one holds it for all.
+    """
+    path = Path(folder)
+    if not is_first_process() or path.resolve() in _held:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK_FILE, timeout=0)
+        lock.acquire()
+        now, host = time.strftime("%Y-%m-%d %H:%M:%S"), socket.gethostname()
+        me = Holder(command_name(), os.getpid(), now, host, os.environ.get(STARTED_BY, ""))
+        (path / HOLDER_FILE).write_text(json.dumps(asdict(me), ensure_ascii=False), encoding="utf-8")
+    except Timeout:
+        raise _refusal(path) from None
+    except OSError as error:
+        raise UserError(f"cannot write to it: {error.strerror}", file=path, expected="another output folder") from None
+    _held[path.resolve()] = lock  # a lock without a reference is released
+
+
+def unlock_folder(folder: str | Path) -> None:
+    if lock := _held.pop(Path(folder).resolve(), None):
+        lock.release()
+
+
+def unlock_all_folders() -> None:
+    """For a process that runs one script after another, as the tests do."""
+    for path in list(_held):
+        unlock_folder(path)
+
+
+@contextmanager
+def locked_folder(folder: str | Path) -> Iterator[None]:
+    """`lock_folder` for the length of a block."""
+    lock_folder(folder)
+    try:
+        yield
+    finally:
+        unlock_folder(folder)
+
+
+def check_unlocked(folder: str | Path) -> None:
+    """UserError, naming the holder, when another run holds `folder`; takes no lock."""
+    path = Path(folder)
+    if not (path / LOCK_FILE).is_file() or path.resolve() in _held:
+        return
+    try:
+        with FileLock(path / LOCK_FILE, timeout=0):
+            pass
+    except Timeout:
+        raise _refusal(path) from None
+
+
+def _refusal(folder: Path) -> UserError:
+    again = "this command again when that run has ended, or another output folder"
+    try:
+        holder: Holder | None = Holder(**json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        holder = None
+    here = holder is not None and holder.host == socket.gethostname()
+    if holder is None or (here and not psutil.pid_exists(holder.pid)):  # the new holder is about to write its name
+        return UserError("another run is writing to this folder", file=folder, expected=again)
+    where = f"pid {holder.pid}" if here else f"pid {holder.pid} on {holder.host}"
+    problem = f"{holder.name} ({where}), started {holder.started}, is writing to this folder"
+    pid, _, parent = holder.started_by.partition(" ")
+    if here and pid and not psutil.pid_exists(int(pid)):
+        problem += f"; it is a stage that {parent} (pid {pid}) left behind when it was killed"
+        again = f"this command again when that stage has ended (its work counts), or after 'kill {holder.pid}'"
+    return UserError(problem, file=folder, expected=again)
