@@ -31,9 +31,9 @@ def main() -> None:
     lock_folder(recipe.output_dir)
 
     from align_ko.curation.curate import evaluation_prompts
-    from align_ko.curation.duplicates import PromptIndex, overlaps
     from align_ko.generation.processes import launched_processes
     from align_ko.manifest import write_manifest
+    from align_ko.overlap import PromptIndex, overlaps
     from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import read_tasks
     from align_ko.process import peak_memory_gib

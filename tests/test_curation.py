@@ -18,15 +18,16 @@ from rich.console import Console
 from align_ko import json_rows
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.curate import curate
-from align_ko.curation.duplicates import PromptIndex, duplicate_key, overlaps, prompts_to_hold_out
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
 from align_ko.curation.judge import Judge, Work
 from align_ko.curation.mixture import decide, divide, split
+from align_ko.curation.near_duplicates import duplicate_key
 from align_ko.curation.pool import Pool
 from align_ko.curation.selection import Features, select
 from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
+from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import funnel, histograms

@@ -7,11 +7,11 @@ import struct
 
 import pytest
 
-from align_ko.curation.duplicates import PromptIndex
 from align_ko.curation.lsh import CROWD
 from align_ko.curation.near_duplicates import ANSWER_THRESHOLD, QUESTION_THRESHOLD, Duplicate, near_duplicates
 from align_ko.curation.selection import goodness
 from align_ko.curation.sketches import HEADER, letters, sketch
+from align_ko.overlap import PromptIndex
 
 NOTHING = sketch("")
 LONG = (

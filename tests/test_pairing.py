@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from align_ko.curation.duplicates import PromptIndex
 from align_ko.errors import UserError
+from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.build import build_pairs
 from align_ko.preferences.candidates import Candidate

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from align_ko.curation.duplicates import PromptIndex, normalize, overlaps
+from align_ko.overlap import PromptIndex, normalize, overlaps
 from align_ko.records import content_id
 
 DATA = Path(__file__).parents[1] / "recipes" / "quickstart" / "data"

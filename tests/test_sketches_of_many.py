@@ -1,4 +1,4 @@
-"""Sketches, keys and nearest prompts of many texts at once: to the bit what each text gives when worked out on its own.
+"""Sketches of many texts at once: to the bit what each text gives when worked out on its own.
 
 The plain way of each stands here, character by character, as it was before numpy took many texts at a time.
 """
@@ -9,7 +9,6 @@ import hashlib
 import re
 import struct
 import unicodedata
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align_ko.curation import code_points
-from align_ko.curation.duplicates import PromptIndex, duplicate_key, duplicate_keys, normalize
 from align_ko.curation.sketches import FEW, JAMO, LONGEST, MANY, SHORT_BODY, letters, signatures, sketch, sketches
 
 FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xBF58476D1CE4E5B9)
@@ -76,23 +74,6 @@ def plain_sketch(text: str) -> bytes:
     return made + (signatures(np.array(runs, dtype=np.uint64), ends).tobytes() if len(runs) >= MANY else b"")
 
 
-def plain_key(messages: list[dict[str, str]]) -> str:
-    return "\x1e".join(f"{m['role']}\x1f{normalize(m['content'])}" for m in messages)
-
-
-def plain_nearest(prompts: list[str], text: str) -> tuple[str, float]:
-    def bigrams(text: str) -> set[tuple[str, str]]:
-        marked = ["", *filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()), ""]
-        return set(pairwise(marked))
-
-    own, best = bigrams(text), ("", 0.0)
-    for prompt in dict.fromkeys(prompts):
-        other = bigrams(prompt)
-        if (dice := 2 * len(own & other) / (len(own) + len(other))) > best[1]:
-            best = prompt, dice
-    return best
-
-
 @pytest.fixture(params=[code_points.GROUP, 40], ids=["one group", "small groups"])
 def grouped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_points, "GROUP", request.param)
@@ -129,42 +110,3 @@ def test_letters_of_every_code_point() -> None:
     decomposed = (unicodedata.normalize("NFD", chr(code)) for code in codes.tolist())
     assert "".join(map(chr, code_points.jamo(codes).tolist())) == "".join(filter(str.isalnum, "".join(decomposed)))
     assert not any(chr(code).isalnum() and unicodedata.combining(chr(code)) for code in codes.tolist())
-
-
-@given(st.lists(st.lists(st.tuples(st.sampled_from(["user", "assistant", "\x1e", "é"]), TEXTS), max_size=3), max_size=6))
-@settings(deadline=None)
-def test_keys_are_equal_where_what_is_said_is(drawn: list[list[tuple[str, list[str]]]]) -> None:
-    rows = [[{"role": role, "content": text} for role, texts in row for text in texts] for row in drawn]
-    rows += [[{**message, "content": f" {message['content'].upper()}!"} for message in row] for row in rows]
-    keys = duplicate_keys(rows)
-    assert keys == [duplicate_key(row) for row in rows]
-    assert {len(key) for key in keys} <= {16}
-    plain = [plain_key(row) for row in rows]
-    assert len(set(plain)) == len(set(keys)) == len(set(zip(plain, keys, strict=True)))
-
-
-@pytest.mark.usefixtures("grouped")
-def test_keys_of_odd_texts() -> None:
-    rows = [[{"role": "user", "content": one}, {"role": "user", "content": other}] for one in ODD for other in ODD]
-    plain, keys = [plain_key(row) for row in rows], duplicate_keys(rows)
-    assert len(set(plain)) == len(set(keys)) == len(set(zip(plain, keys, strict=True)))
-    assert duplicate_keys([]) == []
-
-
-@given(TEXTS, TEXTS, st.sampled_from([0.0, 0.3, 0.5, 0.56, 1.0]))
-@settings(deadline=None)
-def test_nearest_prompts_of_many(prompts: list[str], texts: list[str], threshold: float) -> None:
-    index = PromptIndex(prompts)
-    texts = texts + [text[: len(text) // 2] for text in prompts]
-    plain = [plain_nearest(prompts, text) for text in texts]
-    assert index.nearest_each(texts) == plain
-    assert [index.nearest(text) for text in texts] == plain
-    assert index.nearest_each(texts, threshold) == [found if found[1] >= threshold else ("", 0.0) for found in plain]
-
-
-@pytest.mark.usefixtures("grouped")
-def test_an_index_of_odd_prompts() -> None:
-    index = PromptIndex(ODD)
-    assert index.nearest_each(ODD) == [plain_nearest(ODD, text) for text in ODD]
-    assert index.nearest_each([]) == PromptIndex([]).nearest_each([]) == []
-    assert PromptIndex([]).nearest_each(["무엇이든", ""], 0.56) == [("", 0.0)] * 2

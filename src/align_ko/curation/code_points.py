@@ -16,18 +16,7 @@ from numpy.typing import NDArray
 
 GROUP = 32_000  # characters at a time: what is made of them (half a megabyte an array) stays in the cache of a core
 _COUNT = 0x110000
-_NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")  # what str.isalnum refuses, and several times as fast
 _APART = "\0"  # no letter, and no sign of white space or of anything else that texts hold
-
-
-def folded(text: str) -> str:
-    """Compatibility forms and case folded: `ＡＢＣ ㎏` → `abc kg`."""
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
-def only_letters(text: str) -> str:
-    """Letters and digits: `피보나치 수열이 뭐야?!` → `피보나치수열이뭐야`."""
-    return _NEITHER_LETTER_NOR_DIGIT.sub("", text)
 
 
 def groups(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -49,16 +38,6 @@ def code_points(texts: Sequence[str], apart: int) -> NDArray[np.uint32]:
     if joined.count(_APART) > apart * (len(texts) + 1):
         joined = between.join(["", *(text.replace(_APART, " ") for text in texts), ""])
     return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32, copy=False)
-
-
-def letters_and_digits(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The code points for which str.isalnum holds, a nought before each text and behind the last; where the noughts stand.
-
-    Text i is `letters[at[i] + 1 : at[i + 1]]`.
-    """
-    codes = code_points(texts, 1)
-    letters = codes.compress(_letter_or_nought().take(codes))
-    return letters, np.flatnonzero(letters == 0)
 
 
 def jamo(codes: NDArray[np.uint32]) -> NDArray[np.uint32]:

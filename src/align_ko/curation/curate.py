@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 from align_ko.curation.adapters import Rejection
-from align_ko.curation.duplicates import prompts_to_hold_out
 from align_ko.curation.facts import gather_facts
 from align_ko.curation.filters import FILTERS, Rules
 from align_ko.curation.judge import Work, judge_batch, start
@@ -28,6 +27,7 @@ from align_ko.curation.sources import local_files
 from align_ko.curation.stopwatch import Stopwatch
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
+from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
 from align_ko.records import atomic_write, read_prompts
 from align_ko.report import curation as report

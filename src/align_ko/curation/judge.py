@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from align_ko.curation.adapters import Rejection, adapt
-from align_ko.curation.duplicates import OVERLAP_THRESHOLD, PromptIndex, duplicate_keys
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejections
 from align_ko.curation.judged import Judged, entry
+from align_ko.curation.near_duplicates import duplicate_key
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
-from align_ko.curation.repairs_of_many import repair_each
 from align_ko.curation.selection import topic_words
 from align_ko.curation.sketches import sketches
 from align_ko.curation.sources import RawRow
+from align_ko.overlap import OVERLAP_THRESHOLD, PromptIndex
 from align_ko.recipe import SourceArgs
 from align_ko.records import Conversation, Message, content_id
 
@@ -93,7 +93,7 @@ class Judge:
         self._hold_out([row for row in read if not row.problem])
         kept = [self._repaired_afterwards(row.candidate) for row in read if row.candidate and not row.problem]
         texts = [json.dumps(one.to_row(), ensure_ascii=False) for one in kept]
-        keys = duplicate_keys([one.messages for one in kept])
+        keys = [duplicate_key(one.messages) for one in kept]
         asked, told = ([_said(one, role) for one in kept] for role in ("user", "assistant"))
         questions, answers = (sketches(["\n".join(each) for each in side]) for side in (asked, told))
         words = [topic_words(each[0]) if self.work.with_topics else b"" for each in asked]
@@ -105,21 +105,18 @@ class Judge:
 
     def _rows(self, batch: Sequence[tuple[str, RawRow]]) -> list[_Row]:
         """Read and repaired, as far as they can be."""
-        rows, adapted = [], []
+        rows = []
         for name, raw in batch:
             source = self.work.sources[name]
             label = label_of(raw, name, source)
             group = source.group if source.group != "auto" else group_of(label, self.work.groups)
             found = _messages(raw, label, group, source)
-            rows.append(_Row(name, label, group, raw, problem=found if isinstance(found, Rejection) else None))
-            if not isinstance(found, Rejection):
-                adapted.append(found)
-        repaired = iter(repair_each(adapted, self._before))
-        for row in rows:
-            if not row.problem:
-                messages, changed = next(repaired)
-                conversation = Conversation(messages, row.label, row.group, content_id(messages), changed)
-                row.candidate = Candidate(conversation, row.raw.file, row.raw.line)
+            if isinstance(found, Rejection):
+                rows.append(_Row(name, label, group, raw, problem=found))
+            else:
+                messages, changed = repair(found, self._before)
+                conversation = Conversation(messages, label, group, content_id(messages), changed)
+                rows.append(_Row(name, label, group, raw, Candidate(conversation, raw.file, raw.line)))
         return rows
 
     def _kept(
@@ -162,11 +159,13 @@ class Judge:
 
     def _hold_out(self, rows: Sequence[_Row]) -> None:
         """Drop those with a question too near to an evaluation prompt."""
-        asked = [(row, question) for row in rows if row.candidate for question in row.candidate.questions]
-        nearest = self.held_out.nearest_each([question for _, question in asked], OVERLAP_THRESHOLD)
-        for (row, _), (prompt, similarity) in zip(asked, nearest, strict=True):
-            if similarity >= OVERLAP_THRESHOLD and not row.problem:
-                row.problem = Rejection("evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}")
+        for row in rows:
+            for question in row.candidate.questions if row.candidate else ():
+                prompt, similarity = self.held_out.nearest(question, OVERLAP_THRESHOLD)
+                if prompt and not row.problem:
+                    row.problem = Rejection(
+                        "evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}"
+                    )
 
 
 def _messages(raw: RawRow, label: str, group: str, source: SourceArgs) -> list[Message] | Rejection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,9 +10,19 @@ from typing import Any, Literal
 from align_ko.curation.lsh import similar_pairs
 from align_ko.curation.sketches import letters, sketch
 from align_ko.curation.workers import SideBySide, one_by_one
+from align_ko.overlap import normalize
 from align_ko.recipe import NearDuplicateArgs
+from align_ko.records import Message
 
-__all__ = ["ANSWER_THRESHOLD", "LONG_QUESTION_THRESHOLD", "QUESTION_THRESHOLD", "Duplicate", "near_duplicates", "sketch"]
+__all__ = [
+    "ANSWER_THRESHOLD",
+    "LONG_QUESTION_THRESHOLD",
+    "QUESTION_THRESHOLD",
+    "Duplicate",
+    "duplicate_key",
+    "near_duplicates",
+    "sketch",
+]
 
 SideName = Literal["question", "answer"]
 QUESTION_THRESHOLD = NearDuplicateArgs.question
@@ -38,6 +49,17 @@ class Duplicate:
     kept: int
     side: SideName
     similarity: float
+
+
+def duplicate_key(messages: Sequence[Message]) -> bytes:
+    """16 bytes, equal for conversations that differ in spacing, punctuation, width and case only.
+
+    >>> one, other = ([{"role": "user", "content": text}] for text in ("수도가 어디?", "수도가  어디"))
+    >>> duplicate_key(one) == duplicate_key(other)
+    True
+    """
+    said = "".join(f"\x1e{message['role']}\x1f{normalize(message['content'])}" for message in messages)
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def near_duplicates(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align_ko.curation.duplicates import PromptIndex
 from align_ko.errors import UserError
+from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.pairing import make_pairs

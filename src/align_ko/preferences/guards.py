@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from align_ko.curation.duplicates import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.korean import WEIGHTS
 from align_ko.korean.set_measures import collapse_shares
+from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair
 
