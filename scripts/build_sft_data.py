@@ -21,14 +21,24 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.output_dir)
 
+    from pathlib import Path
+
+    from rich.console import Console
+
     from align_ko.curation.curate import curate
     from align_ko.curation.sources import local_files
     from align_ko.manifest import write_manifest
+    from align_ko.report.curation import show, write_report
 
-    facts = curate(recipe)
+    console, folder = Console(), Path(recipe.output_dir)
+    facts = curate(recipe, console)
+    write_report(folder, facts)
     files = [str(file) for source in recipe.sources.values() for file in local_files(source.path)]
     files += [*recipe.evaluation_files, *filter(None, [recipe.profanity_file])]
-    write_manifest(recipe.output_dir, recipe, files, stage="data", rows=facts["rows"])
+    write_manifest(folder, recipe, files, stage="data", rows=facts["rows"])
+    show(facts, console)
+    names = "train.jsonl, eval.jsonl, " + "preferences.jsonl, " * bool(facts["rows"]["preferences"])
+    console.print(f"Written to {folder}/: {names}rejected.jsonl, report.html, report.json", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from rich.console import Console
 from align_ko import json_rows
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.curate import curate
+from align_ko.curation.facts import CurationFacts, Tally, funnel, histogram
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
 from align_ko.curation.judge import Judge, Work
 from align_ko.curation.mixture import decide, divide, split
@@ -30,7 +31,7 @@ from align_ko.errors import UserError, run_script
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, content_id, read_jsonl
-from align_ko.report.curation import funnel, histograms
+from align_ko.report.curation import write_report
 
 ROOT = Path(__file__).parents[1]
 GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
@@ -320,20 +321,22 @@ def test_split_never_moves_a_row() -> None:
 def test_funnel_and_histograms() -> None:
     dropped = {"broken_row": 1, "roles": 1, "too_short": 2, "repetition": 3, "echo": 1, "duplicate": 1}
     assert list(funnel(20, dropped, 5).values()) == [20, 18, 16, 12, 11, 11, 5]
-    bins = histograms({9: 1, 10: 2, 149: 1, 150: 1, 5000: 1}, {150: 1})
+    bins = histogram({9: 1, 10: 2, 149: 1, 150: 1, 5000: 1}, {150: 1})
     assert [(b["before"], b["after"]) for b in bins] == [
         (1, 0), (2, 0), (0, 0), (1, 0), (1, 1), (0, 0), (0, 0), (0, 0), (1, 0),
     ]  # fmt: skip
 
 
-def run(tmp_path: Path, rows: list[Any], **options: Any) -> tuple[dict[str, Any], Path]:
+def run(tmp_path: Path, rows: list[Any], **options: Any) -> tuple[CurationFacts, Path]:
     """Curate `rows`, written as the user's own file: one array of {messages, source}."""
     path, out = tmp_path / "korean_large_dataset.json", tmp_path / "out"
     path.write_text("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]", encoding="utf-8")
     bounds = dict.fromkeys(("instruction", "dialogue", "knowledge"), LengthBounds(2, 500, 10, 1500))
     never = NearDuplicateArgs(2.0, 2.0, 2.0)  # the rows of these tests differ in a number only
     settings = {"lengths": bounds, "on_shortage": "fill", "eval_share": 0.3, "near_duplicates": never} | options
-    return curate(DataRecipe({"mine": SourceArgs(str(path))}, str(out), **settings), Console(quiet=True)), out
+    facts = curate(DataRecipe({"mine": SourceArgs(str(path))}, str(out), **settings), Console(quiet=True))
+    write_report(out, facts)
+    return facts, out
 
 
 def own_rows(count: int) -> list[dict[str, Any]]:
@@ -382,7 +385,7 @@ def test_the_users_own_file_with_one_path(tmp_path: Path) -> None:
     for side in ("before", "after"):
         summed = [sum(counts) for counts in zip(*([line[side] for line in lines] for lines in by_group.values()), strict=True)]
         assert summed == [line[side] for line in facts["answer_characters"]] and sum(summed) >= 21
-    report = (out / "report.md").read_text(encoding="utf-8")
+    report = (out / "README.md").read_text(encoding="utf-8")
     assert "| evaluation_overlap | 1 | 0 | 0 | 0 | 0 | 1 |" in report
     assert facts["mixture"]["decision"] in report
 
@@ -404,7 +407,7 @@ def test_rows_for_preference_pairs_are_set_apart(tmp_path: Path) -> None:
     assert {name: len(found) for name, found in ids.items()} == {name: facts["rows"][name] for name in ids}
     assert facts["rows"]["taken"] == len(set().union(*ids.values())) == sum(map(len, ids.values()))
     assert len(ids["preferences"]) > 0.3 * facts["rows"]["taken"]
-    assert f"{len(ids['preferences'])} set apart for preference pairs" in (out / "report.md").read_text(encoding="utf-8")
+    assert f"{len(ids['preferences'])} set apart for preference pairs" in (out / "README.md").read_text(encoding="utf-8")
     assert "split: preferences" in (out / "README.md").read_text(encoding="utf-8")
     again, _ = run(tmp_path, own_rows(200), eval_share=0.1)
     assert not (out / "preferences.jsonl").exists()  # its rows are trained on now
@@ -535,7 +538,8 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
     path, out = tmp_path / "rows.jsonl", tmp_path / "rejected.jsonl"
     rules = Rules({"dialogue": LengthBounds(2, 500, 10, 1500)})
     judge = Judge(Work({"mine": SourceArgs(str(path), "dialogue")}, {}, rules, ()))
-    with out.open("w", encoding="utf-8") as rejected, Pool(tmp_path, rejected, 42) as pool:
+    tally = Tally(42)
+    with out.open("w", encoding="utf-8") as rejected, Pool(tmp_path, rejected, tally) as pool:
         for line in range(1, 5):
             value = {"question": f"{line}번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD}
             pool.add(judge("mine", RawRow(str(path), line, value)))
@@ -547,7 +551,7 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
         assert [json.loads(pool.text(n))["messages"][0]["content"][:2] for n in (0, 1, 2)] == ["1번", "4번", "6번"]
     fallen = [(row["line"], row["reason"]) for row in read_jsonl(out)]
     assert fallen == [(5, "duplicate"), (2, "near_duplicate"), (3, "near_duplicate")]
-    assert pool.tallies["mine"].read == 6 and sum(pool.tallies["mine"].dropped.values()) == 3
+    assert tally.read["mine"] == 6 and tally.dropped["mine"].total() == 3
 
 
 def test_a_batch_is_judged_as_its_rows_are() -> None:

@@ -13,16 +13,24 @@ from typing import Any
 import pytest
 import yaml
 from html_page import Page
+from jinja2 import UndefinedError
 from rich.console import Console
 
-from align_ko.report.curation import show, write_reports
-from align_ko.report.curation_examples import BUDGET, dropped_card, pieces
-from align_ko.report.curation_html import REASON_NAMES, funnel_bar, paired, render_html
-from align_ko.report.curation_markdown import escape, table, to_markdown
-from align_ko.report.curation_rows import Part, differences, offending, same_side, show_white_space, visible
-from align_ko.report.curation_tables import MAX_SOURCES, OPTIONAL, by_source, tables
+from align_ko.report.curation import bar_pairs, funnel_bar, render_html, show, write_report
+from align_ko.report.curation_examples import (
+    BUDGET,
+    Part,
+    differences,
+    dropped_card,
+    duplicate_card,
+    offending,
+    pieces,
+    show_white_space,
+)
+from align_ko.report.curation_tables import MAX_SOURCES, by_source, tables
 from align_ko.report.dataset_card import LICENCE, dataset_card, size_category
-from align_ko.report.page import FAULT_NAMES
+from align_ko.report.page import FAULT_NAMES, REASON_NAMES
+from align_ko.report.tables import escape_markdown, markdown_table, visible
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다."
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> [/red] | \"'& `*_"
@@ -41,7 +49,7 @@ def dropped(reason: str, detail: str, raw: Any) -> dict[str, Any]:
 
 
 def plain_facts() -> dict[str, Any]:
-    """What a run says that repairs nothing and looks for no near-duplicates."""
+    """What a run reports that repaired nothing and found no near-duplicates."""
     lengths = [{"characters": "0-9", "before": 4, "after": 0}, {"characters": "1500 and more", "before": 12, "after": 8}]
     return {
         "rows": {"read": 20, "kept": 10, "taken": 8, "train": 7, "eval": 1, "preferences": 0},
@@ -69,13 +77,21 @@ def plain_facts() -> dict[str, Any]:
             ],
         },
         "filters": ["roles", "empty", "repetition", "duplicate"],
+        "recipe": "",
+        "steps": [{"step": "read and judge", "seconds": 41.2, "rows": 191641, "rows_per_second": 4650}],
+        "near_duplicates": {"question": 0, "answer": 0, "examples": []},
+        "repairs": {},
+        "repair_examples": [],
+        "personal_data": {"masked": {}},
+        "selection": {"how": "random", "score_before": 0.93, "score_after": 0.93},
+        "scores": {"before": {}, "after": {}},
+        "answer_characters_by_group": {},
     }
 
 
 def full_facts() -> dict[str, Any]:
     """The same with all that a run may add."""
     return plain_facts() | {
-        "steps": [{"step": "read and judge", "seconds": 41.2, "rows": 191641, "rows_per_second": 4650}],
         "near_duplicates": {
             "question": 812,
             "answer": 0,
@@ -129,17 +145,17 @@ def evil_facts() -> dict[str, Any]:
 
 def test_funnel_bar_adds_up() -> None:
     bar = funnel_bar("koalpaca", plain_facts()["funnel"]["koalpaca"])
-    assert {part["stage"]: part["count"] for part in bar["parts"]} == {
+    assert {stage: count for stage, count, _ in bar.parts} == {
         "taken": 5, "spare": 2, "valid": 4, "natural": 3, "distinct": 1, "unseen": 1,
     }  # fmt: skip
-    assert sum(part["share"] for part in bar["parts"]) == pytest.approx(1)
-    assert funnel_bar("nothing", dict.fromkeys(("read", "valid", "taken"), 0))["parts"] == []
+    assert sum(share for _, _, share in bar.parts) == pytest.approx(1)
+    assert funnel_bar("nothing", dict.fromkeys(("read", "valid", "taken"), 0)).parts == []
 
 
 def test_pairs_are_shares_of_their_own_sum() -> None:
-    first, last = paired([("0-9", 4, 0), ("1500 and more", 12, 8)])
-    assert (first["before"]["share"], first["after"]["share"]) == (0.25, 0)
-    assert [(last[side]["share"], last[side]["width"]) for side in ("before", "after")] == [(0.75, 75.0), (1.0, 100.0)]
+    first, last = bar_pairs([("0-9", 4, 0), ("1500 and more", 12, 8)])
+    assert (first.before.share, first.after.share) == (0.25, 0)
+    assert [(bar.share, bar.width) for bar in (last.before, last.after)] == [(0.75, 75.0), (1.0, 100.0)]
 
 
 def test_many_sources_are_folded_and_lose_no_row() -> None:
@@ -155,12 +171,11 @@ def test_many_sources_are_folded_and_lose_no_row() -> None:
 def test_tables_of_what_is_there_only() -> None:
     plain, full = ([sheet.title for sheet in tables(facts)] for facts in (plain_facts(), full_facts()))
     assert [title for title in full if title not in plain] == [
-        "Length of answers: instruction", "Score of answers", "Near-duplicates dropped", "Repaired rows",
-        "Personal data masked", "Time",
+        "Near-duplicates dropped", "Repaired rows", "Personal data masked",
     ]  # fmt: skip
     by_title = {sheet.title: sheet.rows for sheet in tables(full_facts())}
-    assert by_title["Score of answers"] == [["0.8-0.9", "5 (25.0%)", "0 (0.0%)"], ["0.9-1.0", "15 (75.0%)", "8 (100.0%)"]]
-    assert by_title["Near-duplicates dropped"] == [["question", 812], ["answer", 0]]
+    assert by_title["Near-duplicates dropped"] == [("question", 812)]
+    assert by_title["Length of answers"][1] == ["1500 and more", 12, 8]
     assert by_title["Why rows were dropped"][0] == ["broken_row", 4, 0, 4]
     assert by_title["Rows left after each stage"][-1] == ["all", 20, 16, 15, 12, 11, 10, 8]
 
@@ -199,17 +214,16 @@ def test_unfinished_is_marked_at_the_end() -> None:
 
 def test_what_is_marked_in_the_text_is_not_told_again() -> None:
     raw = {"messages": turns("가", "나", "다", "네 方法입니다.")}
-    assert dropped_card("x", dropped("x", "answer 2: 한글이 아닙니다. …方法…", raw))["detail"] == "2번째 답변: 한글이 아닙니다."
-    assert dropped_card("x", dropped("x", "한글이 아닙니다. …漢字…", raw))["detail"] == "한글이 아닙니다. …漢字…"
+    assert dropped_card(dropped("x", "answer 2: 한글이 아닙니다. …方法…", raw)).detail == "2번째 답변: 한글이 아닙니다."
+    assert dropped_card(dropped("x", "한글이 아닙니다. …漢字…", raw)).detail == "한글이 아닙니다. …漢字…"
 
 
 def test_differences_by_character_and_by_word() -> None:
     before, after = differences("물를 끓여요.", "물을 끓여요.")
     assert (before[1], after[1]) == (Part("를", True), Part("을", True))
-    kept, gone = same_side(full_facts()["near_duplicates"]["examples"][0])
-    assert [part.text for part in kept[0] if part.marked] == ["돌아와요?"]
-    assert [part.text for part in gone[0] if part.marked] == ["돌아오나요?"]
-    assert kept[1] == [Part(GOOD, False)]  # the other side is left alone
+    twins = duplicate_card(full_facts()["near_duplicates"]["examples"][0])
+    marked = [[part.text for b in card.bubbles for p in b.pieces for part in p.parts if part.marked] for card in twins[2:]]
+    assert marked == [["돌아와요?"], ["돌아오나요?"]]  # of the questions; the answers are left alone
     long = "가" * 5000
     assert differences(long, "나") == ([Part(long, False)], [Part("나", False)])
 
@@ -223,9 +237,9 @@ def test_what_cannot_be_seen_is_shown() -> None:
 def test_long_texts_fold_around_the_mark_and_nothing_is_lost() -> None:
     def shape(parts: list[Part]) -> list[tuple[bool, int]]:
         shown, missing = pieces(parts)
-        assert "".join(p.text for piece in shown for p in piece["parts"]) == "".join(p.text for p in parts)
+        assert "".join(p.text for piece in shown for p in piece.parts) == "".join(p.text for p in parts)
         assert missing == 0
-        return [(piece["folded"], piece["characters"]) for piece in shown]
+        return [(piece.folded, piece.characters) for piece in shown]
 
     assert shape([Part("가" * 400, False)]) == [(False, 400)]
     assert shape([Part("가" * 1000, False)]) == [(False, 340), (True, 660)]
@@ -233,9 +247,9 @@ def test_long_texts_fold_around_the_mark_and_nothing_is_lost() -> None:
     middle = [Part("가" * 1000, False), Part("나", True), Part("다" * 1000, False)]
     assert shape(middle) == [(False, 120), (True, 780), (False, 340), (True, 761)]
     shown, missing = pieces([Part("가" * 100_000, False)])
-    assert (missing, sum(piece["characters"] for piece in shown)) == (100_000 - BUDGET, BUDGET)
+    assert (missing, sum(piece.characters for piece in shown)) == (100_000 - BUDGET, BUDGET)
     shown, missing = pieces([Part("가" * 100_000, False), Part("나", True)])
-    assert [part.text for piece in shown for part in piece["parts"] if part.marked] == ["나"]
+    assert [part.text for piece in shown for part in piece.parts if part.marked] == ["나"]
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
@@ -263,16 +277,8 @@ def test_page_shows_all_that_the_run_said() -> None:
         assert text in page, text
     assert Page(page).marks == ["를", "을", "돌아와요?", "돌아오나요?", "네. 네."]
     plain = render_html(plain_facts())
-    for text in ("바로잡은 행", "거의 같은 행", "걸린 시간", "답변의 점수", "그룹 안에서 고른", "레시피</dt>", "그룹만 보기"):
+    for text in ("바로잡은 행", "거의 같은 행", "답변의 점수", "레시피</dt>", "그룹만 보기"):
         assert text not in plain, text
-
-
-@pytest.mark.parametrize("missing", OPTIONAL)
-def test_each_optional_key_may_be_missing(missing: str) -> None:
-    facts = {key: value for key, value in full_facts().items() if key != missing}
-    Page(render_html(facts))
-    assert to_markdown(facts) != to_markdown(full_facts())
-    assert dataset_card(facts, "sft").startswith("---\n")
 
 
 def test_page_stays_small_whatever_the_rows() -> None:
@@ -297,27 +303,13 @@ def test_every_fault_has_its_korean_name() -> None:
 
 
 def test_markdown_keeps_data_out_of_the_markup() -> None:
-    assert escape("a_b _c_ <b> | [x](y) `z` 5*3\n# 가") == r"a_b \_c\_ \<b\> \| \[x\](y) \`z\` 5\*3 # 가"
-    page = to_markdown(evil_facts())
-    assert not re.search(r"(?<!\\)<(?!/?b>)", page)
+    assert escape_markdown("a_b _c_ <b> | [x](y) `z` 5*3\n# 가") == r"a_b \_c\_ \<b\> \| \[x\](y) \`z\` 5\*3 # 가"
+    page = dataset_card(evil_facts(), "sft")
+    assert not re.search(r"(?<!\\)<(?!!--)", re.sub("`.*?`", "", page.split("---\n", 2)[2]))
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows if "alert" in line and "read" not in line} <= {4, 5, 9}
-    assert (
-        table(["name", "n", "share"], [["가", 1200, "3.5%"]]) == "| name | n | share |\n|---|---:|---:|\n| 가 | 1,200 | 3.5% |"
-    )
-
-
-def test_markdown_holds_the_examples() -> None:
-    page = to_markdown(full_facts())
-    assert f"> **user** 김치찌개 비결은?  \n> **assistant** {GOOD}  " in page
-    assert "raw/koalpaca.jsonl:7: 되풀이됩니다. …네. 네.…\n\n> **user** 맞나요?  \n> **assistant** <b>네. 네.</b> 네.  " in page
-    assert '> {"instruc' in page
-    assert "- particles\n  - 물<b>를</b> 끓여요.\n  - 물<b>을</b> 끓여요." in page
-    assert "> **user** 연어는 어떻게 강으로 <b>돌아오나요?</b>  " in page
-    assert "Chosen within each group by `quality_diverse`: mean score 0.930 before, 0.970 after." in page
-    long = plain_facts()
-    long["kept_examples"] = [row("길이는?", "가" * 5000)]
-    assert "가 … (3,800 more characters)" in to_markdown(long)
+    table = markdown_table(["name", "n", "share"], [["가", 1200, "3.5%"]])
+    assert table == "| name | n | share |\n| --- | ---: | ---: |\n| 가 | 1,200 | 3.5% |\n"
 
 
 def test_terminal_shows_the_tables_and_takes_no_markup_from_data() -> None:
@@ -333,16 +325,16 @@ def test_terminal_shows_the_tables_and_takes_no_markup_from_data() -> None:
 # ------------------------------------------------------------------------------------------------- files, dataset card
 
 
-def test_all_four_files_are_written_or_none(tmp_path: Path) -> None:
+def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     facts = full_facts()
-    write_reports(tmp_path, facts)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "report.html", "report.json", "report.md"]
+    write_report(tmp_path, facts)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "report.html", "report.json"]
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == facts
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(KeyError):
-        write_reports(tmp_path, {key: value for key, value in evil_facts().items() if key != "filters"})
+    with pytest.raises(UndefinedError):
+        write_report(tmp_path, {key: value for key, value in evil_facts().items() if key != "filters"})
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    write_reports(tmp_path, evil_facts())  # half a surrogate pair too
+    write_report(tmp_path, evil_facts())  # half a surrogate pair too
     assert "\ufffd" in (tmp_path / "report.json").read_text(encoding="utf-8")
 
 
@@ -363,7 +355,7 @@ def test_datasets_reads_the_folder_by_its_card(tmp_path: Path, held_out: int) ->
     write_rows(folder, 7, held_out)
     facts = full_facts()
     facts["rows"]["eval"] = held_out
-    write_reports(folder, facts)
+    write_report(folder, facts)
     loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 7} | ({"eval": 1} if held_out else {})
     assert list(loaded["train"].features) == ["messages", "source", "group", "id"]
@@ -380,7 +372,7 @@ def test_card_for_the_hub() -> None:
     assert (about["language"], about["size_categories"], about["pretty_name"]) == (["ko"], ["n<1K"], "sft: ko")
     assert "| koalpaca | 5 | FILL IN |\n| kowiki_qa | 3 | FILL IN |" in body
     assert "`python scripts/build_sft_data.py recipes/solar/data.yaml`" in body
-    assert "| repetition | 3 |" in body and "instruction: 9 rows wanted, 10 there." in body
+    assert "| repetition | 3 | 0 | 3 |" in body and "instruction: 9 rows wanted, 10 there." in body
     evil = dataset_card(evil_facts(), EVIL)
     assert yaml.safe_load(evil.split("---\n")[1])["pretty_name"] == EVIL
     assert not re.search(r"(?<!\\)<(?!!--)", re.sub("`.*?`", "", evil.split("---\n", 2)[2]))
@@ -388,21 +380,21 @@ def test_card_for_the_hub() -> None:
 
 
 def test_a_licence_filled_in_is_kept_and_a_strangers_readme_too(tmp_path: Path) -> None:
-    write_reports(tmp_path, plain_facts())
+    write_report(tmp_path, plain_facts())
     readme = tmp_path / "README.md"
     first = readme.read_text(encoding="utf-8")
     filled = re.sub("license: unknown.*", "license: cc-by-sa-4.0", first).replace("5 | FILL IN", "5 | Apache-2.0")
     readme.write_text(filled, encoding="utf-8")
-    write_reports(tmp_path, full_facts())
+    write_report(tmp_path, full_facts())
     again = readme.read_text(encoding="utf-8")
     assert yaml.safe_load(again.split("---\n")[1])["license"] == "cc-by-sa-4.0"
     assert "| koalpaca | 5 | Apache-2.0 |" in again and again.count(LICENCE[0]) == 1
     assert "white_space" in again and "white_space" not in filled
     readme.write_text("---\n: broken [\n---\n" + first, encoding="utf-8")  # edited by hand, and wrong
-    write_reports(tmp_path, plain_facts())
+    write_report(tmp_path, plain_facts())
     assert readme.read_text(encoding="utf-8") == first
     readme.write_text("# 내 데이터\n", encoding="utf-8")
-    write_reports(tmp_path, plain_facts())
+    write_report(tmp_path, plain_facts())
     assert readme.read_text(encoding="utf-8") == "# 내 데이터\n"
     assert (tmp_path / "dataset_card.md").read_text(encoding="utf-8") == first
 

@@ -1,86 +1,279 @@
-"""What a curation run can say of itself: the dictionary behind report.json, the page, the card and the terminal."""
+"""What a curation run reports: plain, typed values, counted while the rows pass. `report.json` holds them as they are."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+import json
+import time
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from random import Random
+from typing import TypedDict
 
 from align_ko.curation.filters import choose_filters
 from align_ko.curation.judged import Judged
-from align_ko.curation.mixture import Mixture
-from align_ko.curation.pool import Pool, count
-from align_ko.curation.stopwatch import Stopwatch
-from align_ko.recipe import DataRecipe, place_of
-from align_ko.report import curation as report
+from align_ko.curation.mixture import GroupRows, Mixture
+from align_ko.records import Message
+
+EXAMPLES_PER_REASON = 5
+FUNNEL_STAGES: dict[str, tuple[str, ...]] = {
+    "valid": ("broken_row", "roles", "empty"),
+    "length": ("too_short", "too_long"),
+    "natural": (),  # every reason not listed under another stage
+    "distinct": ("duplicate", "near_duplicate"),
+    "unseen": ("evaluation_overlap",),
+}
+"""Stage of the funnel → the reasons for which it drops rows."""
+LENGTH_BINS = (0, 10, 50, 100, 150, 300, 500, 800, 1500)
+"""Lower edges of the length histogram, in characters. Answers of 150 to 500 are what training wants most."""
+
+
+class RowCounts(TypedDict):
+    read: int
+    kept: int
+    taken: int
+    train: int
+    eval: int
+    preferences: int
+
+
+class Step(TypedDict):
+    step: str
+    seconds: float
+    rows: int
+    rows_per_second: int
+
+
+class LengthBin(TypedDict):
+    characters: str
+    before: int
+    after: int
+
+
+class BeforeAfter(TypedDict):
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+class MixtureFacts(TypedDict):
+    groups: list[GroupRows]
+    decision: str
+
+
+class SelectionFacts(TypedDict):
+    how: str
+    score_before: float
+    score_after: float
+
+
+class KeptRow(TypedDict):
+    """A row of train.jsonl."""
+
+    messages: list[Message]
+    source: str
+    group: str
+    id: str
+    repairs: list[str]
+
+
+class DroppedRow(TypedDict):
+    """A row of rejected.jsonl; `row` is whatever was read."""
+
+    reason: str
+    detail: str
+    source: str
+    file: str
+    line: int
+    row: object
+
+
+class NearDuplicatePair(TypedDict):
+    kept: KeptRow
+    dropped: KeptRow
+    side: str  # question or answer
+    similarity: float
+
+
+class NearDuplicateFacts(TypedDict):
+    question: int
+    answer: int
+    examples: list[NearDuplicatePair]
+
+
+class RepairExample(TypedDict):
+    repair: str
+    before: str
+    after: str
+
+
+class Masked(TypedDict):
+    masked: dict[str, int]
+
+
+class CurationFacts(TypedDict):
+    recipe: str
+    rows: RowCounts
+    seconds: float
+    rows_per_second: int
+    steps: list[Step]
+    funnel: dict[str, dict[str, int]]  # source → stage → rows left
+    reasons: dict[str, dict[str, int]]  # source → reason → rows dropped
+    mixture: MixtureFacts
+    selection: SelectionFacts
+    answer_characters: list[LengthBin]
+    answer_characters_by_group: dict[str, list[LengthBin]]
+    speech_levels: BeforeAfter
+    scores: BeforeAfter
+    repairs: dict[str, int]
+    repair_examples: list[RepairExample]
+    personal_data: Masked
+    dropped_examples: dict[str, list[DroppedRow]]
+    filters: list[str]
+    near_duplicates: NearDuplicateFacts
+    kept_examples: list[KeptRow]
+
+
+class Tally:
+    """Counts rows as they are read and dropped, and the time of each step."""
+
+    def __init__(self, seed: int) -> None:
+        self.read: Counter[str] = Counter()  # by source
+        self.dropped: dict[str, Counter[str]] = defaultdict(Counter)  # by source and reason
+        self.levels: Counter[str] = Counter()
+        self.lengths: dict[str, Counter[int]] = defaultdict(Counter)  # by group
+        self.examples: dict[str, list[DroppedRow]] = defaultdict(list)
+        self.steps: list[Step] = []
+        self._random = Random(seed)
+        self._start = self._last_lap = time.perf_counter()
+
+    def count_read(self, row: Judged) -> None:
+        self.read[row.label] += 1
+        lengths = self.lengths[row.group]
+        for length in row.lengths:  # one or two: Counter.update takes several times as long
+            lengths[length] += 1
+        for level in row.levels:
+            self.levels[level] += 1
+
+    def count_dropped(self, row: Judged) -> None:
+        self.dropped[row.label][row.reason] += 1
+        examples = self.examples[row.reason]
+        if len(examples) < EXAMPLES_PER_REASON:
+            examples.append(json.loads(row.text))
+        elif self._random.random() < 0.05:  # later rows get a chance too, so that examples come from the whole file
+            examples[self._random.randrange(EXAMPLES_PER_REASON)] = json.loads(row.text)
+
+    def lap(self, step: str, rows: int) -> None:
+        """Record the seconds since the last lap and the rows processed."""
+        now = time.perf_counter()
+        seconds, self._last_lap = now - self._last_lap, now
+        rate = round(rows / max(seconds, 1e-3))
+        self.steps.append({"step": step, "seconds": round(seconds, 2), "rows": rows, "rows_per_second": rate})
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
 
 
 def gather_facts(
-    recipe: DataRecipe, pool: Pool, mixture: Mixture, chosen: Sequence[Judged], sides: tuple[int, int, int], watch: Stopwatch
-) -> dict[str, Any]:
-    """All but the example rows and the near-duplicates. `sides`: rows for training, for eval loss, for preference pairs."""
-    read = sum(tally.read for tally in pool.tallies.values())
-    different = list({row.id: row for row in chosen}.values())
-    taken = Counter(row.label for row in different)
-    repaired = Counter(name for row in different for name in row.repairs if name != "personal_data")
+    tally: Tally,
+    mixture: Mixture,
+    kept: Sequence[Judged],
+    taken: Sequence[Judged],
+    splits: Mapping[str, Sequence[Judged]],
+    near_duplicates: NearDuplicateFacts,
+    kept_examples: list[KeptRow],
+    *,
+    recipe_file: str,
+    filters: tuple[str, ...],
+    selection: str,
+) -> CurationFacts:
+    """`kept`: rows that passed every filter; `taken`: those the mixture chose; `splits`: train, eval and preferences."""
+    read = tally.read.total()
+    different = list({row.id: row for row in taken}.values())  # upsampling repeats rows
+    taken_by_source = Counter(row.label for row in different)
+    repairs = Counter(name for row in different for name in row.repairs if name != "personal_data")
+    masked = Counter(kind for row in different for kind in row.masked)
+    levels = Counter(level for row in taken for level in row.levels)
     return {
-        "recipe": str(place_of(recipe, "sources").file or ""),
+        "recipe": recipe_file,
         "rows": {
             "read": read,
-            "kept": len(pool.rows),
-            "taken": len(chosen),
-            **dict(zip(("train", "eval", "preferences"), sides, strict=True)),
+            "kept": len(kept),
+            "taken": len(taken),
+            "train": len(splits["train"]),
+            "eval": len(splits["eval"]),
+            "preferences": len(splits["preferences"]),
         },
-        "seconds": round(watch.seconds, 1),
-        "rows_per_second": round(read / max(watch.seconds, 1e-9)),
-        "steps": watch.steps,
-        "funnel": {name: report.funnel(t.read, t.dropped, taken[name]) for name, t in pool.tallies.items()},
-        "reasons": {name: dict(tally.dropped.most_common()) for name, tally in pool.tallies.items()},
+        "seconds": round(tally.seconds, 1),
+        "rows_per_second": round(read / max(tally.seconds, 1e-9)),
+        "steps": tally.steps,
+        "funnel": {name: funnel(count, tally.dropped[name], taken_by_source[name]) for name, count in tally.read.items()},
+        "reasons": {name: dict(tally.dropped[name].most_common()) for name in tally.read},
         "mixture": {"groups": mixture.table(), "decision": mixture.decision},
-        "selection": {
-            "how": recipe.selection,
-            "score_before": round(_mean(row.score for row in pool.rows), 4),
-            "score_after": round(_mean(row.score for row in different), 4),
-        },
-        "answer_characters": report.histograms(
-            sum(pool.lengths_before.values(), Counter()), count(row.lengths for row in chosen)
-        ),
+        "selection": {"how": selection, "score_before": _mean_score(kept), "score_after": _mean_score(different)},
+        "answer_characters": histogram(sum(tally.lengths.values(), Counter()), _lengths(taken)),
         "answer_characters_by_group": {
-            group: report.histograms(pool.lengths_before[group], count(row.lengths for row in chosen if row.group == group))
+            group: histogram(tally.lengths[group], _lengths(row for row in taken if row.group == group))
             for group in mixture.taken
-            if group in pool.lengths_before
+            if group in tally.lengths
         },
-        "speech_levels": {
-            "before": dict(pool.levels_before.most_common()),
-            "after": dict(count(row.levels for row in chosen).most_common()),
-        },
-        "scores": {"before": _tenths(pool.rows), "after": _tenths(different)},
-        "repairs": dict(repaired.most_common()),
+        "speech_levels": {"before": dict(tally.levels.most_common()), "after": dict(levels.most_common())},
+        "scores": {"before": _score_bins(kept), "after": _score_bins(different)},
+        "repairs": dict(repairs.most_common()),
         "repair_examples": _repair_examples(different),
-        "personal_data": {"masked": dict(Counter(kind for row in different for kind in row.masked).most_common())},
-        "dropped_examples": dict(sorted(pool.examples.items())),
-        "filters": [check.__name__ for check in choose_filters(recipe.filters)]
+        "personal_data": {"masked": dict(masked.most_common())},
+        "dropped_examples": dict(sorted(tally.examples.items())),
+        "filters": [check.__name__ for check in choose_filters(filters)]
         + ["evaluation_overlap", "duplicate", "near_duplicate"],
+        "near_duplicates": near_duplicates,
+        "kept_examples": kept_examples,
     }
 
 
-def _repair_examples(rows: Iterable[Judged]) -> list[dict[str, str]]:
-    """One row for each repair, the one with the smallest id, so that it does not hang on the order."""
-    shown: dict[str, Judged] = {}
+def funnel(read: int, dropped: Mapping[str, int], taken: int) -> dict[str, int]:
+    """Rows left after each stage.
+
+    >>> funnel(10, {"broken_row": 1, "repetition": 2}, 5)
+    {'read': 10, 'valid': 9, 'length': 9, 'natural': 7, 'distinct': 7, 'unseen': 7, 'taken': 5}
+    """
+    listed = {reason for reasons in FUNNEL_STAGES.values() for reason in reasons}
+    left = {"read": read}
+    for stage, reasons in FUNNEL_STAGES.items():
+        read -= sum(dropped.get(reason, 0) for reason in reasons or set(dropped) - listed)
+        left[stage] = read
+    return left | {"taken": taken}
+
+
+def histogram(before: Mapping[int, int], after: Mapping[int, int]) -> list[LengthBin]:
+    """Answers per bin of lengths: `[{"characters": "0-9", "before": 12, "after": 0}, …]`."""
+    labels = [f"{low}-{high - 1}" for low, high in pairwise(LENGTH_BINS)] + [f"{LENGTH_BINS[-1]} and more"]
+    bins: list[LengthBin] = [{"characters": label, "before": 0, "after": 0} for label in labels]
+    for length, count in before.items():
+        bins[bisect_right(LENGTH_BINS, length) - 1]["before"] += count
+    for length, count in after.items():
+        bins[bisect_right(LENGTH_BINS, length) - 1]["after"] += count
+    return bins
+
+
+def _lengths(rows: Iterable[Judged]) -> Counter[int]:
+    return Counter(length for row in rows for length in row.lengths)
+
+
+def _repair_examples(rows: Iterable[Judged]) -> list[RepairExample]:
+    """One row for each repair: the one with the smallest id, so that the order of the rows does not matter."""
+    first: dict[str, Judged] = {}
     for row in rows:
         for name in row.repairs:
-            if name not in shown or row.id < shown[name].id:
-                shown[name] = row
-    pairs = [(name, *row.repaired) for name, row in sorted(shown.items())]
-    return [{"repair": name, "before": before, "after": after} for name, before, after in pairs]
+            first[name] = min(first.get(name, row), row, key=lambda one: one.id)
+    return [{"repair": name, "before": row.repaired[0], "after": row.repaired[1]} for name, row in sorted(first.items())]
 
 
-def _tenths(rows: Iterable[Judged]) -> dict[str, int]:
+def _score_bins(rows: Iterable[Judged]) -> dict[str, int]:
     """Rows by score: `{"0.8-0.9": 12, "0.9-1.0": 871}`."""
     counts = Counter(min(int(row.score * 10), 9) for row in rows)
     return {f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}": counts[tenth] for tenth in sorted(counts)}
 
 
-def _mean(values: Iterable[float]) -> float:
-    several = list(values)
-    return sum(several) / max(len(several), 1)
+def _mean_score(rows: Sequence[Judged]) -> float:
+    return round(sum(row.score for row in rows) / max(len(rows), 1), 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 from align_ko.errors import UserError
 
@@ -16,6 +16,14 @@ class HasId(Protocol):
 
 
 Row = TypeVar("Row", bound=HasId)
+
+
+class GroupRows(TypedDict):
+    group: str
+    wanted: int
+    available: int
+    taken: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Mixture:
     def total(self) -> int:
         return sum(self.taken.values())
 
-    def table(self) -> list[dict[str, str | int | float]]:
+    def table(self) -> list[GroupRows]:
         """Per group `{"group": "dialogue", "wanted": 25000, "available": 88752, "taken": 22579, "share": 0.25}`."""
         return [
             {

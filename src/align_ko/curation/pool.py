@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from align_ko.curation.adapters import Rejection
+from align_ko.curation.facts import Tally
 from align_ko.curation.judged import Judged, entry
 from align_ko.curation.sources import RawRow
-
-EXAMPLES_PER_REASON = 5
-
-
-@dataclass
-class Tally:
-    """What happened to the rows of one source."""
-
-    read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
 
 
 class Pool:
@@ -33,14 +20,9 @@ class Pool:
     Of each kept row memory holds some hundred bytes, so that a file far larger than memory can be curated.
     """
 
-    def __init__(self, folder: Path, rejected: IO[str], seed: int) -> None:
+    def __init__(self, folder: Path, rejected: IO[str], tally: Tally) -> None:
         self.rows: list[Judged] = []  # kept, `text` empty
-        self.tallies: dict[str, Tally] = defaultdict(Tally)
-        self.levels_before: Counter[str] = Counter()
-        self.lengths_before: dict[str, Counter[int]] = defaultdict(Counter)  # by group
-        self.examples: dict[str, list[dict[str, Any]]] = {}
-        self._rejected = rejected
-        self._draw = Random(seed)
+        self._rejected, self._tally = rejected, tally
         self._seen: dict[bytes, int] = {}  # duplicate key → number of the row that has it
         folder.mkdir(parents=True, exist_ok=True)
         self._texts = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
@@ -56,12 +38,7 @@ class Pool:
 
     def add(self, row: Judged) -> None:
         """Count it; keep it, or write it to rejected.jsonl."""
-        self.tallies[row.label].read += 1
-        before = self.lengths_before[row.group]
-        for length in row.lengths:  # one or two: Counter.update costs several times as much
-            before[length] += 1
-        for level in row.levels:
-            self.levels_before[level] += 1
+        self._tally.count_read(row)
         if row.reason:
             return self._reject(row)
         first = self._seen.setdefault(row.key, len(self.rows))
@@ -95,21 +72,11 @@ class Pool:
         self._seen.clear()
 
     def _reject(self, row: Judged) -> None:
-        self.tallies[row.label].dropped[row.reason] += 1
+        self._tally.count_dropped(row)
         self._rejected.write(row.text + "\n")
-        kept = self.examples.setdefault(row.reason, [])
-        if len(kept) < EXAMPLES_PER_REASON:
-            kept.append(json.loads(row.text))
-        elif self._draw.random() < 0.05:  # later ones get a chance too, so that the examples come from the whole file
-            kept[self._draw.randrange(EXAMPLES_PER_REASON)] = json.loads(row.text)
 
 
 def again(row: Judged, why: Rejection) -> Judged:
     """A kept row as one that falls, with its entry for rejected.jsonl (the curated row stands in it)."""
     text = entry(why, row.label, RawRow(row.file, row.line, json.loads(row.text)))
     return row._replace(reason=why.reason, detail=why.detail, text=text)
-
-
-def count(values: Iterable[Iterable[Any]]) -> Counter[Any]:
-    """`[("polite",), ("polite", "plain")]` → polite 2, plain 1."""
-    return Counter(value for several in values for value in several)

@@ -1,114 +1,269 @@
-"""Rows of the curation report as the template draws them: one message a bubble, long texts folded, huge ones cut."""
+"""Rows of the curation report as the template draws them: what was wrong or changed is marked, long texts are folded or cut.
+
+The text is data from anywhere, so nothing here may raise, and invisible characters are shown by name.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
-from align_ko.report.curation_rows import (
-    MAX_DETAIL,
-    Part,
-    differences,
-    messages_of,
-    offending,
-    raw_text,
-    same_side,
-    show_white_space,
-    visible,
-)
-from align_ko.report.curation_tables import clip
+from align_ko.curation.adapters import adapt
+from align_ko.curation.facts import DroppedRow, KeptRow, NearDuplicatePair, RepairExample
+from align_ko.records import Message
 from align_ko.report.page import CLIP, clip_at
+from align_ko.report.tables import visible
 
 BUDGET = 5000
-"""Characters of one conversation that stand in the page at all: some 150 are shown, and the page stays below 3 MB."""
+"""Characters of one conversation that the page contains: it shows some 150 conversations and stays below 3 MB."""
 TURNS = 12
 """Messages of one conversation that are shown."""
+COMPARED = 1500
+"""Characters (or words) up to which two texts are compared piece by piece; the time grows with the square."""
+MAX_DETAIL = 600
+"""Characters of a detail that are shown; one that names a row's keys may be as long as they are."""
+MAX_NAME = 60
 
-WHO = {"user": "사용자", "assistant": "답변", "system": "지침"}
-
-_LEAD = 120  # characters of the beginning that are shown when what matters comes much later
-_AROUND = 100  # characters shown before what is marked
-
-
-def kept_card(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the training data."""
-    plain = [[Part(message["content"], False)] for message in row["messages"]]
-    return _card(row, row["messages"], plain) | {"id": row.get("id", "")}
-
-
-def dropped_card(reason: str, example: Mapping[str, Any]) -> dict[str, Any]:
-    """A dropped row: a conversation with the offending stretch marked, or the raw text where it is none."""
-    messages = messages_of(example["row"])
-    parts = offending(reason, example["detail"], messages)
-    raw = raw_text(example["row"])
-    return _card(example, messages, parts) | {
-        "detail": visible(_unquoted(example["detail"], parts)[:MAX_DETAIL]),
-        "place": visible(f"{example['file']}:{example['line']}"),
-        "raw": "" if messages else visible(raw[:BUDGET]) or "(아무것도 없음)",
-        "raw_left_out": 0 if messages else max(len(raw) - BUDGET, 0),
-    }
+ROLES = {"user": "사용자", "assistant": "답변", "system": "지침"}
+_LEAD = 120  # characters of the beginning that are shown where the first mark comes much later
+_AROUND = 100  # characters shown before that mark
+_WHOLE_ANSWER = frozenset({"off_topic"})  # the detail quotes how the answer begins, not what is wrong
+_WHITE_SPACE = str.maketrans({" ": "␣", "\n": "↵\n", "\t": "⇥", "\u00a0": "⍽", "\u3000": "□"})
 
 
-def _unquoted(detail: str, parts: Iterable[Iterable[Part]]) -> str:
+class Part(NamedTuple):
+    """A stretch of a text, marked or not."""
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a text that is shown or folded."""
+
+    folded: bool
+    parts: list[Part]
+    characters: int
+
+
+@dataclass(frozen=True)
+class Bubble:
+    role: str
+    who: str
+    pieces: list[Piece]
+    left_out: int  # characters
+
+
+@dataclass(frozen=True)
+class Card:
+    """A conversation, or the raw text of a row that is none."""
+
+    source: str
+    group: str
+    characters: int
+    bubbles: list[Bubble]
+    more_turns: int
+    id: str = ""
+    detail: str = ""
+    place: str = ""
+    raw: str = ""
+    raw_left_out: int = 0
+
+
+class Twins(NamedTuple):
+    side: str
+    similarity: float
+    kept: Card
+    dropped: Card
+
+
+class Repair(NamedTuple):
+    name: str
+    before: list[Piece]
+    after: list[Piece]
+
+
+def kept_card(row: KeptRow) -> Card:
+    return _card(row["source"], row["group"], row["messages"], _unmarked(row["messages"]), id=row["id"])
+
+
+def dropped_card(example: DroppedRow) -> Card:
+    """A dropped row, the offending stretch marked."""
+    row, messages = example["row"], messages_of(example["row"])
+    parts = offending(example["reason"], example["detail"], messages)
+    raw = "" if messages else row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, indent=1, default=str)
+    return _card(
+        example["source"],
+        "",
+        messages,
+        parts,
+        detail=visible(_without_quote(example["detail"], parts)[:MAX_DETAIL]),
+        place=visible(f"{example['file']}:{example['line']}"),
+        raw=visible(raw[:BUDGET]) or "(아무것도 없음)" * (not messages),
+        raw_left_out=max(len(raw) - BUDGET, 0),
+    )
+
+
+def duplicate_card(pair: NearDuplicatePair) -> Twins:
+    """Two rows that say nearly the same, their differing words marked on the side that is alike."""
+    role = {"question": "user", "answer": "assistant"}.get(pair["side"], "")
+    messages = [messages_of(pair["kept"]), messages_of(pair["dropped"])]
+    parts = [_unmarked(side) for side in messages]
+    firsts = [next((n for n, m in enumerate(side) if m["role"] == role), -1) for side in messages]
+    if min(firsts) >= 0:
+        before, after = (side[first]["content"] for side, first in zip(messages, firsts, strict=True))
+        parts[0][firsts[0]], parts[1][firsts[1]] = differences(before, after, words=True)
+    rows = pair["kept"], pair["dropped"]
+    kept, dropped = (
+        _card(str(row.get("source", "")), str(row.get("group", "")), messages[n], parts[n]) for n, row in enumerate(rows)
+    )
+    return Twins(pair["side"], pair["similarity"], kept, dropped)
+
+
+def repair_card(example: RepairExample) -> Repair:
+    """A text before and after its repair, what changed marked."""
+    before, after = map(show_white_space, differences(example["before"], example["after"]))
+    return Repair(example["repair"], pieces(before)[0], pieces(after)[0])
+
+
+def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
+    return [[Part(message["content"], False)] for message in messages]
+
+
+def _card(
+    source: str,
+    group: str,
+    messages: Sequence[Message],
+    parts: Sequence[Sequence[Part]],
+    *,
+    id: str = "",
+    detail: str = "",
+    place: str = "",
+    raw: str = "",
+    raw_left_out: int = 0,
+) -> Card:
+    bubbles, left = [], BUDGET
+    for message, marked in list(zip(messages, parts, strict=True))[:TURNS]:
+        shown, missing = pieces(marked, max(left, 0))
+        left -= len(message["content"])
+        role = message["role"]
+        bubbles.append(Bubble(role if role in ROLES else "other", ROLES.get(role, _name(role)), shown, missing))
+    characters, more_turns = sum(len(message["content"]) for message in messages), max(len(messages) - TURNS, 0)
+    return Card(_name(source), _name(group), characters, bubbles, more_turns, id, detail, place, raw, raw_left_out)
+
+
+def _name(text: str) -> str:
+    return visible(" ".join(text.split())[:MAX_NAME])
+
+
+def messages_of(row: object) -> list[Message]:
+    """The conversation in a raw row, or [].
+
+    >>> messages_of({"question": "수도는?", "answer": "서울이에요."})[1]["content"]
+    '서울이에요.'
+    >>> messages_of('{"question": "수도')
+    []
+    """
+    found = adapt(row)
+    return found if isinstance(found, list) else []
+
+
+def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[list[Part]]:
+    """Every message in parts, marked where `detail` quotes it (`높임말과 반말이 섞여 있습니다. …내려 앉는다.…`).
+
+    >>> messages = [{"role": "user", "content": "방법은?"}, {"role": "assistant", "content": "이 方法을 쓰세요."}]
+    >>> offending("strange_characters", "어울리지 않는 글자가 있습니다. …方法…", messages)[1]
+    [Part(text='이 ', marked=False), Part(text='方法', marked=True), Part(text='을 쓰세요.', marked=False)]
+    """
+    parts = _unmarked(messages)
+    texts = [message["content"] for message in messages]
+    answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    numbered = re.match(r"answer (\d+): ", detail)
+    if reason in _WHOLE_ANSWER:
+        return parts
+    if numbered and 0 < int(numbered[1]) <= len(answers):
+        answers = [answers[int(numbered[1]) - 1]]
+    others = [place for place in range(len(messages)) if place not in answers]
+    for places in (answers, others):  # the fault is usually the answer's
+        if span := _quoted(detail, [texts[place] for place in places]):
+            return [_mark(texts[n], span, reason) if n in places else parts[n] for n in range(len(parts))]
+    return parts
+
+
+def _quoted(detail: str, texts: Sequence[str]) -> str:
+    """The longest end of `detail` between two …, or the quoted word it begins with, that one of the texts contains; else ""."""
+    word = re.match(r"'([^']+)' is ", detail)
+    ends = [word[1]] if word else []
+    if detail.endswith("…"):
+        ends += [detail[found.end() : -1] for found in re.finditer("…", detail[:-1])]
+    return next((end for end in ends if end and any(end in text for text in texts)), "")
+
+
+def _mark(text: str, span: str, reason: str) -> list[Part]:
+    """`text` with `span` marked: at its end for what breaks off, else wherever it occurs."""
+    if reason == "unfinished":
+        places = [text.rfind(span)]
+    elif reason == "wrong_particle" and text.count(span) > 1:
+        places = []  # a particle alone does not say which of them is wrong
+    else:
+        places = [found.start() for found in re.finditer(re.escape(span), text)]
+    parts, done = [], 0
+    for place in places:
+        if place >= 0:
+            parts += [Part(text[done:place], False), Part(span, True)]
+            done = place + len(span)
+    return [part for part in [*parts, Part(text[done:], False)] if part.text]
+
+
+def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:
     """Without the stretch that is marked in the text anyway, and with the answer's number in Korean.
 
-    >>> _unquoted("answer 2: 한글이 아닙니다. …方法…", [[Part("方法", True)]])
+    >>> _without_quote("answer 2: 한글이 아닙니다. …方法…", [[Part("方法", True)]])
     '2번째 답변: 한글이 아닙니다.'
     """
     marked = next((part.text for message in parts for part in message if part.marked), "")
-    told = detail.removesuffix(f"…{marked}…").rstrip() if marked else detail
-    return re.sub(r"^answer (\d+): ", r"\1번째 답변: ", told)
+    rest = detail.removesuffix(f"…{marked}…").rstrip() if marked else detail
+    return re.sub(r"^answer (\d+): ", r"\1번째 답변: ", rest)
 
 
-def duplicate_card(pair: Mapping[str, Any]) -> dict[str, Any]:
-    """Two rows that say nearly the same, what differs marked."""
-    kept, dropped = same_side(pair)
-    return {
-        "side": pair["side"],
-        "similarity": pair["similarity"],
-        "kept": _card(pair["kept"], messages_of(pair["kept"]), kept),
-        "dropped": _card(pair["dropped"], messages_of(pair["dropped"]), dropped),
-    }
+def differences(before: str, after: str, words: bool = False) -> tuple[list[Part], list[Part]]:
+    """Both texts in parts, what the other lacks marked; by character, or by word.
 
-
-def repair_card(example: Mapping[str, Any]) -> dict[str, Any]:
-    """A repair, what it changed marked."""
-    before, after = map(show_white_space, differences(example["before"], example["after"]))
-    return {"repair": example["repair"], "before": pieces(before)[0], "after": pieces(after)[0]}
-
-
-def _card(row: Mapping[str, Any], messages: Sequence[Mapping[str, str]], parts: Sequence[Sequence[Part]]) -> dict[str, Any]:
-    bubbles, left = [], BUDGET
-    for message, said in list(zip(messages, parts, strict=True))[:TURNS]:
-        shown, missing = pieces(said, max(left, 0))
-        left -= len(message["content"])
-        role = message["role"]
-        bubbles.append(
-            {
-                "role": role if role in WHO else "other",
-                "who": WHO.get(role, visible(clip(role))),
-                "pieces": shown,
-                "left_out": missing,
-            }
-        )
-    return {
-        "source": visible(clip(str(row.get("source") or ""))),
-        "group": visible(clip(str(row.get("group") or ""))),
-        "characters": sum(len(message["content"]) for message in messages),
-        "bubbles": bubbles,
-        "more_turns": max(len(messages) - TURNS, 0),
-    }
-
-
-def pieces(parts: Iterable[Part], limit: int = BUDGET) -> tuple[list[dict[str, Any]], int]:
-    """(`[{"folded": bool, "parts": [Part, …], "characters": n}, …]`, characters beyond `limit`, which are left out).
-
-    The beginning is shown and the rest folded. Where the first mark stands in the rest, a short beginning is shown and
-    the text around the mark, and what lies between is folded too.
+    >>> differences("물를 끓여요.", "물을 끓여요.")[1]
+    [Part(text='물', marked=False), Part(text='을', marked=True), Part(text=' 끓여요.', marked=False)]
     """
-    parts = list(parts)
+    left, right = (re.findall(r"\s+|\S+", text) if words else list(text) for text in (before, after))
+    if max(len(left), len(right)) > COMPARED:
+        return [Part(before, False)], [Part(after, False)]
+    parts: tuple[list[Part], list[Part]] = ([], [])
+    for kind, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        for side, piece in ((parts[0], left[a:b]), (parts[1], right[c:d])):
+            if piece:
+                side.append(Part("".join(piece), kind != "equal"))
+    return parts
+
+
+def show_white_space(parts: Sequence[Part]) -> list[Part]:
+    """Marked blanks drawn as signs; a repair of white space would be invisible otherwise.
+
+    >>> show_white_space([Part("네", False), Part("  ", True)])
+    [Part(text='네', marked=False), Part(text='␣␣', marked=True)]
+    """
+    return [Part(part.text.translate(_WHITE_SPACE) if part.marked else part.text, part.marked) for part in parts]
+
+
+def pieces(parts: Sequence[Part], limit: int = BUDGET) -> tuple[list[Piece], int]:
+    """(pieces, characters beyond `limit`, which are left out).
+
+    The beginning is shown and the rest folded. Where the first mark is in the rest, a short beginning is shown and the text
+    around the mark, and what lies between is folded too.
+    """
     text = "".join(part.text for part in parts)
     whole = text[:limit]
     cut = clip_at(whole)
@@ -118,15 +273,14 @@ def pieces(parts: Iterable[Part], limit: int = BUDGET) -> tuple[list[dict[str, A
     elif first - _AROUND <= _LEAD * 2:
         edges = [0, min(first + CLIP, len(whole))]
     else:
-        # a mark beyond the limit brings its surroundings with it
         edges = [0, _LEAD, first - _AROUND, first - _AROUND + CLIP]
-        whole = text[: max(limit, edges[-1])] if limit else whole
+        whole = text[: max(limit, edges[-1])] if limit else whole  # a mark beyond the limit brings its surroundings with it
     edges = [min(edge, len(whole)) for edge in edges] + [len(whole)]
-    made = []
-    for place, (start, end) in enumerate(pairwise(edges)):
-        if end > start:
-            inside = [Part(visible(part.text), part.marked) for part in _between(parts, start, end)]
-            made.append({"folded": place % 2 == 1, "parts": inside, "characters": end - start})
+    made = [
+        Piece(place % 2 == 1, [Part(visible(part.text), part.marked) for part in _between(parts, start, end)], end - start)
+        for place, (start, end) in enumerate(pairwise(edges))
+        if end > start
+    ]
     return made, len(text) - len(whole)
 
 
@@ -139,12 +293,11 @@ def _first_mark(parts: Sequence[Part]) -> int | None:
     return None
 
 
-def _between(parts: Sequence[Part], start: int, end: int) -> list[Part]:
+def _between(parts: Sequence[Part], start: int, end: int) -> Iterable[Part]:
     """The stretch `start:end` of the joined text, still in parts."""
-    found, place = [], 0
+    place = 0
     for part in parts:
         inside = part.text[max(start - place, 0) : max(end - place, 0)]
         if inside:
-            found.append(Part(inside, part.marked))
+            yield Part(inside, part.marked)
         place += len(part.text)
-    return found
