@@ -42,7 +42,7 @@ def usage() -> str:
     lines += [
         "",
         f"example recipes:  {folder_of('recipes')}",
-        "several GPUs:     accelerate launch -m align_ko.scripts.run_sft RECIPE",
+        f"several GPUs:     accelerate launch {folder_of('scripts') / 'run_sft.py'} RECIPE",
     ]
     return "\n".join(lines)
 
