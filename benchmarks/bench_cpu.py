@@ -57,7 +57,8 @@ def train(way: str, steps: int, batch_size: int, rows_file: str) -> dict[str, fl
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from align_ko.models.load import load_base, load_tokenizer, lora_config, resolve_model_path
+    from align_ko.models.load import load_base, load_tokenizer, lora_config
+    from align_ko.models.source import resolve_model_path
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.recipe import SftRecipe, load_recipe
     from align_ko.records import read_jsonl

@@ -67,12 +67,13 @@ def main() -> None:
 
 def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processes) -> dict[str, list[Candidate]]:
     """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
-    from align_ko.models.load import weights_hash
+    from align_ko.models.source import model_source, weights_hash
     from align_ko.preferences.candidates import draw_candidates
 
+    source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
     limit = recipe.generation.max_new_tokens
     made_with = {
-        "checkpoint": weights_hash(recipe.model_name_or_path),
+        "checkpoint": weights_hash(source),
         "backend": f"{recipe.endpoint.server} {recipe.endpoint.model}" if recipe.endpoint else "transformers",
         "max_new_tokens": limit,
     }
@@ -82,14 +83,14 @@ def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processe
             from align_ko.generation.endpoint import draw_from_endpoint
             from align_ko.models.load import load_checkpoint_tokenizer
 
-            tokenizer = load_checkpoint_tokenizer(recipe.model_name_or_path)
+            tokenizer = load_checkpoint_tokenizer(source)
             return draw_from_endpoint(requests, on_answer, tokenizer, recipe.endpoint, limit)
         from align_ko.generation.local import draw_local
         from align_ko.models.load import load_for_inference
         from align_ko.process import keep_freed_memory
 
         keep_freed_memory()
-        model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.generation.dtype)
+        model, tokenizer = load_for_inference(source, recipe.generation.dtype)
         draw_local(requests, on_answer, model, tokenizer, limit, recipe.generation.batch_size, stop_loops=True)
 
     file = Path(recipe.output_dir) / "candidates.jsonl"

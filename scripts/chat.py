@@ -16,13 +16,14 @@ import tyro
 from align_ko.errors import UserError, run_script
 
 
-def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) -> None:
+def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, trust_remote_code: bool = False) -> None:
     """Chat with a checkpoint.
 
     Args:
-        model_path: any checkpoint folder (adapter or full model) or hub id.
+        model_path: any checkpoint folder (adapter or full model) or hub id (hub-id@revision for one revision).
         max_new_tokens: longest answer in tokens.
         system: an optional system message.
+        trust_remote_code: run the Python code that a model from elsewhere brings.
     """
     from pathlib import Path
 
@@ -37,12 +38,13 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None) 
 
     from align_ko.generation.local import stream_answer
     from align_ko.models.load import load_for_inference
+    from align_ko.models.source import model_source
     from align_ko.records import Message
 
     logging.disable_progress_bar()  # it would draw over the line below
     console = Console(highlight=False)
     with console.status(f"{model_path} 불러오는 중…"):
-        model, tokenizer = load_for_inference(model_path, merge=False)
+        model, tokenizer = load_for_inference(model_source(model_path, trust_remote_code=trust_remote_code), merge=False)
     start: list[Message] = [{"role": "system", "content": system}] if system else []
     messages = list(start)
     interactive = sys.stdin.isatty()

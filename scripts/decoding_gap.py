@@ -38,6 +38,7 @@ def main() -> None:
     from align_ko.generation.processes import launched_processes
     from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
+    from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory
     from align_ko.records import atomic_write, evenly, read_prompts, write_json, write_jsonl
 
@@ -46,7 +47,8 @@ def main() -> None:
     lock_folder(folder)
     questions = evenly(list(read_prompts(recipe.prompts_file, "prompts_file", recipe.max_prompts)), recipe.grid.prompts)
     asked = {setting: (knobs, questions) for setting, knobs in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items()}
-    models, processes = {name: recipe.models[name] for name in names}, launched_processes()
+    models = {name: model_source(recipe.models[name], trust_remote_code=recipe.trust_remote_code) for name in names}
+    processes = launched_processes()
     rows, _ = ask_models(models, asked, [], recipe.generation, recipe.chat_template, folder / "answers", processes)
     processes.leave()
     if processes.rank:

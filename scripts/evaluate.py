@@ -32,6 +32,7 @@ def main() -> None:
     from align_ko.generation.processes import launched_processes
     from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
+    from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import PromptRow, read_prompts, write_json, write_jsonl
     from align_ko.report.evaluation_html import write_html
@@ -46,8 +47,9 @@ def main() -> None:
     sampled = held_out[:: max(1, len(held_out) // recipe.sampling_prompts)] if recipe.sampling_prompts else held_out
     asked = {"greedy": (GREEDY, [*held_out, *probes])}
     asked |= {setting: (decoding, [*sampled, *probes]) for setting, decoding in recipe.sampling.items()}
+    models = {name: model_source(path, trust_remote_code=recipe.trust_remote_code) for name, path in recipe.models.items()}
     processes, place = launched_processes(), folder / "answers"
-    rows, losses = ask_models(recipe.models, asked, held_out, recipe.generation, recipe.chat_template, place, processes)
+    rows, losses = ask_models(models, asked, held_out, recipe.generation, recipe.chat_template, place, processes)
     processes.leave()
     if processes.rank:
         return  # the first process judges the answers of all

@@ -20,32 +20,24 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.output_dir)
 
-    import shutil
     from pathlib import Path
 
-    from align_ko.chat_format import save_format
     from align_ko.manifest import write_manifest
-    from align_ko.models.hardware import read_base_of
-    from align_ko.models.interpolate import load_interpolated
-    from align_ko.models.load import load_for_inference
-    from align_ko.models.ollama import modelfile
+    from align_ko.models.export import modelfile, save_model
+    from align_ko.models.load import load_for_inference, load_interpolated
+    from align_ko.models.source import model_source
 
     folder = Path(recipe.output_dir)
+    source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
     if recipe.interpolate_from:
-        model, tokenizer = load_interpolated(
-            recipe.model_name_or_path, recipe.interpolate_from, recipe.interpolation, recipe.dtype
-        )
+        start = model_source(recipe.interpolate_from, trust_remote_code=recipe.trust_remote_code)
+        model, tokenizer = load_interpolated(source, start, recipe.interpolation, recipe.dtype)
     else:
-        model, tokenizer = load_for_inference(recipe.model_name_or_path, recipe.dtype)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    save_format(folder, tokenizer, model.generation_config.eos_token_id)
+        model, tokenizer = load_for_inference(source, recipe.dtype)
+    save_model(folder, model, tokenizer, source)
     for_ollama = modelfile(tokenizer)
     if for_ollama is not None:
         (folder / "Modelfile").write_text(for_ollama, encoding="utf-8")
-    for place in (recipe.model_name_or_path, read_base_of(recipe.model_name_or_path)):
-        if (notice := Path(place) / "NOTICE").is_file():  # a licence's terms travel with the weights
-            shutil.copy(notice, folder / "NOTICE")
     write_manifest(folder, recipe, [], stage="export", parent=recipe.model_name_or_path)
     print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
     if for_ollama is None:

@@ -24,12 +24,16 @@ def main() -> None:
         return plan_command(DpoRecipe, sys.argv[1:])
     recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
 
-    from align_ko.models.hardware import check_hardware, read_base_of
+    check_inputs(recipe)
 
-    base = recipe.model.model_name_or_path if recipe.model else read_base_of(recipe.model_name_or_path)
+    from align_ko.models.hardware import check_hardware
+    from align_ko.models.source import base_of, check_start_base
+
+    base = base_of(recipe.model_name_or_path)
+    if recipe.model:
+        check_start_base(recipe.model_name_or_path, recipe.model.model_name_or_path)
     four_bit = bool(recipe.model and recipe.model.load_in_4bit)
     check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
-    check_inputs(recipe)
     lock_folder(recipe.training["output_dir"])
 
     from pathlib import Path
@@ -37,13 +41,14 @@ def main() -> None:
     from trl import DPOConfig
 
     from align_ko.manifest import parent_facts
-    from align_ko.models.load import best_dtype, load_policy, resolve_model_path
+    from align_ko.models.load import best_dtype, load_policy
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
+    from align_ko.report.model_card import write_card
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_pairs
     from align_ko.training.faults import check_split, check_trainable
-    from align_ko.training.finish import check_push, finish_stage
+    from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.run_record import open_run
@@ -54,7 +59,7 @@ def main() -> None:
     # recipe → TRL config; what was begun in the output folder before
     dtype = recipe.model.dtype if recipe.model else "auto"
     config = training_config(DPOConfig, recipe.training, dtype)
-    check_push(recipe.training, resolve_model_path(base), recipe.merge_adapter)
+    check_push(recipe.training, base, recipe.merge_adapter)
     files = {"data.train_file": recipe.data.train_file, "data.eval_file": recipe.data.eval_file}
     run = open_run(recipe, config, {**files, "gate.prompts_file": recipe.gate.prompts_file}, start=recipe.model_name_or_path)
     if run.done:
@@ -87,11 +92,10 @@ def main() -> None:
         print(f"audit passed: {seen['pairs']} pairs, {seen['open']} rejected sides left open because they never ended")
 
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    finish_stage(
+    saved = save_result(
         trainer,
         tokenizer,
         recipe,
-        run,
         list(files.values()),
         stage="dpo",
         base=base,
@@ -105,6 +109,9 @@ def main() -> None:
         too_long=too_long,
         peak_memory_gib=peak_memory_gib(),
     )
+    if saved:
+        write_card(saved.folder, saved.manifest, saved.log, saved.base)
+    publish(trainer, run, saved)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,15 @@ def main() -> None:
 
     from trl import SFTConfig
 
-    from align_ko.models.load import best_dtype, load_base, load_tokenizer, lora_config, resolve_model_path
+    from align_ko.models.load import best_dtype, load_base, load_tokenizer, lora_config, training_source
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_conversations
+    from align_ko.report.model_card import write_card
     from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.distillation import sft_trainer
     from align_ko.training.faults import check_split, check_trainable, warn_of_padding
-    from align_ko.training.finish import check_push, finish_stage
+    from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.run_record import open_run
@@ -50,7 +51,7 @@ def main() -> None:
     keep_freed_memory()
     # recipe → TRL config; what was begun in the output folder before
     config = training_config(SFTConfig, recipe.training, recipe.model.dtype)
-    base = resolve_model_path(recipe.model.model_name_or_path)
+    base = training_source(recipe.model)
     check_push(recipe.training, base, recipe.merge_adapter)
     files = {"data.train_file": recipe.data.train_file, "data.eval_file": recipe.data.eval_file}
     extra = {"data.chat_template": recipe.data.chat_template, "gate.prompts_file": recipe.gate.prompts_file}
@@ -59,7 +60,7 @@ def main() -> None:
         return
 
     # data and tokenizer: ids come from chat_format.py, the same function that inference uses
-    tokenizer = load_tokenizer(recipe.model.model_name_or_path, recipe.data.chat_template, recipe.model.trust_remote_code)
+    tokenizer = load_tokenizer(base, recipe.data.chat_template)
     rows = list(read_conversations(recipe.data.train_file))
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
     eval_rows = list(read_conversations(recipe.data.eval_file))
@@ -68,7 +69,7 @@ def main() -> None:
     print(f"{len(train)} training rows, {sum(train['length'])} tokens; {len(too_long)} rows over max_length left out whole")
 
     # model and trainer
-    model = load_base(recipe.model, tokenizer)
+    model = load_base(recipe.model, tokenizer, base)
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
     trainer = sft_trainer(
         recipe.distill,
@@ -77,7 +78,7 @@ def main() -> None:
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=tokenizer,
-        peft_config=lora_config(recipe.model),
+        peft_config=lora_config(recipe.model, base),
         callbacks=[] if recipe.distill.wanted else [watch],  # the loss is no longer the one that evaluation measures
     )
     trainer.run_id = run.run_id
@@ -94,11 +95,10 @@ def main() -> None:
 
     # train and save
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    finish_stage(
+    saved = save_result(
         trainer,
         tokenizer,
         recipe,
-        run,
         list(files.values()),
         stage="distill" if recipe.distill.wanted else "sft",
         base=base,
@@ -109,6 +109,9 @@ def main() -> None:
         too_long=too_long,
         peak_memory_gib=peak_memory_gib(),
     )
+    if saved:
+        write_card(saved.folder, saved.manifest, saved.log, saved.base)
+    publish(trainer, run, saved)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from trl import SFTConfig
 
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash, parent_facts, without_private, write_manifest
+from align_ko.models.source import ModelSource
 from align_ko.records import write_json
 from align_ko.report.model_card import hub_id, write_card
 from align_ko.training import finish
@@ -186,10 +187,10 @@ def test_what_is_pushed_is_the_result_and_nothing_of_the_run(tmp_path, monkeypat
 
 def test_an_adapter_of_a_local_base_is_not_pushed(tmp_path):
     with pytest.raises(UserError, match=r"has to name its base there, and .* is a folder on this machine"):
-        check_push({"push_to_hub": True}, str(tmp_path), merged=False)
-    check_push({"push_to_hub": True}, str(tmp_path), merged=True)
-    check_push({"push_to_hub": True}, "owner/name", merged=False)
-    check_push({}, str(tmp_path), merged=False)
+        check_push({"push_to_hub": True}, ModelSource(str(tmp_path)), merged=False)
+    check_push({"push_to_hub": True}, ModelSource(str(tmp_path)), merged=True)
+    check_push({"push_to_hub": True}, ModelSource("owner/name"), merged=False)
+    check_push({}, ModelSource(str(tmp_path)), merged=False)
 
 
 def test_no_training_text_in_the_card(tmp_path):

@@ -16,7 +16,7 @@ from align_ko.evaluation.reference_loss import reference_nats
 from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.generation.shards import shards
-from align_ko.models.ollama import modelfile
+from align_ko.models.export import modelfile
 from align_ko.recipe import DecodingArgs, GenerationArgs
 from align_ko.records import PromptRow
 

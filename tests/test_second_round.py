@@ -11,8 +11,8 @@ from peft import PeftModel
 from test_training import dpo_trainer, first_loss, model_args, sft  # noqa: F401  (a fixture)
 
 from align_ko.chat_format import prompt_ids
-from align_ko.models.hardware import read_base_of
 from align_ko.models.load import load_for_inference, load_policy
+from align_ko.models.source import base_of
 from align_ko.training.finish import save_stage
 
 
@@ -34,7 +34,7 @@ def logits(model, tokenizer) -> torch.Tensor:
 def test_its_policy_is_the_first_rounds_result_and_merged_once(first_round, sft):  # noqa: F811
     policy, tokenizer, new_adapter = load_policy(str(first_round / "adapter"), model_args(sft.base))
     assert isinstance(policy, PeftModel) and new_adapter is None
-    assert read_base_of(str(first_round / "adapter")) == str(sft.base.folder)  # not the merged model
+    assert base_of(str(first_round / "adapter")).path == str(sft.base.folder)  # not the merged model
     shipped, _ = load_for_inference(str(first_round), "float32")
     before, _ = load_for_inference(str(sft.folder), "float32")
     ours = logits(policy, tokenizer)

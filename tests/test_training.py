@@ -18,7 +18,8 @@ from trl import DPOConfig, DPOTrainer, SFTConfig
 from align_ko.chat_format import FORMAT_FILE, prompt_ids
 from align_ko.errors import UserError
 from align_ko.generation.local import stream_answer
-from align_ko.models.load import is_adapter, load_base, load_for_inference, load_policy, lora_config
+from align_ko.models.load import load_base, load_for_inference, load_policy, lora_config
+from align_ko.models.source import is_adapter
 from align_ko.recipe import ModelArgs
 from align_ko.training.arguments import training_config
 from align_ko.training.finish import save_stage

@@ -12,7 +12,8 @@ from align_ko.evaluation.answers import Answers
 from align_ko.evaluation.reference_loss import reference_nats
 from align_ko.generation.processes import Processes
 from align_ko.generation.shards import shard
-from align_ko.models.load import load_for_inference, weights_hash
+from align_ko.models.load import load_for_inference
+from align_ko.models.source import ModelSource, weights_hash
 from align_ko.recipe import DecodingArgs, GenerationArgs
 from align_ko.records import PromptRow, write_json
 
@@ -21,7 +22,7 @@ Asked = Mapping[str, tuple[DecodingArgs, list[PromptRow]]]
 
 
 def ask_models(
-    models: Mapping[str, str],
+    models: Mapping[str, str | ModelSource],
     asked: Asked,
     references: list[PromptRow],
     generation: GenerationArgs,

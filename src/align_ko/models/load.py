@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -22,24 +21,10 @@ from transformers import (
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
 from align_ko.errors import UserError
-from align_ko.manifest import weights_marks
-from align_ko.models import quickstart as quickstart_model
-from align_ko.models.hardware import read_base_of
+from align_ko.models.interpolate import interpolate
+from align_ko.models.merge import attach_adapter, merge_adapter
+from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
 from align_ko.recipe import ModelArgs
-
-
-def resolve_model_path(name: str) -> str:
-    """`quickstart` → the prepared Gemma folder; anything else unchanged. UserError when it was never prepared."""
-    if name != "quickstart":
-        return name
-    folder = quickstart_model.default_folder()
-    if not quickstart_model.is_ready(folder):
-        raise UserError(f"the quickstart model is not in {folder}", expected="python scripts/prepare_quickstart_model.py first")
-    return str(folder)
-
-
-def is_adapter(path: str | Path) -> bool:
-    return (Path(path) / "adapter_config.json").is_file()
 
 
 def best_dtype(wanted: str = "auto") -> torch.dtype:
@@ -52,13 +37,21 @@ def best_dtype(wanted: str = "auto") -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def training_source(args: ModelArgs) -> ModelSource:
+    """The model that a recipe's `model:` block names."""
+    return model_source(args.model_name_or_path, args.model_revision, args.trust_remote_code)
+
+
+def load_tokenizer(
+    path: str | ModelSource, chat_template: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The tokenizer, with the chat template that `chat_template` names, the eos that closes its answers, and a pad token that
     is not that eos. None keeps the template that the tokenizer brings, if any; `tokenizer` insists on one.
 
     pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
     """
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model_path(path), trust_remote_code=trust_remote_code)
+    source = model_source(path, trust_remote_code=trust_remote_code)
+    tokenizer: PreTrainedTokenizerBase = source.load(AutoTokenizer)
     if hasattr(tokenizer, "legacy"):
         # transformers 5.23 reads LlamaTokenizer's `legacy` (SOLAR has it) and forgets to save it: reloaded, our own
         # checkpoint would split text after each special token in another way than it was trained with
@@ -68,7 +61,7 @@ def load_tokenizer(path: str, chat_template: str | None = None, trust_remote_cod
     elif tokenizer.chat_template is not None:
         adopt_turn_end(tokenizer)
     if tokenizer.eos_token is None:
-        raise UserError(f"the tokenizer of {path} has no eos token", expected="a tokenizer that can end an answer")
+        raise UserError(f"the tokenizer of {source.path} has no eos token", expected="a tokenizer that can end an answer")
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.pad_token = _spare_pad_token(tokenizer)
     return tokenizer
@@ -103,12 +96,13 @@ def quantization(args: ModelArgs) -> BitsAndBytesConfig | None:
     )
 
 
-def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The model to train, in the recipe's number format and quantisation, decoding set to greedy."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        resolve_model_path(args.model_name_or_path),
-        revision=args.model_revision,
-        trust_remote_code=args.trust_remote_code,
+def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase, source: ModelSource | None = None) -> PreTrainedModel:
+    """The model to train, in the recipe's number format and quantisation, decoding set to greedy.
+
+    `source`: what to load where it is not what `args` names (DPO loads its start).
+    """
+    model: PreTrainedModel = (source or training_source(args)).load(
+        AutoModelForCausalLM,
         dtype=best_dtype(args.dtype),
         attn_implementation=args.attn_implementation,
         quantization_config=quantization(args),
@@ -120,11 +114,13 @@ def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrained
     return model
 
 
-def lora_config(args: ModelArgs) -> LoraConfig | None:
+def lora_config(args: ModelArgs, source: ModelSource | None = None) -> LoraConfig | None:
+    """The new adapter, if one is wanted; it names the revision of its base (`source`)."""
     if not args.use_peft:
         return None
     return LoraConfig(
         task_type="CAUSAL_LM",
+        revision=source.revision if source else None,
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
@@ -134,17 +130,6 @@ def lora_config(args: ModelArgs) -> LoraConfig | None:
     )
 
 
-def load_checkpoint_tokenizer(path: str, chat_template: str = "default") -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint to decode with, its format checked; `chat_template` as in `load_for_inference`."""
-    path = resolve_model_path(path)
-    tokenizer = load_tokenizer(path)
-    named = chat_template not in ("default", OWN) and not (Path(path) / FORMAT_FILE).is_file()
-    if tokenizer.chat_template is None or named:
-        set_chat_template(tokenizer, chat_template)
-    check_saved_format(path, tokenizer)
-    return tokenizer
-
-
 def _targets(names: tuple[str, ...]) -> list[str] | str:
     """PEFT takes names as a list, and a regular expression (for whole module names) or `all-linear` as one text."""
     if len(names) == 1 and (names[0] == "all-linear" or set(names[0]) & set("*+?|()[]^$\\")):
@@ -152,48 +137,62 @@ def _targets(names: tuple[str, ...]) -> list[str] | str:
     return list(names)
 
 
-def load_for_inference(
-    path: str, dtype: str = "auto", chat_template: str = "default", merge: bool = True
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A checkpoint to decode with: adapter merged, format checked, greedy.
-
-    `chat_template`: the default one is used only by a model that brings none (a base model); a family's name or a Jinja file
-    by every model that was not trained here (Qwen3's own template would have it think first). `merge=False` keeps the adapter
-    beside its base, exactly as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
-    """
-    path = resolve_model_path(path)
-    tokenizer = load_checkpoint_tokenizer(path, chat_template)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_weights(path, best_dtype(dtype), merge)
-    model.generation_config = greedy_config(model, tokenizer)
-    return model.to(device).eval(), tokenizer
-
-
-def load_weights(path: str, dtype: torch.dtype, merge: bool = True) -> PreTrainedModel:
-    """A checkpoint on the CPU; an adapter, whose base is checked, is merged unless told otherwise."""
-    path = resolve_model_path(path)
-    if is_adapter(path):
-        check_adapter_base(path)
-        if merge:
-            return load_merged(path, dtype)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
-    return model
-
-
-def load_merged(adapter: str | Path, dtype: torch.dtype) -> PreTrainedModel:
-    """An adapter folder's base with the adapter merged into it.
-
-    Merged in float32 and rounded once: a small delta added to a bfloat16 weight would mostly be lost.
-    """
-    base = AutoModelForCausalLM.from_pretrained(read_base_of(str(adapter)), dtype=torch.float32, use_safetensors=True)
-    merged: Any = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-    return merged.to(dtype)
+def load_checkpoint_tokenizer(path: str | ModelSource, chat_template: str = "default") -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint to decode with, its format checked; `chat_template` as in `load_for_inference`."""
+    source = model_source(path)
+    tokenizer = load_tokenizer(source)
+    named = chat_template not in ("default", OWN) and not (Path(source.path) / FORMAT_FILE).is_file()
+    if tokenizer.chat_template is None or named:
+        set_chat_template(tokenizer, chat_template)
+    check_saved_format(source.path, tokenizer)
+    return tokenizer
 
 
 def check_saved_format(path: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """`check_format` with the eos that the checkpoint's own generation_config.json stops at (None where there is none)."""
     saved = Path(path) / "generation_config.json"
     check_format(Path(path), tokenizer, json.loads(saved.read_text()).get("eos_token_id") if saved.is_file() else None)
+
+
+def load_for_inference(
+    path: str | ModelSource, dtype: str = "auto", chat_template: str = "default", merge: bool = True
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A checkpoint to decode with: adapter merged, format checked, greedy.
+
+    `chat_template`: the default one is used only by a model that brings none (a base model); a family's name or a Jinja file
+    by every model that was not trained here (Qwen3's own template would have it think first). `merge=False` keeps the adapter
+    beside its base, as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
+    """
+    source = model_source(path)
+    tokenizer = load_checkpoint_tokenizer(source, chat_template)
+    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+    model = load_weights(source, best_dtype(dtype), merge, device)
+    model.generation_config = greedy_config(model, tokenizer)
+    return model.eval(), tokenizer
+
+
+def load_weights(path: str | ModelSource, dtype: torch.dtype, merge: bool = True, device: str = "cpu") -> PreTrainedModel:
+    """A checkpoint on `device`, without a copy in main memory; an adapter is merged, or with `merge=False` attached."""
+    source = model_source(path)
+    placed = {} if device == "cpu" else {"device_map": {"": device}}
+    model: PreTrainedModel = base_of(source).load(AutoModelForCausalLM, dtype=dtype, use_safetensors=True, **placed)
+    if not is_adapter(source.path):
+        return model
+    if merge:
+        return merge_adapter(model, source.path)
+    beside: PreTrainedModel = attach_adapter(model, source.path).get_base_model()
+    return beside
+
+
+def load_interpolated(
+    path: str | ModelSource, start: str | ModelSource, share: float, dtype: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The checkpoint at `path` taken back towards `start`, on the CPU, adapters merged; both are held in `dtype` meanwhile."""
+    tokenizer = load_checkpoint_tokenizer(path)
+    model = load_weights(path, best_dtype(dtype))
+    interpolate(model, load_weights(start, best_dtype(dtype)), share)
+    model.generation_config = greedy_config(model, tokenizer)
+    return model.eval(), tokenizer
 
 
 def load_policy(
@@ -204,33 +203,12 @@ def load_policy(
     An adapter folder: its base (quantised as `args` says), the adapter trainable. A full model: itself, with a new adapter if
     `args.use_peft`. The chat format is the checkpoint's own and is checked.
     """
-    path = resolve_model_path(path)
-    tokenizer = load_tokenizer(path)
-    check_saved_format(path, tokenizer)
-    if is_adapter(path):
-        check_adapter_base(path)
-        base = read_base_of(path)
-        wanted = replace(args, model_name_or_path=base) if args else ModelArgs(base)
-        model = PeftModel.from_pretrained(load_base(wanted, tokenizer), path, is_trainable=True)
-        return model, tokenizer, None
-    wanted = replace(args, model_name_or_path=path) if args else ModelArgs(path)
-    return load_base(wanted, tokenizer), tokenizer, lora_config(wanted)
-
-
-def weights_hash(path: str) -> str:
-    """A name for a checkpoint's weights that changes when they do: hash of its safetensors files (first 16 hex digits)."""
-    marks = weights_marks(resolve_model_path(path))
-    return hashlib.sha256("".join(marks.values()).encode()).hexdigest()[:16] if marks else path
-
-
-def check_adapter_base(path: str) -> None:
-    """UserError when the base model that an adapter folder names is gone."""
-    file = Path(path) / "adapter_config.json"
-    base = read_base_of(path)
-    if Path(base).is_absolute() and not Path(base).is_dir():
-        raise UserError(
-            f"the adapter's base model {base} is not there",
-            file=file,
-            key="base_model_name_or_path",
-            expected="the folder it was trained from (for the quickstart: python scripts/prepare_quickstart_model.py)",
-        )
+    start = model_source(path, trust_remote_code=bool(args and args.trust_remote_code))
+    tokenizer = load_tokenizer(start)
+    check_saved_format(start.path, tokenizer)
+    base = base_of(start)
+    args = replace(args, model_name_or_path=base.path) if args else ModelArgs(base.path)
+    model = load_base(args, tokenizer, base)
+    if is_adapter(start.path):
+        return attach_adapter(model, start.path, is_trainable=True), tokenizer, None
+    return model, tokenizer, lora_config(args, base)

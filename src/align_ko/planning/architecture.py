@@ -38,7 +38,7 @@ class Parameters:
         return self.trained / (self.base + self.adapter)
 
 
-def load_config(name: str, recipe_file: str | None) -> Any:
+def load_config(name: str, recipe_file: str | None, revision: str | None = None, trust_remote_code: bool = False) -> Any:
     """The transformers config of a model folder, of `quickstart`, or of the config.json beside the recipe.
 
     Never asks the hub: the folder, then `config/` beside the recipe where its `_name_or_path` is this model, then what the hub
@@ -46,19 +46,17 @@ def load_config(name: str, recipe_file: str | None) -> Any:
     """
     from transformers import AutoConfig
 
-    folders = [Path(name)] if Path(name).is_dir() else []
-    if name == "quickstart":
-        from align_ko.models.quickstart import default_folder
+    from align_ko.models.quickstart import default_folder
+    from align_ko.models.source import ModelSource, model_source
 
-        folders.append(default_folder())
+    folder = default_folder() if name == "quickstart" else Path(name)
+    if (folder / "config.json").is_file():
+        return model_source(str(folder), None, trust_remote_code).load(AutoConfig)
     beside = Path(recipe_file or ".").parent / CONFIG_FOLDER
-    for folder in folders:
-        if (folder / "config.json").is_file():
-            return AutoConfig.from_pretrained(folder)
     if _names(beside) == name:
-        return AutoConfig.from_pretrained(beside)
+        return ModelSource(str(beside), None, trust_remote_code).load(AutoConfig)
     try:
-        return AutoConfig.from_pretrained(name, local_files_only=True)
+        return model_source(name, revision, trust_remote_code).load(AutoConfig, local_files_only=True)
     except (OSError, ValueError):
         raise UserError(
             f"no config.json of {name} is at hand (a plan asks no hub)",
@@ -97,7 +95,9 @@ def build_on_meta(config: Any, model: ModelArgs, dtype: Any) -> Any:
     config = copy.deepcopy(config)
     config.use_cache = False
     with torch.device("meta"):
-        built: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+        built: Any = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=model.trust_remote_code
+        )
         if model.use_peft:
             from peft import get_peft_model
 

@@ -19,7 +19,7 @@ from align_ko.planning.flags import PlanFlags
 from align_ko.planning.memory_table import memory_table
 from align_ko.planning.run_settings import RunSettings, run_settings
 from align_ko.planning.tokens import Lengths, pair_lengths, sft_lengths
-from align_ko.recipe import DpoRecipe, SftRecipe
+from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
 
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]:
@@ -27,10 +27,11 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]
     if flags.gpu != THIS:
         find_gpu(flags.gpu)
     run = run_settings(recipe)
-    config = load_config(run.model.model_name_or_path, run.recipe_file)
+    model = run.model
+    config = load_config(model.model_name_or_path, run.recipe_file, model.model_revision, model.trust_remote_code)
     parameters = count_parameters(config, run.model)
     notes = list(run.notes)
-    tokenizer = _tokenizer_at_hand(run.model.model_name_or_path, recipe.data.chat_template)
+    tokenizer = _tokenizer_at_hand(run.model, recipe.data.chat_template)
     train = _lengths(run, recipe.data.train_file, tokenizer, notes)
     plan: dict[str, Any] = {
         "recipe": run.recipe_file,
@@ -58,12 +59,12 @@ def _method_name(run: RunSettings) -> str:
     return f"{kind} r {run.model.lora_r}" + (" on 4-bit weights" if run.model.load_in_4bit else "")
 
 
-def _tokenizer_at_hand(name: str, template: str) -> Any:
+def _tokenizer_at_hand(model: ModelArgs, template: str) -> Any:
     """The tokenizer, if no download is needed for it (command.py keeps the hub out)."""
-    from align_ko.models.load import load_tokenizer
+    from align_ko.models.load import load_tokenizer, training_source
 
     try:
-        return load_tokenizer(name, template)
+        return load_tokenizer(training_source(model), template)
     except (OSError, ValueError, UserError):
         return None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from align_ko.models.source import base_of, check_start_base
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
 from align_ko.recipe.trl_fields import NO_DEFAULT, config_fields
 
@@ -64,6 +65,8 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
         return RunSettings("sft", recipe.model, recipe.training, file, "none", int(distilled), (), distilled)
     precomputed = bool(recipe.training.get("precompute_ref_log_probs"))
     start, notes = Path(recipe.model_name_or_path), []
+    if recipe.model:
+        check_start_base(str(start), recipe.model.model_name_or_path)
     adapter: bool
     if (start / "adapter_config.json").is_file():
         model, adapter = _of_adapter(start, recipe.model), True
@@ -76,7 +79,7 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
             model, adapter = sft.model, not sft.merge_adapter
             notes.append(f"{start} is not there yet: planned as {beside} will make it")
         else:
-            model, adapter = recipe.model or ModelArgs(recipe.model_name_or_path), True
+            model, adapter = replace(recipe.model or ModelArgs(""), model_name_or_path=recipe.model_name_or_path), True
             notes.append(f"{start} is not there yet: planned as an adapter with the recipe's own LoRA keys")
         if recipe.model:
             model = replace(model, load_in_4bit=recipe.model.load_in_4bit, dtype=recipe.model.dtype)
@@ -89,11 +92,12 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
 def _of_adapter(folder: Path, base: ModelArgs | None) -> ModelArgs:
     """The shape of an adapter folder, its base loaded as the recipe says."""
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    name = base.model_name_or_path if base else str(saved["base_model_name_or_path"])
-    targets = saved["target_modules"]
+    source, targets = base_of(str(folder)), saved["target_modules"]
     return replace(
-        base or ModelArgs(name),
-        model_name_or_path=name,
+        base or ModelArgs(""),
+        model_name_or_path=source.path,
+        model_revision=source.revision,
+        trust_remote_code=source.trust_remote_code,
         lora_r=saved["r"],
         lora_alpha=saved["lora_alpha"],
         lora_target_modules=tuple(targets) if isinstance(targets, list) else (targets,),

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
+from align_ko.models.source import model_source
 from align_ko.preferences.kept_answers import Kept, key_of
 from align_ko.recipe import RewardModelArgs
 from align_ko.records import Message
@@ -38,8 +39,9 @@ def reward_scores(questions: Sequence[Question], args: RewardModelArgs, kept_in:
 
 
 def _load(args: RewardModelArgs) -> tuple[Any, Any]:
-    tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
-    model = AutoModelForSequenceClassification.from_pretrained(args.model_name_or_path, dtype=best_dtype(args.dtype)).eval()
+    source = model_source(args.model_name_or_path)
+    tokenizer = source.load(AutoTokenizer)
+    model = source.load(AutoModelForSequenceClassification, dtype=best_dtype(args.dtype)).eval()
     if model.config.num_labels > 2:
         raise UserError(
             f"{args.model_name_or_path} has {model.config.num_labels} labels",

@@ -29,6 +29,7 @@ from align_ko.recipe.fields import (
     Selection,
     SftRecipe,
     SourceArgs,
+    StartModelArgs,
     TrainData,
 )
 from align_ko.recipe.generation import EndpointArgs, Server
@@ -79,6 +80,7 @@ __all__ = [
     "SftRecipe",
     "SourceArgs",
     "StageArgs",
+    "StartModelArgs",
     "TrainData",
     "VariantArgs",
     "check_inputs",

@@ -48,6 +48,14 @@ class ModelArgs:
 
 
 @dataclass(frozen=True)
+class StartModelArgs(ModelArgs):
+    """DPO's `model:`; the base is the start's own."""
+
+    model_name_or_path: str = ""
+    """Not needed; where it is given, it has to be the base of the start."""
+
+
+@dataclass(frozen=True)
 class SourceArgs:
     """One raw source. `path` is a file, a folder of files, or a hub dataset id."""
 
@@ -222,6 +230,8 @@ class PreferencesRecipe:
     judges: JudgesArgs = field(default_factory=JudgesArgs)
     pairing: PairingArgs = field(default_factory=PairingArgs)
     evaluation_files: tuple[str, ...] = ()
+    trust_remote_code: bool = False
+    """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
 
 @dataclass(frozen=True)
@@ -232,8 +242,8 @@ class DpoRecipe:
     """The SFT checkpoint: an adapter folder (trained on, its frozen copy is the reference) or a full model."""
     data: TrainData
     training: dict[str, Any]
-    model: ModelArgs | None = None
-    """Only for a full model as start: the new adapter."""
+    model: StartModelArgs | None = None
+    """Number format and quantisation; for a full model as start also the new adapter."""
     early_stopping: EarlyStopping = EarlyStopping()
     merge_adapter: bool = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
@@ -278,6 +288,8 @@ class EvaluateRecipe:
     """How many of the prompts the sampling settings answer; 0 = all."""
     grid: GridArgs = GridArgs()
     generation: GenerationArgs = GenerationArgs()
+    trust_remote_code: bool = False
+    """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
 
 @dataclass(frozen=True)
@@ -291,3 +303,5 @@ class ExportRecipe:
     """The checkpoint that training began with: the result is taken back towards it, which gives back what training cost."""
     interpolation: float = 1.0
     """How far the result lies from `interpolate_from` to the model: 0.8 goes a fifth of the way back."""
+    trust_remote_code: bool = False
+    """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""

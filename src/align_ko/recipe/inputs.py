@@ -24,7 +24,7 @@ from align_ko.recipe.fields import (
     SftRecipe,
 )
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)  # a model's may name its revision
 _DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".txt", ".jinja", ".gz")
 _WANTED = {
     "dataset": "a file, a folder or a hub id such as nlpai-lab/kullm-v2",

@@ -6,7 +6,7 @@ Only numbers, names and settings stand in it: no path above the folder's own nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from align_ko.records import atomic_write
 from align_ko.report.curves import draw_curves
+from align_ko.training.gate import gate_rounds
 from align_ko.training.overfitting import evaluations
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -39,15 +40,6 @@ def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Sequence[Ma
     with atomic_write(place / "README.md") as out:
         out.write(text)
     return place / "README.md"
-
-
-def gate_rounds(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`[{"step": 0, "natural": 0.8, "stopped": 1.0, "loops": 0.0, "characters": 131.0, "collapse": 0.01, …}, …]`"""
-    return [
-        {"step": entry["step"], **{k.removeprefix("eval_greedy_"): v for k, v in entry.items() if k.startswith("eval_greedy_")}}
-        for entry in log
-        if "eval_greedy_natural" in entry
-    ]
 
 
 def hub_id(base: str) -> str | None:

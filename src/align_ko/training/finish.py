@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,73 +15,92 @@ from transformers import PreTrainedTokenizerBase
 from align_ko.chat_format import FORMAT_FILE, save_format
 from align_ko.errors import UserError
 from align_ko.manifest import write_manifest
-from align_ko.models.hardware import read_base_of
-from align_ko.models.load import greedy_config, load_merged
-from align_ko.report.model_card import gate_rounds, write_card
+from align_ko.models.export import save_model
+from align_ko.models.load import greedy_config, load_weights
+from align_ko.models.source import SOURCE_FILE, ModelSource, base_of, origin_of, write_source
 from align_ko.training.faults import check_saved
-from align_ko.training.gate import GreedyGate
+from align_ko.training.gate import GreedyGate, gate_rounds
 from align_ko.training.overfitting import evaluations
 from align_ko.training.run_record import Run, finish_run
 
-NOT_PUSHED = ("_*", ".*", "checkpoint-*", "runs/*", "greedy_gate/*", "training_args.bin", "training_run.json")
-"""Logs name the machine, answers quote prompts, the rest belongs to a run that goes on here."""
+NOT_PUSHED = ("_*", ".*", "checkpoint-*", "runs/*", "greedy_gate/*", "training_args.bin", "training_run.json",
+              SOURCE_FILE)  # fmt: skip
+"""Logs and the source record name the machine, answers quote prompts, the rest belongs to a run that continues here."""
 
 
-def finish_stage(
+@dataclass(frozen=True)
+class Saved:
+    """What the model card is drawn from."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    log: list[dict[str, Any]]
+    base: str
+    """Hub id or folder of the model that training here began with."""
+
+
+def save_result(
     trainer: Any,
     tokenizer: PreTrainedTokenizerBase,
     recipe: Any,
-    run: Run,
     files: list[str],
     *,
     stage: str,
-    base: str,
+    base: ModelSource,
     dtype: torch.dtype,
     gate: GreedyGate | None = None,
     start: Path | None = None,
     **facts: Any,
-) -> Path:
-    """All that comes after the last step, in the order that a kill in between cannot harm: weights, manifest, card, push, mark.
+) -> Saved | None:
+    """After the last step: save the weights, then the manifest. None in all processes but the first.
 
-    `base`: the model below the adapter; `start`: the folder whose adapter was trained on. UserError where nothing may be saved
-    (`weights_taken`) and where nothing was (`check_saved`).
+    `base`: the model that was loaded, below the adapter if there is one; `start`: the folder whose adapter was trained on.
+    UserError where nothing may be saved (`weights_taken`) and where nothing was (`check_saved`).
     """
     weights = weights_taken(trainer, gate is not None and gate.failed)
     is_peft = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
-    folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype)
-    if trainer.is_world_process_zero():
-        check_saved(folder / "adapter" if is_peft and recipe.merge_adapter else folder, start)
-        log = trainer.state.log_history
-        last = {key: value for entry in log for key, value in entry.items() if key.startswith("train_") or key == "total_flos"}
-        manifest = write_manifest(
-            folder,
-            recipe,
-            files,
-            stage=stage,
-            adapter=is_peft and not recipe.merge_adapter,
-            weights=weights,
-            metrics=last,
-            evaluations=evaluations(log, with_verdict=stage == "sft"),
-            greedy=gate_rounds(log),
-            format=json.loads((folder / FORMAT_FILE).read_text(encoding="utf-8"))["fingerprint"],
-            **facts,
-        )
-        write_card(folder, manifest, log, base)
+    folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype, base)
+    if not trainer.is_world_process_zero():
+        return None
+    check_saved(folder / "adapter" if is_peft and recipe.merge_adapter else folder, start)
+    log = trainer.state.log_history
+    last = {key: value for entry in log for key, value in entry.items() if key.startswith("train_") or key == "total_flos"}
+    origin = origin_of(base)
+    manifest = write_manifest(
+        folder,
+        recipe,
+        files,
+        stage=stage,
+        adapter=is_peft and not recipe.merge_adapter,
+        base=asdict(origin),
+        weights=weights,
+        metrics=last,
+        evaluations=evaluations(log, with_verdict=stage == "sft"),
+        greedy=gate_rounds(log),
+        format=json.loads((folder / FORMAT_FILE).read_text(encoding="utf-8"))["fingerprint"],
+        **facts,
+    )
+    return Saved(folder, manifest, log, origin.path)
+
+
+def publish(trainer: Any, run: Run, saved: Saved | None) -> None:
+    """After the model card: push, then mark the run finished, so that a kill before this repeats it. Every process calls it."""
+    if saved is not None:
+        weights = saved.manifest["weights"]
         if warning := weights.get("warning"):
             print(f"warning: {warning}")
-        if pushed := push_stage(trainer, folder):
+        if pushed := push_stage(trainer, saved.folder):
             print(f"pushed {pushed}")
         finish_run(run)
-        print(f"saved {folder} ({weights['from']} weights, step {weights['step']})")
+        print(f"saved {saved.folder} ({weights['from']} weights, step {weights['step']})")
     trainer.accelerator.wait_for_everyone()
-    return folder
 
 
-def check_push(training: dict[str, Any], base: str, merged: bool) -> None:
+def check_push(training: dict[str, Any], base: ModelSource, merged: bool) -> None:
     """UserError before the run where its adapter would be pushed with the path of a local folder as its base."""
-    if training.get("push_to_hub") and not merged and Path(base).is_dir():
+    if training.get("push_to_hub") and not merged and Path(base.path).is_dir():
         raise UserError(
-            f"an adapter on the hub has to name its base there, and {Path(base).name} is a folder on this machine",
+            f"an adapter on the hub has to name its base there, and {Path(base.path).name} is a folder on this machine",
             key="training.push_to_hub",
             expected="a hub id as the model, or merge_adapter: true",
         )
@@ -121,14 +140,14 @@ def weights_taken(trainer: Any, gate_failed: bool = False) -> dict[str, Any]:
 
 
 def push_stage(trainer: Any, folder: Path) -> str | None:
-    """With `training.push_to_hub`, upload what `save_stage` and the card left in `folder`. First process only.
+    """With `training.push_to_hub`, upload `folder`. First process only.
 
     TRL's own push would save the model over it again, unmerged, and write its own card.
     """
     if not trainer.args.push_to_hub:
         return None
     adapter = folder / "adapter"
-    local_base = adapter.is_dir() and Path(read_base_of(str(adapter))).is_dir()
+    local_base = adapter.is_dir() and Path(base_of(str(adapter)).path).is_dir()
     done = HfApi(token=trainer.args.hub_token).upload_folder(
         repo_id=trainer.hub_model_id,
         folder_path=str(folder),
@@ -139,7 +158,9 @@ def push_stage(trainer: Any, folder: Path) -> str | None:
     return str(done)
 
 
-def save_stage(trainer: Any, tokenizer: PreTrainedTokenizerBase, merge_adapter: bool, dtype: torch.dtype) -> Path:
+def save_stage(
+    trainer: Any, tokenizer: PreTrainedTokenizerBase, merge_adapter: bool, dtype: torch.dtype, base: ModelSource | None = None
+) -> Path:
     """Save the trainer's model (the best checkpoint, when `load_best_model_at_end`) into its output folder.
 
     With `merge_adapter`, the folder itself holds the merged model that plain `AutoModelForCausalLM.from_pretrained` loads,
@@ -153,22 +174,16 @@ def save_stage(trainer: Any, tokenizer: PreTrainedTokenizerBase, merge_adapter: 
     target = folder / "adapter" if merge_adapter and is_peft else folder
     trainer.save_model(str(target), _internal_call=True)  # a public call would push at once, before the rest is there
     if trainer.accelerator.is_main_process:
+        base = base or ModelSource(model.name_or_path)
         config = greedy_config(model, tokenizer)
-        for place in {target, folder}:
-            tokenizer.save_pretrained(place)
-            config.save_pretrained(place)
-            save_format(place, tokenizer, config.eos_token_id)
+        tokenizer.save_pretrained(target)
+        config.save_pretrained(target)
+        save_format(target, tokenizer, config.eos_token_id)
+        write_source(target, base if is_peft else origin_of(base))
         if target != folder:
-            _save_merged(target, folder, config, dtype)
+            merged = load_weights(str(target), dtype)
+            merged.generation_config = config
+            save_model(folder, merged, tokenizer, base)
             (target / "README.md").unlink(missing_ok=True)  # PEFT's, which names the base by its local path
     trainer.accelerator.wait_for_everyone()
     return folder
-
-
-def _save_merged(adapter: Path, folder: Path, config: Any, dtype: torch.dtype) -> None:
-    merged = load_merged(adapter, dtype)
-    merged.generation_config = config
-    merged.save_pretrained(folder)
-    notice = Path(read_base_of(str(adapter))) / "NOTICE"
-    if notice.is_file():
-        shutil.copy(notice, folder / "NOTICE")

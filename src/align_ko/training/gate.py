@@ -8,7 +8,7 @@ Loss can fall while greedy answers begin to loop or to say the same to everythin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -194,3 +194,12 @@ def attach_gate(trainer: Any, args: GateArgs, eval_file: str) -> GreedyGate | No
     gate = GreedyGate(args, gate_prompts(args.prompts_file or eval_file, args.prompts), trainer)
     trainer.add_callback(gate)
     return gate
+
+
+def gate_rounds(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`[{"step": 0, "natural": 0.8, "stopped": 1.0, "loops": 0.0, "characters": 131.0, "collapse": 0.01, …}, …]`"""
+    return [
+        {"step": entry["step"], **{k.removeprefix("eval_greedy_"): v for k, v in entry.items() if k.startswith("eval_greedy_")}}
+        for entry in log
+        if "eval_greedy_natural" in entry
+    ]

@@ -29,8 +29,8 @@ HARMLESS = (
     "training.include_*", "training.dataset_num_proc",
 )  # fmt: skip
 RESULTS = (  # what save_stage and the card write; a run that starts over removes them, or old and new would mix
-    "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json", "adapter", "ref",
-    "README.md", "curves.png", "greedy_gate", "training_args.bin",
+    "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json",
+    "align_ko_source.json", "adapter", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin",
 )  # fmt: skip
 
 

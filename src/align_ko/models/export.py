@@ -1,0 +1,53 @@
+"""A model as a plain transformers folder that any tool reads, and an Ollama Modelfile for our chat format."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from align_ko.chat_format import DEFAULT_TEMPLATE, save_format
+from align_ko.models.source import ModelSource, origin_of, write_source
+
+SHARD = "5GB"  # a file is written at a time, and nothing more than it is held twice
+
+
+def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, start: ModelSource) -> None:
+    """Save weights, tokenizer, chat format, source record and the licence notice of what the model was made from.
+
+    `start`: the checkpoint or base that the weights come from.
+    """
+    model.save_pretrained(folder, max_shard_size=SHARD)
+    tokenizer.save_pretrained(folder)
+    save_format(folder, tokenizer, model.generation_config.eos_token_id)
+    origin = origin_of(start)
+    write_source(folder, origin)
+    for place in (start.path, origin.path):
+        if (notice := Path(place) / "NOTICE").is_file():  # a licence's terms travel with the weights
+            shutil.copy(notice, folder / "NOTICE")
+
+
+def modelfile(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """An Ollama Modelfile: our turns in Ollama's Go template, greedy (temperature 0), no repeat penalty, stop at eos.
+
+    Ollama's own defaults sample at temperature 0.8 with repeat_penalty 1.1, so both are set. Ollama adds bos itself.
+    None for a checkpoint with another chat template, which this file would not describe.
+    """
+    if tokenizer.chat_template != DEFAULT_TEMPLATE.read_text(encoding="utf-8"):
+        return None
+    return f'''FROM .
+TEMPLATE """{{{{- range $i, $m := .Messages }}}}{{{{- if $i }}}}
+
+{{{{ end }}}}{{{{- if eq .Role "system" }}}}### System:
+{{{{ .Content }}}}{{{{- else if eq .Role "user" }}}}### User:
+{{{{ .Content }}}}{{{{- else if eq .Role "assistant" }}}}### Assistant:
+{{{{ .Content }}}}{tokenizer.eos_token}{{{{- end }}}}{{{{- end }}}}
+
+### Assistant:
+"""
+PARAMETER temperature 0
+PARAMETER repeat_penalty 1.0
+PARAMETER stop "{tokenizer.eos_token}"
+PARAMETER stop "### User:"
+'''

@@ -1,0 +1,100 @@
+"""Merge an adapter into its base, one module at a time: the delta is added in float32 and rounded once.
+
+A small delta added in bfloat16 is mostly lost, and the whole base in float32 takes twice its memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import safe_open
+from transformers import PreTrainedModel
+
+from align_ko.errors import UserError
+
+
+def attach_adapter(model: PreTrainedModel, adapter: str, is_trainable: bool = False) -> PeftModel:
+    """`model` with the adapter of a folder beside its weights. UserError where the adapter does not fit.
+
+    Without PEFT's low_cpu_mem_usage: it would round a float32 adapter to the dtype of a bfloat16 base.
+    """
+    _fit_embeddings(model, Path(adapter))
+    try:
+        return PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable, torch_device=str(model.device))
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()
+        raise UserError(
+            f"the adapter does not fit its base {model.name_or_path}: {reason[-1] if reason else type(error).__name__}",
+            file=Path(adapter) / "adapter_config.json",
+            key="base_model_name_or_path",
+            expected="the model that it was trained on",
+        ) from None
+
+
+@torch.no_grad()
+def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    """`model` with the adapter of a folder merged into it, in place, in the dtype and on the device that it has.
+
+    Each adapted module is cast to float32 for PEFT's own merge and back, so LoRA, rsLoRA, DoRA, embeddings and experts need no
+    formula here. UserError where the adapter does not fit.
+    """
+    dtypes = {name: weight.dtype for name, weight in model.named_parameters(remove_duplicate=False)}
+    adapted: Any = attach_adapter(model, adapter)
+    if adapted.active_peft_config.is_prompt_learning:
+        raise UserError(
+            f"a {adapted.peft_type.value} adapter cannot be merged into weights",
+            file=Path(adapter) / "adapter_config.json",
+            key="peft_type",
+            expected="LORA",
+        )
+    for module in [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]:
+        if hasattr(module, "unload_and_optionally_merge_module") or not hasattr(module, "merge"):
+            continue  # merged below, by PEFT, in the dtype that it has
+        before = {name: weight.dtype for name, weight in module.get_base_layer().named_parameters()}
+        module.float()
+        module.merge()
+        for name, weight in module.get_base_layer().named_parameters():
+            weight.data = weight.data.to(before.get(name, weight.dtype))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All adapters are already merged|Input and output embeddings are no longer tied")
+        merged: PreTrainedModel = adapted.merge_and_unload()
+    for name, weight in merged.named_parameters(remove_duplicate=False):  # modules_to_save come in float32
+        weight.data = weight.data.to(dtypes.get(name, merged.dtype))
+    return merged
+
+
+def _fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
+    """Give the base the vocabulary that the adapter was saved with, and a head of its own where only one end is adapted."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    names = {id(module): name for name, module in model.named_modules()}
+    ends = [names[id(module)] for module in (embedding, head) if module is not None]
+    rows, adapted = 0, False
+    for key, shape in _saved_shapes(adapter).items():
+        if not any(f".{end}." in key for end in ends):
+            continue
+        if "lora_" not in key:
+            rows = shape[0]
+        elif "lora_embedding_A" in key:
+            rows, adapted = shape[1], True
+        else:
+            rows, adapted = (shape[0], True) if "lora_B" in key else (rows, True)
+    if rows and rows != embedding.weight.shape[0]:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    head = model.get_output_embeddings()
+    if adapted and head is not None and head.weight is model.get_input_embeddings().weight:
+        # merged into the shared weight, the delta of one end would act on the other too
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+
+
+def _saved_shapes(adapter: Path) -> dict[str, list[int]]:
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UserError(f"{adapter} has no adapter_model.safetensors", expected="an adapter saved as safetensors")
+    with safe_open(file, "pt") as saved:
+        return {key: saved.get_slice(key).get_shape() for key in saved.keys()}  # noqa: SIM118  not a dict

@@ -1,0 +1,177 @@
+"""Where a model comes from: path, revision and permission to run its code. Every loader reads it, every checkpoint records it.
+
+No torch here: recipe/ and `--plan` read sources too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from align_ko.errors import UserError
+from align_ko.manifest import file_hash, weights_marks
+from align_ko.models import quickstart
+from align_ko.records import write_json
+
+SOURCE_FILE = "align_ko_source.json"
+"""Beside every checkpoint saved here; never pushed: the permission to run code is given on this machine."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A folder, or a hub id at a commit."""
+
+    path: str
+    revision: str | None = None
+    """The commit that `requested_revision` resolved to; None for a folder."""
+    trust_remote_code: bool = False
+    requested_revision: str | None = None
+
+    def load(self, auto_class: Any, **options: Any) -> Any:
+        """`auto_class.from_pretrained` of this source. UserError where the model has code of its own that is not allowed."""
+        if self.revision is not None:
+            options["revision"] = self.revision
+        try:
+            return auto_class.from_pretrained(self.path, trust_remote_code=self.trust_remote_code, **options)
+        except ValueError as error:
+            if self.trust_remote_code or "trust_remote_code" not in str(error):
+                raise
+            raise UserError(
+                f"{self.path} needs the Python code that it brings, and code is only run with your permission",
+                key="trust_remote_code",
+                expected="'trust_remote_code: true' in the recipe (in training under 'model:'; chat.py: --trust-remote-code), "
+                "after reading its .py files",
+            ) from None
+
+
+def model_source(path: str | ModelSource, revision: str | None = None, trust_remote_code: bool = False) -> ModelSource:
+    """The source that a recipe names: a folder, `quickstart`, a hub id, or `hub-id@revision`.
+
+    A folder that was saved here keeps the permission that its record contains. A hub id is resolved to a commit once, so that
+    its tokenizer, config and weights are of one revision.
+    """
+    if isinstance(path, ModelSource):
+        return path
+    folder = resolve_model_path(path)
+    if Path(folder).is_dir():
+        if revision:
+            raise UserError(
+                f"{path} is a folder and has no revision {revision}", key="model_revision", expected="null, or a hub id"
+            )
+        record = _read_record(folder)
+        return ModelSource(folder, None, trust_remote_code or (record is not None and record.trust_remote_code))
+    name, _, in_name = path.partition("@")
+    if revision and in_name and revision != in_name:
+        raise UserError(f"{path} and revision {revision} contradict each other", key="model_revision", expected=in_name)
+    requested = revision or in_name or None
+    return ModelSource(name, _commit(name, requested), trust_remote_code, requested)
+
+
+def resolve_model_path(name: str) -> str:
+    """`quickstart` → the prepared Gemma folder; anything else unchanged. UserError when it was never prepared."""
+    if name != "quickstart":
+        return name
+    folder = quickstart.default_folder()
+    if not quickstart.is_ready(folder):
+        raise UserError(f"the quickstart model is not in {folder}", expected="python scripts/prepare_quickstart_model.py first")
+    return str(folder)
+
+
+def _commit(name: str, requested: str | None) -> str | None:
+    """The commit of a hub id's revision, from the hub or, offline, from the cache; `requested` where neither has it."""
+    if requested and _COMMIT.fullmatch(requested):
+        return requested
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+
+    for file in ("config.json", "adapter_config.json"):
+        try:
+            return Path(hf_hub_download(name, file, revision=requested)).parent.name
+        except RevisionNotFoundError:
+            raise UserError(
+                f"{name} has no revision {requested}", key="model_revision", expected="a branch, a tag or a commit of it"
+            ) from None
+        except (OSError, ValueError, HfHubHTTPError):
+            continue  # no such file, no network, not a hub id: the loader itself says what is missing
+    return requested
+
+
+def is_adapter(path: str | Path) -> bool:
+    return (Path(path) / "adapter_config.json").is_file()
+
+
+def base_of(path: str | ModelSource) -> ModelSource:
+    """The model that an adapter is loaded on; any other model itself.
+
+    adapter_config.json names it; our record adds commit and permission where it is about the same base. UserError when the
+    base is a folder that is gone.
+    """
+    source = model_source(path)
+    if not is_adapter(source.path):
+        return source
+    file = Path(source.path) / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    base, record = str(config["base_model_name_or_path"]), _read_record(source.path)
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise UserError(
+            f"the adapter's base model {base} is not there",
+            file=file,
+            key="base_model_name_or_path",
+            expected="the folder it was trained from (for the quickstart: python scripts/prepare_quickstart_model.py)",
+        )
+    if record is not None and record.path == base:
+        allowed = source.trust_remote_code or record.trust_remote_code
+        return ModelSource(base, record.revision, allowed, record.requested_revision)
+    return model_source(base, None if Path(base).is_dir() else config.get("revision"), source.trust_remote_code)
+
+
+def origin_of(path: str | ModelSource) -> ModelSource:
+    """The model that training here began with: what the record of a whole checkpoint says, else `base_of`."""
+    base = base_of(path)
+    return _read_record(base.path) or base
+
+
+def write_source(folder: str | Path, base: ModelSource) -> None:
+    write_json(Path(folder) / SOURCE_FILE, asdict(base))
+
+
+def _read_record(folder: str) -> ModelSource | None:
+    file = Path(folder) / SOURCE_FILE
+    return ModelSource(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+def check_start_base(start: str, named: str) -> None:
+    """UserError where a DPO recipe names a base (`model.model_name_or_path`) that its SFT checkpoint was not made from."""
+    if not named or not Path(start).is_dir():
+        return
+    wanted = resolve_model_path(named).partition("@")[0]
+    same = {place for place in (start, base_of(start).path, origin_of(start).path)}
+    if wanted in same or any(Path(wanted).is_dir() and Path(wanted).resolve() == Path(place).resolve() for place in same):
+        return
+    raise UserError(
+        f"{named} is not the base of {start}, which was made from {origin_of(start).path}",
+        key="model.model_name_or_path",
+        expected="no such key: DPO takes the base of its start",
+    )
+
+
+def weights_hash(path: str | ModelSource) -> str:
+    """A key that changes with a model's weights, config or code (16 hex digits); an adapter's contains its base's.
+
+    A hub id counts by its commit, so the key is the same before and after the download.
+    """
+    source = model_source(path)
+    folder = Path(source.path)
+    if not folder.is_dir():
+        parts = [f"{source.path}@{source.revision}"]
+    else:
+        files = [folder / "config.json", folder / "adapter_config.json", *sorted(folder.glob("*.py"))]
+        parts = [*weights_marks(source.path).values(), *(file_hash(file) for file in files if file.is_file())]
+        if is_adapter(folder):
+            parts.append(weights_hash(base_of(source)))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
