@@ -9,31 +9,124 @@ Writes OUTPUT_DIR/ablation.md and ablation.json. Interrupted, it goes on with th
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from align_ko.errors import UserError, run_script
-from align_ko.recipe import AblationRecipe, check_inputs, load_recipe
+from align_ko.pipeline.acceptance import SHOWN, Measures, broken_limits, read_measures
+from align_ko.pipeline.plan import gate_file, gate_stage, write_gate_prompts
+from align_ko.pipeline.stages import Stage, StageFailed, node_at, resolve, run_stage, seconds_in
+from align_ko.process import locked_folder
+from align_ko.recipe import AblationRecipe, AcceptanceArgs, DpoRecipe, ExportRecipe, SftRecipe, check_inputs, load_recipe
+from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
+from align_ko.report.round_tables import HEADS, cells, spread, table_lines
+
+Runs = dict[str, dict[int, Measures]]  # setting → seed → measures
+
+
+def chosen_rows(pairs: str) -> list[dict[str, Any]]:
+    """Preference pairs as SFT rows: the prompt and its chosen answer."""
+    rows = [(pair["id"], [*pair["prompt"], *pair["chosen"]]) for pair in read_jsonl(pairs)]
+    return [{"id": key, "messages": messages, "source": "best-of-n"} for key, messages in rows]
+
+
+def write_chosen(recipe: AblationRecipe) -> None:
+    """train.jsonl and eval.jsonl for settings of stage `sft`, in chosen/."""
+    folder = Path(recipe.output_dir) / "chosen"
+    for name, pairs in (("train", recipe.train_file), ("eval", recipe.eval_file)):
+        write_jsonl(folder / f"{name}.jsonl", chosen_rows(pairs))
+
+
+def plan_start(recipe: AblationRecipe) -> list[Stage]:
+    """The start judged, and merged where something is fine-tuned on it (a new adapter cannot stand on an adapter)."""
+    folder = Path(recipe.output_dir)
+    judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe), (Path(recipe.start),))
+    if not any(setting.stage == "sft" for setting in recipe.settings.values()):
+        return [judged]
+    merged = folder / "start-merged"
+    export = ExportRecipe(recipe.start, str(merged), "float32")  # rounded once, after training
+    return [judged, Stage("start-merged", "export", export, folder / "start-merged.yaml", merged, (Path(recipe.start),))]
+
+
+def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage]:
+    """Training and judging of one setting with one seed. UserError with the line of a key that cannot work."""
+    setting, place = recipe.settings[name], Path(recipe.output_dir) / name / f"seed-{seed}"
+    own = node_at(recipe, "settings", name, "set")
+    training = {"training": {"output_dir": str(place / "model"), "seed": seed}}
+    title = f"{name}/seed-{seed}"
+    if setting.stage == "sft":
+        assert recipe.sft  # checked in recipe/checks.py
+        base, args = Path(recipe.output_dir) / "start-merged", recipe.sft
+        rows = Path(recipe.output_dir) / "chosen"
+        data = {"data": {"train_file": str(rows / "train.jsonl"), "eval_file": str(rows / "eval.jsonl")}}
+        hard = {"model": {"model_name_or_path": str(base)}, "merge_adapter": False, **data, **training}
+        resolved: Any = resolve(SftRecipe, args.recipe, node_at(recipe, "sft", "set"), own, hard)
+        script, after = "run_sft", (base,)
+    else:
+        args = recipe.dpo
+        data = {"data": {"train_file": recipe.train_file, "eval_file": recipe.eval_file}}
+        hard = {"model_name_or_path": recipe.start, "merge_adapter": False, **data, **training}
+        resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), own, hard)
+        script, after = "run_dpo", (Path(recipe.start),)
+    model = place / "model"
+    train = Stage(f"{title}/train", script, resolved, place / "train.yaml", model, after, args.accelerate_config)
+    judged = gate_stage(place, title.replace("/", "-"), str(model), recipe.gate, _prompts(recipe), (model,))
+    return [train, judged]
+
+
+def _prompts(recipe: AblationRecipe) -> Path:
+    return gate_file(recipe.gate, Path(recipe.output_dir))
+
+
+def mean_measures(runs: Mapping[int, Measures]) -> Measures:
+    """Every shown measure averaged over the seeds; None where some seed has none."""
+    averaged: Measures = {}
+    for name in SHOWN:
+        values = [measures[name] for measures in runs.values()]
+        averaged[name] = None if None in values else mean(values)
+    return averaged
+
+
+def winner(runs: Runs, start: Measures, gate: AcceptanceArgs) -> str | None:
+    """The setting with the highest mean natural share among those that hold every limit in every seed."""
+    held = {
+        name: mean(measures["natural"] for measures in seeds.values())
+        for name, seeds in runs.items()
+        if seeds and not any(broken_limits(measures, start["reference_nll"], gate) for measures in seeds.values())
+    }
+    return max(held, key=lambda name: held[name]) if held else None
+
+
+def ablation_table(
+    recipe: AblationRecipe, start: Measures, runs: Runs, minutes: Mapping[str, float], failed: Mapping[str, str]
+) -> str:
+    """Markdown: the start, then settings by mean natural share; after each its broken limits, and what the winner is."""
+    heads = ["setting", *HEADS, "min", "limits broken"]
+    lines = [["start", *cells(start), "-", ", ".join(broken_limits(start, start["reference_nll"], recipe.gate)) or "none"]]
+    ordered = sorted((name for name in runs if runs[name]), key=lambda name: -mean(m["natural"] for m in runs[name].values()))
+    for name in ordered:
+        averaged = mean_measures(runs[name])
+        natural = spread([100 * measures["natural"] for measures in runs[name].values()])
+        broken = [key for m in runs[name].values() for key in broken_limits(m, start["reference_nll"], recipe.gate)]
+        told = ", ".join(f"{key} ({broken.count(key)} of {len(runs[name])})" for key in dict.fromkeys(broken)) or "none"
+        lines.append([name, natural, *cells(averaged)[1:], f"{minutes.get(name, 0.0):.1f}", told])
+    rule = ["---", *["---:"] * (len(HEADS) + 1), "---"]
+    text = table_lines([heads, rule, *lines])
+    best = winner(runs, start, recipe.gate)
+    text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural also lowest and highest; "
+    text += "greedy answers to the same prompts; minutes of training a seed. "
+    text += (
+        f"Best natural share with every limit held in every seed: **{best}**.\n" if best else "No setting holds every limit.\n"
+    )
+    text += "".join(f"- {name}: {setting.note}\n" for name, setting in recipe.settings.items() if setting.note)
+    return text + "".join(f"- {title} failed: {why}\n" for title, why in failed.items())
 
 
 def main() -> None:
     recipe = load_recipe(AblationRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
-
-    from pathlib import Path
-
-    from ablation import (
-        Runs,
-        ablation_table,
-        plan_run,
-        plan_start,
-        winner,
-        write_chosen,
-    )
-    from align_ko.pipeline.acceptance import read_measures
-    from align_ko.pipeline.plan import write_gate_prompts
-    from align_ko.pipeline.stages import StageFailed, run_stage, seconds_in
-    from align_ko.process import locked_folder
-    from align_ko.records import atomic_write, write_json
-
     folder, scripts = Path(recipe.output_dir), Path(__file__).parents[1] / "scripts"
     # setting by setting: a run that was broken off has whole lines
     plans = {(name, seed): plan_run(recipe, name, seed) for name in recipe.settings for seed in recipe.seeds}

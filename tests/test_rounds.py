@@ -17,7 +17,7 @@ import pytest
 from conftest import turns
 from rich.console import Console
 
-from ablation import plan_run
+from ablate_dpo import plan_run
 from align_ko import process
 from align_ko.errors import UserError
 from align_ko.pipeline.acceptance import broken_limits, judge_round
@@ -46,7 +46,7 @@ from align_ko.recipe import (
 from align_ko.records import read_jsonl, write_json, write_jsonl
 from align_ko.report.round_tables import show
 from align_ko.report.rounds import write_report, write_seeds
-from compare import plan_variant
+from compare_handbook import plan_variant
 
 ROOT = Path(__file__).parents[1]
 PREFERENCES = """\
