@@ -30,6 +30,8 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.output_dir)
 
+    from rich.console import Console
+
     from align_ko.curation.curate import evaluation_prompts
     from align_ko.generation.processes import launched_processes
     from align_ko.manifest import write_manifest
@@ -38,7 +40,7 @@ def main() -> None:
     from align_ko.preferences.candidates import read_tasks
     from align_ko.process import peak_memory_gib
     from align_ko.records import last_user_text
-    from align_ko.report.pairs import print_report
+    from align_ko.report.pairs import show, write_report
 
     processes = launched_processes()
     index = PromptIndex(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path))
@@ -58,10 +60,11 @@ def main() -> None:
     if processes.rank:
         return  # the first process makes the pairs of all
     folder = Path(recipe.output_dir)
-    built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, sys.argv[1])
+    built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed)
+    write_report(folder, built.summary, [*built.train, *built.held_out], sys.argv[1])
     facts = {"summary": built.summary, "peak_memory_gib": peak_memory_gib()}
     write_manifest(folder, recipe, [recipe.prompts_file], stage="preferences", **facts)
-    print_report(built.summary, built.train)
+    show(built.summary, built.train, Console())
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")
 
 

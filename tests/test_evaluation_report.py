@@ -16,9 +16,11 @@ from rich.console import Console
 from align_ko.evaluation.chrf import chrf
 from align_ko.evaluation.scores import score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
-from align_ko.report.evaluation_html import render_html, segments, write_html
+from align_ko.records import Fault
+from align_ko.report.answers import CLIP, clip_at, segments
+from align_ko.report.evaluation_html import render_html, write_html
 from align_ko.report.evaluation_table import closing, show
-from align_ko.report.page import CLIP, FAULT_NAMES, clip_at
+from align_ko.report.page import FAULT_NAMES
 from align_ko.report.plots import fault_bars, length_strips
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."
@@ -237,8 +239,8 @@ def test_every_answer_is_whole_in_the_page() -> None:
     assert text[loop["start"] : loop["end"]] in "".join(Page(page).marks)
 
 
-def fault(start: int, end: int, message: str, code: str = "repetition") -> dict[str, Any]:
-    return {"code": code, "start": start, "end": end, "message": message}
+def fault(start: int, end: int, message: str, code: str = "repetition") -> Fault:
+    return Fault(code, start, end, message)
 
 
 def test_overlapping_faults_are_cut_not_nested() -> None:

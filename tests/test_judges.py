@@ -12,10 +12,18 @@ from test_pairing import GOOD, LOOP, OTHER, user
 
 from align_ko.errors import UserError
 from align_ko.preferences.candidates import Candidate
-from align_ko.preferences.judges import Verdict, closeness, combine, judge, variety, win_shares
+from align_ko.preferences.judges import (
+    Verdict,
+    closeness,
+    combine,
+    judge,
+    judgement_rows,
+    rate,
+    variety,
+    win_shares,
+)
 from align_ko.preferences.kept_answers import Kept
 from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
-from align_ko.preferences.rating import judgement_rows, rate
 from align_ko.preferences.reward_model import reward_scores
 from align_ko.recipe import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
 from align_ko.records import PromptRow

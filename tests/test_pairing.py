@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 
@@ -11,14 +10,12 @@ import pytest
 from align_ko.errors import UserError
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
-from align_ko.preferences.build import build_pairs
+from align_ko.preferences.build import build_pairs, split
 from align_ko.preferences.candidates import Candidate
-from align_ko.preferences.judges import Judgement, Verdict
+from align_ko.preferences.judges import Judgement, Rated, Verdict
 from align_ko.preferences.pairing import make_pairs
-from align_ko.preferences.rating import Rated
 from align_ko.recipe import JudgesArgs, PairingArgs
 from align_ko.records import PreferencePair, PromptRow, read_jsonl
-from align_ko.report.pairs import split
 
 
 def user(text):
@@ -296,6 +293,7 @@ def test_the_builder_fills_the_shares_and_writes_everything(tmp_path):
     assert len(rows) == 16 and set(rows[0]["judges"]) == {"naturalness", "variety", "relevance", "reference"}
     assert rows[0]["judges"]["naturalness"]["reason"].startswith("repetition: ")
     assert len(list(read_jsonl(tmp_path / "train.jsonl"))) == len(built.train)
-    assert json.loads((tmp_path / "report.json").read_text()) == built.summary
+    assert built.summary["pairs"] == 16 == len(built.train) + len(built.held_out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval.jsonl", "judgements.jsonl", "train.jsonl"]
     again = build_pairs(tasks, drawn, JudgesArgs(), args, tmp_path, PromptIndex([]), tasks)
     assert again.train == built.train  # the same seed, the same spoilt copies

@@ -11,10 +11,10 @@ from html_page import Page
 from rich.console import Console
 from test_pairing import GOOD, LOOP, OTHER, pair, said, user
 
+from align_ko.preferences.build import gap_of, summarize
 from align_ko.records import PreferencePair
-from align_ko.report.pairs import examples, gap_of, print_report, summarize, write_report
-from align_ko.report.pairs_advice import advise
-from align_ko.report.pairs_html import dropped_name, render_html
+from align_ko.report.page import dropped_pair
+from align_ko.report.pairs import advise, examples, render_html, show, write_report
 
 
 def numbers(pairs=2000, gap=0.0, collapse=0.0, curated=0.0):
@@ -108,7 +108,8 @@ def test_the_page_underlines_faults_and_escapes_everything(tmp_path):
         pair(2, GOOD, "", faults=["empty"]),
         *some(),
     ]
-    summary = write_report(tmp_path, pairs, Counter({"share of filler is full": 2}), 7, "my <recipe>")
+    summary = summarize(pairs, Counter({"share of filler is full": 2}), 7)
+    write_report(tmp_path, summary, pairs, "my <recipe>")
     html = (tmp_path / "report.html").read_text()
     page = Page(html)
     assert "<script" not in html and html.count("&lt;script&gt;") == 4 and "{{ 7*7 }}" in html and "my &lt;recipe&gt;" in html
@@ -116,19 +117,18 @@ def test_the_page_underlines_faults_and_escapes_everything(tmp_path):
     assert "선호 쌍 5개" in html and "빈말 채우기의 몫이 다 참" in html and "(빈 답변)" in html
     assert "망가뜨림 (미완결)" in html and "끝맺지 않은 채로 둠" in html and "앞선 대화 2개 보기" in html
     assert not [attrs for _, attrs in page.tags if {"src", "href"} & set(attrs)]
-    assert json.loads((tmp_path / "report.json").read_text()) == summary
-    text = (tmp_path / "report.md").read_text()
-    assert "5 pairs from 7 prompts." in text and "- `loss_type: [sigmoid, sft]`: 5 pairs" in text
-    assert text.count("\n### ") == 5  # no answer of several lines opens one
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written == json.loads(json.dumps({**summary, "advice": advise(summary)}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
 def test_every_reason_has_a_korean_name():
     assert (
-        dropped_name("synthetic: assess finds no echo in the spoilt copy")
+        dropped_pair("synthetic: assess finds no echo in the spoilt copy")
         == "망가뜨렸으나 뜻한 결함(질문 되풀이)이 나타나지 않음"
     )
-    assert dropped_name("something new") == "something new"
-    assert dropped_name("both sides nearly the same") == "두 답변이 거의 같음"
+    assert dropped_pair("something new") == "something new"
+    assert dropped_pair("both sides nearly the same") == "두 답변이 거의 같음"
 
 
 def test_the_page_says_so_where_nothing_was_dropped():
@@ -138,6 +138,6 @@ def test_the_page_says_so_where_nothing_was_dropped():
 def test_the_terminal_shows_numbers_advice_and_a_pair():
     out = io.StringIO()
     pairs = [pair(1, "[red]좋은 답[/red]입니다.", LOOP)]
-    print_report(summarize(pairs, Counter(), 1), pairs, Console(file=out, width=100))
+    show(summarize(pairs, Counter(), 1), pairs, Console(file=out, width=100))
     shown = out.getvalue()
     assert "1 pairs from 1 prompts" in shown and "advice loss_type: [sigmoid, sft]" in shown and "[red]좋은 답[/red]" in shown

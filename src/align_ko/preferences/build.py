@@ -1,31 +1,70 @@
-"""From drawn candidates to the folder that DPO reads: judge, pair, spoil, guard, report."""
+"""From drawn candidates to the folder that DPO reads: judge, pair, spoil, guard, and count what came of it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from statistics import mean, median
+from typing import TypedDict
 
 from align_ko.errors import UserError
+from align_ko.korean import measure
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate
+from align_ko.preferences.judges import judgement_rows, rate
 from align_ko.preferences.pairing import make_pairs
-from align_ko.preferences.rating import judgement_rows, rate
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, write_jsonl
-from align_ko.report.pairs import split, write_report
+from align_ko.records import PreferencePair, PromptRow, last_user_text, write_jsonl
+
+_GAP_STEP = 0.2  # bin width of the histogram of length gaps
+
+
+class Sides(TypedDict):
+    """One number for each side of the pairs."""
+
+    chosen: float
+    rejected: float
+
+
+class OriginAndFault(TypedDict):
+    origin: str
+    fault: str
+    pairs: int
+
+
+class PairSummary(TypedDict):
+    """What report.json contains, but for the advice."""
+
+    prompts: int
+    pairs: int
+    origin: dict[str, int]
+    rejected_for: dict[str, int]
+    rejected_faults: dict[str, int]
+    origin_and_fault: list[OriginAndFault]
+    chosen_by: dict[str, int]
+    rejected_by: dict[str, int]
+    rejected_unfinished: int
+    median_characters: Sides
+    mean_characters: Sides
+    mean_length_gap: float
+    length_gap_share: float
+    length_gaps: list[tuple[float, int]]  # (lower edge of the bin, pairs)
+    off_policy_share: float
+    mean_scores: Sides
+    chosen: dict[str, float]  # korean.measure of the chosen answers
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Built:
     train: list[PreferencePair]
     held_out: list[PreferencePair]
-    summary: dict[str, Any] = field(default_factory=dict)  # what report.json holds
+    summary: PairSummary
 
 
 def build_pairs(
@@ -36,12 +75,11 @@ def build_pairs(
     folder: Path,
     held_out: PromptIndex,
     curated: Sequence[PromptRow] = (),
-    recipe_name: str = "",
 ) -> Built:
-    """Write train.jsonl, eval.jsonl, judgements.jsonl and the report into `folder`; the numbers of the report are returned.
+    """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs and their numbers.
 
-    `held_out`: the evaluation prompts, which no pair may ask. `curated`: further prompts whose curated answers may be spoilt
-    (`curated_share`), beside those of `tasks`. UserError where no pair at all can be made.
+    `held_out`: the evaluation prompts, which no pair may contain. `curated`: further prompts whose curated answers may be
+    spoilt (`curated_share`), beside those of `tasks`. Raises UserError where no pair at all can be made.
     """
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
@@ -57,33 +95,33 @@ def build_pairs(
     to_spoil = [*allowed, *(task for task in curated if not guards.is_held_out(task.prompt, held_out))]
     pairs = [*pairs, *_spoilt(pairs, to_spoil, pairing, dropped)]
     pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
-    pairs = guards.drop_held_out(pairs, held_out, dropped)  # the last word, whatever made the pair
+    pairs = guards.drop_held_out(pairs, held_out, dropped)  # last, whatever made the pair
     if not pairs:
         raise UserError(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
     train, apart = split(pairs, pairing.eval_share)
     write_jsonl(folder / "train.jsonl", [pair.to_row() for pair in train])
     write_jsonl(folder / "eval.jsonl", [pair.to_row() for pair in apart])
-    return Built(train, apart, write_report(folder, pairs, dropped, len(tasks), recipe_name))
+    return Built(train, apart, summarize(pairs, dropped, len(tasks)))
 
 
 def _spoilt(
     pairs: list[PreferencePair], tasks: Sequence[PromptRow], args: PairingArgs, dropped: Counter[str]
 ) -> list[PreferencePair]:
-    """Synthetic pairs in the shares asked for: of chosen candidates, and of curated answers, those without a pair first."""
+    """Synthetic pairs in the shares of the recipe: of chosen candidates, and of curated answers, those without a pair first."""
     total = len(pairs) / (1 - args.synthetic_share - args.curated_share)
-    own = [_good(pair) for pair in pairs if pair.chosen_by != "reference"]
+    own = [
+        Good(pair.id, pair.prompt, pair.chosen[0]["content"], pair.chosen_by, pair.chosen_score)
+        for pair in pairs
+        if pair.chosen_by != "reference"
+    ]
     paired = {str(pair.prompt) for pair in pairs}
     curated = {
-        task.id: (str(task.prompt) in paired, Good(task.id, task.prompt, task.reference, "reference", 1.0))
-        for task in tasks
-        if task.reference is not None
+        task.id: Good(task.id, task.prompt, task.reference, "reference", 1.0) for task in tasks if task.reference is not None
     }
-    free_first = [good for _, good in sorted(curated.values(), key=lambda item: (item[0], _shuffled(item[1].task_id)))]
+    own.sort(key=_shuffled)
+    free_first = sorted(curated.values(), key=lambda good: (str(good.prompt) in paired, _shuffled(good)))
     made: list[PreferencePair] = []
-    for good, share in (
-        (sorted(own, key=lambda g: _shuffled(g.task_id)), args.synthetic_share),
-        (free_first, args.curated_share),
-    ):
+    for good, share in ((own, args.synthetic_share), (free_first, args.curated_share)):
         if share:
             spoilt, reasons = synthetic_pairs(good, round(share * total), args)
             made += spoilt
@@ -91,9 +129,59 @@ def _spoilt(
     return made
 
 
-def _good(pair: PreferencePair) -> Good:
-    return Good(pair.id, pair.prompt, pair.chosen[0]["content"], pair.chosen_by, pair.chosen_score)
+def _shuffled(good: Good) -> bytes:
+    return hashlib.sha256(f"spoil {good.task_id}".encode()).digest()
 
 
-def _shuffled(task_id: str) -> bytes:
-    return hashlib.sha256(f"spoil {task_id}".encode()).digest()
+def split(pairs: list[PreferencePair], eval_share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Train and eval by the pairs' hashes, at least one pair in eval; pairs of one prompt stay in one split."""
+    ordered = sorted(pairs, key=lambda pair: pair.id)
+    apart = {str(pair.prompt) for pair in ordered[: max(1, round(len(ordered) * eval_share))]}
+    train = [pair for pair in ordered if str(pair.prompt) not in apart]
+    return train or ordered, [pair for pair in ordered if str(pair.prompt) in apart]
+
+
+def gap_of(pair: PreferencePair) -> float:
+    """How much longer the chosen side is, as a share of the longer one, from -1 to 1: 90 characters beside 120 → -0.25."""
+    chosen, rejected = len(pair.chosen[0]["content"]), len(pair.rejected[0]["content"])
+    return (chosen - rejected) / max(chosen, rejected, 1)
+
+
+def summarize(pairs: Sequence[PreferencePair], dropped: Counter[str], prompts: int) -> PairSummary:
+    """The numbers of the report. `prompts`: how many prompts the pairs were made from."""
+    chosen = [pair.chosen[0]["content"] for pair in pairs]
+    lengths = [[len(text) for text in chosen], [len(pair.rejected[0]["content"]) for pair in pairs]]
+    chosen_mean, rejected_mean = (round(mean(side), 1) for side in lengths)
+    measures = measure([last_user_text(pair.prompt) for pair in pairs], chosen)
+    bins = round(2 / _GAP_STEP)
+    gaps = Counter(min(int((gap_of(pair) + 1) / _GAP_STEP + 1e-9), bins - 1) for pair in pairs)
+    by_fault = Counter((pair.origin, guards.main_fault(pair)) for pair in pairs)
+    return {
+        "prompts": prompts,
+        "pairs": len(pairs),
+        "origin": _counts(pair.origin for pair in pairs),
+        "rejected_for": _counts(map(guards.main_fault, pairs)),
+        "rejected_faults": _counts(fault for pair in pairs for fault in pair.rejected_faults),
+        "origin_and_fault": [
+            {"origin": origin, "fault": fault, "pairs": count} for (origin, fault), count in by_fault.most_common()
+        ],
+        "chosen_by": _counts(pair.chosen_by for pair in pairs),
+        "rejected_by": _counts(pair.rejected_by for pair in pairs),
+        "rejected_unfinished": sum(not pair.rejected_finished for pair in pairs),
+        "median_characters": {"chosen": median(lengths[0]), "rejected": median(lengths[1])},
+        "mean_characters": {"chosen": chosen_mean, "rejected": rejected_mean},
+        "mean_length_gap": round(chosen_mean - rejected_mean, 1),
+        "length_gap_share": round(chosen_mean / max(rejected_mean, 1) - 1, 4),
+        "length_gaps": [(round(-1 + _GAP_STEP * place, 1), gaps.get(place, 0)) for place in range(bins)],
+        "off_policy_share": round(sum(pair.chosen_by == "reference" for pair in pairs) / len(pairs), 4),
+        "mean_scores": {
+            "chosen": round(mean(pair.chosen_score for pair in pairs), 3),
+            "rejected": round(mean(pair.rejected_score for pair in pairs), 3),
+        },
+        "chosen": {name: round(value, 4) for name, value in asdict(measures).items()},
+        "dropped": dict(dropped.most_common()),
+    }
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common())

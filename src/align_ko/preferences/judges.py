@@ -1,20 +1,23 @@
 """How good is one candidate? Natural Korean first, then: to the point, close to the reference, and rich in words.
 
 The judges here are cheap and read one answer at a time; reward_model.py and llm_judge.py compare a prompt's answers. Each
-gives 0 to 1 with a reason, and `combine` takes their mean by the recipe's weights.
+gives 0 to 1 with a reason, and `combine` takes their mean by the recipe's weights. `rate` asks all that the recipe names.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 from align_ko.korean import assess, is_relevant
 from align_ko.korean.set_measures import content_pieces
-from align_ko.recipe import JudgeWeights
+from align_ko.preferences.candidates import Candidate
+from align_ko.recipe import JudgesArgs, JudgeWeights, PairingArgs
+from align_ko.records import PromptRow, last_user_text
 
 _WORD = re.compile(r"[가-힣]+|[A-Za-z]+|\d+")
 
@@ -48,7 +51,7 @@ class Judgement:
 
 
 def variety(text: str) -> float:
-    """1 minus the share of words that stand in a word pair or as a two-syllable stem already used; a soft form of `filler`.
+    """1 minus the share of words in a word pair or with a two-syllable stem already used; a soft form of `filler`.
 
     Good written answers score above .8; an answer that turns on one phrase falls below .6:
     "'들었을 때'가 맞다면 '들었을 때'가 맞아요. '들었을 때'는 …" → .4
@@ -77,7 +80,7 @@ def closeness(text: str, reference: str) -> float:
 
 
 def judge(prompt: str, text: str, finished: bool, reference: str | None, weights: JudgeWeights | None = None) -> Judgement:
-    """The cheap judges' verdicts on one candidate; without a reference its judge says nothing and does not count.
+    """The cheap judges' verdicts on one candidate; without a reference its judge does not count.
 
     Half of the trigrams shared with the reference count as all (doubled and cut at 1): other words may say the same.
     """
@@ -99,7 +102,7 @@ def judge(prompt: str, text: str, finished: bool, reference: str | None, weights
 
 
 def combine(verdicts: Mapping[str, Verdict], weights: JudgeWeights) -> float:
-    """Mean of the verdicts by weight; judges that said nothing are left out of it.
+    """Mean of the verdicts by weight; judges without a verdict are left out.
 
     >>> combine({"naturalness": Verdict(1.0, ""), "variety": Verdict(0.5, "")}, JudgeWeights(0.6, 0.2, 0.2, 0.0))
     0.875
@@ -121,3 +124,138 @@ def win_shares(scores: list[float]) -> list[float]:
     if len(scores) < 2:
         return [0.5] * len(scores)
     return [(sum(one > other for other in scores) + 0.5 * (scores.count(one) - 1)) / (len(scores) - 1) for one in scores]
+
+
+Rating = tuple[Candidate, Judgement]
+
+
+@dataclass(frozen=True)
+class Rated:
+    """One prompt's greedy answer and its samples, judged."""
+
+    task: PromptRow
+    greedy: Rating
+    samples: list[Rating]
+
+    @property
+    def ratings(self) -> list[Rating]:
+        return [self.greedy, *self.samples]
+
+    def faulty(self) -> bool:
+        """Whether the greedy answer needs repair."""
+        return is_faulty(self.greedy[1])
+
+    def failures(self) -> list[Rating]:
+        """The samples that need repair too, the worst first; equal texts count once."""
+        worst_first = sorted((one for one in self.samples if is_faulty(one[1])), key=lambda one: one[1].score)
+        return _without_repeats(one for one in worst_first if one[0].text != self.greedy[0].text)
+
+    def fit(self, args: PairingArgs) -> list[Rating]:
+        """The samples good enough to be chosen, the best first."""
+        return sorted((one for one in self.samples if is_fit(one[1], args)), key=lambda one: -one[1].score)
+
+    def with_verdicts(self, name: str, verdicts: Sequence[Verdict], weights: JudgeWeights) -> Rated:
+        """With a further judge's verdicts, the greedy answer's first, counted in the scores."""
+        ratings = []
+        for (candidate, judgement), verdict in zip(self.ratings, verdicts, strict=True):
+            known = {**judgement.verdicts, name: verdict}
+            ratings.append((candidate, replace(judgement, verdicts=known, score=combine(known, weights))))
+        return Rated(self.task, ratings[0], ratings[1:])
+
+
+def is_faulty(judgement: Judgement) -> bool:
+    return not judgement.natural or not judgement.relevant
+
+
+def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
+    """Natural, to the point, varied, and near enough to the curated answer where there is one."""
+    near = judgement.verdicts.get("reference")
+    return (
+        judgement.natural
+        and judgement.relevant
+        and judgement.variety >= args.min_variety
+        and judgement.naturalness >= args.min_chosen_score
+        and (near is None or near.score >= min(1.0, 2 * args.min_closeness))  # its verdict is the closeness doubled
+    )
+
+
+def rate(
+    tasks: Sequence[PromptRow],
+    candidates: Mapping[str, Sequence[Candidate]],
+    judges: JudgesArgs,
+    pairing: PairingArgs,
+    folder: Path,
+) -> list[Rated]:
+    """Judge all candidates. The reward model reads every answer; the endpoint compares only those that may still be chosen.
+
+    The answers of both are cached in `folder` (reward_scores.jsonl, llm_verdicts.jsonl), so a killed run can go on.
+    """
+    rated = [_rate_cheaply(task, candidates[task.id], judges.weights) for task in tasks if candidates.get(task.id)]
+    if judges.weights.reward_model:
+        rated = _with_reward_model(rated, judges, folder / "reward_scores.jsonl")
+    if judges.weights.llm:
+        rated = _with_llm(rated, judges, pairing, folder / "llm_verdicts.jsonl")
+    return rated
+
+
+def _rate_cheaply(task: PromptRow, candidates: Sequence[Candidate], weights: JudgeWeights) -> Rated:
+    question = last_user_text(task.prompt)
+    ratings = [(one, judge(question, one.text, one.finished, task.reference, weights)) for one in candidates]
+    greedy = next((place for place, one in enumerate(candidates) if one.setting == "greedy"), 0)
+    return Rated(task, ratings[greedy], ratings[:greedy] + ratings[greedy + 1 :])
+
+
+def _with_reward_model(rated: list[Rated], judges: JudgesArgs, file: Path) -> list[Rated]:
+    from align_ko.preferences.reward_model import reward_scores
+
+    questions = [(one.task.prompt, candidate.text) for one in rated for candidate, _ in one.ratings]
+    scores = iter(reward_scores(questions, judges.reward_model, file))
+    judged = []
+    for one in rated:
+        raw = [next(scores) for _ in one.ratings]
+        verdicts = [
+            Verdict(share, f"{score:.3f}, above {share:.0%} of the others")
+            for score, share in zip(raw, win_shares(raw), strict=True)
+        ]
+        judged.append(one.with_verdicts("reward_model", verdicts, judges.weights))
+    return judged
+
+
+def _with_llm(rated: list[Rated], judges: JudgesArgs, pairing: PairingArgs, file: Path) -> list[Rated]:
+    """The `top` fit samples by the other judges, and the greedy answer if it is faultless; all others count as having lost."""
+    from align_ko.preferences.llm_judge import LlmJudge
+
+    compared = [_without_repeats(one.fit(pairing))[: judges.llm.top] for one in rated]
+    compared = [best if one.faulty() or not best else [one.greedy, *best] for one, best in zip(rated, compared, strict=True)]
+    groups = [
+        (one.task.prompt, one.task.reference, [c.text for c, _ in best]) for one, best in zip(rated, compared, strict=True)
+    ]
+    judged = []
+    lost = Verdict(0.0, "not compared: faulty, or not among the best by the other judges")
+    for one, best, verdicts in zip(rated, compared, LlmJudge(judges.llm, file).compare(groups), strict=True):
+        known = {id(candidate): verdict for (candidate, _), verdict in zip(best, verdicts, strict=True)}
+        judged.append(one.with_verdicts("llm", [known.get(id(c), lost) for c, _ in one.ratings], judges.weights))
+    return judged
+
+
+def _without_repeats(ratings: Iterable[Rating]) -> list[Rating]:
+    """The first of each text: cool samples often repeat one another."""
+    first: dict[str, Rating] = {}
+    for rating in ratings:
+        first.setdefault(rating[0].text, rating)
+    return list(first.values())
+
+
+def judgement_rows(rated: Sequence[Rated]) -> Iterator[dict[str, object]]:
+    """One row per candidate for judgements.jsonl: every judge's score and reason."""
+    for one in rated:
+        for candidate, judgement in one.ratings:
+            yield {
+                "id": one.task.id,
+                "setting": candidate.setting,
+                "text": candidate.text,
+                "natural": judgement.natural,
+                "faults": judgement.faults,
+                "score": round(judgement.score, 4),
+                "judges": {name: {**asdict(v), "score": round(v.score, 4)} for name, v in judgement.verdicts.items()},
+            }

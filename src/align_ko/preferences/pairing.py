@@ -6,18 +6,18 @@ contrast: the greedy answer has no fault, but a candidate is clearly better.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 
 from align_ko.korean import cut_loop
 from align_ko.preferences.candidates import Candidate
-from align_ko.preferences.judges import closeness
-from align_ko.preferences.pairs import LENGTH, long_enough, make_pair
-from align_ko.preferences.rating import Rated, Rating
+from align_ko.preferences.judges import Rated, Rating, closeness
 from align_ko.recipe import PairingArgs
-from align_ko.records import PreferencePair
+from align_ko.records import Message, PreferencePair
 
+LENGTH = "rejected side much shorter: DPO would learn length"
 REFERENCES_FULL = "no natural candidate, and the share of references is full"
 
 
@@ -101,3 +101,40 @@ def _cut(failure: Candidate, chosen_length: int, args: PairingArgs) -> tuple[str
         text = text[:limit].rsplit(" ", 1)[0]
     text = text.strip()
     return text, failure.finished and text == failure.text.strip()
+
+
+def long_enough(rejected: str, chosen: str, args: PairingArgs) -> bool:
+    """Whether the rejected side is within the tolerance: at 1.0 half as long as the chosen one, or longer."""
+    return len(rejected) >= len(chosen) / (1 + args.length_tolerance)
+
+
+def make_pair(
+    task_id: str,
+    prompt: list[Message],
+    chosen: str,
+    rejected: str,
+    *,
+    origin: str,
+    chosen_score: float,
+    rejected_score: float,
+    chosen_by: str,
+    rejected_by: str,
+    chosen_faults: Sequence[str] = (),
+    rejected_faults: Sequence[str] = (),
+    rejected_finished: bool = True,
+) -> PreferencePair:
+    """A pair whose id is a hash of its prompt's id and both texts; scores are rounded to four places."""
+    return PreferencePair(
+        prompt,
+        [{"role": "assistant", "content": chosen}],
+        [{"role": "assistant", "content": rejected}],
+        hashlib.sha256(f"{task_id}\x1e{chosen}\x1e{rejected}".encode("utf-8", "surrogatepass")).hexdigest()[:16],
+        origin,
+        round(chosen_score, 4),
+        round(rejected_score, 4),
+        list(chosen_faults),
+        list(rejected_faults),
+        chosen_by,
+        rejected_by,
+        rejected_finished,
+    )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from align_ko.korean import assess
 from align_ko.korean.prose import sentences
-from align_ko.preferences.pairs import LENGTH, long_enough, make_pair
+from align_ko.preferences.pairing import LENGTH, long_enough, make_pair
 from align_ko.preferences.speech_flip import Style, to_plain
 from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair, last_user_text

@@ -17,6 +17,7 @@ from align_ko.report.curation_examples import dropped_card, duplicate_card, kept
 from align_ko.report.curation_tables import by_source, reason_counts, selection_line, sum_counts, summary, tables
 from align_ko.report.dataset_card import card_for
 from align_ko.report.page import render
+from align_ko.report.plots import Bar
 from align_ko.report.tables import cell, terminal_table, visible, writable
 
 _IN_TERMINAL = ("Rows left after each stage", "Why rows were dropped", "Mixture", "Time")
@@ -55,15 +56,6 @@ def show(facts: CurationFacts, console: Console) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ report.html
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a chart: `width` in percent of the longest."""
-
-    count: int
-    share: float
-    width: float
 
 
 @dataclass(frozen=True)

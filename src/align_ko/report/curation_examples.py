@@ -16,7 +16,7 @@ from typing import NamedTuple
 from align_ko.curation.adapters import adapt
 from align_ko.curation.facts import DroppedRow, KeptRow, NearDuplicatePair, RepairExample
 from align_ko.records import Message
-from align_ko.report.page import CLIP, clip_at
+from align_ko.report.answers import CLIP, clip_at
 from align_ko.report.tables import visible
 
 BUDGET = 5000

@@ -6,56 +6,20 @@ Everything that came from data goes through Jinja's autoescape; nothing is marke
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from align_ko.evaluation.scores import GREEDY
-from align_ko.records import atomic_write, last_user_text
-from align_ko.report.evaluation_table import short
-from align_ko.report.page import FAULT_NAMES, clip_at, environment
+from align_ko.records import Fault, atomic_write, last_user_text
+from align_ko.report.answers import Answer, earlier_turns
+from align_ko.report.page import FAULT_NAMES, render
 from align_ko.report.plots import fault_bars, length_strips, natural_bars
-
-_WHOLE_ANSWER = frozenset({"empty", "too_short", "not_korean", "wrong_register"})
-"""Faults of the answer as a whole: a badge says it, underlining every word would not help."""
-
-
-class Segment(NamedTuple):
-    """A stretch of an answer under the same faults; `tip` is empty where there are none."""
-
-    text: str
-    tip: str
-
-
-def segments(text: str, faults: Sequence[Mapping[str, Any]], start: int = 0, end: int | None = None) -> list[Segment]:
-    """`text[start:end]` cut wherever a fault begins or ends, so that overlapping faults need no nested marks."""
-    end = len(text) if end is None else min(end, len(text))
-    local = [fault for fault in faults if fault["code"] not in _WHOLE_ANSWER]
-    edges = {start, end} | {edge for f in local for edge in (f["start"], f["end"]) if start < edge < end}
-    cuts = sorted(edges)
-    parts = []
-    for left, right in pairwise(cuts):
-        over = [f["message"] for f in local if f["start"] <= left and right <= f["end"]]
-        parts.append(Segment(text[left:right], " / ".join(dict.fromkeys(over))))
-    return parts
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
-    text, faults = row["response"], row["faults"]
-    cut = clip_at(text)
-    return {
-        "setting": row["setting"],
-        "natural": row["natural"],
-        "finished": row["finished"],
-        "relevant": row["relevant"],
-        "characters": len(text),
-        "tokens": row["tokens"],
-        "codes": list(dict.fromkeys(fault["code"] for fault in faults)),
-        "notes": list(dict.fromkeys((fault["code"], fault["message"]) for fault in faults)),
-        "shown": segments(text, faults, 0, cut),
-        "rest": segments(text, faults, cut),
-        "rest_characters": len(text) - cut,
-    }
+    faults = [Fault(**fault) for fault in row["faults"]]
+    answer = Answer.of(row["response"], faults, row["finished"])
+    return {**vars(answer), **{name: row[name] for name in ("setting", "natural", "relevant", "tokens")}}
 
 
 def cards(rows: Iterable[Mapping[str, Any]], models: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
@@ -67,7 +31,7 @@ def cards(rows: Iterable[Mapping[str, Any]], models: Sequence[str], settings: Se
             {
                 "group": row.get("group") or "",
                 "topic": row.get("topic") or "",
-                "earlier": _earlier(row["prompt"]),
+                "earlier": earlier_turns(row["prompt"]),
                 "question": last_user_text(row["prompt"]),
                 "reference": row.get("reference"),
                 "answers": {},
@@ -82,12 +46,6 @@ def cards(rows: Iterable[Mapping[str, Any]], models: Sequence[str], settings: Se
     return list(found.values())
 
 
-def _earlier(prompt: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    """The turns before the last question."""
-    asked = max((place for place, message in enumerate(prompt) if message["role"] == "user"), default=0)
-    return list(prompt[:asked])
-
-
 def render_html(
     scored_rows: Iterable[Mapping[str, Any]], summary: Mapping[str, Any], about: Mapping[str, str] | None = None
 ) -> str:
@@ -96,14 +54,9 @@ def render_html(
     models = list(dict.fromkeys(row["model"] for row in rows))
     decodings = dict(sorted({row["setting"]: row["decoding"] for row in rows}.items(), key=lambda d: d[0] != GREEDY))
     heldout, probes = ([row for row in rows if row["kind"] == kind] for kind in ("heldout", "probe"))
-    templates = environment()
-    templates.filters |= {
-        "percent": lambda share: f"{100 * share:.0f}%",
-        "points": lambda value: f"{value:+.0f}".replace("+0", "0").replace("-0", "0").replace("-", "−") + "%p",
-        "short": short,
-    }
     all_cards = cards(heldout, models, list(decodings))
-    return templates.get_template("evaluation.html.jinja").render(
+    return render(
+        "evaluation.html.jinja",
         models=models,
         colour={model: f"m{place % 6}" for place, model in enumerate(models)},
         decodings=decodings,

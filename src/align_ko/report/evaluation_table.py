@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from align_ko.evaluation.scores import GREEDY
+from align_ko.report.tables import short
 
 COLUMNS = (
     "natural\n(95 %)", "loops", "fil-\nler", "un-\nfin-\nished", "chars",
@@ -42,11 +43,6 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
             console.print(f"{short(setting)}: {decoding}", style="dim", markup=False, highlight=False)
     for line in closing(summary):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
-def short(setting: str) -> str:
-    """`sampling_cool` → `cool`."""
-    return setting.removeprefix("sampling_")
 
 
 def _cells(result: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the reports share: the Jinja environment, Korean names of codes, and where a long text is folded.
+"""What the reports share: the Jinja environment, its filters, and Korean names of codes.
 
 In HTML everything passes through Jinja's autoescape and nothing is marked safe; Markdown templates escape with filters.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from align_ko.report.tables import code_span, escape_bars, escape_markdown, markdown_table
+from align_ko.report.tables import code_span, escape_bars, escape_markdown, markdown_table, short
 
 FAULT_NAMES: dict[str, str] = {
     "empty": "빈 답변",
@@ -39,6 +39,21 @@ REASON_NAMES = FAULT_NAMES | {
     "profanity": "욕설·비속어",
     "wrong_refusal": "잘못된 거절",
     "off_topic": "질문과 딴 답변",
+}
+ORIGIN_NAMES = {"repair": "교정", "contrast": "대조", "synthetic": "합성"}
+_DROPPED_PAIR_NAMES = {
+    "greedy answer is as good": "기본 디코딩의 답변도 충분히 좋음",
+    "no natural candidate, and no reference": "자연스러운 후보도 모범 답안도 없음",
+    "no natural candidate, and the share of references is full": "자연스러운 후보가 없고 모범 답안의 몫이 다 참",
+    "both sides nearly the same": "두 답변이 거의 같음",
+    "rejected side much shorter: DPO would learn length": "거부된 답변이 훨씬 짧아 길이를 배우게 됨",
+    "both sides share the filler": "두 답변을 같은 빈말이 채움",
+    "chosen answer is generic: other prompts are answered so too": "다른 질문에도 쓰인 뻔한 답변을 선택함",
+    "share of contrasts is full": "대조 쌍의 몫이 다 참",
+    "share of candidates is full": "모델 후보를 선택한 쌍의 몫이 다 참",
+    "an evaluation prompt, or too near to one": "평가 질문이거나 그와 거의 같음",
+    "synthetic: the answer to spoil is not natural itself": "망가뜨릴 답변부터 자연스럽지 않음",
+    "synthetic: rejected side much shorter: DPO would learn length": "망가뜨린 답변의 길이가 맞지 않음",
 }
 GROUP_NAMES = {"instruction": "지시", "dialogue": "대화", "knowledge": "지식"}
 STAGE_NAMES = {
@@ -82,27 +97,13 @@ CURATION_NAMES = {
 }
 _NAMES = {
     "group": GROUP_NAMES,
+    "origin": ORIGIN_NAMES,
     "fault": PAIR_FAULT_NAMES,
     "reason": REASON_NAMES,
     "stage": STAGE_NAMES,
     "level": LEVEL_NAMES,
     "named": CURATION_NAMES,
 }
-
-CLIP = 340
-"""Characters of a text that are shown before "더 보기"."""
-CLIP_LINES = 12
-_WORTH_CLIPPING = 90  # a shorter rest is simply shown
-
-
-def clip_at(text: str) -> int:
-    """Where "더 보기" begins: after CLIP characters or CLIP_LINES lines, at a space if one is near; else at the end."""
-    lines = [place for place, char in enumerate(text) if char == "\n"]
-    cut = min(CLIP, lines[CLIP_LINES - 1] if len(lines) >= CLIP_LINES else CLIP)
-    if len(text) - cut < _WORTH_CLIPPING:
-        return len(text)
-    space = max(text.rfind(" ", cut - 30, cut), text.rfind("\n", cut - 30, cut))
-    return space + 1 if space > 0 else cut
 
 
 def render(template: str, **values: object) -> str:
@@ -120,8 +121,16 @@ def environment() -> Environment:
     )
     for name, names in _NAMES.items():
         made.filters[name] = lambda code, names=names: names.get(code, code)
-    made.filters |= {"n": number, "percent": percent, "md": escape_markdown, "code": code_span, "table": markdown_table}
-    made.globals["escape_bars"] = escape_bars
+    made.filters |= {
+        "n": number,
+        "percent": percent,
+        "whole": whole_percent,
+        "points": points,
+        "short": short,
+        "signed": signed,
+    }
+    made.filters |= {"by": written_by, "dropped_pair": dropped_pair, "short": short}
+    made.filters |= {"md": escape_markdown, "code": code_span, "table": markdown_table, "bars": escape_bars}
     return made
 
 
@@ -137,3 +146,43 @@ def percent(share: float) -> str:
     ('50%', '3.4%', '0%', '99.8%')
     """
     return f"{100 * share:.1f}%" if 0 < share < 0.0995 or 0.9 < share < 1 else f"{100 * share:.0f}%"
+
+
+def whole_percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def points(value: float) -> str:
+    """-0.2 → 0%p, 3.4 → +3%p, -3.4 → −3%p."""
+    return f"{value:+.0f}".replace("+0", "0").replace("-0", "0").replace("-", "−") + "%p"
+
+
+def signed(share: float) -> str:
+    """-0.2 → −20%, 0 → 0%."""
+    return f"{100 * share:+.0f}%".replace("-", "−") if round(100 * share) else "0%"
+
+
+def written_by(by: str) -> str:
+    """Who wrote a side of a pair: reference → 모범 답안, spoilt: echo → 망가뜨림 (질문 되풀이)."""
+    if by == "reference":
+        return "모범 답안"
+    if by.startswith("spoilt: "):
+        fault = by.removeprefix("spoilt: ")
+        return f"망가뜨림 ({PAIR_FAULT_NAMES.get(fault, fault)})"
+    return "greedy (기본 디코딩)" if by == "greedy" else by
+
+
+def dropped_pair(reason: str) -> str:
+    """Why a pair was dropped, in Korean.
+
+    >>> dropped_pair("share of filler is full")
+    '빈말 채우기의 몫이 다 참'
+    """
+    if reason in _DROPPED_PAIR_NAMES:
+        return _DROPPED_PAIR_NAMES[reason]
+    words = reason.split()
+    if reason.startswith("share of "):
+        return f"{PAIR_FAULT_NAMES.get(words[2], words[2])}의 몫이 다 참"
+    if reason.startswith("synthetic: assess finds no "):
+        return f"망가뜨렸으나 뜻한 결함({PAIR_FAULT_NAMES.get(words[4], words[4])})이 나타나지 않음"
+    return reason

@@ -1,136 +1,198 @@
-"""What the pairs look like, before anything is trained on them: report.json, report.md, report.html and a terminal table."""
+"""The report on preference pairs, read before training on them: report.json, report.html and tables in the terminal."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from align_ko.korean import measure
-from align_ko.preferences.guards import main_fault
+from align_ko.korean import assess
+from align_ko.preferences.build import PairSummary
 from align_ko.records import PreferencePair, atomic_write, last_user_text, write_json
-from align_ko.report.pairs_advice import advise
+from align_ko.report.answers import Answer, earlier_turns
+from align_ko.report.page import render
+from align_ko.report.plots import bars
 
 EXAMPLES = 30
-_STEP = 0.2  # of the length gap's histogram
+FEW_PAIRS = 1000
+LENGTH_GAP = 0.2
+OFF_POLICY = 0.5
+GENERIC = 0.03
 
 
-def split(pairs: list[PreferencePair], eval_share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Train and eval by the pairs' hashes, at least one pair in eval; pairs of one prompt stay on one side."""
-    ordered = sorted(pairs, key=lambda pair: pair.id)
-    apart = {str(pair.prompt) for pair in ordered[: max(1, round(len(ordered) * eval_share))]}
-    train = [pair for pair in ordered if str(pair.prompt) not in apart]
-    return train or ordered, [pair for pair in ordered if str(pair.prompt) in apart]
+class Advice(TypedDict):
+    """A field of dpo.yaml's `training` with the numbers and the rule behind it, in English and in Korean."""
+
+    key: str
+    value: str
+    because: str
+    rule: str
+    because_ko: str
+    rule_ko: str
 
 
-def gap_of(pair: PreferencePair) -> float:
-    """How much longer the chosen side is, as a share of the longer one, from -1 to 1.
-
-    A chosen side of 90 characters beside 120 → -0.25.
-    """
-    chosen, rejected = len(pair.chosen[0]["content"]), len(pair.rejected[0]["content"])
-    return (chosen - rejected) / max(chosen, rejected, 1)
+def write_report(folder: Path, summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> None:
+    """Write report.json and report.html; `pairs` are those to draw examples from."""
+    write_json(folder / "report.json", {**summary, "advice": advise(summary)})
+    with atomic_write(folder / "report.html") as out:
+        out.write(render_html(summary, examples(pairs), recipe))
 
 
-def summarize(pairs: list[PreferencePair], dropped: Counter[str], prompts: int) -> dict[str, Any]:
-    """The numbers of the report."""
-    chosen, rejected = ([side[0]["content"] for side in sides] for sides in _sides(pairs))
-    lengths = {"chosen": list(map(len, chosen)), "rejected": list(map(len, rejected))}
-    means = {side: round(mean(values), 1) for side, values in lengths.items()}
-    # the SFT term and the guard see prompts, so the measures do: two pairs of one prompt are one voice
-    measures = measure([last_user_text(pair.prompt) for pair in pairs], chosen)
-    gaps = Counter(min(int((gap_of(pair) + 1) / _STEP + 1e-9), round(2 / _STEP) - 1) for pair in pairs)
-    summary: dict[str, Any] = {
-        "prompts": prompts,
-        "pairs": len(pairs),
-        "origin": dict(Counter(pair.origin for pair in pairs).most_common()),
-        "rejected_for": dict(Counter(map(main_fault, pairs)).most_common()),
-        "rejected_faults": dict(Counter(fault for pair in pairs for fault in pair.rejected_faults).most_common()),
-        "origin_and_fault": [
-            {"origin": origin, "fault": fault, "pairs": count}
-            for (origin, fault), count in Counter((pair.origin, main_fault(pair)) for pair in pairs).most_common()
-        ],
-        "chosen_by": dict(Counter(pair.chosen_by for pair in pairs).most_common()),
-        "rejected_by": dict(Counter(pair.rejected_by for pair in pairs).most_common()),
-        "rejected_unfinished": sum(not pair.rejected_finished for pair in pairs),
-        "median_characters": {side: median(values) for side, values in lengths.items()},
-        "mean_characters": means,
-        "mean_length_gap": round(means["chosen"] - means["rejected"], 1),
-        "length_gap_share": round(means["chosen"] / max(means["rejected"], 1) - 1, 4),
-        "length_gaps": [[round(-1 + _STEP * place, 1), gaps.get(place, 0)] for place in range(round(2 / _STEP))],
-        "off_policy_share": round(sum(pair.chosen_by == "reference" for pair in pairs) / len(pairs), 4),
-        "mean_scores": {
-            "chosen": round(mean(pair.chosen_score for pair in pairs), 3),
-            "rejected": round(mean(pair.rejected_score for pair in pairs), 3),
-        },
-        "chosen": {name: round(value, 4) for name, value in asdict(measures).items()},
-        "dropped": dict(dropped.most_common()),
+def show(summary: PairSummary, pairs: Sequence[PreferencePair], console: Console) -> None:
+    """Print the numbers as a table, the advice, and one pair to read."""
+    table = Table(title=f"{summary['pairs']} pairs from {summary['prompts']} prompts", show_header=False)
+    rows: dict[str, Mapping[str, object]] = {
+        "origin": summary["origin"],
+        "chosen_by": summary["chosen_by"],
+        "rejected_for": summary["rejected_for"],
+        "median_characters": summary["median_characters"],
+        "chosen": summary["chosen"],
+        "dropped": summary["dropped"],
     }
-    return {**summary, "advice": advise(summary)}
+    for key, values in rows.items():
+        table.add_row(key, ", ".join(f"{escape(name)} {count}" for name, count in values.items()))
+    console.print(table)
+    for advice in advise(summary):
+        console.print(f"advice {advice['key']}: {advice['value']}  ({advice['because']})", markup=False, highlight=False)
+    pair = pairs[0]
+    console.print(f"질문   {pair.prompt[-1]['content']}", markup=False)
+    console.print(f"선택   {pair.chosen[0]['content']}", style="green", markup=False)
+    console.print(f"거부   {pair.rejected[0]['content']}", style="red", markup=False)
 
 
-def _sides(pairs: list[PreferencePair]) -> Iterable[list[Any]]:
-    return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
-
-
-def examples(pairs: list[PreferencePair], count: int = EXAMPLES) -> list[PreferencePair]:
+def examples(pairs: Sequence[PreferencePair], count: int = EXAMPLES) -> list[PreferencePair]:
     """Random pairs to read, the same ones for the same pairs."""
     ordered = sorted(pairs, key=lambda pair: pair.id)
     return random.Random(len(ordered)).sample(ordered, min(count, len(ordered)))
 
 
-def write_report(
-    folder: Path, pairs: list[PreferencePair], dropped: Counter[str], prompts: int, recipe: str = ""
-) -> dict[str, Any]:
-    """Write report.json, report.md and report.html; returns the numbers."""
-    from align_ko.report.pairs_html import write_html
+def advise(summary: PairSummary) -> list[Advice]:
+    """Which loss the pairs call for.
 
-    summary = summarize(pairs, dropped, prompts)
-    write_json(folder / "report.json", summary)
-    shown = examples(pairs)
-    with atomic_write(folder / "report.md") as out:
-        out.write(_markdown(summary, shown))
-    write_html(folder / "report.html", summary, shown, recipe)
-    return summary
+    Rules: `sigmoid_norm`, the ablation's winner (docs/experiments.md), but `sigmoid` with `ld_alpha` where the chosen sides are
+    on average more than a fifth shorter than the rejected ones; the SFT term below 1,000 pairs or with a collapse above .03;
+    without the SFT term WPO's `use_weighting` where more than half of the chosen sides were not written by the model.
+    """
+    pairs, lengths, gap = summary["pairs"], summary["mean_characters"], summary["length_gap_share"]
+    collapse, curated = summary["chosen"]["collapse"], summary["off_policy_share"]
+    with_sft, shorter = pairs < FEW_PAIRS or collapse > GENERIC, gap < -LENGTH_GAP
+    preference = "sigmoid" if shorter else "sigmoid_norm"
+    length = f"chosen {lengths['chosen']:.0f}, rejected {lengths['rejected']:.0f} characters on average ({gap:+.0%})"
+    length_ko = f"평균 길이는 선택 {lengths['chosen']:.0f}자, 거부 {lengths['rejected']:.0f}자입니다."
+    advice = [
+        _advice(
+            "loss_type",
+            f"[{preference}, sft]" if with_sft else f"[{preference}]",
+            f"{pairs} pairs, collapse {collapse:.3f} in the chosen answers; {length}",
+            f"sft: fewer than {FEW_PAIRS:,} pairs, or collapse above {GENERIC}; sigmoid if chosen {LENGTH_GAP:.0%} shorter",
+            f"쌍은 {pairs:,}개, 선택된 답변의 쏠림은 {collapse:.3f}이고 {length_ko}",
+            f"쌍이 {FEW_PAIRS:,}개보다 적거나 쏠림이 {GENERIC}보다 크면 sft 항으로 내용을 붙들고, "
+            f"길이로 나누는 sigmoid_norm은 선택된 답변이 {LENGTH_GAP:.0%} 넘게 짧을 때만 sigmoid로 바꿉니다.",
+        )
+    ]
+    if with_sft:
+        advice += [
+            _advice(
+                "loss_weights",
+                "[1.0, 1.0]",
+                "the SFT term as strong as the preference term",
+                "goes with sft",
+                "sft 항을 선호 항과 같은 세기로 둡니다.",
+                "sft 항이 있을 때 함께 씁니다.",
+            )
+        ]
+    if shorter:
+        advice += [
+            _advice(
+                "ld_alpha",
+                "0.5",
+                f"{length}: what the longer side has beyond the shorter counts half",
+                f"chosen sides over {LENGTH_GAP:.0%} shorter",
+                f"{length_ko} 긴 쪽이 더 가진 토큰은 절반만 셉니다.",
+                f"선택된 답변이 {LENGTH_GAP:.0%} 넘게 짧을 때 씁니다.",
+            )
+        ]
+    else:
+        advice += [
+            _advice(
+                "beta",
+                "5.0",
+                "sigmoid_norm counts per token, so its beta is larger",
+                "goes with sigmoid_norm",
+                "sigmoid_norm은 토큰마다 세므로 beta의 눈금이 다릅니다.",
+                "sigmoid_norm일 때 함께 씁니다.",
+            )
+        ]
+    if curated > OFF_POLICY and not with_sft:  # TRL cannot weigh beside the sft term (recipe/losses.py)
+        advice += [
+            _advice(
+                "use_weighting",
+                "true",
+                f"{curated:.0%} of the chosen sides are curated answers, not the model's own",
+                f"more than {OFF_POLICY:.0%} of the chosen sides are curated",
+                f"선택된 답변의 {curated:.0%}는 모델이 쓴 것이 아니라 모범 답안입니다.",
+                f"모범 답안이 {OFF_POLICY:.0%}를 넘으면 WPO로 모델이 낼 법한 쌍에 무게를 둡니다.",
+            )
+        ]
+    return advice
 
 
-def _markdown(summary: dict[str, Any], shown: list[PreferencePair]) -> str:
-    lines = ["# Preference pairs", "", f"{summary['pairs']} pairs from {summary['prompts']} prompts.", "", "## Advice", ""]
-    lines += [f"- `{r['key']}: {r['value']}`: {r['because']} (rule: {r['rule']})" for r in summary["advice"]]
-    lines += ["", "## Numbers", ""]
-    lines += [f"- {key}: {value}" for key, value in summary.items() if key != "advice"]
-    lines += ["", f"## {len(shown)} pairs to read"]
-    for pair in shown:
-        lines += ["", f"### {_quoted(last_user_text(pair.prompt))}", "", f"{pair.origin}; rejected for {pair.rejected_faults}"]
-        lines += ["", f"**chosen** ({pair.chosen_by}, {pair.chosen_score}): {_quoted(pair.chosen[0]['content'])}"]
-        lines += ["", f"**rejected** ({pair.rejected_by}, {pair.rejected_score}): {_quoted(pair.rejected[0]['content'])}"]
-    return "\n".join(lines) + "\n"
+def _advice(key: str, value: str, because: str, rule: str, because_ko: str, rule_ko: str) -> Advice:
+    return {"key": key, "value": value, "because": because, "rule": rule, "because_ko": because_ko, "rule_ko": rule_ko}
 
 
-def _quoted(text: str) -> str:
-    """On one line, so that no answer can open a heading or a code block of the report."""
-    return " ⏎ ".join(part for part in text.splitlines() if part.strip())
+# ------------------------------------------------------------------------------------------------------------ report.html
 
 
-def print_report(summary: dict[str, Any], pairs: list[PreferencePair], console: Console | None = None) -> None:
-    """The numbers as a table, the advice, and one pair to read."""
-    table = Table(title=f"{summary['pairs']} pairs from {summary['prompts']} prompts", show_header=False)
-    for key in ("origin", "chosen_by", "rejected_for", "median_characters", "chosen", "dropped"):
-        value = summary[key]
-        table.add_row(key, ", ".join(f"{escape(str(name))} {count}" for name, count in value.items()))
-    console = console or Console()
-    console.print(table)
-    for rule in summary["advice"]:
-        console.print(f"advice {rule['key']}: {rule['value']}  ({rule['because']})", markup=False, highlight=False)
-    pair = pairs[0]
-    console.print(f"질문   {pair.prompt[-1]['content']}", markup=False)
-    console.print(f"선택   {pair.chosen[0]['content']}", style="green", markup=False)
-    console.print(f"거부   {pair.rejected[0]['content']}", style="red", markup=False)
+@dataclass(frozen=True)
+class Side:
+    name: str  # chosen or rejected
+    by: str
+    score: float
+    codes: list[str]
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Card:
+    """One pair side by side."""
+
+    origin: str
+    question: str
+    earlier: Sequence[Mapping[str, str]]
+    sides: list[Side]
+
+
+def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> str:
+    """The whole page. `pairs`: those to read."""
+    return render(
+        "pairs.html.jinja",
+        summary=summary,
+        advice=advise(summary),
+        charts={name: bars(summary[name]) for name in ("origin", "rejected_for", "chosen_by", "rejected_by", "dropped")},
+        by_origin={(row["origin"], row["fault"]): row["pairs"] for row in summary["origin_and_fault"]},
+        gaps=bars({str(low): count for low, count in summary["length_gaps"]}),
+        cards=[_card(pair) for pair in pairs],
+        recipe=recipe,
+    )
+
+
+def _card(pair: PreferencePair) -> Card:
+    question = last_user_text(pair.prompt)
+    chosen = _side("chosen", pair.chosen[0]["content"], True, question, pair.chosen_by, pair.chosen_score)
+    rejected = _side(
+        "rejected", pair.rejected[0]["content"], pair.rejected_finished, question, pair.rejected_by, pair.rejected_score
+    )
+    rejected.codes.extend(code for code in pair.rejected_faults if code not in rejected.codes)
+    return Card(pair.origin, question, earlier_turns(pair.prompt), [chosen, rejected])
+
+
+def _side(name: str, text: str, finished: bool, question: str, by: str, score: float) -> Side:
+    assessment = assess(text, question, finished)
+    return Side(name, by, score, assessment.codes, Answer.of(text, assessment.faults, finished))

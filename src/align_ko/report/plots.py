@@ -7,6 +7,7 @@ follow dark and light, and stay text that can be read out, searched and copied.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from align_ko.evaluation.scores import GREEDY
@@ -18,6 +19,25 @@ STRIP_HEIGHT = 76
 """Pixels of one row of dots."""
 
 _STEP = 7.0  # pixels between two stacked dots, less where the stack would not fit
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart: `width` in percent of the longest."""
+
+    count: int
+    share: float
+    width: float
+
+
+def bars(counts: Mapping[str, int]) -> dict[str, Bar]:
+    """Counts with their shares of the whole, and widths in percent of the largest.
+
+    >>> bars({"repetition": 3, "filler": 1})["filler"]
+    Bar(count=1, share=0.25, width=33.3)
+    """
+    total, most = sum(counts.values()) or 1, max(counts.values(), default=0) or 1
+    return {name: Bar(count, count / total, round(100 * count / most, 1)) for name, count in counts.items()}
 
 
 def natural_bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

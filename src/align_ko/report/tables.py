@@ -73,3 +73,8 @@ def markdown_table(
 def terminal_table(title: str, padding: tuple[int, int, int, int] | int = 0) -> Table:
     """An empty table in the style of all."""
     return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=padding, show_edge=False)
+
+
+def short(setting: str) -> str:
+    """`sampling_cool` → `cool`."""
+    return setting.removeprefix("sampling_")
