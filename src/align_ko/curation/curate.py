@@ -52,7 +52,7 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
             pool.add(row)
         tally.lap("read and judge", tally.read.total())
         with console.status("near-duplicates…"):
-            repeated = _drop_near_duplicates(recipe, pool, workers)
+            repeated = _drop_near_duplicates(recipe, pool)
         tally.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
         with console.status("selecting rows…"):
             mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
@@ -117,13 +117,13 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
             raise recipe_error(recipe, f"sources.{name}", problem, limit)
 
 
-def _drop_near_duplicates(recipe: DataRecipe, pool: Pool, workers: Workers) -> NearDuplicateFacts:
+def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
     """Drop them from the pool, and return their numbers and a few examples."""
     limits = recipe.near_duplicates
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
     questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
     thresholds = limits.question, limits.long_question, limits.answer
-    found = near_duplicates(questions, answers, order, *thresholds, workers.side_by_side)
+    found = near_duplicates(questions, answers, order, *thresholds)
     shown = Random(recipe.seed).sample(sorted(found), min(EXAMPLES_PER_REASON, len(found)))
     facts: NearDuplicateFacts = {
         "question": sum(one.side == "question" for one in found.values()),

@@ -14,11 +14,10 @@ from typing import Any
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejections
 from align_ko.curation.judged import Judged, entry
-from align_ko.curation.near_duplicates import duplicate_key
+from align_ko.curation.near_duplicates import Sketch, duplicate_key, sketch
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
 from align_ko.curation.selection import topic_words
-from align_ko.curation.sketches import sketches
 from align_ko.curation.sources import RawRow
 from align_ko.overlap import OVERLAP_THRESHOLD, PromptIndex
 from align_ko.recipe import SourceArgs
@@ -94,8 +93,9 @@ class Judge:
         kept = [self._repaired_afterwards(row.candidate) for row in read if row.candidate and not row.problem]
         texts = [json.dumps(one.to_row(), ensure_ascii=False) for one in kept]
         keys = [duplicate_key(one.messages) for one in kept]
-        asked, told = ([_said(one, role) for one in kept] for role in ("user", "assistant"))
-        questions, answers = (sketches(["\n".join(each) for each in side]) for side in (asked, told))
+        asked = [_said(one, "user") for one in kept]
+        questions = [sketch("\n".join(each)) for each in asked]
+        answers = [sketch("\n".join(_said(one, "assistant"))) for one in kept]
         words = [topic_words(each[0]) if self.work.with_topics else b"" for each in asked]
         made = zip(kept, texts, keys, questions, answers, words, strict=True)
         return [
@@ -120,7 +120,7 @@ class Judge:
         return rows
 
     def _kept(
-        self, row: _Row, kept: Conversation, text: str, key: bytes, question: bytes, answer: bytes, words: bytes
+        self, row: _Row, kept: Conversation, text: str, key: bytes, question: Sketch, answer: Sketch, words: bytes
     ) -> Judged:
         """A row that stays."""
         repaired, masked = self._shown(row.raw, self.work.sources[row.name], kept) if kept.repairs else (("", ""), ())

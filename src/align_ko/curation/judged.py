@@ -6,6 +6,7 @@ import json
 from typing import NamedTuple
 
 from align_ko.curation.adapters import Rejection
+from align_ko.curation.near_duplicates import EMPTY, Sketch
 from align_ko.curation.sources import RawRow
 
 
@@ -28,8 +29,8 @@ class Judged(NamedTuple):
     repairs: tuple[str, ...] = ()
     repaired: tuple[str, str] = ("", "")  # the first message that a repair changed, before and after
     masked: tuple[str, ...] = ()  # kinds of personal data, one for each place
-    question_sketch: bytes = b""
-    answer_sketch: bytes = b""
+    question_sketch: Sketch = EMPTY
+    answer_sketch: Sketch = EMPTY
     words: bytes = b""  # of the question, for its topic
 
 

@@ -1,32 +1,39 @@
-"""Which rows nearly repeat a better one, in their question or in their answer."""
+"""Which rows nearly repeat a better one, in their question or in their answer.
+
+Workers turn each text into a `Sketch`; the parent looks up candidates by MinHash bands (rensa) and checks each. Compared are
+runs of six jamo of the normalised text. Jamo and not syllables, because Korean inflects inside the syllable: "빨간가요" and
+"빨개요" share no syllable but 빨 and 요, and nearly half of their jamo. Measured on 816 turns of SmileStyle, the same turn in
+another style against the nearest other turn: where one turn in 200 has a false neighbour, runs of six jamo find 84 % of the
+plain rewrites (76 % of the gentle ones), syllable bigrams 60 % (52 %), syllable trigrams 75 % (65 %); where one in 500 has,
+68, 27 and 47 %.
+
+Runs that many texts share ("… 에 대해 설명해 주세요") weigh a quarter of rare ones, so that rows written to one template are
+alike only where what they ask about is.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, NamedTuple
+from zlib import crc32
 
-from align_ko.curation.lsh import similar_pairs
-from align_ko.curation.sketches import letters, sketch
-from align_ko.curation.workers import SideBySide, one_by_one
-from align_ko.overlap import normalize
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash, RMinHashLSH
+
+from align_ko.overlap import fold, normalize, only_letters
 from align_ko.recipe import NearDuplicateArgs
 from align_ko.records import Message
 
-__all__ = [
-    "ANSWER_THRESHOLD",
-    "LONG_QUESTION_THRESHOLD",
-    "QUESTION_THRESHOLD",
-    "Duplicate",
-    "duplicate_key",
-    "near_duplicates",
-    "sketch",
-]
-
 SideName = Literal["question", "answer"]
+Goodness = tuple[float, float, "str | bytes"]
 QUESTION_THRESHOLD = NearDuplicateArgs.question
-"""Weighted share of common runs of jamo from which two questions ask the same, given the same numbers and quoted words.
+"""Weighted share of common runs from which two questions ask the same, given the same numbers and quoted words.
 
 Above: "사과는 왜 빨간가요?" and "사과는 왜 빨개요?" 0.59, "한국의 수도는 어디인가요?" and "한국의 수도는 어디야?" 0.74.
 Below: "사과는 왜 빨간가요?" and "고추는 왜 빨간가요?" 0.36, "김치찌개는 …" and "된장찌개는 어떻게 끓이나요?" 0.46.
@@ -41,14 +48,20 @@ ANSWER_THRESHOLD = NearDuplicateArgs.answer
 MIN_QUESTION = 7  # letters; "안녕하세요" opens a thousand different conversations, and each may stay
 MIN_ANSWER = 20  # letters; "네, 맞습니다." answers many questions
 
+JAMO = 6
+LONGEST = 20_000  # characters read: what differs later in two texts does not make them two
+FEW = 160  # runs, about 65 syllables: up to here they are kept themselves, so that the comparison is exact and weighted
+MANY = 96  # from here there is a signature; a text between the two has both, so that texts of like length always meet
+SLOTS = 128  # of a signature: a similarity of .7 is estimated to ± .04
+BANDS = 32  # of 4 slots: one agrees with probability .99 at a similarity of .6, .999 at .65, .23 at .3
+SEED = 20_240_229
+MARGIN = 0.12  # an estimate this far below the threshold is still checked exactly: over three standard deviations
+RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
+SHORT_BODY = 40  # characters; a longer text after the colon weighs enough among the runs
+_WEIGHT_BITS = 22  # of a run's hash, by which its texts are counted
+_QUOTED = re.compile(r"""["'“‘「『<]([^"'“”‘’「」『』<>\n]{1,40})["'”’」』>]""")
 
-@dataclass(frozen=True)
-class Duplicate:
-    """Why a row falls: the better row that stays, the side on which they meet, and how alike they are there (0-1)."""
-
-    kept: int
-    side: SideName
-    similarity: float
+Runs = NDArray[np.uint32]
 
 
 def duplicate_key(messages: Sequence[Message]) -> bytes:
@@ -62,81 +75,193 @@ def duplicate_key(messages: Sequence[Message]) -> bytes:
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+class Sketch(NamedTuple):
+    """What is compared of a text, in a few hundred bytes."""
+
+    key: bytes  # equal for texts that differ in spacing, punctuation, width and case only
+    letters: int  # letters and digits, a Korean syllable being one
+    facts: bytes  # hash of what must agree between two questions: numbers, quoted words, a short text after the colon
+    runs: bytes  # hashes of the runs, sorted, 4 bytes each; empty for a text of more than FEW
+    signature: RMinHash | None  # None for a text of fewer than MANY
+
+
+def sketch(text: str) -> Sketch:
+    """Equal `key` and `facts` for texts that differ in spacing, punctuation, width and case only.
+
+    >>> sketch("사과는 왜 빨간가요?").key == sketch("사과는  왜 빨간가요").key
+    True
+    """
+    text = fold(text[:LONGEST].strip())
+    said = only_letters(text)
+    jamo = only_letters(unicodedata.normalize("NFD", said))
+    # What precedes a text makes up its first runs: a question opens with its subject.
+    codes = np.frombuffer(("\0" * (JAMO - 1) + jamo).encode("utf-32-le"), dtype=np.uint32)
+    windows = np.stack([codes[place : place + len(jamo)] for place in range(JAMO)], axis=1)
+    grams: list[bytes] = windows.view(f"V{4 * JAMO}").ravel().tolist()  # several times as fast as slices
+    runs, signature = b"", None
+    if len(grams) <= FEW:
+        runs = np.array(sorted(set(map(crc32, grams))), dtype=np.uint32).tobytes()
+    if len(grams) >= MANY:
+        signature = RMinHash(SLOTS, SEED)
+        signature.update(grams)
+    return Sketch(_hash(said), len(said), _facts(text) if said else b"", runs, signature)
+
+
+def _facts(text: str) -> bytes:
+    """In "다음 낱말을 영어로 옮겨 주세요: 사과" all depends on the one word, and in "'사과'는 영어로 뭐예요?"."""
+    found = set(re.findall(r"\d+", text)) | {only_letters(quoted) for quoted in _QUOTED.findall(text)}
+    body = text[max(text.rfind(":"), text.rfind("\n")) + 1 :]
+    if len(body) <= SHORT_BODY and len(body) < len(text):
+        found.add(only_letters(body))
+    found.discard("")
+    return _hash("\x1f".join(sorted(found))) if found else b""
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
+EMPTY = sketch("")
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Why a row is dropped: the better row that stays, the side on which they meet, and how alike they are there (0-1)."""
+
+    kept: int
+    side: SideName
+    similarity: float
+
+
 def near_duplicates(
-    questions: Sequence[bytes],
-    answers: Sequence[bytes],
-    order: Sequence[Any],
+    questions: Sequence[Sketch],
+    answers: Sequence[Sketch],
+    order: Sequence[Goodness] | Sequence[int],
     question_threshold: float = QUESTION_THRESHOLD,
     long_threshold: float = LONG_QUESTION_THRESHOLD,
     answer_threshold: float = ANSWER_THRESHOLD,
-    side_by_side: SideBySide = one_by_one,
 ) -> dict[int, Duplicate]:
-    """Row → the better row that it repeats. The best row goes first; a row falls only if it is near one that stays.
+    """Row → the better row that it repeats. The best row goes first; a row is dropped only if it is near one that stays.
 
-    So of a chain A ~ B ~ C in which A and C are far apart, A and C stay. `order` holds a key for each row, the smallest
-    for the best (selection.goodness makes them); without ties among them, the outcome hangs on the rows alone.
-    A threshold above 1 leaves that side out, even where two are equal. The two sides meet only at the end; until then
-    `side_by_side` may have one of them done by another process.
+    So of a chain A ~ B ~ C in which A and C are far apart, A and C stay. `order` has a key for each row, the smallest
+    for the best (select.goodness makes them); without ties among them the outcome depends on the rows alone.
+    A threshold above 1 leaves that side out, even where two texts are equal.
 
     >>> asked = ["김치찌개는 어떻게 끓이나요?", "김치찌개는 어떻게 끓여요?", "된장찌개는 어떻게 끓이나요?"]
     >>> near_duplicates([sketch(text) for text in asked], [sketch("")] * 3, [1, 2, 3])
     {1: Duplicate(kept=0, side='question', similarity=0.742)}
     """
-    names: list[SideName] = []
-    calls: list[tuple[Any, ...]] = []
+    sides = []
     if question_threshold <= 1:
-        names.append("question")
-        calls.append((questions, question_threshold, long_threshold, MIN_QUESTION, True))
+        sides.append(_Side("question", questions, question_threshold, long_threshold, MIN_QUESTION, agree=True))
     if answer_threshold <= 1:
-        names.append("answer")
-        calls.append((answers, answer_threshold, answer_threshold, MIN_ANSWER, False))
-    sides = [_Side(name, *alike) for name, alike in zip(names, side_by_side(_alike, calls), strict=True)]
+        sides.append(_Side("answer", answers, answer_threshold, answer_threshold, MIN_ANSWER, agree=False))
     found: dict[int, Duplicate] = {}
-    for rank, row in enumerate(sorted(range(len(order)), key=order.__getitem__)):
-        matches = [(*match, side) for side in sides if (match := side.nearest(row))]
-        if matches:
-            similarity, _, kept, side = max(matches, key=lambda match: match[:2])
-            found[row] = Duplicate(kept, side.name, round(similarity, 3))
+    for row in sorted(range(len(order)), key=order.__getitem__):
+        nearest = [(similarity, -rank, kept, side.name) for side in sides for similarity, rank, kept in side.like(row)]
+        if nearest:
+            similarity, _, kept, name = max(nearest, key=lambda one: one[:2])
+            found[row] = Duplicate(kept, name, round(similarity, 3))
         else:
             for side in sides:
-                side.keep(row, rank)
+                side.keep(row)
     return found
 
 
-def _alike(
-    sketches: Sequence[bytes], threshold: float, long_threshold: float, least: int, agree: bool
-) -> tuple[list[int], list[tuple[int, int, float]]]:
-    """(the number of each row's text, -1 for one of fewer letters than `least`; the pairs of like texts)."""
-    texts = sorted({one for one in sketches if letters(one) >= least})
-    numbers = {text: number for number, text in enumerate(texts)}
-    return [numbers.get(one, -1) for one in sketches], list(similar_pairs(texts, threshold, long_threshold, agree))
-
-
 class _Side:
-    """The rows' questions, or their answers: each different text once, with its like ones and the row that stays for it."""
+    """The questions, or the answers, of the rows that stay so far."""
 
-    def __init__(self, name: SideName, texts: list[int], pairs: list[tuple[int, int, float]]) -> None:
+    def __init__(
+        self, name: SideName, sketches: Sequence[Sketch], threshold: float, long_threshold: float, least: int, *, agree: bool
+    ) -> None:
         self.name = name
-        self._text = texts
-        self._near: dict[int, dict[int, float]] = {}
-        self._kept: dict[int, tuple[int, int]] = {}  # text → (rank, row) of the best row that says it and stays
-        for one, other, similarity in pairs:
-            self._near.setdefault(one, {})[other] = similarity
-            self._near.setdefault(other, {})[one] = similarity
+        self._sketches = sketches
+        self._threshold, self._long_threshold = threshold, long_threshold
+        self._least, self._agree = least, agree
+        self._weights = _weights(sketches)
+        self._kept: list[int] = []  # rows, the best first
+        self._same: dict[tuple[bytes, bytes], int] = {}  # key and facts → place in `_kept`
+        # One index for each of what must agree: a thousand sums in the same words are not compared with each other.
+        self._short: defaultdict[bytes, _Index] = defaultdict(_Index)
+        self._long: defaultdict[bytes, _Index] = defaultdict(_Index)
 
-    def nearest(self, row: int) -> tuple[float, int, int] | None:
-        """(similarity, minus the rank, row) of the most similar row that stays so far, the better of two alike."""
-        text = self._text[row]
-        if text in self._kept:
-            rank, kept = self._kept[text]
-            return 1.0, -rank, kept
-        near = self._near.get(text)
-        if not near:
-            return None
-        return max(
-            ((near[other], -self._kept[other][0], self._kept[other][1]) for other in near if other in self._kept), default=None
-        )
+    def like(self, row: int) -> Iterator[tuple[float, int, int]]:
+        """(similarity, place among the kept ones, kept row) of each kept row that `row` repeats."""
+        one = self._sketches[row]
+        if one.letters < self._least:
+            return
+        if (same := self._same.get((one.key, one.facts))) is not None:
+            yield 1.0, same, self._kept[same]
+            return
+        facts = one.facts if self._agree else b""
+        if one.runs:
+            for place, _ in self._short[facts].like(self._weighted(row), self._threshold - MARGIN):
+                if (similarity := self._shared(row, self._kept[place])) >= self._threshold:
+                    yield similarity, place, self._kept[place]
+        if one.signature:
+            for place, similarity in self._long[facts].like(one.signature, self._long_threshold):
+                if not (one.runs and self._sketches[self._kept[place]].runs):  # those were compared exactly
+                    yield similarity, place, self._kept[place]
 
-    def keep(self, row: int, rank: int) -> None:
-        if self._text[row] >= 0:
-            self._kept[self._text[row]] = rank, row
+    def keep(self, row: int) -> None:
+        one, place = self._sketches[row], len(self._kept)
+        self._kept.append(row)
+        if one.letters < self._least:
+            return
+        self._same.setdefault((one.key, one.facts), place)
+        facts = one.facts if self._agree else b""
+        if one.runs:
+            self._short[facts].add(place, self._weighted(row))
+        if one.signature:
+            self._long[facts].add(place, one.signature)
+
+    def _weighted(self, row: int) -> RMinHash:
+        """A run of weight 3 enters as three: so signatures agree as often as the weighted similarity says."""
+        runs = _runs_of(self._sketches[row])
+        weights = self._weights(runs)
+        tokens = np.repeat(runs.astype(np.uint64) << np.uint64(2), weights)
+        tokens += np.arange(len(tokens), dtype=np.uint64) - np.repeat(np.cumsum(weights) - weights, weights).astype(np.uint64)
+        signature = RMinHash(SLOTS, SEED)
+        signature.update(tokens.view("V8").tolist())
+        return signature
+
+    def _shared(self, row: int, other: int) -> float:
+        """The weighted share of common runs."""
+        first, second = _runs_of(self._sketches[row]), _runs_of(self._sketches[other])
+        both = int(self._weights(np.intersect1d(first, second, assume_unique=True)).sum())
+        return both / (int(self._weights(first).sum()) + int(self._weights(second).sum()) - both)
+
+
+class _Index:
+    """Signatures by their bands."""
+
+    def __init__(self) -> None:
+        self._lsh: RMinHashLSH | None = None
+        self._signatures: dict[int, RMinHash] = {}
+
+    def like(self, signature: RMinHash, least: float) -> Iterator[tuple[int, float]]:
+        """(place, estimated similarity) of those from `least` on, most of them."""
+        for place in self._lsh.query(signature) if self._lsh else ():
+            estimate = signature.jaccard(self._signatures[place])
+            if estimate >= least:
+                yield place, estimate
+
+    def add(self, place: int, signature: RMinHash) -> None:
+        self._lsh = self._lsh or RMinHashLSH(0.5, SLOTS, BANDS)
+        self._lsh.insert(place, signature)
+        self._signatures[place] = signature
+
+
+def _runs_of(one: Sketch) -> Runs:
+    return np.frombuffer(one.runs, dtype=np.uint32)
+
+
+def _weights(sketches: Sequence[Sketch]) -> Callable[[Runs], NDArray[np.int64]]:
+    """Runs → their weights: 4 for one that few texts have, down to 1. Each different text counts once."""
+    texts = np.zeros(1 << _WEIGHT_BITS, dtype=np.int64)
+    different = {(one.key, one.facts): one for one in sketches if one.runs}.values()
+    joined = np.frombuffer(b"".join(one.runs for one in different), dtype=np.uint32)
+    for first in range(0, len(joined), 1_000_000):  # bounds the memory
+        texts += np.bincount(joined[first : first + 1_000_000] >> np.uint32(32 - _WEIGHT_BITS), minlength=len(texts))
+    table = np.maximum(np.rint(4 / (1 + np.log(np.maximum(texts / RARE, 1)))), 1).astype(np.int64)
+    return lambda runs: table[runs >> np.uint32(32 - _WEIGHT_BITS)]
