@@ -9,7 +9,9 @@ Interrupted and started again, with any number of processes, it goes on where it
 
 from __future__ import annotations
 
+import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,34 +72,38 @@ def main() -> None:
 
 def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processes) -> dict[str, list[Candidate]]:
     """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
+    from align_ko.generation.requests import answer_keys
+    from align_ko.models.load import best_dtype, load_checkpoint_tokenizer
     from align_ko.models.source import model_source, weights_hash
     from align_ko.preferences.candidates import draw_candidates
 
+    generation, endpoint = recipe.generation, recipe.endpoint
+    limit = generation.max_new_tokens
     source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
-    limit = recipe.generation.max_new_tokens
-    made_with = {
-        "checkpoint": weights_hash(source),
-        "backend": f"{recipe.endpoint.server} {recipe.endpoint.model}" if recipe.endpoint else "transformers",
-        "max_new_tokens": limit,
-    }
+    tokenizer = load_checkpoint_tokenizer(source)
 
     def draw(requests: list[Request], on_answer: OnAnswer) -> None:
-        if recipe.endpoint:
+        if endpoint:
             from align_ko.generation.endpoint import draw_from_endpoint
-            from align_ko.models.load import load_checkpoint_tokenizer
 
-            tokenizer = load_checkpoint_tokenizer(source)
-            return draw_from_endpoint(requests, on_answer, tokenizer, recipe.endpoint, limit)
+            return draw_from_endpoint(requests, on_answer, tokenizer, endpoint, limit)
         from align_ko.generation.local import draw_local
         from align_ko.models.load import load_for_inference
         from align_ko.process import keep_freed_memory
 
         keep_freed_memory()
-        model, tokenizer = load_for_inference(source, recipe.generation.dtype)
-        draw_local(requests, on_answer, model, tokenizer, limit, recipe.generation.batch_size, stop_loops=True)
+        model, _ = load_for_inference(source, generation.dtype)
+        draw_local(requests, on_answer, model, tokenizer, limit, generation.batch_size, stop_loops=True)
 
+    weights = weights_hash(source)
+    if endpoint:
+        server = f"{endpoint.server} {endpoint.model} {endpoint.send} {json.dumps(endpoint.extra_body, sort_keys=True)}"
+        keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, server=server)
+    else:
+        dtype = str(best_dtype(generation.dtype))
+        keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, dtype=dtype, stop_loops=True)
     file = Path(recipe.output_dir) / "candidates.jsonl"
-    return draw_candidates(draw, tasks, recipe.candidates, recipe.generation.seed, file, made_with, processes)
+    return draw_candidates(draw, keys, tasks, recipe.candidates, generation.seed, file, processes)
 
 
 if __name__ == "__main__":

@@ -31,36 +31,33 @@ def main() -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from align_ko.evaluation.asking import ask_models
-    from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
-    from align_ko.evaluation.scores import GREEDY as GREEDY_NAME
-    from align_ko.evaluation.scores import score_rows, summarise
+    from align_ko.evaluation.grid import grid_table
+    from align_ko.evaluation.run import evaluate_grid
     from align_ko.generation.processes import launched_processes
-    from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory
-    from align_ko.records import atomic_write, evenly, read_prompts, write_json, write_jsonl
+    from align_ko.records import atomic_write
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"
     lock_folder(folder)
-    questions = evenly(list(read_prompts(recipe.prompts_file, "prompts_file", recipe.max_prompts)), recipe.grid.prompts)
-    asked = {setting: (knobs, questions) for setting, knobs in {GREEDY_NAME: GREEDY, **cells(recipe.grid)}.items()}
-    models = {name: model_source(recipe.models[name], trust_remote_code=recipe.trust_remote_code) for name in names}
     processes = launched_processes()
-    rows, _ = ask_models(models, asked, [], recipe.generation, recipe.chat_template, folder / "answers", processes)
+    evaluation = evaluate_grid(
+        {name: model_source(recipe.models[name], trust_remote_code=recipe.trust_remote_code) for name in names},
+        recipe.prompts_file,
+        folder,
+        recipe.grid,
+        max_prompts=recipe.max_prompts,
+        chat_template=recipe.chat_template,
+        generation=recipe.generation,
+        processes=processes,
+    )
     processes.leave()
-    if processes.rank:
-        return  # the first process judges the answers of all
+    if evaluation is None:
+        return  # the first process reports the answers of all
 
-    scored = score_rows(rows)
-    summary = summarise(scored)
-    for name, points in cross_fitted_gaps(scored).items():
-        summary["decoding_gap"][name]["cross_fitted"] = points
-    table = grid_table(summary, recipe.grid)
-    write_jsonl(folder / "responses.jsonl", scored)
-    write_json(folder / "scores.json", summary)
+    table = grid_table(evaluation.summary, recipe.grid)
     with atomic_write(folder / "gap.md") as out:
         out.write(f"# Decoding gap\n\n{table}")
     write_manifest(folder, recipe, [recipe.prompts_file], stage="decoding_gap")

@@ -27,40 +27,35 @@ def main() -> None:
 
     from rich.console import Console
 
-    from align_ko.evaluation.asking import ask_models
-    from align_ko.evaluation.scores import score_rows, summarise
+    from align_ko.evaluation.run import evaluate
     from align_ko.generation.processes import launched_processes
-    from align_ko.generation.requests import GREEDY
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, peak_memory_gib
-    from align_ko.records import PromptRow, read_prompts, write_json, write_jsonl
     from align_ko.report.evaluation_html import write_html
     from align_ko.report.evaluation_table import show
 
     keep_freed_memory()
-    folder = Path(recipe.output_dir)
-    held_out = list(read_prompts(recipe.prompts_file, "prompts_file", recipe.max_prompts))
-    probes = [
-        PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(recipe.probes)
-    ]
-    sampled = held_out[:: max(1, len(held_out) // recipe.sampling_prompts)] if recipe.sampling_prompts else held_out
-    asked = {"greedy": (GREEDY, [*held_out, *probes])}
-    asked |= {setting: (decoding, [*sampled, *probes]) for setting, decoding in recipe.sampling.items()}
-    models = {name: model_source(path, trust_remote_code=recipe.trust_remote_code) for name, path in recipe.models.items()}
-    processes, place = launched_processes(), folder / "answers"
-    rows, losses = ask_models(models, asked, held_out, recipe.generation, recipe.chat_template, place, processes)
+    folder, processes = Path(recipe.output_dir), launched_processes()
+    evaluation = evaluate(
+        {name: model_source(path, trust_remote_code=recipe.trust_remote_code) for name, path in recipe.models.items()},
+        recipe.prompts_file,
+        folder,
+        sampling=recipe.sampling,
+        probes=recipe.probes,
+        max_prompts=recipe.max_prompts,
+        sampling_prompts=recipe.sampling_prompts,
+        chat_template=recipe.chat_template,
+        generation=recipe.generation,
+        processes=processes,
+    )
     processes.leave()
-    if processes.rank:
-        return  # the first process judges the answers of all
+    if evaluation is None:
+        return  # the first process reports the answers of all
 
-    scored = score_rows(rows)
-    summary = summarise(scored, losses)
-    write_jsonl(folder / "responses.jsonl", scored)
-    write_json(folder / "scores.json", summary)
-    write_html(folder / "report.html", scored, summary, dict(recipe.models))
+    write_html(folder / "report.html", evaluation.answers, evaluation.summary, dict(recipe.models))
     write_manifest(folder, recipe, [recipe.prompts_file], stage="evaluate", peak_memory_gib=peak_memory_gib())
-    show(summary, Console())
+    show(evaluation.summary, Console())
     print(f"answers: {folder / 'responses.jsonl'}\nreport:  {(folder / 'report.html').resolve()}")
 
 

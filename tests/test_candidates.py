@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from conftest import turns
@@ -12,15 +14,14 @@ from align_ko.errors import UserError
 from align_ko.generation import meter as meters
 from align_ko.generation.meter import Meter, clock
 from align_ko.generation.processes import Processes
-from align_ko.generation.requests import GREEDY, Generated, row_seed
-from align_ko.generation.shards import shards
+from align_ko.generation.requests import GREEDY, Generated, describe, row_seed
 from align_ko.preferences.candidates import Candidate, draw_candidates, read_tasks
 from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
 from align_ko.records import PromptRow, write_jsonl
+from align_ko.stores import row_key, shards
 
 TASKS = [PromptRow(f"t{n}", [{"role": "user", "content": f"{n}번 질문"}], f"{n}번 모범 답입니다.") for n in range(5)]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1)}
-MADE = {"checkpoint": "abc", "max_new_tokens": 16}
 SEED = 3
 
 
@@ -40,8 +41,15 @@ class Model:
             on_answer(at, Generated(f"{name}: {request.prompt[0]['content']}\u2028{request.seed}", request.seed % 2 == 0, 7))
 
 
-def draw(file, model=None, made=MADE, tasks=TASKS, settings=SETTINGS, processes=None):
-    return draw_candidates(model or Model(), tasks, settings, SEED, file, made, processes)
+def keys(requests, weights="abc"):
+    return [
+        row_key(weights=weights, prompt=r.prompt, decoding=describe(r.decoding), seed=r.seed * (r.decoding.temperature > 0))
+        for r in requests
+    ]
+
+
+def draw(file, model=None, keys=keys, tasks=TASKS, settings=SETTINGS, processes=None):
+    return draw_candidates(model or Model(), keys, tasks, settings, SEED, file, processes)
 
 
 def rows(file):
@@ -112,14 +120,32 @@ def test_a_line_broken_in_the_middle_is_told(tmp_path):
         draw(file)
 
 
-@pytest.mark.parametrize("made", [{"checkpoint": "other"}, {**MADE, "max_new_tokens": 32}])
-def test_another_checkpoint_starts_afresh_and_the_old_answers_are_put_aside(tmp_path, capsys, made):
+def test_answers_of_another_checkpoint_are_not_used_and_are_counted(tmp_path, capsys):
+    file = tmp_path / "c.jsonl"
+    before = draw(file)
+    capsys.readouterr()
+    model = Model()
+    draw(file, model, keys=partial(keys, weights="other"))
+    assert len(model.asked) == 10
+    assert "c.jsonl: 10 rows of other prompts, weights or settings are not used" in capsys.readouterr().out
+    again = Model()
+    assert draw(file, again) == before and again.asked == []  # the first ones are still there
+
+
+def test_an_edited_prompt_under_the_same_id_is_drawn_again(tmp_path):
     file = tmp_path / "c.jsonl"
     draw(file)
-    before, model = file.read_bytes(), Model()
-    draw(file, model, made=made)
-    assert len(model.asked) == 10 and "another checkpoint or setting: starting afresh" in capsys.readouterr().out
-    assert len(rows(file)) == 10 and (tmp_path / "c.jsonl.old").read_bytes() == before
+    edited, model = replace(TASKS[2], prompt=[{"role": "user", "content": "다른 질문"}]), Model()
+    drawn = draw(file, model, tasks=[*TASKS[:2], edited])
+    assert model.asked == [("greedy", "다른 질문"), ("0.7", "다른 질문")]
+    assert drawn["t2"][0].text.startswith("greedy: 다른 질문")
+
+
+def test_two_rows_with_one_prompt_are_asked_greedily_once(tmp_path):
+    model = Model()
+    drawn = draw(tmp_path / "c.jsonl", model, tasks=[TASKS[0], replace(TASKS[0], id="again")])
+    assert [name for name, _ in model.asked] == ["greedy", "0.7", "0.7"]
+    assert drawn["t0"][0] == drawn["again"][0] and drawn["t0"][1] != drawn["again"][1]
 
 
 def test_a_changed_setting_is_drawn_again_and_more_samples_only_add(tmp_path):
@@ -148,15 +174,11 @@ def shared(file, count, dies_after=10**9):
     models = [Model(dies_after) for _ in range(count)]
 
     def others():
-        """Stands in for waiting: the others run while the first one waits for the second time."""
-        calls.append(1)
-        if len(calls) == 2:
-            for rank in range(1, count):
-                # killed, or it cannot see what the first one has yet to draw
-                with contextlib.suppress(KeyboardInterrupt, KeyError):
-                    draw(file, models[rank], processes=Processes(rank, count, lambda: None))
+        """Stands in for waiting: the others run while the first one waits."""
+        for rank in range(1, count):
+            with contextlib.suppress(KeyboardInterrupt):
+                draw(file, models[rank], processes=Processes(rank, count, lambda: None))
 
-    calls = []
     try:
         drawn = draw(file, models[0], processes=Processes(0, count, others))
     except KeyboardInterrupt:
@@ -196,13 +218,6 @@ def test_a_failure_in_another_process_is_told_by_it(tmp_path, capsys):
         with pytest.raises(UserError):
             draw(tmp_path / "c.jsonl", fails, processes=Processes(rank, 2))
         assert capsys.readouterr().err == heard
-
-
-def test_another_checkpoint_puts_every_shard_aside(tmp_path):
-    shared(tmp_path / "c.jsonl", 3)
-    draw(tmp_path / "c.jsonl", made={"checkpoint": "other"})
-    assert sorted(path.name for path in tmp_path.glob("*.old")) == ["c.jsonl.old", "c.rank-1.jsonl.old", "c.rank-2.jsonl.old"]
-    assert [path.name for path in shards(tmp_path / "c.jsonl")] == ["c.jsonl"]
 
 
 # Prompts --------------------------------------------------------------------------------------------------------------------

@@ -25,12 +25,12 @@ from endpoint_servers import free_port
 
 from align_ko.generation.endpoint import draw_from_endpoint
 from align_ko.generation.local import draw_local, generate_answers
-from align_ko.generation.requests import GREEDY, Request
-from align_ko.generation.shards import shards
+from align_ko.generation.requests import GREEDY, Request, answer_keys
 from align_ko.models.load import greedy_config
 from align_ko.preferences.candidates import Candidate, draw_candidates
 from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
 from align_ko.records import PromptRow, read_jsonl, write_jsonl
+from align_ko.stores import shards
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1, samples=2), "warm": CandidateArgs(1.0)}
@@ -83,7 +83,8 @@ def draw_here(folder: Path, file: Path) -> dict[str, list[Candidate]]:
     tiny = Tiny(folder)
     model, tokenizer = tiny.model().double(), tiny.tokenizer()  # rounding, which differs with the batch, decides nothing
     draw = partial(draw_local, model=model, tokenizer=tokenizer, max_new_tokens=48, batch_size=16, stop_loops=True)
-    return draw_candidates(draw, TASKS, SETTINGS, 42, file, {"checkpoint": "tiny"})
+    answer_key = partial(answer_keys, tokenizer=tokenizer, weights="tiny", max_new_tokens=48)
+    return draw_candidates(draw, answer_key, TASKS, SETTINGS, 42, file)
 
 
 def test_killed_twenty_times_nothing_is_lost_and_nothing_repeated(tmp_path):
@@ -204,7 +205,7 @@ def test_evaluate_shared_by_two_processes_and_killed_gives_what_one_gives(place)
         for part in [*psutil.Process(process.pid).children(recursive=True), process]:
             part.kill()
 
-    file, rng = place / "by-two/answers/gemma/greedy.jsonl", random.Random(3)
+    file, rng = place / "by-two/answers/answers.jsonl", random.Random(3)
     process = start(place, "by-two.yaml", two=True, script="evaluate")
     kill_at(process, file, 12, rng, kill_all)
     process.communicate()

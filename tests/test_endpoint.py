@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 
 import pytest
 from endpoint_servers import FaultyServer, free_port
@@ -11,12 +12,12 @@ from endpoint_servers import FaultyServer, free_port
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
 from align_ko.generation import endpoint
-from align_ko.generation.endpoint import draw_from_endpoint
-from align_ko.generation.requests import GREEDY, Generated, Request, row_seed
-from align_ko.generation.servers import knobs_of, prompt_fields, text_for_server
-from align_ko.preferences.candidates import draw_candidates, shards
+from align_ko.generation.endpoint import draw_from_endpoint, knobs_of, prompt_fields, text_for_server
+from align_ko.generation.requests import GREEDY, Generated, Request, answer_keys, row_seed
+from align_ko.preferences.candidates import draw_candidates
 from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
 from align_ko.records import PromptRow
+from align_ko.stores import shards
 
 PROMPTS = [[{"role": "user", "content": f"{n}번 질문입니다."}] for n in range(6)]
 WARM = DecodingArgs(0.7, 0.9, 1.1)
@@ -108,8 +109,8 @@ def test_what_does_not_pass_ends_the_run_at_once(tokenizer, fault, message):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (429, r"endpoint\.concurrency: .*answered 429.*3 times; what was drawn is saved"),
-        (500, r"endpoint\.base_url: .*answered 500.*3 times; what was drawn is saved"),
+        (429, r"endpoint\.concurrency: .*answered 429.*3 times; what was answered is saved"),
+        (500, r"endpoint\.base_url: .*answered 500.*3 times; what was answered is saved"),
     ],
 )
 def test_after_the_last_try_the_server_is_told(tokenizer, fault, message):
@@ -147,7 +148,7 @@ def test_so_many_requests_are_under_way_at_once(tokenizer, concurrency):
 
 
 def test_a_failed_run_keeps_its_answers_and_the_next_asks_for_the_rest(tokenizer, tmp_path):
-    file, made = tmp_path / "candidates.jsonl", {"checkpoint": "abc"}
+    file, keys = tmp_path / "candidates.jsonl", partial(answer_keys, tokenizer=tokenizer, weights="abc", max_new_tokens=32)
     tasks = [PromptRow(f"t{n}", prompt, None) for n, prompt in enumerate(PROMPTS)]
     settings = {"warm": CandidateArgs(0.7, 0.9, 1.1, samples=2)}
 
@@ -155,7 +156,7 @@ def test_a_failed_run_keeps_its_answers_and_the_next_asks_for_the_rest(tokenizer
         def answer(requests, on_answer):
             draw_from_endpoint(requests, on_answer, tokenizer, args(server, concurrency=2), 32)
 
-        return draw_candidates(answer, tasks, settings, 42, file, made)
+        return draw_candidates(answer, keys, tasks, settings, 42, file)
 
     with FaultyServer([None] * 7 + [500] * 99) as server, pytest.raises(UserError, match="answered 500"):
         through(server)
@@ -211,6 +212,6 @@ def test_ctrl_c_ends_it(tokenizer, monkeypatch):
     async def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(endpoint, "_ask", interrupted)
+    monkeypatch.setattr(endpoint, "_send", interrupted)
     with FaultyServer() as server, pytest.raises(KeyboardInterrupt):
         draw(server, tokenizer)

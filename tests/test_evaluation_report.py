@@ -13,8 +13,7 @@ import pytest
 from html_page import Page
 from rich.console import Console
 
-from align_ko.evaluation.chrf import chrf
-from align_ko.evaluation.scores import score_rows, summarise, wilson
+from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
 from align_ko.report.answers import CLIP, clip_at, segments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -22,11 +23,11 @@ from align_ko.preferences.judges import (
     variety,
     win_shares,
 )
-from align_ko.preferences.kept_answers import Kept
 from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
 from align_ko.preferences.reward_model import reward_scores
 from align_ko.recipe import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
 from align_ko.records import PromptRow
+from align_ko.stores import whole_rows
 
 QUESTION = "경복궁은 언제 세워졌나요?"
 
@@ -119,6 +120,16 @@ def test_both_orders_are_asked_and_each_reply_is_kept(server, tmp_path):
     assert LlmJudge(args, tmp_path / "kept.jsonl").compare([group]) == [verdicts] and asked == []
 
 
+def test_another_model_endpoint_or_limit_is_asked_anew(server, tmp_path):
+    args, asked, _ = server
+    group = (user("맞나요?"), None, [SHORT, LONGER])
+    for changed in ({}, {"model": "other"}, {"max_tokens": 9}, {"base_url": args.base_url.replace("127.0.0.1", "localhost")}):
+        LlmJudge(replace(args, **changed), tmp_path / "kept.jsonl").compare([group])
+    assert len(asked) == 8
+    LlmJudge(args, tmp_path / "kept.jsonl").compare([group])
+    assert len(asked) == 8
+
+
 def test_a_judge_that_prefers_the_first_answer_decides_nothing(server, tmp_path):
     args, _, mode = server
     mode["prefer"] = "first"
@@ -131,7 +142,7 @@ def test_an_endpoint_that_fails_is_told_in_one_message_and_what_was_said_is_kept
     judge_ = LlmJudge(args, tmp_path / "kept.jsonl")
     judge_.compare([(user("맞나요?"), None, [SHORT, LONGER])])
     mode["prefer"] = "fail"
-    with pytest.raises(UserError, match=r"judges\.llm\.base_url: http://127.* gave no verdict: .*\$JUDGE_KEY"):
+    with pytest.raises(UserError, match=r"judges\.llm\.base_url: http://127.* answered 500.*what was answered is saved"):
         judge_.compare([(user("맞나요?"), None, [SHORT, LONGER, LONGEST])])
     mode["prefer"] = "longer"
     asked.clear()
@@ -209,7 +220,7 @@ def test_the_reward_models_order_counts_by_its_weight(scorer, tmp_path):
     task = PromptRow("t", user(QUESTION), None)
     args = RewardModelArgs(str(scorer), dtype="float32")
     [rated] = rate([task], {"t": drawn}, JudgesArgs(JudgeWeights(0, 0, 0, 0, reward_model=1.0), args), PairingArgs(), tmp_path)
-    raw = [row["score"] for row in Kept(tmp_path / "reward_scores.jsonl")._rows.values()]
+    raw = [row["score"] for row in whole_rows(tmp_path / "reward_scores.jsonl")]
     verdicts = [rated.greedy[1].verdicts["reward_model"], rated.samples[0][1].verdicts["reward_model"]]
     assert (
         sorted(verdict.score for verdict in verdicts)

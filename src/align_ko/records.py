@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -200,15 +200,6 @@ def _is_message(message: Any) -> bool:
     return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
 
 
-def drop_torn_line(file: Path) -> None:
-    """A killed run may leave half a line at the end of a file; cut it off, so that the next begins a line of its own."""
-    if not file.is_file():
-        return
-    data = file.read_bytes()
-    if data and not data.endswith(b"\n"):
-        os.truncate(file, data.rfind(b"\n") + 1)
-
-
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[IO[str]]:
     """Open a temporary file beside `path`; rename it over `path` only if the block ends well."""
@@ -225,7 +216,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
         raise
 
 
-def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows through a temporary file and rename; returns how many."""
     count = 0
     with atomic_write(path) as out:

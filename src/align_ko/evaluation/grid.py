@@ -5,14 +5,13 @@ Pure text, no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from align_ko.evaluation.scores import GREEDY
+from align_ko.evaluation.scores import GREEDY_SETTING, ScoredAnswer, Summary
 from align_ko.recipe import DecodingArgs, GridArgs
 
 SPLITS = 1000
@@ -24,7 +23,7 @@ def cells(grid: GridArgs) -> dict[str, DecodingArgs]:
     return {f"t{t:g}-p{p:g}-r{r:g}": DecodingArgs(t, p, r) for t, p, r in every}
 
 
-def grid_table(summary: Mapping[str, Any], grid: GridArgs) -> str:
+def grid_table(summary: Summary, grid: GridArgs) -> str:
     """Markdown: one table per model, a row per temperature and penalty, a column per top_p, natural share in %.
 
     The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts
@@ -42,7 +41,7 @@ def grid_table(summary: Mapping[str, Any], grid: GridArgs) -> str:
                 said = f"{100 * shares[model, name][0]:.1f}"
                 row.append(f"**{said}**" if name == gap["setting"] else said)
             text += f"| {' | '.join(row)} |\n"
-        greedy, n = shares[model, GREEDY]
+        greedy, n = shares[model, GREEDY_SETTING]
         text += f"\ngreedy {100 * greedy:.1f} %, best cell {gap['setting']} {100 * gap['sampling']:.1f} %: "
         text += f"gap **{gap['points']:.1f} points** over {n} prompts"
         if "cross_fitted" in gap:  # one prompt has no other
@@ -55,7 +54,7 @@ def grid_table(summary: Mapping[str, Any], grid: GridArgs) -> str:
     )
 
 
-def cross_fitted_gaps(scored: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def cross_fitted_gaps(scored: Iterable[ScoredAnswer]) -> dict[str, float]:
     """Model → the gap in points between the best cell and greedy: chosen on one half of the prompts, measured on the other.
 
     The plain gap takes the largest of many shares over the very prompts that it is told for, so it is above zero even where
@@ -69,10 +68,10 @@ def cross_fitted_gaps(scored: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     gaps = {}
     for model, settings in answers.items():
         prompts = sorted(set.intersection(*map(set, settings.values())))
-        if GREEDY not in settings or len(settings) < 2 or len(prompts) < 2:
+        if GREEDY_SETTING not in settings or len(settings) < 2 or len(prompts) < 2:
             continue
-        greedy = np.array([settings[GREEDY][prompt] for prompt in prompts], dtype=float)
-        others = [[settings[name][prompt] for prompt in prompts] for name in settings if name != GREEDY]
+        greedy = np.array([settings[GREEDY_SETTING][prompt] for prompt in prompts], dtype=float)
+        others = [[settings[name][prompt] for prompt in prompts] for name in settings if name != GREEDY_SETTING]
         lead = np.array(others, dtype=float) - greedy  # cells × prompts
         gaps[model] = 100 * float(np.mean([_lead_elsewhere(lead, half) for half in _halves(len(prompts))]))
     return gaps

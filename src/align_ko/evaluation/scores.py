@@ -9,16 +9,87 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import sqrt
 from statistics import mean, median
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from align_ko.evaluation.chrf import chrf
 from align_ko.korean import FAULT_CODES, assess, is_relevant, measure
-from align_ko.records import last_user_text
+from align_ko.records import Message, last_user_text
 
-Row = dict[str, Any]
+GREEDY_SETTING = "greedy"
+"""Name of the setting that every model is judged by; all others are sampling."""
 
-GREEDY = "greedy"
-"""The setting every model is judged by; all others are sampling."""
+
+class Answer(TypedDict):
+    """One model's answer to one prompt under one setting."""
+
+    model: str
+    setting: str
+    decoding: str
+    kind: str  # heldout | probe
+    prompt: list[Message]
+    prompt_id: str
+    group: str
+    topic: str
+    reference: str | None
+    response: str
+    finished: bool
+    tokens: int
+
+
+class ScoredAnswer(Answer):
+    """A row of responses.jsonl."""
+
+    natural: bool
+    score: float
+    faults: list[dict[str, Any]]  # code, start, end, message
+    speech_level: str
+    relevant: bool
+
+
+class Result(TypedDict):
+    """A line of scores.json: one model under one setting. Shares are 0..1, chrF 0..100, reference NLL nats per token."""
+
+    model: str
+    setting: str
+    decoding: str
+    n: int
+    natural: float
+    natural_low: float
+    natural_high: float
+    score: float
+    loops: float
+    filler: float
+    unfinished: float
+    finished: float
+    distinct: float
+    collapse: float
+    relevant: float
+    mean_characters: float
+    median_characters: float
+    median_tokens: float
+    chrf: float | None
+    reference_nll: float | None
+    faults: dict[str, float]
+
+
+class Gap(TypedDict):
+    """The best sampling setting against greedy on the same prompts; `points` is positive where sampling does better."""
+
+    setting: str
+    prompts: int
+    greedy: float
+    sampling: float
+    points: float
+    cross_fitted: NotRequired[float]
+
+
+class Summary(TypedDict):
+    """scores.json, held-out rows only."""
+
+    results: list[Result]
+    decoding_gap: dict[str, Gap]
+    interval: str
+    small_sample: bool
+
 
 SMALL = 200
 """Below this many prompts the report warns that small differences may be chance."""
@@ -42,42 +113,38 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def score_rows(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Each row with `natural, score, faults, speech_level, relevant` added; the rows given are left alone."""
-    scored = []
+def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
+    """Each row assessed; the rows given are left alone."""
+    scored: list[ScoredAnswer] = []
     for row in rows:
         asked = last_user_text(row["prompt"])
-        verdict = assess(row["response"], prompt=asked, finished=row["finished"])
+        assessment = assess(row["response"], prompt=asked, finished=row["finished"])
         scored.append(
             {
                 **row,
-                "natural": verdict.natural,
-                "score": verdict.score,
-                "faults": [asdict(fault) for fault in verdict.faults],
-                "speech_level": verdict.speech_level,
+                "natural": assessment.natural,
+                "score": assessment.score,
+                "faults": [asdict(fault) for fault in assessment.faults],
+                "speech_level": assessment.speech_level,
                 "relevant": is_relevant(asked, row["response"]),
             }
         )
     return scored
 
 
-def summarise(scored_rows: Iterable[Mapping[str, Any]], reference_nll: Mapping[str, float | None] | None = None) -> Row:
-    """`{"results": [one per model and setting], "decoding_gap": {model: …}, "small_sample": bool}`, held-out rows only.
-
-    Shares are 0..1, chrF 0..100, the gap in percentage points (positive: sampling does better than greedy).
-    Models stand in the order in which they first appear; of each model's settings, greedy first.
-    """
-    groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+def summarise(scored_rows: Iterable[ScoredAnswer], reference_nll: Mapping[str, float | None] | None = None) -> Summary:
+    """The measures of every model and setting: models as they first appear, of each one's settings greedy first."""
+    groups: dict[str, dict[str, list[ScoredAnswer]]] = {}
     for row in scored_rows:
         if row["kind"] == "heldout":
             groups.setdefault(row["model"], {}).setdefault(row["setting"], []).append(row)
-    results, gaps = [], {}
+    results: list[Result] = []
+    gaps: dict[str, Gap] = {}
     for model, settings in groups.items():
-        names = sorted(settings, key=lambda setting: setting != GREEDY)  # stable: the others keep their order
+        names = sorted(settings, key=lambda setting: setting != GREEDY_SETTING)  # stable: the others keep their order
         nll = (reference_nll or {}).get(model)
-        results += [{"model": model, "setting": name, **_measures(settings[name], nll)} for name in names]
-        gap = _decoding_gap(settings)
-        if gap:
+        results += [_measure(settings[name], nll) for name in names]
+        if gap := _decoding_gap(settings):
             gaps[model] = gap
     return {
         "results": results,
@@ -87,19 +154,21 @@ def summarise(scored_rows: Iterable[Mapping[str, Any]], reference_nll: Mapping[s
     }
 
 
-def _measures(rows: Sequence[Mapping[str, Any]], reference_nll: float | None) -> Row:
+def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Result:
     """One line of the table. Nothing here looks at the order of rows."""
     n = len(rows)
     natural = sum(row["natural"] for row in rows)
     low, high = wilson(natural, n)
     codes = [{fault["code"] for fault in row["faults"]} for row in rows]
-    faults = {code: sum(code in found for found in codes) / n for code in FAULT_CODES}
+    faults = {code: sum(code in row for row in codes) / n for code in FAULT_CODES}
     answers = [row["response"] for row in rows]
     # two conversations that end in the same words ("더 알려 주세요") are still different prompts
     of_set = measure(["\n".join(message["content"] for message in row["prompt"]) for row in rows], answers)
-    referenced = [row for row in rows if row.get("reference")]
+    pairs = [(row["response"], reference) for row in rows if (reference := row.get("reference"))]
     lengths = [len(answer) for answer in answers]
     return {
+        "model": rows[0]["model"],
+        "setting": rows[0]["setting"],
         "decoding": rows[0]["decoding"],
         "n": n,
         "natural": natural / n,
@@ -116,19 +185,30 @@ def _measures(rows: Sequence[Mapping[str, Any]], reference_nll: float | None) ->
         "mean_characters": mean(lengths),
         "median_characters": median(lengths),
         "median_tokens": median(row["tokens"] for row in rows),
-        "chrf": chrf([row["response"] for row in referenced], [row["reference"] for row in referenced]) if referenced else None,
+        "chrf": chrf(*zip(*pairs, strict=True)) if pairs else None,
         "reference_nll": reference_nll,
         "faults": faults,
     }
 
 
-def _decoding_gap(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Row | None:
+def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus chrF2 (Popović 2015), 0..100: F-score of character n-grams, recall counted twice.
+
+    >>> round(chrf(["abc"], ["abd"]), 2)
+    38.89
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().corpus_score(list(answers), [list(references)]).score)
+
+
+def _decoding_gap(settings: Mapping[str, Sequence[ScoredAnswer]]) -> Gap | None:
     """The sampling setting that does best, against greedy on the same prompts."""
-    greedy = {row["prompt_id"]: row["natural"] for row in settings.get(GREEDY, ())}
-    best: Row | None = None
+    greedy = {row["prompt_id"]: row["natural"] for row in settings.get(GREEDY_SETTING, ())}
+    best: Gap | None = None
     for name, rows in settings.items():
         shared = [row for row in rows if row["prompt_id"] in greedy]
-        if name == GREEDY or not shared:
+        if name == GREEDY_SETTING or not shared:
             continue
         sampled = mean(float(row["natural"]) for row in shared)
         if best is None or sampled > best["sampling"]:

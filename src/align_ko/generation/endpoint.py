@@ -1,27 +1,121 @@
-"""Answers from any OpenAI-compatible server: many requests at once, retries with back-off, each answer told as it ends.
+"""Answers from any OpenAI-compatible server: many requests at once, retries with back-off, each answer passed on as it ends.
 
 The openai package does the retries (0.5 s doubling to 8 s, or as the server's Retry-After says). What cannot get better by
 waiting, such as a wrong key, a wrong model name or a refused field, ends the run at once with the recipe key to look at.
+
+A server that reads text adds its own bos, and one that reads messages uses its own template: both can differ from what the
+checkpoint was trained with, silently. Where a server takes token ids, it gets ours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
-from transformers import PreTrainedTokenizerBase
-
+from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError
 from align_ko.generation.requests import Generated, OnAnswer, Request
-from align_ko.generation.servers import knobs_of, prompt_fields
-from align_ko.recipe import EndpointArgs
+from align_ko.recipe import DecodingArgs, EndpointArgs, Server
+from align_ko.records import Message
 
 if TYPE_CHECKING:
     import openai
+    from transformers import PreTrainedTokenizerBase
 
-_LATER = "what was drawn is saved, the same command goes on from there"
+SENDS: dict[Server, str] = {
+    "vllm": "token_ids",
+    "sglang": "token_ids",
+    "llama_cpp": "token_ids",
+    "transformers": "text",  # `transformers serve` takes text only
+    "ollama": "messages",  # its completions run the text through the model's template once more
+}
+_LATER = "what was answered is saved, the same command goes on from there"
+
+
+class Connection(Protocol):
+    """What the recipe says of a server; `EndpointArgs` and `LlmJudgeArgs` do."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def api_key_env(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def max_retries(self) -> int: ...
+
+
+def complete_all(
+    server: Connection,
+    count: int,
+    body: Callable[[int], dict[str, Any]],
+    on_reply: Callable[[int, Any], None],
+    section: str = "endpoint",
+    needs_key: bool = True,
+    describe: Callable[[int], str] = str,
+) -> None:
+    """Send `body(0)` to `body(count - 1)`, `server.concurrency` at once, to the route that takes each (`prompt`, `messages`).
+
+    `on_reply` is called as each reply arrives. UserError for what a person has to put right; it names the recipe's keys under
+    `section` and the request by `describe`.
+    """
+    try:
+        asyncio.run(_complete_all(server, count, body, on_reply, section, needs_key, describe))
+    except ExceptionGroup as group:  # of the requests that failed at once, one is reported
+        errors = [error for error in group.exceptions if not isinstance(error, UserError)]
+        raise (errors or group.exceptions)[0] from None
+
+
+async def _complete_all(
+    server: Connection,
+    count: int,
+    body: Callable[[int], dict[str, Any]],
+    on_reply: Callable[[int, Any], None],
+    section: str,
+    needs_key: bool,
+    describe: Callable[[int], str],
+) -> None:
+    import openai
+
+    queue = iter(range(count))
+    async with openai.AsyncOpenAI(
+        base_url=server.base_url,
+        api_key=_api_key(server, section, needs_key),
+        timeout=server.timeout,
+        max_retries=server.max_retries,
+    ) as client:
+        try:  # a wrong address or key shows at once instead of after all retries; a server without a list of models passes
+            await client.with_options(max_retries=1).models.list()
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
+            raise _user_error(error, server, section) from None
+        except openai.OpenAIError:
+            pass
+
+        async def work() -> None:
+            for index in queue:
+                request = body(index)
+                try:
+                    reply = await _send(client, request)
+                except openai.OpenAIError as error:
+                    raise _user_error(error, server, section, describe(index)) from None
+                if not reply.choices:
+                    problem = f"{server.base_url} answered without any choice: {str(reply)[:200]}"
+                    raise UserError(problem, key=f"{section}.base_url")
+                on_reply(index, reply)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(server.concurrency, count)):
+                group.create_task(work())
+
+
+async def _send(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
+    create: Any = client.chat.completions.create if "messages" in body else client.completions.create
+    return await create(**body)
 
 
 def draw_from_endpoint(
@@ -31,140 +125,135 @@ def draw_from_endpoint(
     args: EndpointArgs,
     max_new_tokens: int,
 ) -> None:
-    """Answer every request in order, `args.concurrency` at once. Raises UserError for what a person has to put right."""
-    try:
-        asyncio.run(_draw_all(requests, on_answer, tokenizer, args, max_new_tokens))
-    except ExceptionGroup as group:  # of the requests that failed at once, one is told
-        errors = [error for error in group.exceptions if not isinstance(error, UserError)]
-        raise (errors or group.exceptions)[0] from None
+    """Answer every request with the checkpoint that the server has loaded."""
+    lengths: dict[int, int] = {}
+
+    def body(index: int) -> dict[str, Any]:
+        request = requests[index]
+        fields, lengths[index] = prompt_fields(tokenizer, request.prompt, args)
+        return {
+            "model": args.model,
+            "max_tokens": max_new_tokens,
+            "temperature": request.decoding.temperature,
+            "top_p": request.decoding.top_p,
+            "seed": request.seed,
+            "extra_body": {**knobs_of(args.server, request.decoding, max_new_tokens, tokenizer), **args.extra_body},
+            **fields,
+        }
+
+    def save(index: int, reply: Any) -> None:
+        choice, length = reply.choices[0], lengths.pop(index)
+        text = (choice.message.content if hasattr(choice, "message") else choice.text) or ""
+        read = reply.usage.prompt_tokens if reply.usage else None
+        if args.check_prompt and read and read != length:
+            raise UserError(
+                f"{args.base_url} read {read} prompt tokens where the checkpoint's own format has {length}, for the "
+                f"question {begin(index)}",
+                key="endpoint.send",
+                expected="token_ids where the server takes them, or the checkpoint's own chat template on the server "
+                "(check_prompt: false where it only counts differently)",
+            )
+        tokens = reply.usage.completion_tokens if reply.usage else len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        on_answer(index, Generated(text.strip(), choice.finish_reason == "stop", tokens))
+
+    def begin(index: int) -> str:
+        return repr(requests[index].prompt[-1]["content"][:40])
+
+    complete_all(args, len(requests), body, save, describe=begin)
 
 
-async def _draw_all(
-    requests: list[Request],
-    on_answer: OnAnswer,
-    tokenizer: PreTrainedTokenizerBase,
-    args: EndpointArgs,
-    max_new_tokens: int,
-) -> None:
+def _api_key(server: Connection, section: str, is_needed: bool) -> str:
+    """Local servers want no key, but the client does."""
+    key = os.environ.get(server.api_key_env) if server.api_key_env else None
+    if not key and server.api_key_env and is_needed:
+        problem = f"the environment variable {server.api_key_env} is not set"
+        raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
+    return key or "none"
+
+
+def _user_error(error: openai.OpenAIError, server: Connection, section: str, request: str = "") -> UserError:
+    """What a person can do about a failed request."""
     import openai
 
-    queue = iter(enumerate(requests))
-    async with openai.AsyncOpenAI(
-        base_url=args.base_url, api_key=_key(args), timeout=args.timeout, max_retries=args.max_retries
-    ) as client:
-        await _greet(client, args)
+    where, tries = server.base_url, f"{server.max_retries + 1} times; {_LATER}"
 
-        async def work(queue: Iterator[tuple[int, Request]]) -> None:
-            for index, request in queue:
-                on_answer(index, await _ask(client, request, tokenizer, args, max_new_tokens))
+    def told(problem: str, *names: str, expected: str | None = None) -> UserError:
+        return UserError(problem, key=", ".join(f"{section}.{name}" for name in names), expected=expected)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(args.concurrency, len(requests))):
-                group.create_task(work(queue))
-
-
-async def _greet(client: openai.AsyncOpenAI, args: EndpointArgs) -> None:
-    """Tell a wrong address or key at once instead of after all retries; a server without a list of models passes."""
-    import openai
-
-    try:
-        await client.with_options(max_retries=1).models.list()
-    except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
-        raise _told(error, args) from None
-    except openai.OpenAIError:
-        pass
-
-
-async def _ask(
-    client: openai.AsyncOpenAI,
-    request: Request,
-    tokenizer: PreTrainedTokenizerBase,
-    args: EndpointArgs,
-    max_new_tokens: int,
-) -> Generated:
-    import openai
-
-    decoding = request.decoding
-    fields, prompt_length = prompt_fields(tokenizer, request.prompt, args)
-    body: dict[str, Any] = {
-        "model": args.model,
-        "max_tokens": max_new_tokens,
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "seed": request.seed,
-        "extra_body": {**knobs_of(args.server, decoding, max_new_tokens, tokenizer), **args.extra_body},
-        **fields,
-    }
-    try:
-        create: Any = client.chat.completions.create if "messages" in fields else client.completions.create
-        reply = await create(**body)
-    except openai.OpenAIError as error:
-        raise _told(error, args, request) from None
-    if not reply.choices:
-        raise UserError(f"{args.base_url} answered without any choice: {str(reply)[:200]}", key="endpoint.server")
-    choice = reply.choices[0]
-    text = (choice.message.content if "messages" in fields else choice.text) or ""
-    read = reply.usage.prompt_tokens if reply.usage else None
-    if args.check_prompt and read and read != prompt_length:
-        raise UserError(
-            f"{args.base_url} read {read} prompt tokens where the checkpoint's own format has {prompt_length}, for the "
-            f"question {_begin(request)}",
-            key="endpoint.send",
-            expected="token_ids where the server takes them, or the checkpoint's own chat template on the server "
-            "(check_prompt: false where it only counts differently)",
-        )
-    tokens = reply.usage.completion_tokens if reply.usage else len(tokenizer(text, add_special_tokens=False)["input_ids"])
-    return Generated(text.strip(), choice.finish_reason == "stop", tokens)
-
-
-def _key(args: EndpointArgs) -> str:
-    """The API key; local servers want none, but the client does."""
-    if not args.api_key_env:
-        return "none"
-    key = os.environ.get(args.api_key_env)
-    if not key:
-        raise UserError(
-            f"the environment variable {args.api_key_env} is not set",
-            key="endpoint.api_key_env",
-            expected="the server's key in it",
-        )
-    return key
-
-
-def _told(error: openai.OpenAIError, args: EndpointArgs, request: Request | None = None) -> UserError:
-    """What a person can do about a failed request, as a UserError."""
-    import openai
-
-    where = args.base_url
     if isinstance(error, openai.APITimeoutError):
-        problem = f"{where} gave no answer within {args.timeout:g} s, {args.max_retries + 1} times; {_LATER}"
-        return UserError(problem, key="endpoint.timeout", expected="more seconds, or less concurrency")
+        problem = f"{where} gave no answer within {server.timeout:g} s, {tries}"
+        return told(problem, "timeout", expected="more seconds, or less concurrency")
     if isinstance(error, openai.APIConnectionError):
-        return UserError(f"no connection to {where} ({error.__cause__ or error}); {_LATER}", key="endpoint.base_url")
+        return told(f"no connection to {where} ({error.__cause__ or error}); {_LATER}", "base_url")
     if not isinstance(error, openai.APIStatusError):
-        return UserError(f"{where}: {error}", key="endpoint.base_url")
-    said = f"{where} answered {error.status_code}: {_message(error)}"
-    if error.status_code in (401, 403):
-        wanted = "the name of the environment variable that holds the server's key"
-        return UserError(said, key="endpoint.api_key_env", expected=wanted)
-    if error.status_code == 404:
-        wanted = "a base_url that ends in /v1 and the model name that the server gives"
-        return UserError(said, key="endpoint.base_url, endpoint.model", expected=wanted)
-    if error.status_code == 429:
-        problem = f"{said}, {args.max_retries + 1} times; {_LATER}"
-        return UserError(problem, key="endpoint.concurrency", expected="fewer requests at once")
-    if error.status_code >= 500 or error.status_code in (408, 409):
-        return UserError(f"{said}, {args.max_retries + 1} times; {_LATER}", key="endpoint.base_url")
-    asked = f" (the question {_begin(request)})" if request else ""
-    return UserError(
-        said + asked, key="endpoint.server, endpoint.model, endpoint.extra_body", expected="what this server takes"
-    )
-
-
-def _message(error: openai.APIStatusError) -> str:
+        return told(f"{where}: {error}", "base_url")
     body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or body.get("detail") or error.message)[:300]
+    answered = f"{where} answered {error.status_code}: {str(body.get('message') or body.get('detail') or error.message)[:300]}"
+    if error.status_code in (401, 403):
+        named = f" (now {server.api_key_env})" * bool(server.api_key_env)
+        return told(answered, "api_key_env", expected=f"the name of the environment variable with the server's key{named}")
+    if error.status_code == 404:
+        return told(
+            answered, "base_url", "model", expected="a base_url that ends in /v1 and the model name that the server gives"
+        )
+    if error.status_code == 429:
+        return told(f"{answered}, {tries}", "concurrency", expected="fewer requests at once")
+    if error.status_code >= 500 or error.status_code in (408, 409):
+        return told(f"{answered}, {tries}", "base_url")
+    names = ("server", "model", "extra_body") if section == "endpoint" else ("model",)
+    return told(answered + f" (the question {request})" * bool(request), *names, expected="what this server takes")
 
 
-def _begin(request: Request) -> str:
-    return repr(request.prompt[-1]["content"][:40])
+def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Fields beyond OpenAI's own for one request: the repetition penalty, and the server's other knobs turned off.
+
+    `DecodingArgs(0.7, 0.9, 1.1)` → `{"repetition_penalty": 1.1, "top_k": -1, "min_p": 0.0}` for vllm,
+    `{"repeat_penalty": 1.1, "repeat_last_n": 65536, "top_k": 0, "min_p": 0.0}` for llama_cpp.
+    """
+    penalty = decoding.repetition_penalty
+    if server in ("vllm", "sglang"):
+        return {"repetition_penalty": penalty, "top_k": -1, "min_p": 0.0}
+    if server == "llama_cpp":  # its defaults are top_k 40, min_p 0.05 and a penalty on the last 64 tokens only
+        return {"repeat_penalty": penalty, "repeat_last_n": 65536, "top_k": 0, "min_p": 0.0}
+    if server == "transformers":  # replaces the model's whole generation config, so it needs the special tokens too
+        config: dict[str, Any] = {"repetition_penalty": penalty, "max_new_tokens": max_new_tokens, "do_sample": False}
+        if decoding.temperature > 0:
+            config |= {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+        config |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+        return {"generation_config": json.dumps(config)}
+    if penalty != 1.0:
+        raise UserError(
+            f"Ollama's OpenAI interface takes no repetition penalty, and a candidate asks for {penalty:g}",
+            key="candidates",
+            expected="repetition_penalty 1.0, or another server",
+        )
+    return {}
+
+
+def prompt_fields(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], args: EndpointArgs
+) -> tuple[dict[str, Any], int]:
+    """(`prompt` or `messages` of the request, how many tokens the server should read)."""
+    ids = prompt_ids(tokenizer, messages)
+    send = SENDS[args.server] if args.send == "auto" else args.send
+    if send == "token_ids":
+        return {"prompt": ids}, len(ids)
+    if send == "messages":
+        return {"messages": messages}, len(ids)
+    return {"prompt": text_for_server(tokenizer, messages, ids)}, len(ids)
+
+
+def text_for_server(tokenizer: PreTrainedTokenizerBase, messages: list[Message], ids: list[int]) -> str:
+    """The rendered prompt, without its bos where the server's tokenizer adds one; UserError when no text gives `ids`.
+
+    `<bos>### User:\\n안녕…` → `### User:\\n안녕…` for a tokenizer that begins every text with bos.
+    """
+    text = render(tokenizer, messages, add_generation_prompt=True)
+    for candidate in (text.removeprefix(str(tokenizer.bos_token)), text):
+        if list(tokenizer(candidate)["input_ids"]) == ids:
+            return candidate
+    raise UserError(
+        "no text gives this checkpoint's prompt ids back once the server's tokenizer adds its own special tokens",
+        key="endpoint.send",
+        expected="token_ids (vllm, sglang, llama_cpp)",
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_ko.evaluation.scores import GREEDY
+from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.recipe import AcceptanceArgs
 
 Measures = dict[str, Any]
@@ -38,7 +38,7 @@ class Verdict:
 def read_measures(scores: Path, model: str) -> Measures:
     """The greedy line of one model in a scores.json."""
     results = json.loads(scores.read_text(encoding="utf-8"))["results"]
-    found: Measures = next(result for result in results if (result["model"], result["setting"]) == (model, GREEDY))
+    found: Measures = next(result for result in results if (result["model"], result["setting"]) == (model, GREEDY_SETTING))
     return found
 
 

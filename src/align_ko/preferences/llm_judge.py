@@ -6,19 +6,17 @@ has one answer won; anything else is a tie.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from align_ko.errors import UserError
+from align_ko.generation.endpoint import complete_all
 from align_ko.preferences.judges import Verdict
-from align_ko.preferences.kept_answers import Kept, key_of
 from align_ko.recipe import LlmJudgeArgs
 from align_ko.records import Message
+from align_ko.stores import Store, row_key
 
 RUBRIC = """\
 당신은 한국어 답변을 비교하는 심사 위원입니다. 같은 질문에 대한 답변 A와 답변 B를 읽고 어느 쪽이 더 나은지 판정해 주세요.
@@ -72,31 +70,27 @@ def agreed(first: str, second: str) -> float:
 
 
 class LlmJudge:
-    """Compares answers and keeps every reply; the same comparison is never paid for twice."""
+    """Compares answers and stores every reply; the same comparison is never paid for twice."""
 
-    def __init__(self, args: LlmJudgeArgs, kept_in: Path) -> None:
-        from openai import OpenAI
-
-        self.args, self._kept = args, Kept(kept_in)
-        key = os.environ.get(args.api_key_env) or "none"
-        self._client: Any = OpenAI(base_url=args.base_url, api_key=key, timeout=args.timeout, max_retries=args.max_retries)
+    def __init__(self, args: LlmJudgeArgs, file: Path) -> None:
+        self.args, self._store = args, Store(file)
 
     def compare(self, groups: Sequence[tuple[Sequence[Message], str | None, Sequence[str]]]) -> list[list[Verdict]]:
         """Per group (prompt, reference, answers) a verdict on each answer: the share of its comparisons that it won.
 
-        UserError where the endpoint fails after all retries; what was answered until then is kept.
+        UserError where the endpoint fails after all retries; what was answered until then is stored.
         """
         asked = list(dict.fromkeys(self._questions(groups)))
-        todo = [text for text in asked if self._key(text) not in self._kept]
+        self._store.load([self._key(text) for text in asked])
+        todo = [text for text in asked if self._key(text) not in self._store]
         if todo:
             print(f"{self.args.model} compares: {len(todo)} calls, {len(asked) - len(todo)} answered already")
-            with ThreadPoolExecutor(self.args.concurrency) as pool:
-                waiting = [pool.submit(self._ask, text) for text in todo]
-                try:
-                    for one in waiting:
-                        one.result()
-                finally:
-                    pool.shutdown(cancel_futures=True)  # after a failure those that wait are not asked for nothing
+
+            def save(index: int, reply: Any) -> None:
+                self._store.add(self._key(todo[index]), reply=str(reply.choices[0].message.content or ""))
+
+            # the default api_key_env is OPENAI_API_KEY, which a local server does not need
+            complete_all(self.args, len(todo), lambda index: self._body(todo[index]), save, "judges.llm", needs_key=False)
         return [self._verdicts(*group) for group in groups]
 
     def _questions(self, groups: Iterable[tuple[Sequence[Message], str | None, Sequence[str]]]) -> Iterable[str]:
@@ -105,30 +99,18 @@ class LlmJudge:
                 yield question_for(prompt, reference, one, other)
                 yield question_for(prompt, reference, other, one)
 
-    def _key(self, text: str) -> str:
-        return key_of(self.args.base_url, self.args.model, RUBRIC, text)
-
-    def _ask(self, text: str) -> None:
-        from openai import OpenAIError
-
+    def _body(self, text: str) -> dict[str, Any]:
         messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": text}]
-        try:
-            reply = self._client.chat.completions.create(
-                model=self.args.model, messages=messages, temperature=0.0, max_tokens=self.args.max_tokens
-            )
-        except OpenAIError as error:
-            raise UserError(
-                f"{self.args.base_url} gave no verdict: {error}",
-                key="judges.llm.base_url",
-                expected=f"an OpenAI-compatible endpoint that serves '{self.args.model}', its key in ${self.args.api_key_env}",
-            ) from None
-        self._kept.add(self._key(text), reply=str(reply.choices[0].message.content or ""))
+        return {"model": self.args.model, "messages": messages, "temperature": 0.0, "max_tokens": self.args.max_tokens}
+
+    def _key(self, text: str) -> str:
+        return row_key(base_url=self.args.base_url, **self._body(text))
 
     def _verdicts(self, prompt: Sequence[Message], reference: str | None, answers: Sequence[str]) -> list[Verdict]:
         points, reasons = [0.0] * len(answers), [list[str]() for _ in answers]
         for one, other in combinations(range(len(answers)), 2):
             replies = [
-                str(self._kept[self._key(question_for(prompt, reference, answers[a], answers[b]))]["reply"])
+                str(self._store[self._key(question_for(prompt, reference, answers[a], answers[b]))]["reply"])
                 for a, b in ((one, other), (other, one))
             ]
             won = agreed(*map(decision, replies))

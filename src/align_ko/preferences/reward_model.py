@@ -11,36 +11,39 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
-from align_ko.models.source import model_source
-from align_ko.preferences.kept_answers import Kept, key_of
+from align_ko.models.source import ModelSource, model_source, weights_hash
 from align_ko.recipe import RewardModelArgs
 from align_ko.records import Message
+from align_ko.stores import Store, row_key
 
 Question = tuple[list[Message], str]  # a prompt and one answer to it
 
 
-def reward_scores(questions: Sequence[Question], args: RewardModelArgs, kept_in: Path) -> list[float]:
-    """One raw score per (prompt, answer), longest first in batches, each batch kept in `kept_in` as it is done.
+def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Path) -> list[float]:
+    """One raw score per (prompt, answer), longest first in batches, each batch stored in `file` as it is done.
 
-    Nothing is loaded where all are kept already. UserError for a model that cannot be a reward model.
+    The model is loaded only where a score is missing. UserError for a model that cannot be a reward model.
     """
-    kept = Kept(kept_in)
-    keys = [key_of(args.model_name_or_path, args.max_length, prompt, answer) for prompt, answer in questions]
-    todo = {key: question for key, question in zip(keys, questions, strict=True) if key not in kept}
-    if todo:
-        model, tokenizer = _load(args)
-        encoded = {key: _encode(tokenizer, *question, args.max_length) for key, question in todo.items()}
-        order = sorted(encoded, key=lambda key: -len(encoded[key]))
-        for start in range(0, len(order), args.batch_size):
-            batch = order[start : start + args.batch_size]
-            for key, score in zip(batch, _forward(model, tokenizer, [encoded[key] for key in batch]), strict=True):
-                kept.add(key, score=score)
-    return [float(kept[key]["score"]) for key in keys]
-
-
-def _load(args: RewardModelArgs) -> tuple[Any, Any]:
     source = model_source(args.model_name_or_path)
     tokenizer = source.load(AutoTokenizer)
+    weights, dtype = weights_hash(source), str(best_dtype(args.dtype))
+    encoded = [_encode(tokenizer, *question, args.max_length) for question in questions]
+    keys = [row_key(ids=ids, weights=weights, dtype=dtype) for ids in encoded]
+    store = Store(file).load(keys)
+    missing = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in store}
+    if missing:
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        model = _load(source, args, tokenizer)
+        order = sorted(missing, key=lambda key: -len(missing[key]))
+        for start in range(0, len(order), args.batch_size):
+            batch = order[start : start + args.batch_size]
+            for key, score in zip(batch, _forward(model, tokenizer, [missing[key] for key in batch]), strict=True):
+                store.add(key, score=score)
+    return [float(store[key]["score"]) for key in keys]
+
+
+def _load(source: ModelSource, args: RewardModelArgs, tokenizer: Any) -> Any:
     model = source.load(AutoModelForSequenceClassification, dtype=best_dtype(args.dtype)).eval()
     if model.config.num_labels > 2:
         raise UserError(
@@ -48,10 +51,8 @@ def _load(args: RewardModelArgs) -> tuple[Any, Any]:
             key="judges.reward_model.model_name_or_path",
             expected="a model with one label, or two of which the second is the good one",
         )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id  # decoders are scored at the last token that is not this
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _encode(tokenizer: Any, prompt: list[Message], answer: str, max_length: int) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from align_ko.evaluation.scores import GREEDY
+from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.records import Fault, atomic_write, last_user_text
 from align_ko.report.answers import Answer, earlier_turns
 from align_ko.report.page import FAULT_NAMES, render
@@ -52,7 +52,7 @@ def render_html(
     """The whole page. `about`: further facts for its end, e.g. {"모델 dpo": "outputs/quickstart/dpo"}."""
     rows = list(scored_rows)
     models = list(dict.fromkeys(row["model"] for row in rows))
-    decodings = dict(sorted({row["setting"]: row["decoding"] for row in rows}.items(), key=lambda d: d[0] != GREEDY))
+    decodings = dict(sorted({row["setting"]: row["decoding"] for row in rows}.items(), key=lambda d: d[0] != GREEDY_SETTING))
     heldout, probes = ([row for row in rows if row["kind"] == kind] for kind in ("heldout", "probe"))
     all_cards = cards(heldout, models, list(decodings))
     return render(
@@ -60,9 +60,9 @@ def render_html(
         models=models,
         colour={model: f"m{place % 6}" for place, model in enumerate(models)},
         decodings=decodings,
-        greedy=GREEDY,
+        greedy=GREEDY_SETTING,
         results=summary["results"],
-        headline=[result for result in summary["results"] if result["setting"] == GREEDY],
+        headline=[result for result in summary["results"] if result["setting"] == GREEDY_SETTING],
         gaps=summary["decoding_gap"],
         small_sample=summary["small_sample"],
         natural_bars=natural_bars(summary),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from align_ko.evaluation.scores import GREEDY
+from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.report.tables import short
 
 COLUMNS = (
@@ -21,7 +21,7 @@ COLUMNS = (
 
 def show(summary: Mapping[str, Any], console: Console) -> None:
     """Print the table, what each decoding setting means, and the closing sentence."""
-    results = sorted(summary["results"], key=lambda result: result["setting"] != GREEDY)
+    results = sorted(summary["results"], key=lambda result: result["setting"] != GREEDY_SETTING)
     if not results:
         console.print("No held-out answers to show.", highlight=False)
         return
@@ -34,12 +34,12 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for number, result in enumerate(results):
-        greedy = result["setting"] == GREEDY
-        last = greedy and number + 1 < len(results) and results[number + 1]["setting"] != GREEDY
+        greedy = result["setting"] == GREEDY_SETTING
+        last = greedy and number + 1 < len(results) and results[number + 1]["setting"] != GREEDY_SETTING
         table.add_row(*map(escape, _cells(result)), style="bold" if greedy else None, end_section=last)
     console.print(table)
     for setting, decoding in dict.fromkeys((r["setting"], r["decoding"]) for r in results):
-        if setting != GREEDY:
+        if setting != GREEDY_SETTING:
             console.print(f"{short(setting)}: {decoding}", style="dim", markup=False, highlight=False)
     for line in closing(summary):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -71,7 +71,7 @@ def closing(summary: Mapping[str, Any]) -> list[str]:
 
     `greedy: base 0 % → sft 55 % → dpo 88 % natural; gap to the best sampling setting 3 → 33 → 2 points.`
     """
-    greedy = [result for result in summary["results"] if result["setting"] == GREEDY]
+    greedy = [result for result in summary["results"] if result["setting"] == GREEDY_SETTING]
     gaps: Mapping[str, Any] = summary["decoding_gap"]
     lines = []
     if greedy:

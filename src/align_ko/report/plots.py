@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from align_ko.evaluation.scores import GREEDY
+from align_ko.evaluation.scores import GREEDY_SETTING
 
 BINS = 64
 """Dots whose lengths fall into the same bin are stacked."""
@@ -50,7 +50,7 @@ def natural_bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def fault_bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`[{"code": "repetition", "bars": [{"model": "base", "share": 0.9}, …]}, …]` under greedy, the worst first."""
-    greedy = [result for result in summary["results"] if result["setting"] == GREEDY]
+    greedy = [result for result in summary["results"] if result["setting"] == GREEDY_SETTING]
     codes = list(greedy[0]["faults"]) if greedy else []
     rows = [{"code": code, "bars": [{"model": r["model"], "share": r["faults"][code]} for r in greedy]} for code in codes]
     worst = [(max(bar["share"] for bar in row["bars"]), row) for row in rows]
@@ -66,7 +66,7 @@ def length_strips(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     lengths: dict[str, list[tuple[int, bool]]] = {}
     references: dict[str, int] = {}
     for row in rows:
-        if row["kind"] == "heldout" and row["setting"] == GREEDY:
+        if row["kind"] == "heldout" and row["setting"] == GREEDY_SETTING:
             lengths.setdefault(row["model"], []).append((len(row["response"]), row["natural"]))
             if row.get("reference"):
                 references[row["prompt_id"]] = len(row["reference"])

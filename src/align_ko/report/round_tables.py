@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from align_ko.evaluation.scores import GREEDY
+from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.records import last_user_text, read_jsonl
 from align_ko.report.evaluation_table import COLUMNS
 
@@ -71,7 +71,9 @@ def show(lines: Iterable[Line], title: str, console: Console, last: str = "") ->
 def answers_to_read(responses: Path, model: str, count: int = 20, seed: int = 0) -> str:
     """`count` random greedy answers of one model as Markdown, the same ones for the same file and seed."""
     rows = [
-        row for row in read_jsonl(responses) if (row["model"], row["setting"]) == (model, GREEDY) and row["kind"] == "heldout"
+        row
+        for row in read_jsonl(responses)
+        if (row["model"], row["setting"]) == (model, GREEDY_SETTING) and row["kind"] == "heldout"
     ]
     drawn = random.Random(seed).sample(rows, min(count, len(rows)))
     return "".join(_answer(number, row) for number, row in enumerate(drawn, 1))

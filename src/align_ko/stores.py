@@ -1,0 +1,101 @@
+"""Rows on disk by key, appended as they are made: a killed run repeats only what it was making, a finished one nothing.
+
+The key of a row is a hash of everything that the row depends on. A row under another key is not used and does no harm, so
+nothing has to be deleted when a setting changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Collection, Iterator
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from align_ko.errors import UserError
+
+
+def row_key(**parts: Any) -> str:
+    """16 hex digits that change with every part, each of which JSON can hold.
+
+    >>> row_key(prompt=[2, 106], dtype="float32") == row_key(dtype="float32", prompt=[2, 106])
+    True
+    """
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Store:
+    """One JSON line `{"key": …, …}` per row. Threads may share a store; processes append to shards of their own."""
+
+    def __init__(self, file: Path, rank: int = 0) -> None:
+        self.file, self.own = file, shard(file, rank)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.unused = 0
+        """Rows on disk under keys that nobody asked for."""
+        self._lock, self._is_repaired = threading.Lock(), False
+
+    def load(self, keys: Collection[str]) -> Store:
+        """Read the rows of `keys` from all shards, and count the others."""
+        wanted, self.unused = set(keys), 0
+        for path in shards(self.file):
+            for row in whole_rows(path):
+                key = row.pop("key", None)
+                if key in wanted:
+                    self.rows.setdefault(key, row)
+                else:
+                    self.unused += 1
+        return self
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        return self.rows[key]
+
+    def add(self, key: str, **row: Any) -> None:
+        with self._lock:
+            if not self._is_repaired:
+                self.own.parent.mkdir(parents=True, exist_ok=True)
+                _drop_torn_line(self.own)
+                self._is_repaired = True
+            with self.own.open("a", encoding="utf-8", newline="\n") as out:
+                out.write(json.dumps({"key": key, **row}, ensure_ascii=False) + "\n")
+            self.rows[key] = row
+
+    def describe_unused(self) -> str:
+        """What to print of rows that are not used; `""` where there are none."""
+        if not self.unused:
+            return ""
+        return f"{self.file}: {self.unused:,} rows of other prompts, weights or settings are not used"
+
+
+def shard(file: Path, rank: int) -> Path:
+    """`candidates.jsonl` for the first process, `candidates.rank-1.jsonl` for the second."""
+    return file if rank == 0 else file.with_suffix(f".rank-{rank}{file.suffix}")
+
+
+def shards(file: Path) -> list[Path]:
+    """Every shard on disk, also those of a run with more processes."""
+    return [path for path in [file, *sorted(file.parent.glob(f"{escape(file.stem)}.rank-*{file.suffix}"))] if path.is_file()]
+
+
+def whole_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a shard without half a line at its end, of a killed run or of a process that is still writing."""
+    # Not str.splitlines: an answer may contain U+2028, which it takes for the end of a line.
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
+
+
+def _drop_torn_line(file: Path) -> None:
+    if file.is_file() and (data := file.read_bytes()) and not data.endswith(b"\n"):
+        os.truncate(file, data.rfind(b"\n") + 1)
