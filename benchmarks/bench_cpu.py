@@ -62,9 +62,8 @@ def train(way: str, steps: int, batch_size: int, rows_file: str) -> dict[str, fl
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.recipe import SftRecipe, load_recipe
     from align_ko.records import read_jsonl
-    from align_ko.training.arguments import training_config
+    from align_ko.training.prepare import tokenize_conversations, training_config
     from align_ko.training.seams import AlignSFTTrainer, UncastAdapterInputs
-    from align_ko.training.tokenized import tokenize_conversations
 
     recipe = load_recipe(SftRecipe, [str(ROOT / "recipes/quickstart/sft.yaml")])
     path = recipe.model.model_name_or_path

@@ -56,7 +56,7 @@ def main(only: str = "", setting: str = "") -> None:
 
 def _model(name: str) -> tuple[Any, Any]:
     """Config and ModelArgs of a setting."""
-    from align_ko.planning.architecture import load_config
+    from align_ko.planning.model_shape import load_config
     from align_ko.recipe import ModelArgs
     from bench_trainer import small_llama
 
@@ -70,9 +70,8 @@ def plan(name: str) -> float:
     import torch
 
     from align_ko.models.load import best_dtype
-    from align_ko.planning.architecture import count_parameters
-    from align_ko.planning.live_tensors import trace_activations
     from align_ko.planning.memory import GIB, Setting, plan_memory
+    from align_ko.planning.model_shape import count_parameters, trace_activations
     from bench_trainer import TRAINED_SHARE
 
     config, model = _model(name)

@@ -55,7 +55,7 @@ def measure(way: str) -> float:
     from trl import DPOConfig
 
     from align_ko.models.load import best_dtype
-    from align_ko.training.arguments import training_config
+    from align_ko.training.prepare import training_config
     from align_ko.training.seams import AlignDPOTrainer
     from bench_trainer import plain_tokenizer, random_pairs, small_llama
 

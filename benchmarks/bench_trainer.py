@@ -70,8 +70,8 @@ def make_trainer(
     from align_ko.models.load import best_dtype, lora_config
     from align_ko.process import keep_freed_memory
     from align_ko.recipe import DistillArgs
-    from align_ko.training.arguments import training_config
     from align_ko.training.distillation import sft_trainer
+    from align_ko.training.prepare import training_config
 
     keep_freed_memory()
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.planning.command import plan_command
+from align_ko.planning.show import plan_command
 from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import DpoRecipe, check_inputs, load_recipe
 
@@ -45,15 +45,14 @@ def main() -> None:
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
     from align_ko.report.model_card import write_card
-    from align_ko.training.arguments import training_config
     from align_ko.training.audit import audit_pairs
     from align_ko.training.faults import check_split, check_trainable
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
+    from align_ko.training.prepare import tokenize_pairs, training_config
     from align_ko.training.run_record import open_run
     from align_ko.training.seams import AlignDPOTrainer
-    from align_ko.training.tokenized import tokenize_pairs
 
     keep_freed_memory()
     # recipe → TRL config; what was begun in the output folder before

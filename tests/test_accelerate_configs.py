@@ -22,7 +22,7 @@ from trl import SFTConfig
 
 from align_ko.errors import UserError
 from align_ko.records import write_jsonl
-from align_ko.training.arguments import training_config
+from align_ko.training.prepare import training_config
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "accelerate_configs"

@@ -13,8 +13,8 @@ from trl import DPOConfig, SFTConfig
 
 from align_ko.chat_format import IGNORE, conversation_ids
 from align_ko.training.audit import AuditError, audit_batches, audit_pairs
+from align_ko.training.prepare import supervised_share, tokenize_conversations, tokenize_pairs
 from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer
-from align_ko.training.tokenized import supervised_share, tokenize_conversations, tokenize_pairs
 
 LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
 

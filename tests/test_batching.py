@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from align_ko.errors import UserError
-from align_ko.planning.batches import Row, drift, epoch_batches, real_share, shapes
-from align_ko.planning.reference_lengths import ROWS, SOURCES, reference_rows
+from align_ko.planning.lengths import ROWS, SOURCES, Row, epoch_batches, real_share, reference_rows
 from align_ko.recipe import SftRecipe, load_recipe
-from align_ko.training.length_grouping import LENGTH_CLASSES, ShuffledLengthGroupedSampler
+from align_ko.training.prepare import LENGTH_CLASSES, ShuffledLengthGroupedSampler
+from bench_batching import drift
 
 
 @pytest.fixture(scope="module")
 def table():
     """A tenth of the reference table, what is over 2,048 tokens left out."""
-    return [Row(r.tokens, r.tokens, r.trained) for r in reference_rows(ROWS // 10) if r.tokens <= 2048]
+    return [row for row in reference_rows(ROWS // 10) if row.longest <= 2048]
 
 
 def test_the_table_has_the_users_rows():
@@ -27,8 +27,8 @@ def test_the_table_has_the_users_rows():
     made = reference_rows(19_164)
     assert Counter(row.source for row in made) == {name: round(count * 19_164 / ROWS) for name, count in counts.items()}
     assert made == reference_rows(19_164) != reference_rows(19_164, seed=1)
-    assert all(0 < row.trained < row.tokens for row in made)
-    koalpaca = sorted(row.tokens for row in made if row.source == "koalpaca")
+    assert all(0 < row.trained < row.longest for row in made)
+    koalpaca = sorted(row.longest for row in made if row.source == "koalpaca")
     assert koalpaca[len(koalpaca) // 2] == pytest.approx((60 + 390) * 1.19 + 14, rel=0.05)
 
 
@@ -38,6 +38,10 @@ def test_every_way_computes_every_row_once(table):
         batches = epoch_batches(table, way, 8, 16, 2048)
         assert (sum(b.real for b in batches), sum(b.trained for b in batches)) == (real, trained), way
         assert all(0 < batch.real <= batch.computed for batch in batches)
+
+
+def shapes(batches):
+    return Counter((batch.sequences, batch.width) for batch in batches)
 
 
 def test_a_small_case_by_hand():

@@ -18,8 +18,8 @@ from align_ko.models.source import ModelSource
 from align_ko.records import write_json
 from align_ko.report.model_card import hub_id, write_card
 from align_ko.training import finish
-from align_ko.training.arguments import training_config
 from align_ko.training.finish import check_push, push_stage
+from align_ko.training.prepare import training_config
 
 LOG = [
     {"step": 0, "eval_greedy_natural": 0.8, "eval_greedy_stopped": 1.0, "eval_greedy_loops": 0.0,
@@ -134,9 +134,9 @@ def test_the_parents_manifest_is_named_by_its_hash(tmp_path):
 def test_loggers_and_hub_keys_reach_the_config(tmp_path, monkeypatch):
     silent = training_config(SFTConfig, {"output_dir": str(tmp_path)}, "float32")
     assert silent.hub_strategy == "end" and silent.load_best_model_at_end is False
-    monkeypatch.setattr("align_ko.training.arguments.find_spec", lambda name: None)
+    monkeypatch.setattr("align_ko.training.prepare.find_spec", lambda name: None)
     assert training_config(SFTConfig, {"output_dir": str(tmp_path)}, "float32").report_to == []
-    monkeypatch.setattr("align_ko.training.arguments.find_spec", lambda name: object())
+    monkeypatch.setattr("align_ko.training.prepare.find_spec", lambda name: object())
     assert training_config(SFTConfig, {"output_dir": str(tmp_path)}, "float32").report_to == ["tensorboard"]
     asked = {"push_to_hub": True, "hub_model_id": "me/model", "hub_private_repo": True, "report_to": ["wandb", "trackio"]}
     config = training_config(SFTConfig, {"output_dir": str(tmp_path), **asked}, "float32")

@@ -14,7 +14,7 @@ import pytest
 
 import align_ko.recipe
 from align_ko.errors import UserError
-from align_ko.planning.flags import take_plan_flags
+from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]

@@ -22,8 +22,8 @@ from align_ko.training.distillation import (
     said_before,
     sft_trainer,
 )
+from align_ko.training.prepare import tokenize_conversations
 from align_ko.training.seams import AlignSFTTrainer
-from align_ko.training.tokenized import tokenize_conversations
 
 PENALTY = 1.3
 

@@ -36,13 +36,12 @@ from align_ko.models.source import (
     weights_hash,
     write_source,
 )
-from align_ko.planning.architecture import load_config
-from align_ko.planning.run_settings import run_settings
+from align_ko.planning.model_shape import load_config
+from align_ko.planning.settings import run_settings
 from align_ko.recipe import DpoRecipe, ModelArgs, load_recipe
-from align_ko.training.arguments import training_config
 from align_ko.training.finish import save_stage
+from align_ko.training.prepare import tokenize_conversations, training_config
 from align_ko.training.seams import AlignSFTTrainer
-from align_ko.training.tokenized import tokenize_conversations
 
 HUB_ID = "someone/korean-llama"
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}

@@ -12,25 +12,27 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import rows, turns
+from families import make_gemma3, make_qwen3
 
 from align_ko.errors import UserError
-from align_ko.planning import cost
-from align_ko.planning.architecture import (
+from align_ko.planning import devices
+from align_ko.planning.devices import GPUS, find_gpu
+from align_ko.planning.lengths import Batch, pair_lengths, sft_lengths
+from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
+from align_ko.planning.model_shape import (
+    Activations,
     Parameters,
+    _trace,
     build_on_meta,
     count_parameters,
+    layer_period,
     load_config,
-    repeat_of,
     shallow,
+    text_config,
+    trace_activations,
 )
-from align_ko.planning.batches import Batch
-from align_ko.planning.devices import GPUS, find_gpu
-from align_ko.planning.flags import PlanFlags, take_plan_flags
-from align_ko.planning.live_tensors import Activations, _traced, trace_activations
-from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
 from align_ko.planning.plan import make_plan
-from align_ko.planning.run_settings import run_settings
-from align_ko.planning.tokens import pair_lengths, sft_lengths
+from align_ko.planning.settings import PlanFlags, run_settings, take_plan_flags
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe
 from align_ko.records import write_jsonl
 
@@ -87,9 +89,32 @@ def test_deep_models_are_counted_from_two_repeats(gemma):
     config = load_config(str(gemma.folder), None)
     config.layer_types = ["sliding_attention", "full_attention"] * 4
     config.num_hidden_layers = 8
-    assert repeat_of(config) == 2 and shallow(config, 2).layer_types == ["sliding_attention", "full_attention"]
+    assert layer_period(config) == 2 and shallow(config, 2).layer_types == ["sliding_attention", "full_attention"]
     whole = build_on_meta(config, lora(), torch.bfloat16)
     assert count_parameters(config, lora()).trained == sum(p.numel() for p in whole.parameters() if p.requires_grad)
+
+
+def test_a_vision_tower_is_held_but_text_does_not_pass_through_it(tmp_path):
+    """Gemma 3's 4B nests the language model's config and has a tower beside it."""
+    folder = make_gemma3(tmp_path / "gemma3").folder
+    config = load_config(str(folder), None)
+    model = lora(lora_target_modules=(r".*language_model.*\.(q|v)_proj",))
+    counts = count_parameters(config, model)
+    from transformers import AutoModelForCausalLM
+
+    real = AutoModelForCausalLM.from_pretrained(folder)
+    assert counts.base == sum(p.numel() for p in real.parameters())
+    text = real.base_model.language_model
+    assert counts.linear == sum(m.weight.numel() for m in text.modules() if isinstance(m, torch.nn.Linear))
+    assert counts.tower > 0
+    deep = shallow(config, 1)
+    text_config(deep).num_hidden_layers, text_config(deep).layer_types = 6, ["full_attention"] * 6
+    keys = {"dtype": "bfloat16", "mixed": True, "checkpointing": True}
+    assert count_parameters(deep, model).linear == 3 * counts.linear
+    assert trace_activations(deep, model, 2, 32, **keys) == _trace(deep, model, 2, 32, *keys.values())
+    flags = ["--model.model_name_or_path", str(folder), "--training.max_steps", "3"]
+    plan = make_plan(load_recipe(SftRecipe, ["recipes/gemma3_4b/sft.yaml", *flags]), PlanFlags())
+    assert plan["steps"] == 3 and plan["operations"]["training"] > 0
 
 
 def test_a_model_that_is_nowhere_is_refused(tmp_path):
@@ -137,7 +162,7 @@ def test_depth_is_extrapolated_exactly(llama):
     for checkpointing in (False, True):
         keys = {"dtype": "bfloat16", "mixed": True, "checkpointing": checkpointing}
         quick = trace_activations(config, lora(), 2, 32, **keys)
-        whole = _traced(config, lora(), 2, 32, *keys.values())
+        whole = _trace(config, lora(), 2, 32, *keys.values())
         assert quick == whole
 
 
@@ -159,6 +184,10 @@ PARTS = Parameters(linear=1000, largest_linear=100, embedding=200, head=200, res
 
 class Shape:
     hidden_size, vocab_size, num_hidden_layers, num_attention_heads, head_dim = 8, 32, 2, 2, 4
+
+    @classmethod
+    def get_text_config(cls):
+        return cls
 
 
 def memory(setting, sharding="one GPU", gpus=1, parts=PARTS):
@@ -217,26 +246,26 @@ def test_solar_fits_where_people_train_it(solar):
 
 def test_operations_of_one_batch():
     batch = Batch(sequences=2, width=16, real=30, trained=20)
-    plain = cost.train_work([batch], Shape, PARTS, cost.Method(checkpointing=False))
+    plain = devices.train_work([batch], Shape, PARTS, devices.Method(checkpointing=False))
     weights, adapter, attention = 2 * 32 * 1000, 2 * 32 * 50, 2 * 4 * 2 * 4 * 16 * 16 * 2
     head = 2 * 20 * 8 * 32
     assert plain.operations == weights * 2 + adapter * 3 + attention * 3 + head * 3 and plain.weight_passes == 2
-    again = cost.train_work([batch], Shape, PARTS, cost.Method(checkpointing=True))
+    again = devices.train_work([batch], Shape, PARTS, devices.Method(checkpointing=True))
     assert again.operations - plain.operations == weights + adapter + attention and again.weight_passes == 3
-    full = cost.train_work([batch], Shape, replace(PARTS, adapter=0), cost.Method(checkpointing=False))
+    full = devices.train_work([batch], Shape, replace(PARTS, adapter=0), devices.Method(checkpointing=False))
     assert full.operations == weights * 3 + attention * 3 + head * 4  # the classic 6 operations a parameter and token
-    scored = cost.forward_work([batch], Shape, PARTS, cost.Method(checkpointing=True, reference_passes=1))
+    scored = devices.forward_work([batch], Shape, PARTS, devices.Method(checkpointing=True, reference_passes=1))
     assert scored.operations == 2 * (weights + adapter + attention + head)
-    flash = cost.forward_work([batch], Shape, PARTS, cost.Method(checkpointing=True, flash=True))
+    flash = devices.forward_work([batch], Shape, PARTS, devices.Method(checkpointing=True, flash=True))
     assert flash.operations == weights + adapter + attention / 2 + head
 
 
 def test_hours_follow_the_rate():
-    work = cost.Work(312e12 * 1800, weight_passes=1000)
+    work = devices.Work(312e12 * 1800, weight_passes=1000)
     gpu = find_gpu("a100 80")
     assert gpu is GPUS["A100-80"]
-    assert cost.seconds_on(gpu, work, PARTS, 0.5, four_bit=False) == pytest.approx(3600)
-    slower = cost.seconds_on(gpu, work, PARTS, 0.5, four_bit=True) - 3600
+    assert devices.seconds_on(gpu, work, PARTS, 0.5, four_bit=False) == pytest.approx(3600)
+    slower = devices.seconds_on(gpu, work, PARTS, 0.5, four_bit=True) - 3600
     assert slower == pytest.approx(1000 * 1000 * 4.5 / 2.039e12, abs=1e-9)
     with pytest.raises(UserError, match=r"no GPU L40 in the table; .*did you mean 'L40S'"):
         find_gpu("L40")
@@ -246,7 +275,7 @@ def test_hours_follow_the_rate():
 
 
 def test_lengths_are_the_trainers(tiny, tmp_path, monkeypatch):
-    from align_ko.training.tokenized import supervised_share, tokenize_conversations
+    from align_ko.training.prepare import supervised_share, tokenize_conversations
 
     write_jsonl(tmp_path / "train.jsonl", rows())
     tokenizer = tiny.tokenizer()
@@ -255,16 +284,16 @@ def test_lengths_are_the_trainers(tiny, tmp_path, monkeypatch):
     assert [row.real for row in found.rows] == dataset["length"] and found.too_long == len(too_long)
     assert found.trained_share == supervised_share(dataset)
     # beyond the counted rows the rest is estimated, to within the spread of a few rows
-    monkeypatch.setattr("align_ko.planning.tokens.COUNTED_ROWS", 5)
+    monkeypatch.setattr("align_ko.planning.lengths.COUNTED_ROWS", 5)
     rough = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, None)
     exact, _ = tokenize_conversations(tokenizer, rows(), None)
     assert [row.real for row in rough.rows[:5]] == exact["length"][:5]
     assert sum(row.real for row in rough.rows) == pytest.approx(sum(exact["length"]), rel=0.15)
-    assert "estimated" in rough.how
+    assert "estimated" in rough.method
 
 
 def test_lengths_of_pairs_are_the_trainers(tiny, tmp_path):
-    from align_ko.training.tokenized import tokenize_pairs
+    from align_ko.training.prepare import tokenize_pairs
 
     pairs = [
         {"id": "a", "prompt": turns("한국의 수도는?", "")[:1], "chosen": turns("", "서울입니다.")[1:],
@@ -282,9 +311,23 @@ def test_without_a_tokenizer_the_ratio_is_said(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", [{"messages": turns("가" * 100, "나" * 200)}])
     found = sft_lengths(str(tmp_path / "train.jsonl"), None, None)
     assert [(row.real, row.trained) for row in found.rows] == [(239 + 119 + 12 + 1, 239)]
-    assert "1.19 tokens a character" in found.how
+    assert "1.19 tokens a character" in found.method
     with pytest.raises(UserError, match="has not the fields"):
         pair_lengths(str(tmp_path / "train.jsonl"), None, None)
+
+
+def test_a_template_that_rewrites_history_makes_a_row_of_each_answer(tmp_path):
+    """Qwen3 drops the think block of earlier answers: training has a row for each answer, and so has the plan."""
+    from align_ko.models.load import load_tokenizer
+    from align_ko.training.prepare import tokenize_conversations
+
+    tokenizer = load_tokenizer(str(make_qwen3(tmp_path / "qwen3").folder), "qwen3")
+    write_jsonl(tmp_path / "train.jsonl", rows())
+    longest = max(tokenize_conversations(tokenizer, rows(), None)[0]["length"])
+    dataset, too_long = tokenize_conversations(tokenizer, rows(), longest - 1)
+    lengths = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, longest - 1)
+    assert len(dataset) + len(too_long) == 10  # nine conversations, one of them with two answers
+    assert sorted(row.real for row in lengths.rows) == sorted(dataset["length"]) and lengths.too_long == len(too_long) == 1
 
 
 # The whole --------------------------------------------------------------------------------------------------------------

@@ -14,10 +14,9 @@ from trl import DPOConfig, SFTConfig
 from align_ko.models.load import load_base, load_tokenizer, lora_config, quantization
 from align_ko.recipe import ModelArgs, load_recipe
 from align_ko.recipe import fields as recipes
-from align_ko.training.arguments import training_config
 from align_ko.training.finish import save_stage
+from align_ko.training.prepare import tokenize_conversations, training_config
 from align_ko.training.seams import AlignSFTTrainer
-from align_ko.training.tokenized import tokenize_conversations
 
 ROOT = Path(__file__).parents[1] / "recipes"
 MODELS = {  # folder: hub id, chat template, 4-bit

@@ -28,11 +28,10 @@ from align_ko.errors import UserError
 from align_ko.generation.local import generate_answers
 from align_ko.models.load import greedy_config, load_base, load_for_inference, load_policy, load_tokenizer, lora_config
 from align_ko.recipe import SftRecipe, load_recipe
-from align_ko.training.arguments import training_config
 from align_ko.training.audit import AuditError, audit_batches, audit_pairs
 from align_ko.training.finish import save_stage
+from align_ko.training.prepare import conversations_of, tokenize_conversations, tokenize_pairs, training_config
 from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer
-from align_ko.training.tokenized import conversations_of, tokenize_conversations, tokenize_pairs
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {"eeve": "eeve", "kullm3": "kullm3", "qwen3": "qwen3_8b", "llama3_1": "llama3_1_8b", "gemma3": "gemma3_4b"}

@@ -21,10 +21,9 @@ from align_ko.generation.local import stream_answer
 from align_ko.models.load import load_base, load_for_inference, load_policy, lora_config
 from align_ko.models.source import is_adapter
 from align_ko.recipe import ModelArgs
-from align_ko.training.arguments import training_config
 from align_ko.training.finish import save_stage
+from align_ko.training.prepare import tokenize_conversations, tokenize_pairs, training_config
 from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer
-from align_ko.training.tokenized import tokenize_conversations, tokenize_pairs
 
 PLAIN = {"bf16": False, "fp16": False, "save_strategy": "no", "logging_steps": 1, "disable_tqdm": True}
 

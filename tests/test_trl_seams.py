@@ -15,9 +15,8 @@ from conftest import MULTI_TURN, rows
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from align_ko.training.length_grouping import ShuffledLengthGroupedSampler
+from align_ko.training.prepare import ShuffledLengthGroupedSampler, tokenize_conversations
 from align_ko.training.seams import AlignSFTTrainer, score_supervised_positions_only
-from align_ko.training.tokenized import tokenize_conversations
 
 LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
 

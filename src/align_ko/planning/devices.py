@@ -1,22 +1,43 @@
-"""GPUs by name: memory, bandwidth and peak bfloat16 rate, dense, as the vendor's sheets named beside them have it.
+"""Operations of a run, and the time they take on a named GPU at a stated utilisation, or on this machine by timing steps.
 
-The sheets could not be opened where this was written: the numbers are from memory (L40S and RTX 4090 were seen on other pages).
+Counted are the matrix products that are carried out, checkpointing's second forward included (so the utilisation is that of
+the hardware), on every computed position, padding included. A multiply and an add are two operations.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import linear_regression
+from typing import Any
+
+from transformers import PretrainedConfig
 
 from align_ko.errors import UserError, nearest
+from align_ko.planning.lengths import Batch
+from align_ko.planning.model_shape import Parameters, layer_period, shallow, text_config
+from align_ko.recipe import ModelArgs
+
+NF4_TRAFFIC = 0.5 + 2 + 2
+"""Bytes that a 4-bit weight moves when its layer is used: read packed, written and read again in 16 bits."""
+THIS = "this"
+"""The machine the plan runs on: its speed is measured, not looked up."""
+TIMED_WHOLE_UP_TO = 5e8  # parameters
+TIMED_QUANTILES = (0.1, 0.5, 0.9)  # of the batches' computed positions
+TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """`flops`: dense bfloat16 with float32 accumulation, a second; sheets that print the sparse rate are halved."""
+    """From the vendor's sheet, written from memory where the sheet could not be opened (L40S and RTX 4090 were seen elsewhere).
+
+    `gib`: usable, a little under the label. `flops`: dense bfloat16 with float32 accumulation, a second; sheets that print the
+    sparse rate are halved.
+    """
 
     name: str
     gib: float
-    """Usable memory: what the driver reports, a little under the label."""
     bandwidth: float
     flops: float
     source: str
@@ -34,8 +55,6 @@ GPUS = {
         Gpu("L40S", 44.5, 0.864e12, 362e12, "NVIDIA L40S data sheet"),
     )
 }
-THIS = "this"
-"""Stands for the machine the plan runs on: its speed is measured, not looked up."""
 
 
 def find_gpu(name: str) -> Gpu:
@@ -46,3 +65,171 @@ def find_gpu(name: str) -> Gpu:
             return gpu
     close = nearest(name.upper(), [*GPUS, THIS])
     raise UserError(f"no GPU {name} in the table", key="--plan_gpu", expected=", ".join([*GPUS, THIS]), nearest=close)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is computed for every batch."""
+
+    checkpointing: bool
+    four_bit: bool = False
+    flash: bool = False
+    """FlashAttention leaves out the upper half of the attention matrix; SDPA with a padding mask computes it all."""
+    reference_passes: int = 0
+    """Forward passes of the DPO reference beside each policy batch."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations, and how often all weights are passed through (what dequantising costs)."""
+
+    operations: float = 0.0
+    weight_passes: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.operations + other.operations, self.weight_passes + other.weight_passes)
+
+    def times(self, factor: float) -> Work:
+        return Work(self.operations * factor, round(self.weight_passes * factor))
+
+
+def train_work(batches: Iterable[Batch], config: PretrainedConfig, parameters: Parameters, method: Method) -> Work:
+    """One epoch's training: forward, backward, recomputation, and the reference's forward passes."""
+    operations, passes = 0.0, 0
+    full, forward = parameters.adapter == 0, _forward(config, parameters, method)
+    for batch in batches:
+        weights, adapter, attention, head = forward(batch)
+        layers = weights + adapter + attention
+        operations += layers * (2 if method.checkpointing else 1) + weights * (2 if full else 1) + (adapter + attention) * 2
+        operations += head * (4 if full else 3)  # backward: the tile once more, the gradient of its input (and of its weights)
+        operations += (layers + head) * method.reference_passes
+        passes += (3 if method.checkpointing else 2) + method.reference_passes
+    return Work(operations, passes)
+
+
+def forward_work(batches: Sequence[Batch], config: PretrainedConfig, parameters: Parameters, method: Method) -> Work:
+    """Scoring only: an evaluation (in DPO by policy and reference), or the reference's log-probabilities beforehand."""
+    each, forward = 1 + method.reference_passes, _forward(config, parameters, method)
+    return Work(float(sum(sum(forward(batch)) for batch in batches) * each), len(batches) * each)
+
+
+def _forward(
+    config: PretrainedConfig, parameters: Parameters, method: Method
+) -> Callable[[Batch], tuple[float, float, float, float]]:
+    """A batch's operations in the layers' weights, the adapter, attention (queries × keys, weights × values), the LM head."""
+    text = text_config(config)
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    kinds, window = getattr(text, "layer_types", None) or [], getattr(text, "sliding_window", None) or 0
+    sliding = kinds.count("sliding_attention") if method.flash else 0  # SDPA masks the rest of the matrix and computes it
+    each = 4.0 * text.num_attention_heads * size * (0.5 if method.flash else 1.0)
+
+    def forward(batch: Batch) -> tuple[float, float, float, float]:
+        seen = (text.num_hidden_layers - sliding) * batch.width + sliding * min(batch.width, window)
+        weights, adapter = (2.0 * batch.computed * size for size in (parameters.linear, parameters.adapter))
+        head = 2.0 * batch.trained * text.hidden_size * text.vocab_size
+        return weights, adapter, batch.sequences * each * batch.width * seen, head
+
+    return forward
+
+
+def seconds_on(gpu: Gpu, work: Work, parameters: Parameters, utilisation: float, four_bit: bool) -> float:
+    """On one GPU; dequantising 4-bit weights is bound by memory and comes on top."""
+    dequantising = work.weight_passes * parameters.linear * NF4_TRAFFIC / gpu.bandwidth if four_bit else 0.0
+    return work.operations / (gpu.flops * utilisation) + dequantising
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a micro-batch = start + each × computed positions; a forward alone takes `forward` of that."""
+
+    start: float
+    each: float
+    forward: float
+
+    def seconds(self, batches: Sequence[Batch]) -> float:
+        return len(batches) * self.start + self.each * sum(batch.computed for batch in batches)
+
+
+def measure_pace(
+    config: PretrainedConfig, model: ModelArgs, batches: Sequence[Batch], checkpointing: bool, parameters: int
+) -> Pace:
+    """Time micro-batches of three lengths on this machine: forward, backward and optimiser, with random weights.
+
+    A model up to TIMED_WHOLE_UP_TO is timed whole; of a larger one, one and two periods of its layers.
+    """
+    ordered = sorted(batches, key=lambda batch: batch.computed)
+    picked = [ordered[round(share * (len(ordered) - 1))] for share in TIMED_QUANTILES]
+    period, layers = layer_period(config), text_config(config).num_hidden_layers
+    if parameters <= TIMED_WHOLE_UP_TO or layers <= 2 * period:
+        steps, forwards = _time_steps(config, model, picked, checkpointing)
+    else:
+        one, two = (_time_steps(shallow(config, n * period), model, picked, checkpointing) for n in (1, 2))
+        steps, forwards = (
+            [a + (layers // period - 1) * (b - a) for a, b in zip(*pair, strict=True)] for pair in zip(one, two, strict=True)
+        )
+    sizes = [batch.computed for batch in picked]
+    each, start = linear_regression(sizes, steps) if len(set(sizes)) > 1 else (0.0, 0.0)
+    if each <= 0:
+        each, start = sum(steps) / sum(sizes), 0.0
+    return Pace(start, each, sum(forwards) / sum(steps))
+
+
+def _time_steps(
+    config: PretrainedConfig, model: ModelArgs, batches: Sequence[Batch], checkpointing: bool
+) -> tuple[list[float], list[float]]:
+    """Seconds of a training micro-batch, and of a forward, for each batch; the median of TIMED_STEPS after one to warm up."""
+    import torch
+    from peft import get_peft_model
+    from peft.helpers import disable_input_dtype_casting
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    from align_ko.models.load import best_dtype, lora_config
+    from align_ko.process import keep_freed_memory
+    from align_ko.training.seams import score_supervised_positions_only
+
+    keep_freed_memory()
+    score_supervised_positions_only()
+    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", best_dtype(model.dtype)
+    built: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=model.attn_implementation)
+    add_fused_lm_head(built)
+    if model.use_peft:
+        built = get_peft_model(built, lora_config(model))
+    built.to(device).train()
+    if checkpointing:
+        built.gradient_checkpointing_enable({"use_reentrant": False})
+        if model.use_peft:
+            built.enable_input_require_grads()
+    optimizer = torch.optim.AdamW([p for p in built.parameters() if p.requires_grad], lr=1e-6)
+    mixed = dtype != torch.float32
+
+    def timed(step: Callable[[], None]) -> float:
+        seconds = []
+        for _ in range(TIMED_STEPS + 1):
+            begin = time.perf_counter()
+            step()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - begin)
+        return sorted(seconds[1:])[TIMED_STEPS // 2]
+
+    steps, forwards = [], []
+    with disable_input_dtype_casting(built, active=mixed), torch.autocast(device, dtype=dtype, enabled=mixed):
+        for batch in batches:
+            ids = torch.randint(5, text_config(config).vocab_size - 1, (batch.sequences, batch.width), device=device)
+            labels = ids.clone()
+            labels[:, : batch.width - max(1, round(batch.trained / batch.sequences))] = -100
+            values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "fused_lm_head": True}
+
+            def train(values: dict[str, Any] = values) -> None:
+                built(**values).loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+            @torch.no_grad()
+            def score(values: dict[str, Any] = values) -> None:
+                built(**values)
+
+            steps.append(timed(train))
+            forwards.append(timed(score))
+    return steps, forwards

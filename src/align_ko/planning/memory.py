@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, TypedDict
 
-from align_ko.planning.architecture import Parameters
-from align_ko.planning.live_tensors import Activations
+import torch
+from transformers import PretrainedConfig
+
+from align_ko.planning.lengths import Lengths
+from align_ko.planning.model_shape import Activations, Parameters, text_config, trace_activations
+from align_ko.planning.settings import Reference, RunSettings
 
 Sharding = Literal["one GPU", "ZeRO-2", "ZeRO-3"]
+ZERO: tuple[Sharding, ...] = ("ZeRO-2", "ZeRO-3")
+SHARDINGS: list[tuple[Sharding, int]] = [("one GPU", 1), *((stage, gpus) for stage in ZERO for gpus in (1, 2, 4, 8))]
 GIB = 2**30
 NF4_BYTES = 0.5 + 4 / 64
 NF4_NESTED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """4 bits a weight and one scale for every 64: a float32, or with nested quantisation a byte and a float32 for every 256."""
 HEAD_TOKENS = 4_096
 HEAD_COLUMNS = {"gpu": 32_768, "cpu": 4_096}
-"""TRL's fused LM head computes tiles of 4,096 positions × these columns (trl/kernels/chunked_logprob.py, trl_seams.py)."""
-GPU_RUNTIME = 0.8 * GIB
-"""CUDA context, cuBLAS workspaces and kernels: assumed."""
-CPU_RUNTIME = 0.9 * GIB
-"""Python with torch, transformers, trl and peft loaded and a first step's kernels: fitted on six settings of
-benchmarks/bench_memory.py, two more are the check (docs/plan.md)."""
+"""TRL's fused LM head computes tiles of 4,096 positions × these columns (trl/kernels/chunked_logprob.py, training/seams.py)."""
+RUNTIME = {"gpu": 0.8 * GIB, "cpu": 0.9 * GIB}
+"""GPU: CUDA context, cuBLAS workspaces and kernels, assumed. CPU: Python with torch, transformers, trl and peft and a first
+step's kernels, fitted on six settings of benchmarks/bench_memory.py; two more are the check (docs/plan.md)."""
 ALLOCATOR_SLACK = {"gpu": 1.05, "cpu": 1.0}
 """What the allocator holds beyond what is in use, on all that comes and goes. GPU: assumed. CPU: none was seen."""
 ZERO3_LIVE_PARAMETERS = 1_000_000_000  # DeepSpeed's stage3_max_live_parameters, which our configs leave at its default
@@ -44,7 +48,7 @@ class Memory:
 
     @property
     def total(self) -> float:
-        return sum(getattr(self, part.name) for part in fields(self))
+        return sum(asdict(self).values())
 
 
 @dataclass(frozen=True)
@@ -61,27 +65,78 @@ class Setting:
     four_bit: bool = False
     nested: bool = True
     optimizer: str = "adamw_torch_fused"
-    reference: Literal["none", "adapter", "model"] = "none"
+    reference: Reference = "none"
     device: Literal["gpu", "cpu"] = "gpu"
     distilled: bool = False
-    """Student's and teacher's distributions are compared (distillation.py): nothing of them comes in tiles."""
+    """Student's and teacher's whole distributions are compared (distillation.py), without tiles."""
+
+
+class MemoryRow(TypedDict):
+    """One way to spread the model over GPUs."""
+
+    sharding: Sharding
+    gpus: int
+    checkpointing: bool
+    rows: int
+    tokens: int
+    four_bit: bool
+    gib: dict[str, float]
+    total_gib: float
+
+
+def memory_table(
+    run: RunSettings, config: PretrainedConfig, parameters: Parameters, train: Lengths | None, on_this_machine: bool
+) -> list[MemoryRow]:
+    """Every way to spread the model, with checkpointing and without, at the longest batch that can come."""
+    dtype, mixed, on_cpu = _formats(run, on_this_machine)
+    max_length = run.max_length or 1024
+    longest = max((row.longest for row in train.rows), default=max_length) if train else max_length
+    setting = Setting(
+        rows=run.value("per_device_train_batch_size") * (2 if run.stage == "dpo" else 1),
+        tokens=max_length if run.batching == "packing" else longest,
+        trained_share=train.trained_share if train else 0.8,
+        weight_bytes=4 if dtype == "float32" else 2,
+        four_bit=run.model.load_in_4bit,
+        nested=run.model.use_bnb_nested_quant,
+        optimizer=str(run.value("optim")),
+        reference=run.reference,
+        device="cpu" if on_cpu else "gpu",
+        distilled=run.distilled,
+    )
+    table: list[MemoryRow] = []
+    for checkpointing in (True, False):
+        traced = trace_activations(
+            config, run.model, setting.rows, setting.tokens, dtype=dtype, mixed=mixed, checkpointing=checkpointing
+        )
+        for sharding, gpus in SHARDINGS[:1] if on_cpu else SHARDINGS:
+            four_bit = setting.four_bit and sharding != "ZeRO-3"  # which cannot split 4-bit weights: bfloat16 is planned
+            memory = plan_memory(parameters, config, replace(setting, four_bit=four_bit), traced, sharding, gpus)
+            parts = {name: value / GIB for name, value in asdict(memory).items()}
+            table.append(
+                {
+                    "sharding": sharding, "gpus": gpus, "checkpointing": checkpointing, "rows": setting.rows,
+                    "tokens": setting.tokens, "four_bit": four_bit, "gib": parts, "total_gib": memory.total / GIB,
+                }
+            )  # fmt: skip
+    return table
+
+
+def _formats(run: RunSettings, on_this_machine: bool) -> tuple[str, bool, bool]:
+    """(format of the weights, whether autocast is on, whether the run is on a CPU)."""
+    from align_ko.models.load import best_dtype
+
+    on_cpu = bool(run.training.get("use_cpu")) or (on_this_machine and not torch.cuda.is_available())
+    dtype: str = run.model.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if not on_cpu or best_dtype() == torch.bfloat16 else "float32"
+    return dtype, bool(run.training.get("bf16", run.training.get("fp16", dtype != "float32"))), on_cpu
 
 
 def weight_bytes(parameters: Parameters, setting: Setting) -> float:
     """Of the base model: in 4-bit the linear layers only; embeddings, head and norms keep their format."""
-    if not setting.four_bit:
-        return parameters.base * setting.weight_bytes
+    quantised = parameters.linear + parameters.tower if setting.four_bit else 0
     nf4 = NF4_NESTED_BYTES if setting.nested else NF4_BYTES
-    return parameters.linear * nf4 + (parameters.base - parameters.linear) * setting.weight_bytes
-
-
-def optimizer_bytes_each(name: str, weight: int) -> float:
-    """Bytes of optimiser state for each trained parameter of `weight` bytes; AdamW keeps two numbers in the weight's format."""
-    if "8bit" in name:
-        return 2
-    if name.startswith("sgd"):
-        return 0
-    return 2 * weight
+    return quantised * nf4 + (parameters.base - quantised) * setting.weight_bytes
 
 
 def head_bytes(parameters: Parameters, setting: Setting, hidden: int, vocabulary: int) -> float:
@@ -101,39 +156,33 @@ def head_bytes(parameters: Parameters, setting: Setting, hidden: int, vocabulary
 
 def plan_memory(
     parameters: Parameters,
-    config: Any,
+    config: PretrainedConfig,
     setting: Setting,
     activations: Activations,
     sharding: Sharding = "one GPU",
     gpus: int = 1,
 ) -> Memory:
     """Peak memory of one device. Under DDP every GPU is like one GPU, plus nothing that grows with their number."""
-    full = parameters.adapter == 0
-    base = weight_bytes(parameters, setting)
+    trained, base = parameters.trained, weight_bytes(parameters, setting)
     deepspeed = sharding != "one GPU"
     # peft keeps an adapter in float32 beside half-precision weights; TRL makes a QLoRA adapter bfloat16, and so does DeepSpeed
-    format_ = setting.weight_bytes if full else 2 if setting.four_bit or deepspeed else 4
-    adapter = parameters.adapter * float(format_)
-    trained = parameters.trained
-    gradients = trained * float(format_)
-    optimizer = trained * optimizer_bytes_each(setting.optimizer, format_)
-    communication = 0.0
+    full = parameters.adapter == 0
+    each = setting.weight_bytes if full else 2 if setting.four_bit or deepspeed else 4
+    adapter, communication = parameters.adapter * float(each), 0.0
+    # two moments in the weights' format, one byte each in 8 bits
+    moments = 2 if "8bit" in setting.optimizer else 0 if setting.optimizer.startswith("sgd") else 2 * each
+    gradients, optimizer = trained * float(each), trained * float(moments)
     reference = {"none": 0.0, "adapter": adapter, "model": base}[setting.reference]
     if deepspeed:  # float32 copy of the trained weights and both moments, in equal parts
-        gradients = trained * 4 / gpus
-        optimizer = trained * 12 / gpus
+        gradients, optimizer = trained * 4 / gpus, trained * 12 / gpus
         communication = 2 * min(trained, BUCKET) * 2.0
     if sharding == "ZeRO-3":
         base, adapter, reference = base / gpus, adapter / gpus, reference / gpus
         communication += min(parameters.base, ZERO3_LIVE_PARAMETERS) * setting.weight_bytes
-    head = head_bytes(parameters, setting, config.hidden_size, config.vocab_size)
-    moving = activations.peak
-    if setting.four_bit:
-        moving += parameters.largest_linear * 2  # the layer in use, dequantised
+    text = text_config(config)
+    moving = activations.peak + (parameters.largest_linear * 2 if setting.four_bit else 0)  # the layer in use, dequantised
     # the head's backward has all saved activations beside it; the layers' backward comes after the head has gone
-    at_head = activations.saved + head
-    beyond = max(0.0, at_head - moving)
-    on_gpu = setting.device == "gpu"
+    at_head = activations.saved + head_bytes(parameters, setting, text.hidden_size, text.vocab_size)
     slack = ALLOCATOR_SLACK[setting.device]
     return Memory(
         weights=base,
@@ -141,8 +190,8 @@ def plan_memory(
         gradients=gradients,
         optimizer=optimizer,
         activations=moving * slack,
-        head=beyond * slack,
+        head=max(0.0, at_head - moving) * slack,
         reference=reference,
         communication=communication,
-        runtime=GPU_RUNTIME if on_gpu else CPU_RUNTIME,
+        runtime=RUNTIME[setting.device],
     )

@@ -1,29 +1,80 @@
 """What a run will cost, before it starts: parameters, memory per GPU, tokens, steps, operations, hours.
 
-`make_plan` gives plain numbers (one dict, also what `--plan_json` writes); show.py prints them.
+`make_plan` returns plain numbers (one dict, also what `--plan_json` writes); show.py prints them.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TypedDict
+
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from align_ko.errors import UserError
-from align_ko.planning import cost
-from align_ko.planning.architecture import Parameters, count_parameters, load_config
-from align_ko.planning.batches import WAYS, Batch, epoch_batches, real_share
-from align_ko.planning.devices import GPUS, THIS, Gpu, find_gpu
-from align_ko.planning.flags import PlanFlags
-from align_ko.planning.memory_table import memory_table
-from align_ko.planning.run_settings import RunSettings, run_settings
-from align_ko.planning.tokens import Lengths, pair_lengths, sft_lengths
+from align_ko.planning.devices import GPUS, THIS, Method, Work, find_gpu, forward_work, measure_pace, seconds_on, train_work
+from align_ko.planning.lengths import BATCHINGS, Batch, Lengths, epoch_batches, pair_lengths, real_share, sft_lengths
+from align_ko.planning.memory import MemoryRow, memory_table
+from align_ko.planning.model_shape import Parameters, count_parameters, load_config
+from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
 
 
-def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]:
-    """The plan of a recipe. Reads the model's config, the tokenizer if it is at hand, and the data file if it is there."""
+class DataFacts(TypedDict):
+    file: str
+    counted: str
+    rows: int
+    too_long: int
+    tokens: int
+    trained_share: float
+    median: int
+    p95: int
+    longest: int  # fmt: skip
+
+
+class BatchingRow(TypedDict):
+    way: str
+    real_share: float
+    micro_batches: int
+    steps: int
+    operations: float
+    recipe: bool  # fmt: skip
+
+
+class Hours(TypedDict, total=False):
+    gpu: str
+    chosen: bool
+    training: float
+    evaluation: float
+    training_by_way: dict[str, float]
+    gib: float
+    fits: bool
+    source: str
+    pace: dict[str, float]  # fmt: skip
+
+
+class Plan(TypedDict, total=False):
+    """From `data` on only where the rows are known."""
+
+    recipe: str | None
+    stage: str
+    model: str
+    method: str
+    parameters: dict[str, float]
+    notes: list[str]
+    memory: list[MemoryRow]
+    data: DataFacts
+    batching: list[BatchingRow]
+    steps: int
+    evaluations: int
+    operations: dict[str, float]
+    utilisation: float
+    hours: list[Hours]
+
+
+def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
+    """The plan of a recipe. Reads the model's config, the tokenizer if it is at hand, and the data file if it exists."""
     if flags.gpu != THIS:
         find_gpu(flags.gpu)
     run = run_settings(recipe)
@@ -33,23 +84,21 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> dict[str, Any]
     notes = list(run.notes)
     tokenizer = _tokenizer_at_hand(run.model, recipe.data.chat_template)
     train = _lengths(run, recipe.data.train_file, tokenizer, notes)
-    plan: dict[str, Any] = {
+    memory = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
+    plan: Plan = {
         "recipe": run.recipe_file,
         "stage": run.stage,
         "model": run.model.model_name_or_path,
         "method": _method_name(run),
         "parameters": {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share},
         "notes": notes,
+        "memory": memory,
     }
-    plan["memory"] = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
-    if train:
-        held_out = _lengths(run, recipe.data.eval_file, tokenizer, []) if train.real_file else None
-        plan["data"] = _data(recipe.data.train_file, train)
-        plan.update(_work(run, config, parameters, train, held_out, flags, plan["memory"], notes))
-        if recipe.gate.prompts and plan["evaluations"]:
-            asked = f"the greedy gate's {recipe.gate.prompts} prompts {plan['evaluations'] + 1} times"
-            notes.append(f"not in the hours: {asked}, at most {recipe.gate.max_seconds:g} s each")
-    return plan
+    if not train:
+        return plan
+    plan["data"] = _data_facts(recipe.data.train_file, train)
+    held_out = _lengths(run, recipe.data.eval_file, tokenizer, []) if train.real_file else None
+    return {**plan, **_Costs(run, config, parameters, train, held_out, notes).of(recipe, flags, memory)}
 
 
 def _method_name(run: RunSettings) -> str:
@@ -59,8 +108,8 @@ def _method_name(run: RunSettings) -> str:
     return f"{kind} r {run.model.lora_r}" + (" on 4-bit weights" if run.model.load_in_4bit else "")
 
 
-def _tokenizer_at_hand(model: ModelArgs, template: str) -> Any:
-    """The tokenizer, if no download is needed for it (command.py keeps the hub out)."""
+def _tokenizer_at_hand(model: ModelArgs, template: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer, if no download is needed for it (plan_command keeps the hub out)."""
     from align_ko.models.load import load_tokenizer, training_source
 
     try:
@@ -69,136 +118,123 @@ def _tokenizer_at_hand(model: ModelArgs, template: str) -> Any:
         return None
 
 
-def _lengths(run: RunSettings, file: str, tokenizer: Any, notes: list[str]) -> Lengths | None:
+def _lengths(run: RunSettings, file: str, tokenizer: PreTrainedTokenizerBase | None, notes: list[str]) -> Lengths | None:
     if run.stage == "sft":
-        found = sft_lengths(file, tokenizer, run.value("max_length"))
-        if not found.real_file:
-            notes.append(found.how)
-        return found
+        lengths = sft_lengths(file, tokenizer, run.max_length)
+        notes += [] if lengths.real_file else [lengths.method]
+        return lengths
     if not os.path.isfile(file):
         notes.append(f"{file} is not there: memory is planned for pairs of max_length, steps and hours are not")
         return None
-    return pair_lengths(file, tokenizer, run.value("max_length"))
+    return pair_lengths(file, tokenizer, run.max_length)
 
 
-def _data(file: str, lengths: Lengths) -> dict[str, Any]:
-    sizes = sorted(row.longest for row in lengths.rows)
+def _data_facts(file: str, lengths: Lengths) -> DataFacts:
+    sizes = sorted(row.longest for row in lengths.rows) or [0]
     return {
         "file": file,
-        "counted": lengths.how,
+        "counted": lengths.method,
         "rows": len(lengths.rows),
         "too_long": lengths.too_long,
         "tokens": sum(row.real for row in lengths.rows),
         "trained_share": lengths.trained_share,
-        "median": sizes[len(sizes) // 2] if sizes else 0,
-        "p95": sizes[int(len(sizes) * 0.95)] if sizes else 0,
-        "longest": sizes[-1] if sizes else 0,
+        "median": sizes[len(sizes) // 2],
+        "p95": sizes[int(len(sizes) * 0.95)],
+        "longest": sizes[-1],
     }
 
 
-def _work(
-    run: RunSettings, config: Any, parameters: Parameters, train: Lengths, held_out: Lengths | None, flags: PlanFlags,
-    memory: list[dict[str, Any]], notes: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    """Batches by way, steps, evaluations, operations, hours."""
-    batch, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
-    max_length = run.value("max_length") or max(row.longest for row in train.rows)
-    multiple = run.pad_to_multiple_of
-    by_way = {way: epoch_batches(train.rows, way, batch, batch * parts, max_length, multiple=multiple) for way in WAYS}
-    if run.stage == "dpo":
-        del by_way["packing"]
-    epochs = float(run.value("num_train_epochs"))
-    method = cost.Method(
-        run.checkpointing,
-        run.model.load_in_4bit,
-        run.flash or run.way == "packing",
-        run.reference_passes,
-    )
+@dataclass
+class _Costs:
+    """Batches by batching, steps, evaluations, operations, hours."""
 
-    def of_way(way: str, batches: list[Batch]) -> tuple[int, cost.Work]:
-        steps = math.ceil(math.ceil(len(batches) / parts) * epochs)
-        wanted = run.value("max_steps")
-        wanted = wanted if wanted and wanted > 0 else steps
-        flash = replace(method, flash=method.flash or way == "packing")
-        return wanted, cost.train_work(batches, config, parameters, flash).times(epochs * wanted / steps)
+    run: RunSettings
+    config: PretrainedConfig
+    parameters: Parameters
+    train: Lengths
+    held_out: Lengths | None
+    notes: list[str]
 
-    ways = {way: of_way(way, batches) for way, batches in by_way.items()}
-    steps, training = ways[run.way]
-    evaluations = _evaluations(run, steps, epochs)
-    evaluation, held_out_batches = cost.Work(0.0, 0), []
-    if evaluations and held_out and held_out.rows:
-        size = run.value("per_device_eval_batch_size")
-        held_out_batches = epoch_batches(
-            held_out.rows, "group_by_length" if run.way != "random" else "random", size, size, max_length, multiple=multiple
-        )
-        judged = replace(method, reference_passes=0) if run.distilled else method  # by the loss on the rows, without a teacher
-        evaluation = cost.forward_work(held_out_batches, config, parameters, judged).times(evaluations)
-    elif evaluations:
-        notes.append("evaluations are not in the hours: no eval file to count")
-    if run.stage == "dpo" and run.training.get("precompute_ref_log_probs"):
-        training = training + cost.forward_work(by_way[run.way], config, parameters, method)
-    result: dict[str, Any] = {
-        "batching": [
-            {"way": way, "real_share": real_share(batches), "micro_batches": len(batches), "steps": ways[way][0],
-             "operations": ways[way][1].operations, "recipe": way == run.way}
-            for way, batches in by_way.items()
-        ],
-        "steps": steps,
-        "evaluations": evaluations,
-        "operations": {"training": training.operations, "evaluation": evaluation.operations},
-        "utilisation": flags.utilisation,
-        "hours": [],
-    }  # fmt: skip
-    if flags.gpu == THIS:
-        result["hours"].append(_measured(run, config, parameters, by_way[run.way], held_out_batches, steps, evaluations, parts))
-        return result
-    whole = {row["checkpointing"]: row["total_gib"] for row in memory if row["sharding"] == "one GPU"}
-    for gpu in GPUS.values():
+    def of(self, recipe: SftRecipe | DpoRecipe, flags: PlanFlags, memory: list[MemoryRow]) -> Plan:
+        run, shape = self.run, (self.config, self.parameters)
+        size, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
+        names = [name for name in BATCHINGS if run.stage == "sft" or name != "packing"]
+        batches = {name: self._batches(self.train, name, size, size * parts) for name in names}
+        flash = "flash" in (run.model.attn_implementation or "") or run.batching == "packing"
+        method = Method(run.checkpointing, run.model.load_in_4bit, flash, run.reference_passes)
+        epochs = float(run.value("num_train_epochs"))
+        steps, work = {}, {}
+        for name, some in batches.items():
+            of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
+            steps[name] = run.value("max_steps") if (run.value("max_steps") or 0) > 0 else of_epochs
+            epoch = train_work(some, *shape, replace(method, flash=flash or name == "packing"))
+            work[name] = epoch.times(epochs * steps[name] / of_epochs)
+        mine, training = batches[run.batching], work[run.batching]
+        evaluations = run.evaluations(steps[run.batching])
+        evaluation, scored = Work(), []
+        if evaluations and self.held_out and self.held_out.rows:
+            size = run.value("per_device_eval_batch_size")
+            scored = self._batches(self.held_out, "random" if run.batching == "random" else "group_by_length", size, size)
+            judged = replace(method, reference_passes=0) if run.distilled else method  # by the rows' loss, without a teacher
+            evaluation = forward_work(scored, *shape, judged).times(evaluations)
+        elif evaluations:
+            self.notes.append("evaluations are not in the hours: no eval file to count")
+        if run.stage == "dpo" and run.precomputed:
+            training += forward_work(mine, *shape, method)
+        if flags.gpu == THIS:
+            hours = [self._measured_hours(mine, scored, steps[run.batching] * parts, evaluations)]
+        else:
+            one_gpu = {row["checkpointing"]: row["total_gib"] for row in memory if row["sharding"] == "one GPU"}
+            hours = self._hours(flags, training, evaluation, work, one_gpu[run.checkpointing])
+            if evaluation.operations > 0.25 * training.operations:
+                share = evaluation.operations / (training.operations + evaluation.operations)
+                rows = len(self.held_out.rows) if self.held_out else 0
+                self.notes.append(
+                    f"{evaluations} evaluations of {rows} rows are {share:.0%} of the work: "
+                    "a larger eval_steps or a smaller eval file makes the run shorter"
+                )
+        if recipe.gate.prompts and evaluations:
+            asked = f"the greedy gate's {recipe.gate.prompts} prompts {evaluations + 1} times"
+            self.notes.append(f"not in the hours: {asked}, at most {recipe.gate.max_seconds:g} s each")
+        return {
+            "batching": [
+                {"way": name, "real_share": real_share(some), "micro_batches": len(some), "steps": steps[name],
+                 "operations": work[name].operations, "recipe": name == run.batching}
+                for name, some in batches.items()
+            ],
+            "steps": steps[run.batching],
+            "evaluations": evaluations,
+            "operations": {"training": training.operations, "evaluation": evaluation.operations},
+            "utilisation": flags.utilisation,
+            "hours": hours,
+        }  # fmt: skip
 
-        def hours(work: cost.Work, gpu: Gpu = gpu) -> float:
-            return cost.seconds_on(gpu, work, parameters, flags.utilisation, method.four_bit) / 3600
+    def _batches(self, lengths: Lengths, batching: str, size: int, step_rows: int) -> list[Batch]:
+        max_length = self.run.max_length or max(row.longest for row in self.train.rows)
+        return epoch_batches(lengths.rows, batching, size, step_rows, max_length, multiple=self.run.pad_to_multiple_of)
 
-        result["hours"].append(
-            {
-                "gpu": gpu.name,
-                "chosen": gpu is find_gpu(flags.gpu),
-                "training": hours(training),
-                "evaluation": hours(evaluation),
-                "training_by_way": {way: hours(work) for way, (_, work) in ways.items()},
-                "gib": gpu.gib,
-                "fits": whole[method.checkpointing] <= gpu.gib,
-                "source": gpu.source,
-            }
-        )
-    if evaluation.operations > 0.25 * training.operations:
-        share = evaluation.operations / (training.operations + evaluation.operations)
-        notes.append(
-            f"{evaluations} evaluations of {len(held_out.rows) if held_out else 0} rows are {share:.0%} of the work: "
-            "a larger eval_steps or a smaller eval file makes the run shorter"
-        )
-    return result
+    def _hours(self, flags: PlanFlags, training: Work, evaluation: Work, work: dict[str, Work], needed: float) -> list[Hours]:
+        """One row for each named GPU."""
+        rows: list[Hours] = []
+        for gpu in GPUS.values():
+            each = [training, evaluation, *work.values()]
+            four_bit = self.run.model.load_in_4bit
+            whole, scored, *by_way = (seconds_on(gpu, w, self.parameters, flags.utilisation, four_bit) / 3600 for w in each)
+            rows.append(
+                {
+                    "gpu": gpu.name, "chosen": gpu is find_gpu(flags.gpu), "training": whole, "evaluation": scored,
+                    "training_by_way": dict(zip(work, by_way, strict=True)), "gib": gpu.gib, "fits": needed <= gpu.gib,
+                    "source": gpu.source,
+                }
+            )  # fmt: skip
+        return rows
 
-
-def _evaluations(run: RunSettings, steps: int, epochs: float) -> int:
-    strategy = str(run.value("eval_strategy"))
-    if strategy == "steps":
-        every = run.value("eval_steps") or run.value("logging_steps")
-        return int(steps // (every if every >= 1 else max(1, math.ceil(every * steps))))
-    return math.ceil(epochs) if strategy == "epoch" else 0
-
-
-def _measured(
-    run: RunSettings, config: Any, parameters: Parameters, batches: list[Batch], held_out: list[Batch], steps: int,
-    evaluations: int, parts: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Hours on this machine; DPO's reference passes as forwards beside each batch."""
-    from align_ko.planning.measured import measure_pace
-
-    training = {**run.training, "gradient_checkpointing": run.checkpointing}
-    pace = measure_pace(config, run.model, batches, training, parameters.base)
-    epoch = pace.seconds(batches) * (1 + pace.forward * run.reference_passes)
-    seconds = epoch * steps * parts / len(batches)
-    if run.training.get("precompute_ref_log_probs"):
-        seconds += pace.seconds(batches) * pace.forward
-    scored = pace.seconds(held_out) * pace.forward * (1 + run.reference_passes) * evaluations
-    return {"gpu": THIS, "chosen": True, "training": seconds / 3600, "evaluation": scored / 3600, "pace": asdict(pace)}
+    def _measured_hours(self, batches: list[Batch], scored: list[Batch], micro_batches: int, evaluations: int) -> Hours:
+        """On this machine; DPO's reference passes as forwards beside each batch."""
+        run = self.run
+        pace = measure_pace(self.config, run.model, batches, run.checkpointing, self.parameters.base)
+        epoch = pace.seconds(batches)
+        seconds = epoch * (1 + pace.forward * run.reference_passes) * micro_batches / len(batches)
+        seconds += epoch * pace.forward if run.precomputed else 0.0
+        scoring = pace.seconds(scored) * pace.forward * (1 + run.reference_passes) * evaluations
+        return {"gpu": THIS, "chosen": True, "training": seconds / 3600, "evaluation": scoring / 3600, "pace": asdict(pace)}

@@ -1,118 +1,135 @@
-"""A plan as tables in the terminal."""
+"""A plan as tables in the terminal: `run_sft.py RECIPE --plan` and `run_dpo.py RECIPE --plan`, which start nothing."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from align_ko.planning.batches import WAYS
-from align_ko.planning.devices import GPUS, THIS
+from align_ko.errors import is_first_process
+from align_ko.planning.settings import take_plan_flags
+from align_ko.recipe import DpoRecipe, SftRecipe, load_recipe
+
+if TYPE_CHECKING:
+    from align_ko.planning.memory import MemoryRow
+    from align_ko.planning.plan import Plan
 
 _PARTS = {
-    "weights": "weights",
-    "adapter": "adapter",
-    "gradients": "gradients",
-    "optimizer": "optimiser",
-    "activations": "activations",
-    "head": "LM head, beyond these",
-    "reference": "reference model",
-    "communication": "gathering, buckets",
-    "runtime": "runtime",
-}
+    "weights": "weights", "adapter": "adapter", "gradients": "gradients", "optimizer": "optimiser",
+    "activations": "activations", "head": "LM head, beyond these", "reference": "reference model",
+    "communication": "gathering, buckets", "runtime": "runtime",
+}  # fmt: skip
 
 
-def show_plan(plan: dict[str, Any], console: Console | None = None) -> None:
-    """Print what make_plan found."""
-    console = console or Console(width=118)
+def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe], words: list[str]) -> None:
+    """Plan the recipe named in `words` (the script's arguments). Of several launched processes the first one does it."""
+    flags, rest = take_plan_flags(words)
+    recipe = load_recipe(recipe_class, rest)
+    if not is_first_process():
+        return
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, so before anything else
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    begin = time.perf_counter()
+
+    from align_ko.planning.plan import make_plan
+    from align_ko.records import write_json
+
+    plan = make_plan(recipe, flags)
+    show_plan(plan)
+    if flags.json:
+        write_json(flags.json, plan)
+        print(f"wrote {flags.json}")
+    print(f"planned in {time.perf_counter() - begin:.0f} s; nothing was downloaded or started")
+
+
+def show_plan(plan: Plan, console: Console | None = None) -> None:
+    console = console or Console(width=118, highlight=False)
     counts = plan["parameters"]
-    console.print(f"[bold]plan of {plan['recipe']}[/bold]: {plan['model']}, {plan['method']}", highlight=False)
+    console.print(f"[bold]plan of {plan['recipe']}[/bold]: {plan['model']}, {plan['method']}")
     console.print(
         f"parameters {counts['base']:,} ({counts['linear']:,} in the blocks' linear layers), trained {counts['trained']:,} "
-        f"({counts['trained_share']:.2%} of all)",
-        highlight=False,
+        f"({counts['trained_share']:.2%} of all)"
     )
     if "data" in plan:
-        _show_data(plan["data"], console)
-        console.print(_batching(plan))
-    for table in _memory(plan["memory"]):
-        console.print(table)
+        data = plan["data"]
+        console.print(
+            f"{data['rows']:,} rows, {data['tokens'] / 1e6:,.1f} M tokens ({data['counted']}); {data['trained_share']:.0%} of "
+            f"them trained; median {data['median']}, 95 % below {data['p95']}, longest {data['longest']}; "
+            f"{data['too_long']:,} rows over max_length left out whole",
+            markup=False,
+        )
+        console.print(_batching_table(plan))
+    one_gpu = [row for row in plan["memory"] if row["sharding"] == "one GPU"]
+    console.print(_parts_table(one_gpu))
+    if len(plan["memory"]) > len(one_gpu):
+        console.print(_sharding_table(plan["memory"]))
     if "hours" in plan:
         _show_hours(plan, console)
     for note in plan["notes"]:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        console.print(f"note: {note}", markup=False)
 
 
-def _show_data(data: dict[str, Any], console: Console) -> None:
-    console.print(
-        f"{data['rows']:,} rows, {data['tokens'] / 1e6:,.1f} M tokens ({data['counted']}); {data['trained_share']:.0%} of them "
-        f"trained; median {data['median']}, 95 % below {data['p95']}, longest {data['longest']}; {data['too_long']:,} rows "
-        "over max_length left out whole",
-        highlight=False,
-        markup=False,
-    )
+def _batching_table(plan: Plan) -> Table:
+    from align_ko.planning.lengths import BATCHINGS
 
-
-def _batching(plan: dict[str, Any]) -> Table:
     table = Table("batching", "real tokens", "padding", "steps", "operations", title_justify="left")
     for row in plan["batching"]:
-        mark = " ← recipe" if row["recipe"] else ""
-        table.add_row(
-            WAYS[row["way"]] + mark, f"{row['real_share']:.1%}", f"{1 - row['real_share']:.1%}", f"{row['steps']:,}",
-            f"{row['operations']:.2e}", style="bold" if row["recipe"] else "",
-        )  # fmt: skip
+        shares = f"{row['real_share']:.1%}", f"{1 - row['real_share']:.1%}"
+        label = BATCHINGS[row["way"]] + (" ← recipe" if row["recipe"] else "")
+        style = "bold" if row["recipe"] else ""
+        table.add_row(label, *shares, f"{row['steps']:,}", f"{row['operations']:.2e}", style=style)
     return table
 
 
-def _memory(rows: list[dict[str, Any]]) -> list[Table]:
-    one = [row for row in rows if row["sharding"] == "one GPU"]
-    batch = f"{one[0]['rows']} sequences × {one[0]['tokens']} tokens, the longest batch"
-    parts = Table(f"GiB on one device ({batch})", "checkpointing", "without")
+def _parts_table(rows: list[MemoryRow]) -> Table:
+    batch = f"{rows[0]['rows']} sequences × {rows[0]['tokens']} tokens, the longest batch"
+    table = Table(f"GiB on one device ({batch})", "checkpointing", "without")
     for key, label in _PARTS.items():
-        values = [row["gib"][key] for row in one]
+        values = [row["gib"][key] for row in rows]
         if any(values):
-            parts.add_row(label, *(f"{value:.2f}" for value in values))
-    parts.add_row("together", *(f"{row['total_gib']:.1f}" for row in one), style="bold")
-    if len(rows) == len(one):
-        return [parts]
-    spread = Table("GiB per GPU", "GPUs", "checkpointing", "without", "fits (with checkpointing)")
+            table.add_row(label, *(f"{value:.2f}" for value in values))
+    table.add_row("together", *(f"{row['total_gib']:.1f}" for row in rows), style="bold")
+    return table
+
+
+def _sharding_table(rows: list[MemoryRow]) -> Table:
+    from align_ko.planning.devices import GPUS
+
+    table = Table("GiB per GPU", "GPUs", "checkpointing", "without", "fits (with checkpointing)")
+    without = {(row["sharding"], row["gpus"]): row["total_gib"] for row in rows if not row["checkpointing"]}
     for row in (row for row in rows if row["checkpointing"]):
-        other = next(o for o in rows if not o["checkpointing"] and (o["sharding"], o["gpus"]) == (row["sharding"], row["gpus"]))
         fits = [gpu.name for gpu in GPUS.values() if row["total_gib"] <= gpu.gib]
-        name = {"one GPU": "one GPU, or DDP (whole on each)"}.get(row["sharding"], row["sharding"])
-        if row["sharding"] == "ZeRO-3" and one[0]["four_bit"]:
-            name += ", bfloat16 weights"
-        numbers = f"{row['total_gib']:.1f}", f"{other['total_gib']:.1f}"
-        spread.add_row(name, str(row["gpus"]) if row["sharding"] != "one GPU" else "any", *numbers, " ".join(fits) or "none")
-    return [parts, spread]
+        name, gpus = row["sharding"], str(row["gpus"])
+        label = {"one GPU": "one GPU, or DDP (whole on each)"}.get(name, name)
+        if name == "ZeRO-3" and rows[0]["four_bit"]:
+            label += ", bfloat16 weights"
+        numbers = f"{row['total_gib']:.1f}", f"{without[name, row['gpus']]:.1f}"
+        table.add_row(label, "any" if name == "one GPU" else gpus, *numbers, " ".join(fits) or "none")
+    return table
 
 
-def _show_hours(plan: dict[str, Any], console: Console) -> None:
-    done = plan["operations"]
+def _show_hours(plan: Plan, console: Console) -> None:
+    from align_ko.planning.devices import THIS
+
+    done, hours = plan["operations"], plan["hours"]
     console.print(
         f"{plan['steps']:,} steps, {plan['evaluations']} evaluations; operations: training {done['training']:.2e}, evaluation "
-        f"{done['evaluation']:.2e}",
-        highlight=False,
+        f"{done['evaluation']:.2e}"
     )
-    if plan["hours"][0]["gpu"] == THIS:
-        [row] = plan["hours"]
-        whole, scored = row["training"] * 60, row["evaluation"] * 60
-        console.print(f"this machine, measured: training {whole:.1f} minutes, evaluation {scored:.1f} minutes", highlight=False)
+    if hours[0]["gpu"] == THIS:
+        whole, scored = hours[0]["training"] * 60, hours[0]["evaluation"] * 60
+        console.print(f"this machine, measured: training {whole:.1f} minutes, evaluation {scored:.1f} minutes")
         return
-    ways = [way for way in plan["hours"][0]["training_by_way"] if plan["stage"] == "sft" or way != "packing"]
-    table = Table(f"hours at {plan['utilisation']:.0%} of peak", "fits", "training", "evaluation", "in all")
-    for way in ways:
-        table.add_column({"max_length": "if padded to max_length", "group_by_length": "if grouped"}.get(way, f"if {way}"))
-    for row in plan["hours"]:
-        hours = [
-            row["training"],
-            row["evaluation"],
-            row["training"] + row["evaluation"],
-            *(row["training_by_way"][w] for w in ways),
-        ]
+    names = {"max_length": "padded to max_length", "group_by_length": "grouped"}
+    columns = (f"if {names.get(way, way)}" for way in hours[0]["training_by_way"])
+    table = Table(f"hours at {plan['utilisation']:.0%} of peak", "fits", "training", "evaluation", "in all", *columns)
+    for row in hours:
+        numbers = row["training"], row["evaluation"], row["training"] + row["evaluation"], *row["training_by_way"].values()
         fits = "yes" if row["fits"] else "no"
-        table.add_row(row["gpu"], fits, *(f"{hour:.1f}" for hour in hours), style="bold" if row["chosen"] else "")
+        table.add_row(row["gpu"], fits, *(f"{hour:.1f}" for hour in numbers), style="bold" if row["chosen"] else "")
     console.print(table)
     console.print(
         "one GPU; several: divide by their number at best. The utilisation is assumed (--plan_utilisation), see docs/plan.md"

@@ -7,7 +7,7 @@ tests/test_trl_seams.py has one canary per seam that fails when upstream changes
    recompiles on new shapes). On a CPU that is most of a step. The one predicate that decides it is answered for the CPU.
 2. `ShuffledLengthGroupedSampler`: transformers sorts each group of 50 batches longest first, so a short run sees lengths in
    order. The batches are shuffled after grouping, seeded by epoch so that a resumed run sees the same order
-   (length_grouping.py).
+   (prepare.py).
 3. `AlignSFTTrainer` takes rows that chat_format.py has tokenised (TRL leaves a dataset with `input_ids` and `labels` alone).
 4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos. A rejected
    answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless). Its first
@@ -28,7 +28,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from align_ko.training.audit import AuditError
 from align_ko.training.checkpoints import ResumableTrainer
-from align_ko.training.length_grouping import ShuffledLengthGroupedSampler
+from align_ko.training.prepare import ShuffledLengthGroupedSampler
 
 CPU_VOCABULARY_CHUNK = 4_096
 """Logits columns computed at once. TRL's 32,768 makes tiles of a hundred megabytes, which malloc maps and the kernel zeroes

@@ -1,0 +1,255 @@
+"""A model's shape without its weights: its config, its parameters by part, and the activations of a training step.
+
+Parameters are counted on the meta device. Activations come from a forward and backward under PyTorch's FakeTensorMode, which
+computes shapes and dtypes only: the same transformers and PEFT code, autocast and checkpointing as in training, SOLAR's layers
+in a second. torch's own MemTracker finds the same bytes but refuses frozen weights, that is every LoRA (docs/experiments.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+import weakref
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from align_ko.errors import UserError
+from align_ko.models.quickstart import default_folder
+from align_ko.models.source import ModelSource, model_source
+from align_ko.recipe import ModelArgs
+
+CONFIG_FOLDER = "config"  # beside a recipe: config.json of the model it names, so that a plan needs no hub
+
+
+def load_config(
+    name: str, recipe_file: str | None, revision: str | None = None, trust_remote_code: bool = False
+) -> PretrainedConfig:
+    """The config of a model folder, of `quickstart`, of `config/` beside the recipe if its `_name_or_path` is this model, or
+    of the hub cache. Never asks the hub; UserError with all these places when none has it."""
+    folder = default_folder() if name == "quickstart" else Path(name)
+    if (folder / "config.json").is_file():
+        return model_source(str(folder), None, trust_remote_code).load(AutoConfig)
+    beside = Path(recipe_file or ".").parent / CONFIG_FOLDER
+    if (file := beside / "config.json").is_file() and json.loads(file.read_text("utf-8")).get("_name_or_path") == name:
+        return ModelSource(str(beside), None, trust_remote_code).load(AutoConfig)
+    try:
+        return model_source(name, revision, trust_remote_code).load(AutoConfig, local_files_only=True)
+    except (OSError, ValueError):
+        raise UserError(
+            f"no config.json of {name} is at hand (a plan asks no hub)",
+            file=recipe_file,
+            key="model.model_name_or_path",
+            expected=f'a model folder, a model in the hub cache, or {file} with "_name_or_path": "{name}"',
+        ) from None
+
+
+def text_config(config: PretrainedConfig) -> Any:
+    """The language model's config: nested in Gemma 3's, whose model has a vision tower too."""
+    return config.get_text_config()
+
+
+def layer_period(config: PretrainedConfig) -> int:
+    """After how many layers the pattern of layers repeats: 1 in Llama, 6 in Gemma 3 (five sliding windows, one full)."""
+    kinds = getattr(text_config(config), "layer_types", None) or [""]
+    return next((size for size in range(1, len(kinds)) if all(a == b for a, b in zip(kinds, kinds[size:], strict=False))), 1)
+
+
+def shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+    """The same architecture with its first `layers` layers."""
+    small = copy.deepcopy(config)
+    text = text_config(small)
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+    return small
+
+
+def build_on_meta(config: PretrainedConfig, model: ModelArgs, dtype: torch.dtype) -> Any:
+    """The model with its adapter (`model.use_peft`) on the meta device: shapes and dtypes, no memory."""
+    config = copy.deepcopy(config)
+    text_config(config).use_cache = False
+    with torch.device("meta"):
+        built: Any = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=model.trust_remote_code
+        )
+        if model.use_peft:
+            from peft import get_peft_model
+
+            from align_ko.models.load import lora_config
+
+            built = get_peft_model(built, lora_config(model), low_cpu_mem_usage=True)
+    return built
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Numbers of parameters by part. 4-bit quantisation reaches `linear` and `tower`; text is computed in `linear` alone."""
+
+    linear: int
+    """Linear layers in the language model's blocks."""
+    largest_linear: int
+    embedding: int
+    head: int
+    """0 where the head shares the embedding's weights."""
+    rest: int
+    """Norms and biases."""
+    trained: int
+    """The adapter's, or all of them in full fine-tuning."""
+    adapter: int
+    tower: int = 0
+    """Linear layers outside the language model, as in a vision tower."""
+
+    @property
+    def base(self) -> int:
+        return self.linear + self.tower + self.embedding + self.head + self.rest
+
+    @property
+    def trained_share(self) -> float:
+        return self.trained / (self.base + self.adapter)
+
+
+def count_parameters(config: PretrainedConfig, model: ModelArgs) -> Parameters:
+    """From one and two periods of layers; every further period adds the same again.
+
+    >>> # recipes/solar/sft.yaml: base 10_731_524_096, adapter 251_658_240 (r 64 on seven linear layers of 48 blocks)
+    """
+    period, layers = layer_period(config), text_config(config).num_hidden_layers
+    if layers <= 2 * period or layers % period:
+        return _count(build_on_meta(config, model, torch.bfloat16))
+    one, two = (_count(build_on_meta(shallow(config, period * n), model, torch.bfloat16)) for n in (1, 2))
+    numbers = {part.name: (getattr(one, part.name), getattr(two, part.name)) for part in fields(Parameters)}
+    return Parameters(**{name: a + (layers // period - 1) * (b - a) for name, (a, b) in numbers.items()})
+
+
+def _count(built: Any) -> Parameters:
+    counts = dict.fromkeys((part.name for part in fields(Parameters)), 0)
+    embedding, head = built.get_input_embeddings().weight, built.get_output_embeddings().weight
+    text = {id(weight) for weight in _language_model(built).parameters()}
+    linear = {id(module.weight) for module in built.modules() if isinstance(module, torch.nn.Linear)}
+    for name, weight in built.named_parameters():  # a tied head is one parameter with its embedding
+        size = weight.numel()
+        counts["trained"] += size if weight.requires_grad else 0
+        if "lora_" in name:
+            part = "adapter"
+        elif weight is embedding or weight is head:
+            part = "embedding" if weight is embedding else "head"
+        elif id(weight) in linear:
+            part = "linear" if id(weight) in text else "tower"
+            counts["largest_linear"] = max(counts["largest_linear"], size)
+        else:
+            part = "rest"
+        counts[part] += size
+    return Parameters(**counts)
+
+
+def _language_model(built: Any) -> Any:
+    """The layers that text passes through, without the LM head and without a vision tower."""
+    backbone = (built.get_base_model() if hasattr(built, "get_base_model") else built).base_model
+    return getattr(backbone, "language_model", backbone)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes of one micro-batch's forward and backward, without weights and their gradients."""
+
+    saved: int
+    """Alive between forward and backward."""
+    peak: int
+    """The most that is alive at once in the layers, backward included."""
+
+
+def trace_activations(
+    config: PretrainedConfig, model: ModelArgs, rows: int, tokens: int, *, dtype: str, mixed: bool, checkpointing: bool
+) -> Activations:
+    """Activations of the layers for a batch of `rows` × `tokens`; memory.py adds the LM head's.
+
+    `dtype`: of the weights ("bfloat16", "float32"); `mixed`: autocast to bfloat16. Two and three periods of layers run; every
+    further one adds the same bytes (a test compares with the whole depth). Attention is SDPA, which keeps on a CPU what
+    FlashAttention keeps: queries, keys, values, the result and one number a row, never the matrix.
+    """
+    period, layers = layer_period(config), text_config(config).num_hidden_layers
+    if layers <= 3 * period or layers % period:
+        return _trace(config, model, rows, tokens, dtype, mixed, checkpointing)
+    # not one: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
+    two, three = (_trace(shallow(config, period * n), model, rows, tokens, dtype, mixed, checkpointing) for n in (2, 3))
+    times = layers // period - 2
+    return Activations(two.saved + times * (three.saved - two.saved), two.peak + times * (three.peak - two.peak))
+
+
+def _trace(
+    config: PretrainedConfig, model: ModelArgs, rows: int, tokens: int, dtype: str, mixed: bool, checkpointing: bool
+) -> Activations:
+    from peft.helpers import disable_input_dtype_casting
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    built = build_on_meta(config, model, getattr(torch, dtype))
+    if model.use_peft and model.load_in_4bit:  # as TRL does after loading
+        for weight in built.parameters():
+            weight.data = weight.data.to(torch.bfloat16) if weight.requires_grad else weight.data
+    with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _move_to_fake_cpu(built)
+        built.train()
+        if checkpointing:
+            built.gradient_checkpointing_enable({"use_reentrant": False})
+            if model.use_peft:
+                built.enable_input_require_grads()
+        for weight in built.parameters():  # as in the second of several accumulated batches: the gradients exist already
+            weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+        known = [*built.parameters(), *built.buffers(), *(w.grad for w in built.parameters() if w.grad is not None)]
+        live = _live_bytes({tensor.untyped_storage()._cdata for tensor in known})
+        casting = (
+            disable_input_dtype_casting(built, active=True) if model.use_peft and mixed else nullcontext()
+        )  # as in seams.py
+        ids, mask = torch.zeros(rows, tokens, dtype=torch.long), torch.ones(rows, tokens, dtype=torch.long)
+        with casting, live, torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            hidden = _language_model(built)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            saved = live.now
+            hidden.backward(torch.empty_like(hidden))
+        return Activations(saved, live.peak)
+
+
+def _move_to_fake_cpu(built: Any) -> None:
+    """Replace meta parameters and buffers by fake tensors on the CPU. A tied head is untied by it, which no layer notices."""
+    for module in built.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                empty = torch.empty_like(weight, device="cpu")
+                module._parameters[name] = torch.nn.Parameter(empty, requires_grad=weight.requires_grad)
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
+
+
+def _live_bytes(ignored: set[int]) -> Any:
+    """A dispatch mode with `.now` and `.peak`: bytes of all storages made inside it that are still alive."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class LiveBytes(TorchDispatchMode):
+        now = peak = 0
+        alive: ClassVar[dict[int, object]] = {}
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            for value in tree_leaves(out):
+                if isinstance(value, torch.Tensor):
+                    storage = value.untyped_storage()
+                    key = storage._cdata
+                    if key not in self.alive and key not in ignored:
+                        self.now += storage.nbytes()
+                        self.peak = max(self.peak, self.now)
+                        self.alive[key] = weakref.ref(storage, partial(self.free, key, storage.nbytes()))
+            return out
+
+        def free(self, key: int, size: int, _: object) -> None:
+            del self.alive[key]
+            self.now -= size
+
+    return LiveBytes()

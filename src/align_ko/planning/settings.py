@@ -1,0 +1,164 @@
+"""What a plan is made for: the flags of `--plan`, and the run that a recipe describes, TRL's defaults filled in. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from align_ko.errors import UserError, nearest
+from align_ko.models.source import base_of, check_start_base
+from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
+from align_ko.recipe.trl_fields import NO_DEFAULT, config_fields
+
+Reference = Literal["none", "adapter", "model"]
+FLAGS = ("gpu", "utilisation", "json")
+
+
+@dataclass(frozen=True)
+class PlanFlags:
+    """`--plan_gpu A100-80`, `--plan_utilisation 0.35`, `--plan_json plan.json`."""
+
+    gpu: str = "A100-80"
+    """A name of planning/devices.py, or `this`: steps are timed on this machine."""
+    utilisation: float = 0.35
+    """Assumed share of the GPU's peak rate."""
+    json: str = ""
+
+
+def take_plan_flags(words: Sequence[str]) -> tuple[PlanFlags, list[str]]:
+    """The plan's flags, and the words without them.
+
+    >>> take_plan_flags(["r.yaml", "--plan", "--plan_gpu", "L40S"])
+    (PlanFlags(gpu='L40S', utilisation=0.35, json=''), ['r.yaml'])
+    """
+    values: dict[str, str] = {}
+    rest: list[str] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        flag, equals, value = word.partition("=")
+        prefix, _, name = flag.replace("-", "_").partition("__plan_")
+        if prefix or not name:
+            rest += [] if word == "--plan" else [word]
+            continue
+        if name not in FLAGS:
+            close = nearest(name, FLAGS)
+            raise UserError("no such flag", key=flag, nearest=f"--plan_{close}" if close else None)
+        values[name] = value if equals else queue.pop(0) if queue else ""
+        if not values[name]:
+            raise UserError("a value is missing", key=word)
+    try:
+        share = float(values.get("utilisation", PlanFlags.utilisation))
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        problem = f"{values['utilisation']} cannot work"
+        raise UserError(problem, key="--plan_utilisation", expected="a share above 0, up to 1")
+    return PlanFlags(values.get("gpu", PlanFlags.gpu), share, values.get("json", "")), rest
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run. `reference`: what DPO's reference is kept as; `notes`: what had to be assumed; `distilled`: a knob is trained
+    in, over whole distributions; `training`: the recipe's own mapping."""
+
+    stage: Literal["sft", "dpo"]
+    model: ModelArgs
+    training: Mapping[str, Any]
+    recipe_file: str | None
+    reference: Reference
+    reference_passes: int
+    notes: tuple[str, ...] = ()
+    distilled: bool = False
+
+    def value(self, name: str) -> Any:
+        """A training option, or TRL's default for it."""
+        if self.training.get(name) is not None:
+            return self.training[name]
+        default = config_fields("SFTConfig" if self.stage == "sft" else "DPOConfig")[name].default
+        return None if default is NO_DEFAULT else default
+
+    @property
+    def batching(self) -> str:
+        """A key of lengths.BATCHINGS."""
+        if self.stage == "sft" and self.value("packing"):
+            return "packing"
+        return "group_by_length" if self.value("train_sampling_strategy") == "group_by_length" else "random"
+
+    @property
+    def checkpointing(self) -> bool:
+        """Under either name: transformers 5.23 calls it activation_checkpointing and still takes the old one."""
+        newer = self.training.get("activation_checkpointing")
+        return bool(self.value("gradient_checkpointing") if newer is None else newer)
+
+    @property
+    def pad_to_multiple_of(self) -> int:
+        """1 where TRL pads to none: its `auto` does on Neuron only."""
+        wanted = str(self.value("pad_to_multiple_of")).lower()
+        return 1 if wanted in ("auto", "none", "null") else int(wanted)
+
+    @property
+    def max_length(self) -> int | None:
+        limit = self.value("max_length")
+        return None if limit is None else int(limit)
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether the reference's log-probabilities are computed once, before training."""
+        return bool(self.training.get("precompute_ref_log_probs"))
+
+    def evaluations(self, steps: int) -> int:
+        strategy, epochs = str(self.value("eval_strategy")), float(self.value("num_train_epochs"))
+        if strategy == "steps":
+            every = self.value("eval_steps") or self.value("logging_steps")
+            return int(steps // (every if every >= 1 else max(1, -(-every * steps // 1))))
+        return int(-(-epochs // 1)) if strategy == "epoch" else 0
+
+
+def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
+    """From a loaded recipe. A DPO start that does not exist yet is planned as the `sft.yaml` beside its recipe makes it."""
+    file = place_of(recipe, "").file
+    if isinstance(recipe, SftRecipe):
+        distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
+        return RunSettings("sft", recipe.model, recipe.training, file, "none", int(distilled), distilled=distilled)
+    start, note = Path(recipe.model_name_or_path), ""
+    if recipe.model:
+        check_start_base(str(start), recipe.model.model_name_or_path)
+    own = replace(recipe.model or ModelArgs(""), model_name_or_path=recipe.model_name_or_path)
+    adapter = True
+    if (start / "adapter_config.json").is_file():
+        model = _saved_adapter(start, recipe.model)
+    elif (start / "config.json").is_file() or recipe.model_name_or_path == "quickstart":
+        model, adapter = own, False
+    elif (beside := Path(file or "").parent / "sft.yaml").is_file():
+        sft = load_recipe(SftRecipe, [str(beside)])
+        model, adapter = sft.model, not sft.merge_adapter
+        if recipe.model:
+            model = replace(model, load_in_4bit=own.load_in_4bit, dtype=own.dtype)
+        note = f"{start} is not there yet: planned as {beside} will make it"
+    else:
+        model, note = own, f"{start} is not there yet: planned as an adapter with the recipe's own LoRA keys"
+    run = RunSettings("dpo", model, recipe.training, file, "none", 1, (note,) if note else ())
+    if run.precomputed:
+        return replace(run, reference_passes=0)
+    return replace(run, reference="adapter" if adapter else "none" if model.use_peft else "model")
+
+
+def _saved_adapter(folder: Path, base: ModelArgs | None) -> ModelArgs:
+    """The shape of an adapter folder, its base loaded as the recipe says."""
+    saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    source, targets = base_of(str(folder)), saved["target_modules"]
+    return replace(
+        base or ModelArgs(""),
+        model_name_or_path=source.path,
+        model_revision=source.revision,
+        trust_remote_code=source.trust_remote_code,
+        lora_r=saved["r"],
+        lora_alpha=saved["lora_alpha"],
+        lora_target_modules=tuple(targets) if isinstance(targets, list) else (targets,),
+        use_dora=saved.get("use_dora", False),
+        use_rslora=saved.get("use_rslora", False),
+    )

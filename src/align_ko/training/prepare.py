@@ -1,0 +1,291 @@
+"""What a trainer is built from: TRL's config object, rows as token ids (through chat_format.py alone), and their order."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerBase
+
+from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
+from align_ko.errors import UserError
+from align_ko.models.load import best_dtype
+from align_ko.records import Message
+from align_ko.training.extension_locks import tell_of_locks
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import DPOConfig, SFTConfig
+
+Config = TypeVar("Config", "SFTConfig", "DPOConfig")
+Row = Mapping[str, Any]
+Columns = dict[str, list[Any]]
+"""Of token ids; a row over max_length is empty and True in `too_long`."""
+Encoder = Callable[[PreTrainedTokenizerBase, Iterable[Row], int | None, int], Columns]
+PARALLEL_ROWS = 20_000
+"""From so many rows on they are tokenised by several worker processes, once on each machine. Fewer take seconds."""
+GROUP_OF_BATCHES = 100
+"""Batches whose rows are drawn at random, then sorted by length: so many that rows of one batch are nearly equally long (99 %
+real tokens with 8 rows, `make bench-batching`), so few that every epoch puts other rows together."""
+LENGTH_CLASSES = 25
+"""The order goes in rounds with one batch of each class, so that a few steps, too, see all lengths in equal shares."""
+
+
+def training_config(kind: type[Config], training: Mapping[str, Any], dtype: str = "auto") -> Config:
+    """Build SFTConfig or DPOConfig. What the recipe states wins; where it is silent:
+
+    bf16/fp16 by hardware, `use_cpu` without an accelerator, TensorBoard where it is installed, the best checkpoint instead of
+    the last where both are saved, a push only of the finished result. Raises UserError for a value that TRL refuses, and for
+    FSDP without an accelerator.
+    """
+    values = dict(training)
+    if "bf16" not in values and "fp16" not in values:
+        values["bf16"] = best_dtype(dtype) == torch.bfloat16
+        values["fp16"] = best_dtype(dtype) == torch.float16
+    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if zero or values.get("deepspeed"):
+        tell_of_locks()
+    if not torch.cuda.is_available():
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():
+            # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer takes DDP and says nothing
+            raise UserError(
+                "FSDP needs an accelerator and there is none: accelerate would train with DDP, the whole model in each process",
+                key="--config_file",
+                expected="accelerate_configs/ddp.yaml, or zero3.yaml, which splits the weights on a CPU too",
+            )
+        if zero:
+            # accelerate 1.15 leaves DeepSpeed out when use_cpu is set, and without a named backend it takes every process
+            # for the only one ("Num processes: 1": all data on each, all of them writing)
+            values["use_cpu"] = False
+            values.setdefault("ddp_backend", "gloo")
+        else:
+            values.setdefault("use_cpu", True)
+        values.setdefault("dataloader_pin_memory", False)
+    values.setdefault("report_to", "tensorboard" if find_spec("tensorboard") else "none")
+    values.setdefault("hub_strategy", "end")
+    if _saves_every_evaluation(values):
+        values.setdefault("load_best_model_at_end", True)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{kind.__name__} refuses this: {error}", key="training") from None
+
+
+def _saves_every_evaluation(values: Mapping[str, Any]) -> bool:
+    """What `load_best_model_at_end` needs."""
+    saves, evaluates = values.get("save_strategy", "steps"), values.get("eval_strategy", "no")
+    if saves == "best":
+        return evaluates != "no"
+    if saves != evaluates or saves == "no":
+        return False
+    save_steps = values.get("save_steps", 500)
+    eval_steps = values.get("eval_steps") or values.get("logging_steps", 10)
+    return bool(saves == "epoch" or save_steps == eval_steps or (eval_steps >= 1 and save_steps % eval_steps == 0))
+
+
+# Rows → token ids ----------------------------------------------------------------------------------------------------------
+
+
+def tokenize_conversations(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None
+) -> tuple[Dataset, list[str]]:
+    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns`; and the ids of rows dropped as too long.
+
+    `turns`: how many of its messages a row has, all unless the template needs a row for each answer (training_rows). A row
+    over `max_length` tokens is dropped whole: cutting it would cut its eos. UserError when a row cannot be tokenised the
+    same way for training and inference.
+    """
+    return _tokenize(encode_conversations, tokenizer, rows, max_length)
+
+
+def tokenize_pairs(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None
+) -> tuple[Dataset, list[str]]:
+    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and the ids of those too long.
+
+    The chosen side ends with eos. The rejected side does only if that answer really ended (`rejected_finished`): otherwise
+    DPO would push down "stop here" for an answer whose fault was never to stop.
+    """
+    return _tokenize(encode_pairs, tokenizer, rows, max_length)
+
+
+def encode_conversations(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None, first: int = 1
+) -> Columns:
+    """The columns of tokenize_conversations and `too_long`. `first`: number of the first row, for messages."""
+    columns: Columns = {"input_ids": [], "labels": [], "length": [], "id": [], "turns": [], "too_long": []}
+    for number, row in enumerate(rows, first):
+        try:
+            encoded_rows = training_rows(tokenizer, row["messages"])
+        except FormatError as error:
+            raise UserError(f"row {number} (id {row.get('id')}): {error}") from None
+        for messages, encoded in encoded_rows:
+            length = len(encoded.input_ids)
+            too_long = max_length is not None and length > max_length
+            ids, labels = ([], []) if too_long else (encoded.input_ids, encoded.labels)
+            _append(columns, ids, labels, length, row.get("id", str(number)), len(messages), too_long)
+            if too_long:
+                break  # the rows after it begin with it and are longer
+    return columns
+
+
+def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None, first: int = 1) -> Columns:
+    """The columns of tokenize_pairs and `too_long`."""
+    columns: Columns = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "length": [], "id": [], "too_long": []}
+    for number, row in enumerate(rows, first):
+        try:
+            prompt = prompt_ids(tokenizer, row["prompt"])
+            finished = {"chosen": True, "rejected": row.get("rejected_finished", True)}
+            sides = [answer_ids(tokenizer, row["prompt"], row[s][0]["content"], finished=end) for s, end in finished.items()]
+        except FormatError as error:
+            raise UserError(f"pair {number} (id {row.get('id')}): {error}") from None
+        length = len(prompt) + max(map(len, sides))
+        too_long = max_length is not None and length > max_length
+        ids = ([], [], []) if too_long else (prompt, *sides)
+        _append(columns, *ids, length, row.get("id", str(number)), too_long)
+    return columns
+
+
+def _append(columns: Columns, *values: object) -> None:
+    for column, value in zip(columns.values(), values, strict=True):
+        column.append(value)
+
+
+def _tokenize(
+    encode: Encoder, tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None
+) -> tuple[Dataset, list[str]]:
+    from datasets import Dataset
+
+    every = list(rows)
+    if len(every) < PARALLEL_ROWS:
+        dataset = Dataset.from_dict(encode(tokenizer, every, max_length, 1))
+    else:
+        dataset = _once_per_machine(functools.partial(_encode_in_parallel, encode, tokenizer, every, max_length))
+    too_long = dataset["too_long"][:]
+    dropped = [row_id for row_id, long in zip(dataset["id"], too_long, strict=True) if long]
+    if dropped:
+        dataset = dataset.select([index for index, long in enumerate(too_long) if not long])
+    return dataset.remove_columns("too_long"), dropped
+
+
+def _encode_in_parallel(
+    encode: Encoder, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int | None, folder: Path
+) -> Dataset:
+    """By `datasets.map` with its progress bar, into a file in `folder`. As JSON, because Arrow would give every message the
+    keys of all others."""
+    from datasets import Dataset, Features, List, Value
+
+    def encode_batch(batch: dict[str, list[str]], indices: list[int]) -> Columns:
+        return encode(tokenizer, map(json.loads, batch["row"]), max_length, indices[0] + 1)
+
+    kinds = {"id": Value("string"), "too_long": Value("bool"), "length": Value("int64"), "turns": Value("int64")}
+    features = Features({name: kinds.get(name, List(Value("int64"))) for name in encode(tokenizer, [], None, 1)})
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Dataset.from_dict({"row": [json.dumps(row) for row in rows]}).map(
+        encode_batch, batched=True, with_indices=True, remove_columns="row", num_proc=workers, desc="tokenising",
+        cache_file_name=str(folder / "rows.arrow"), features=features, new_fingerprint=folder.name,
+    )  # fmt: skip
+
+
+def _once_per_machine(make: Callable[[Path], Dataset]) -> Dataset:
+    """The dataset that `make(folder)` returns, made by the first process of each machine and read by its others.
+
+    The folder is removed when that process ends: nothing is kept from one run to the next, so nothing can be stale.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+    from datasets import load_from_disk
+
+    state, result, problem = PartialState(), None, None
+    folder = Path(tempfile.mkdtemp(prefix="align_ko_tokens_")) if state.is_local_main_process else Path()
+    if state.is_local_main_process:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            result = make(folder)
+            if state.num_processes > 1:
+                result.save_to_disk(folder / "saved")
+        except UserError as error:
+            problem = error  # which all processes raise, so that none waits for the others
+    # gathering is also what the other processes wait for
+    outcomes = gather_object([(folder, problem)]) if state.num_processes > 1 else [(folder, problem)]
+    folder, problem = outcomes[state.process_index - state.local_process_index]
+    if problem:
+        raise problem
+    result = result if result is not None else load_from_disk(folder / "saved")
+    state.wait_for_everyone()  # the folder must not go before all have opened it
+    return result
+
+
+def conversations_of(dataset: Dataset, rows: Iterable[Row]) -> dict[tuple[int, ...], list[Message]]:
+    """The messages of each tokenised row, by its token ids: what the audit compares batches with."""
+    by_id = {row.get("id", str(number)): row["messages"] for number, row in enumerate(rows, 1)}
+    columns = zip(dataset["input_ids"], dataset["id"], dataset["turns"], strict=True)
+    return {tuple(ids): by_id[key][:turns] for ids, key, turns in columns}
+
+
+def supervised_share(dataset: Dataset) -> float:
+    """Share of tokens that carry loss."""
+    total = sum(dataset["length"])
+    return sum(sum(label != IGNORE for label in row) for row in dataset["labels"]) / max(total, 1)
+
+
+# Order ---------------------------------------------------------------------------------------------------------------------
+
+
+class ShuffledLengthGroupedSampler(Sampler[int]):
+    """Batches of like lengths in random order; the same order for the same seed and epoch.
+
+    Batches of equal lengths differ from one another far more than random batches do: in plain random order the first 50 of
+    them are a tenth longer or shorter than the whole in more than one run in five (one standard deviation is 8 % with the
+    lengths of planning/lengths.py). So the order is random within rounds of LENGTH_CLASSES batches, each of which
+    holds one of every class.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows that are computed together (per-device batch × accumulation × processes keeps steps alike).
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000 + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        group = self.batch_size * GROUP_OF_BATCHES
+        batches: list[list[int]] = []
+        for start in range(0, len(order), group):
+            part = sorted(order[start : start + group], key=lambda row: self.lengths[row])
+            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
+        # A smaller last batch must stay last: the data loader cuts the flat list into equal batches.
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [row for batch in batches if len(batch) < self.batch_size for row in batch]
+        for position in self._rounds(full, generator):
+            yield from full[position]
+        yield from rest
+
+    def _rounds(self, batches: list[list[int]], generator: torch.Generator) -> list[int]:
+        """Positions of `batches`, every LENGTH_CLASSES of them one from each class of lengths, in random order."""
+        by_length = sorted(range(len(batches)), key=lambda position: sum(self.lengths[row] for row in batches[position]))
+        classes = [chunk.tolist() for chunk in torch.tensor(by_length).tensor_split(LENGTH_CLASSES)]
+        places: dict[int, float] = {}
+        for members in classes:
+            jitter = torch.rand(len(members), generator=generator).tolist()
+            for turn, member in enumerate(torch.randperm(len(members), generator=generator).tolist()):
+                places[members[member]] = turn + jitter[turn]
+        return sorted(places, key=places.__getitem__)

@@ -1,0 +1,91 @@
+"""Many rows are tokenised by several workers, once on each machine: the same ids, the same dropped rows, the same message."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import MULTI_TURN, rows, turns
+
+from align_ko.errors import UserError
+from align_ko.training import prepare
+from align_ko.training.prepare import conversations_of, tokenize_conversations, tokenize_pairs
+
+# The first message has a key that no other has, the third row no id: Arrow would give the key to all.
+ODD = [{"messages": [{**MULTI_TURN[0], "name": "가"}, *MULTI_TURN[1:]], "id": "a"}, *rows()[:4], {"messages": MULTI_TURN[1:3]}]
+PAIRS = [
+    {"id": f"p{n}", "prompt": MULTI_TURN[:2], "chosen": turns("", "서울입니다." * (n + 1))[1:],
+     "rejected": turns("", "네 네")[1:], "rejected_finished": n % 2 == 0}
+    for n in range(5)
+]  # fmt: skip
+
+
+@pytest.fixture
+def parallel(monkeypatch):
+    monkeypatch.setattr(prepare, "PARALLEL_ROWS", 2)
+
+
+@pytest.mark.parametrize(("tokenize", "data"), [(tokenize_conversations, ODD), (tokenize_pairs, PAIRS)])
+@pytest.mark.parametrize("limit", ["none", "median", "nothing fits"])
+def test_workers_give_what_one_process_gives(tiny, monkeypatch, tokenize, data, limit):
+    tokenizer = tiny.tokenizer()
+    plain, _ = tokenize(tokenizer, data, None)
+    max_length = {"none": None, "median": sorted(plain["length"])[2], "nothing fits": 1}[limit]
+    plain, dropped = tokenize(tokenizer, data, max_length)
+    monkeypatch.setattr(prepare, "PARALLEL_ROWS", 2)
+    many, also_dropped = tokenize(tokenizer, data, max_length)
+    assert many.column_names == plain.column_names and many.to_dict() == plain.to_dict()
+    assert also_dropped == dropped and len(dropped) == len(data) - len(many)
+    assert (limit == "none") == (not dropped)
+
+
+def test_a_row_without_an_id_is_known_by_its_number(tiny):
+    dataset, _ = tokenize_conversations(tiny.tokenizer(), ODD, None)
+    assert conversations_of(dataset, ODD)[tuple(dataset["input_ids"][5])] == MULTI_TURN[1:3]
+
+
+def test_a_worker_names_the_row_that_cannot_be_tokenised(tiny, parallel):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = (
+        tokenizer.chat_template + "{% if messages[0].content == '나' %}{{ raise_exception('no') }}{% endif %}"
+    )
+    bad = [*rows(), {"messages": turns("나", "다"), "id": "bad"}]
+    with pytest.raises(UserError, match=r"^row 10 \(id bad\): the chat template refuses this conversation: no$"):
+        tokenize_conversations(tokenizer, bad, None)
+
+
+PROGRAM = """
+import os, sys
+from accelerate import PartialState
+from transformers import AutoTokenizer
+from align_ko.models.load import load_tokenizer
+from align_ko.training import prepare
+sys.path.insert(0, sys.argv[2])
+from conftest import rows
+prepare.PARALLEL_ROWS = 2
+made = prepare._encode_in_parallel
+def counted(*args):
+    print(f"made by {os.environ['RANK']}", flush=True)
+    return made(*args)
+prepare._encode_in_parallel = counted
+state = PartialState(cpu=True)
+data, dropped = prepare.tokenize_conversations(load_tokenizer(sys.argv[1], "default"), rows(), 40)
+print(f"rank {state.process_index}: {sum(data['length'])} {len(data)} {dropped}", flush=True)
+"""
+
+
+def test_one_process_of_two_tokenises_and_both_have_the_rows(llama, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "program.py"]
+    done = subprocess.run(
+        [*launch, str(llama.folder), os.path.dirname(__file__)],
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    plain, dropped = tokenize_conversations(llama.tokenizer(), rows(), 40)
+    lines = sorted(line for line in done.stdout.splitlines() if line.startswith(("made", "rank")))
+    each = f"{sum(plain['length'])} {len(plain)} {dropped}"
+    assert lines == ["made by 0", f"rank 0: {each}", f"rank 1: {each}"]
+    assert dropped and not list(tmp_path.glob("align_ko_tokens_*"))  # nothing is left behind
