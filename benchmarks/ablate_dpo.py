@@ -9,6 +9,7 @@ Writes OUTPUT_DIR/ablation.md and ablation.json. Interrupted, it goes on with th
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
@@ -21,7 +22,7 @@ from align_ko.pipeline.stages import Stage, StageFailed, node_at, resolve, run_s
 from align_ko.process import locked_folder
 from align_ko.recipe import AblationRecipe, AcceptanceArgs, DpoRecipe, ExportRecipe, SftRecipe, check_inputs, load_recipe
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
-from align_ko.report.round_tables import HEADS, cells, spread, table_lines
+from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells
 
 Runs = dict[str, dict[int, Measures]]  # setting → seed → measures
 
@@ -99,21 +100,29 @@ def winner(runs: Runs, start: Measures, gate: AcceptanceArgs) -> str | None:
     return max(held, key=lambda name: held[name]) if held else None
 
 
+def spread(values: list[float]) -> str:
+    """`84.0 (82.4 to 86.3)`, or one number for one value."""
+    average = mean(values)
+    return f"{average:.1f}" if len(values) == 1 else f"{average:.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
 def ablation_table(
     recipe: AblationRecipe, start: Measures, runs: Runs, minutes: Mapping[str, float], failed: Mapping[str, str]
 ) -> str:
     """Markdown: the start, then settings by mean natural share; after each its broken limits, and what the winner is."""
-    heads = ["setting", *HEADS, "min", "limits broken"]
-    lines = [["start", *cells(start), "-", ", ".join(broken_limits(start, start["reference_nll"], recipe.gate)) or "none"]]
+    heads = ["setting", *MEASURE_LABELS, "min", "limits broken"]
+    lines = [
+        ["start", *measure_cells(start, 1), "-", ", ".join(broken_limits(start, start["reference_nll"], recipe.gate)) or "none"]
+    ]
     ordered = sorted((name for name in runs if runs[name]), key=lambda name: -mean(m["natural"] for m in runs[name].values()))
     for name in ordered:
         averaged = mean_measures(runs[name])
         natural = spread([100 * measures["natural"] for measures in runs[name].values()])
-        broken = [key for m in runs[name].values() for key in broken_limits(m, start["reference_nll"], recipe.gate)]
-        told = ", ".join(f"{key} ({broken.count(key)} of {len(runs[name])})" for key in dict.fromkeys(broken)) or "none"
-        lines.append([name, natural, *cells(averaged)[1:], f"{minutes.get(name, 0.0):.1f}", told])
-    rule = ["---", *["---:"] * (len(HEADS) + 1), "---"]
-    text = table_lines([heads, rule, *lines])
+        all_broken = [key for m in runs[name].values() for key in broken_limits(m, start["reference_nll"], recipe.gate)]
+        counts = Counter(all_broken)
+        told = ", ".join(f"{key} ({count} of {len(runs[name])})" for key, count in counts.items()) or "none"
+        lines.append([name, natural, *measure_cells(averaged, 1)[1:], f"{minutes.get(name, 0.0):.1f}", told])
+    text = markdown_table(heads, lines, escape_bars)
     best = winner(runs, start, recipe.gate)
     text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural also lowest and highest; "
     text += "greedy answers to the same prompts; minutes of training a seed. "

@@ -36,7 +36,7 @@ from align_ko.recipe import (
     load_recipe,
 )
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
-from align_ko.report.round_tables import Line, markdown, show
+from align_ko.report.rounds import Line, markdown, show
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
 
 
@@ -225,7 +225,7 @@ def main() -> None:
     with atomic_write(folder / "compare.md") as out:
         out.write(text)
     write_json(folder / "compare.json", {"lines": lines, "data": counts, "seconds": seconds, "steps": steps})
-    show(lines, "Ours and the alignment-handbook's way, greedy", Console(), last="trained")
+    show(lines, "Ours and the alignment-handbook's way, greedy", Console())
     print(f"saved {folder / 'compare.md'}")
 
 

@@ -16,11 +16,9 @@ import tyro
 
 from align_ko.errors import UserError, run_script
 from align_ko.records import atomic_write
+from align_ko.report.tables import MEASURE_LABELS, markdown_table, measure_cells
 
 MARKS = ("<!-- numbers:quickstart -->", "<!-- /numbers:quickstart -->")
-HEAD = """\
-| model | decoding | natural (95 %) | loops | filler | unfinished | chars | distinct | collapse | relevant | chrF | NLL |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
 CAPTIONS = {  # what was measured; the table's decodings; the seconds; the memory
     "README.md": (
         "{n} held-out prompts that training never saw. `make quickstart` measured this on {cores} cores, "
@@ -49,20 +47,10 @@ def block(captions: tuple[str, ...], scores: Mapping[str, Any], times: Mapping[s
         "memory": ", ".join(f"{stage} {manifest['peak_memory_gib']:.1f}" for stage, manifest in made.items()),
     }
     head, gaps, seconds, memory = (caption.format(**facts) for caption in captions)
-    rows = "\n".join(_row(result) for result in scores["results"])
-    stages = "| " + " | ".join(times) + " |\n" + "|---:" * len(times) + "|\n| " + " | ".join(map(str, times.values())) + " |"
-    return f"{head}\n\n{HEAD}\n{rows}\n\n{gaps}\n\n{seconds}\n\n{stages}\n\n{memory}"
-
-
-def _row(result: Mapping[str, Any]) -> str:
-    def number(name: str, digits: int, times: int = 1) -> str:
-        return "-" if result[name] is None else f"{times * result[name]:.{digits}f}"
-
-    natural = f"{number('natural', 0, 100)} ({number('natural_low', 0, 100)}-{number('natural_high', 0, 100)})"
-    cells = [result["model"], result["decoding"], natural]
-    cells += [number(name, 0, 100) for name in ("loops", "filler", "unfinished")]
-    cells += [number("median_characters", 0), number("distinct", 0, 100), number("collapse", 3), number("relevant", 0, 100)]
-    return "| " + " | ".join([*cells, number("chrf", 1), number("reference_nll", 2)]) + " |"
+    rows = [[result["model"], result["decoding"], *measure_cells(result)] for result in scores["results"]]
+    measures = markdown_table(["model", "decoding", *MEASURE_LABELS], rows)
+    stages = markdown_table(list(times), [list(times.values())])
+    return f"{head}\n\n{measures}\n{gaps}\n\n{seconds}\n\n{stages}\n{memory}"
 
 
 def main(root: Path = Path(__file__).parents[1]) -> None:

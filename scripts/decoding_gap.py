@@ -31,13 +31,13 @@ def main() -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from align_ko.evaluation.grid import grid_table
     from align_ko.evaluation.run import evaluate_grid
     from align_ko.generation.processes import launched_processes
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory
     from align_ko.records import atomic_write
+    from align_ko.report.evaluation import grid_table
 
     keep_freed_memory()
     folder = Path(recipe.output_dir) / "grid"

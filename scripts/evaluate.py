@@ -32,8 +32,7 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, peak_memory_gib
-    from align_ko.report.evaluation_html import write_html
-    from align_ko.report.evaluation_table import show
+    from align_ko.report.evaluation import show, write_html
 
     keep_freed_memory()
     folder, processes = Path(recipe.output_dir), launched_processes()

@@ -205,7 +205,7 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
         texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in numbers.CAPTIONS}
         for name, text in texts.items():
             assert "| dpo | greedy | 85 (74-92) | 5 | 5 | 5 | 122 | 100 | 0.021 | 95 | 14.3 | - |\n" in text
-            assert "| 1 curate | 2 SFT |\n|---:|---:|\n| 3 | 237 |\n" in text
+            assert "| 1 curate | 2 SFT |\n| ---: | ---: |\n| 3 | 237 |\n" in text
             assert "sft 2.3, preferences 2.3, dpo 2.3, distil 2.3, evaluate 2.3" in text and "dpo 3." in text
             assert "python benchmarks/readme_numbers.py" in text
             before, after = ((ROOT / name).read_text(encoding="utf-8").split(mark) for mark in numbers.MARKS)

@@ -17,10 +17,9 @@ from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
 from align_ko.report.answers import CLIP, clip_at, segments
-from align_ko.report.evaluation_html import render_html, write_html
-from align_ko.report.evaluation_table import closing, show
+from align_ko.report.evaluation import closing, render_html, show, write_html
 from align_ko.report.page import FAULT_NAMES
-from align_ko.report.plots import fault_bars, length_strips
+from align_ko.report.plots import fault_bars, length_strips, natural_bars
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."
 OTHER = "불국사는 신라 경덕왕 때인 751년에 김대성이 다시 크게 짓기 시작한 절입니다."
@@ -157,7 +156,7 @@ def test_chrf(hypotheses: list[str], references: list[str], score: float) -> Non
 
 
 def test_scores_and_report_need_no_torch() -> None:
-    code = "import sys, align_ko.evaluation.scores, align_ko.report.evaluation_html; sys.exit('torch' in sys.modules)"
+    code = "import sys, align_ko.evaluation.scores, align_ko.report.evaluation; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -282,15 +281,17 @@ def test_every_fault_has_a_korean_name() -> None:
 
 def test_plots() -> None:
     scored = score_rows(some_rows())
-    rows = fault_bars(summarise(scored))
-    assert {entry["code"]: [bar["share"] for bar in entry["bars"]] for entry in rows} == {
-        "empty": [0.5, 0], "repetition": [0.5, 0], "unfinished": [0.5, 0.5], "wrong_register": [0.5, 0],
+    summary = summarise(scored)
+    assert fault_bars([result for result in summary["results"] if result["setting"] == "greedy"]) == {
+        "unfinished": {"base": 0.5, "dpo": 0.5}, "empty": {"base": 0.5, "dpo": 0}, "repetition": {"base": 0.5, "dpo": 0},
+        "wrong_register": {"base": 0.5, "dpo": 0},
     }  # fmt: skip
+    assert [bar.gap and bar.gap["points"] for bar in natural_bars(summary)] == [None, 50.0]
     strips = length_strips(scored)
-    assert [strip["model"] for strip in strips["strips"]] == ["base", "dpo", None]
-    assert [len(strip["dots"]) for strip in strips["strips"]] == [2, 2, 2]
-    assert [tick["label"] for tick in strips["ticks"]] == ["0", "100", "200", "300", "400", "500"]
-    assert strips["strips"][0]["median"] == 220 and strips["strips"][0]["median_x"] == 44
+    assert [strip.model for strip in strips.strips] == ["base", "dpo", None]
+    assert [len(strip.dots) for strip in strips.strips] == [2, 2, 2]
+    assert [tick.label for tick in strips.ticks] == ["0", "100", "200", "300", "400", "500"]
+    assert strips.strips[0].median == 220 and strips.strips[0].median_x == 44
     many = score_rows([row(str(n), "네, 그렇습니다.") for n in range(300)])
-    dots = length_strips(many)["strips"][0]["dots"]
-    assert all(0 < dot["y"] < strips["height"] for dot in dots)
+    dots = length_strips(many).strips[0].dots
+    assert all(0 < dot.y < strips.height for dot in dots)

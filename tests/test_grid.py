@@ -7,9 +7,10 @@ from statistics import mean
 
 import pytest
 
-from align_ko.evaluation.grid import cells, cross_fitted_gaps, grid_table
+from align_ko.evaluation.grid import cells, cross_fitted_gaps
 from align_ko.recipe import DecodingArgs, GridArgs
 from align_ko.records import evenly
+from align_ko.report.evaluation import grid_table
 
 
 def test_every_setting_meets_every_other():
@@ -43,7 +44,7 @@ def test_the_table():
         },
     }
     text = grid_table(summary, grid)
-    assert "| temperature | repetition_penalty | top_p 0.9 | top_p 1 |\n|---:|---:|---:|---:|\n" in text
+    assert "| temperature | repetition_penalty | top_p 0.9 | top_p 1 |\n| ---: | ---: | ---: | ---: |\n" in text
     assert "| 0.7 | 1 | 60.0 | 40.0 |\n| 0.7 | 1.1 | **90.0** | 85.0 |\n" in text
     assert "greedy 50.0 %, best cell t0.7-p0.9-r1.1 90.0 %: gap **40.0 points** over 100 prompts" in text
     assert "over 100 prompts, **38.4** with the cell chosen on other prompts.\n" in text

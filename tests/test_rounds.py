@@ -44,8 +44,7 @@ from align_ko.recipe import (
     remember_places,
 )
 from align_ko.records import read_jsonl, write_json, write_jsonl
-from align_ko.report.round_tables import show
-from align_ko.report.rounds import write_report, write_seeds
+from align_ko.report.rounds import show, write_report, write_seeds
 from compare_handbook import plan_variant
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from align_ko.evaluation.scores import GREEDY_SETTING, ScoredAnswer, Summary
+from align_ko.evaluation.scores import GREEDY_SETTING, ScoredAnswer
 from align_ko.recipe import DecodingArgs, GridArgs
 
 SPLITS = 1000
@@ -21,37 +21,6 @@ def cells(grid: GridArgs) -> dict[str, DecodingArgs]:
     """Every combination by name, `t0.7-p0.9-r1.1`; in the order temperature, top_p, repetition_penalty."""
     every = product(grid.temperature, grid.top_p, grid.repetition_penalty)
     return {f"t{t:g}-p{p:g}-r{r:g}": DecodingArgs(t, p, r) for t, p, r in every}
-
-
-def grid_table(summary: Summary, grid: GridArgs) -> str:
-    """Markdown: one table per model, a row per temperature and penalty, a column per top_p, natural share in %.
-
-    The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts
-    (`cross_fitted` of each `decoding_gap`, see `cross_fitted_gaps`).
-    """
-    shares = {(r["model"], r["setting"]): (r["natural"], r["n"]) for r in summary["results"]}
-    text = ""
-    for model, gap in summary["decoding_gap"].items():
-        heads = ["temperature", "repetition_penalty", *(f"top_p {p:g}" for p in grid.top_p)]
-        text += f"## {model}\n\n| {' | '.join(heads)} |\n|{'---:|' * len(heads)}\n"
-        for t, r in product(grid.temperature, grid.repetition_penalty):
-            row = [f"{t:g}", f"{r:g}"]
-            for p in grid.top_p:
-                name = f"t{t:g}-p{p:g}-r{r:g}"
-                said = f"{100 * shares[model, name][0]:.1f}"
-                row.append(f"**{said}**" if name == gap["setting"] else said)
-            text += f"| {' | '.join(row)} |\n"
-        greedy, n = shares[model, GREEDY_SETTING]
-        text += f"\ngreedy {100 * greedy:.1f} %, best cell {gap['setting']} {100 * gap['sampling']:.1f} %: "
-        text += f"gap **{gap['points']:.1f} points** over {n} prompts"
-        if "cross_fitted" in gap:  # one prompt has no other
-            text += f", **{gap['cross_fitted']:.1f}** with the cell chosen on other prompts"
-        text += ".\n\n"
-    return text + (
-        "Natural share in %. The best cell is chosen after the fact, and of settings that are all just as good as greedy one "
-        "leads by chance. So the second gap: the cell that is best on one half of the prompts against greedy on the other "
-        f"half, the mean of {SPLITS:,} splits.\n"
-    )
 
 
 def cross_fitted_gaps(scored: Iterable[ScoredAnswer]) -> dict[str, float]:

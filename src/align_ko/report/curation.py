@@ -13,11 +13,10 @@ from rich.markup import escape
 
 from align_ko.curation.facts import BeforeAfter, CurationFacts
 from align_ko.records import atomic_write
-from align_ko.report.curation_examples import dropped_card, duplicate_card, kept_card, repair_card
+from align_ko.report.curation_examples import dropped_card, duplicate_cards, kept_card, repair_card
 from align_ko.report.curation_tables import by_source, reason_counts, selection_line, sum_counts, summary, tables
 from align_ko.report.dataset_card import card_for
-from align_ko.report.page import render
-from align_ko.report.plots import Bar
+from align_ko.report.page import Bar, render
 from align_ko.report.tables import cell, terminal_table, visible, writable
 
 _IN_TERMINAL = ("Rows left after each stage", "Why rows were dropped", "Mixture", "Time")
@@ -101,7 +100,7 @@ def render_html(facts: CurationFacts) -> str:
         levels=bar_pairs(before_after(facts["speech_levels"])),
         scores=bar_pairs(sorted(before_after(facts["scores"]))),
         repairs=[repair_card(example) for example in facts["repair_examples"]],
-        near=[duplicate_card(pair) for pair in facts["near_duplicates"]["examples"]],
+        near=[(pair["side"], pair["similarity"], *duplicate_cards(pair)) for pair in facts["near_duplicates"]["examples"]],
         kept=[kept_card(row) for row in facts["kept_examples"]],
         dropped=[
             (code, reasons.get(code, 0), [dropped_card(row) for row in dropped[code]])

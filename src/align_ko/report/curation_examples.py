@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import NamedTuple
@@ -43,8 +43,7 @@ class Part(NamedTuple):
     marked: bool
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A stretch of a text that is shown or folded."""
 
     folded: bool
@@ -52,8 +51,7 @@ class Piece:
     characters: int
 
 
-@dataclass(frozen=True)
-class Bubble:
+class Bubble(NamedTuple):
     role: str
     who: str
     pieces: list[Piece]
@@ -76,13 +74,6 @@ class Card:
     raw_left_out: int = 0
 
 
-class Twins(NamedTuple):
-    side: str
-    similarity: float
-    kept: Card
-    dropped: Card
-
-
 class Repair(NamedTuple):
     name: str
     before: list[Piece]
@@ -90,7 +81,7 @@ class Repair(NamedTuple):
 
 
 def kept_card(row: KeptRow) -> Card:
-    return _card(row["source"], row["group"], row["messages"], _unmarked(row["messages"]), id=row["id"])
+    return replace(_card(row["source"], row["group"], row["messages"], _unmarked(row["messages"])), id=row["id"])
 
 
 def dropped_card(example: DroppedRow) -> Card:
@@ -98,11 +89,8 @@ def dropped_card(example: DroppedRow) -> Card:
     row, messages = example["row"], messages_of(example["row"])
     parts = offending(example["reason"], example["detail"], messages)
     raw = "" if messages else row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, indent=1, default=str)
-    return _card(
-        example["source"],
-        "",
-        messages,
-        parts,
+    return replace(
+        _card(example["source"], "", messages, parts),
         detail=visible(_without_quote(example["detail"], parts)[:MAX_DETAIL]),
         place=visible(f"{example['file']}:{example['line']}"),
         raw=visible(raw[:BUDGET]) or "(아무것도 없음)" * (not messages),
@@ -110,20 +98,17 @@ def dropped_card(example: DroppedRow) -> Card:
     )
 
 
-def duplicate_card(pair: NearDuplicatePair) -> Twins:
-    """Two rows that say nearly the same, their differing words marked on the side that is alike."""
+def duplicate_cards(pair: NearDuplicatePair) -> list[Card]:
+    """The row that was kept and the one that was dropped, their differing words marked on the side that is alike."""
     role = {"question": "user", "answer": "assistant"}.get(pair["side"], "")
-    messages = [messages_of(pair["kept"]), messages_of(pair["dropped"])]
+    rows = [pair["kept"], pair["dropped"]]
+    messages = [messages_of(row) for row in rows]
     parts = [_unmarked(side) for side in messages]
     firsts = [next((n for n, m in enumerate(side) if m["role"] == role), -1) for side in messages]
     if min(firsts) >= 0:
         before, after = (side[first]["content"] for side, first in zip(messages, firsts, strict=True))
         parts[0][firsts[0]], parts[1][firsts[1]] = differences(before, after, words=True)
-    rows = pair["kept"], pair["dropped"]
-    kept, dropped = (
-        _card(str(row.get("source", "")), str(row.get("group", "")), messages[n], parts[n]) for n, row in enumerate(rows)
-    )
-    return Twins(pair["side"], pair["similarity"], kept, dropped)
+    return [_card(str(row.get("source", "")), str(row.get("group", "")), messages[n], parts[n]) for n, row in enumerate(rows)]
 
 
 def repair_card(example: RepairExample) -> Repair:
@@ -136,26 +121,15 @@ def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
     return [[Part(message["content"], False)] for message in messages]
 
 
-def _card(
-    source: str,
-    group: str,
-    messages: Sequence[Message],
-    parts: Sequence[Sequence[Part]],
-    *,
-    id: str = "",
-    detail: str = "",
-    place: str = "",
-    raw: str = "",
-    raw_left_out: int = 0,
-) -> Card:
+def _card(source: str, group: str, messages: Sequence[Message], parts: Sequence[Sequence[Part]]) -> Card:
     bubbles, left = [], BUDGET
     for message, marked in list(zip(messages, parts, strict=True))[:TURNS]:
         shown, missing = pieces(marked, max(left, 0))
         left -= len(message["content"])
         role = message["role"]
         bubbles.append(Bubble(role if role in ROLES else "other", ROLES.get(role, _name(role)), shown, missing))
-    characters, more_turns = sum(len(message["content"]) for message in messages), max(len(messages) - TURNS, 0)
-    return Card(_name(source), _name(group), characters, bubbles, more_turns, id, detail, place, raw, raw_left_out)
+    characters = sum(len(message["content"]) for message in messages)
+    return Card(_name(source), _name(group), characters, bubbles, max(len(messages) - TURNS, 0))
 
 
 def _name(text: str) -> str:
@@ -163,13 +137,7 @@ def _name(text: str) -> str:
 
 
 def messages_of(row: object) -> list[Message]:
-    """The conversation in a raw row, or [].
-
-    >>> messages_of({"question": "수도는?", "answer": "서울이에요."})[1]["content"]
-    '서울이에요.'
-    >>> messages_of('{"question": "수도')
-    []
-    """
+    """The conversation in a raw row, or []."""
     found = adapt(row)
     return found if isinstance(found, list) else []
 
@@ -222,11 +190,7 @@ def _mark(text: str, span: str, reason: str) -> list[Part]:
 
 
 def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:
-    """Without the stretch that is marked in the text anyway, and with the answer's number in Korean.
-
-    >>> _without_quote("answer 2: 한글이 아닙니다. …方法…", [[Part("方法", True)]])
-    '2번째 답변: 한글이 아닙니다.'
-    """
+    """Without what is marked in the text anyway: `answer 2: 한글이 아닙니다. …方法…` → `2번째 답변: 한글이 아닙니다.`"""
     marked = next((part.text for message in parts for part in message if part.marked), "")
     rest = detail.removesuffix(f"…{marked}…").rstrip() if marked else detail
     return re.sub(r"^answer (\d+): ", r"\1번째 답변: ", rest)
@@ -250,11 +214,7 @@ def differences(before: str, after: str, words: bool = False) -> tuple[list[Part
 
 
 def show_white_space(parts: Sequence[Part]) -> list[Part]:
-    """Marked blanks drawn as signs; a repair of white space would be invisible otherwise.
-
-    >>> show_white_space([Part("네", False), Part("  ", True)])
-    [Part(text='네', marked=False), Part(text='␣␣', marked=True)]
-    """
+    """Marked blanks drawn as signs (␣, ↵); a repair of white space would be invisible otherwise."""
     return [Part(part.text.translate(_WHITE_SPACE) if part.marked else part.text, part.marked) for part in parts]
 
 
@@ -267,8 +227,8 @@ def pieces(parts: Sequence[Part], limit: int = BUDGET) -> tuple[list[Piece], int
     text = "".join(part.text for part in parts)
     whole = text[:limit]
     cut = clip_at(whole)
-    first = _first_mark(parts)
-    if first is None or first < cut:
+    first = next((sum(len(part.text) for part in parts[:n]) for n, part in enumerate(parts) if part.marked), 0)
+    if first < cut:
         edges = [0, cut]
     elif first - _AROUND <= _LEAD * 2:
         edges = [0, min(first + CLIP, len(whole))]
@@ -282,15 +242,6 @@ def pieces(parts: Sequence[Part], limit: int = BUDGET) -> tuple[list[Piece], int
         if end > start
     ]
     return made, len(text) - len(whole)
-
-
-def _first_mark(parts: Sequence[Part]) -> int | None:
-    place = 0
-    for part in parts:
-        if part.marked:
-            return place
-        place += len(part.text)
-    return None
 
 
 def _between(parts: Sequence[Part], start: int, end: int) -> Iterable[Part]:

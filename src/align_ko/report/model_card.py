@@ -1,19 +1,20 @@
-"""README.md of a training run's folder: the model card, in Korean and in English, with the curves and the greedy table.
+"""README.md of a training run's folder: the model card, in Korean and in English, with the curves and the gate's table.
 
-Only numbers, names and settings stand in it: no path above the folder's own name, no prompt, no answer.
+It contains only numbers, names and settings: no path above the folder's own name, no prompt, no answer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from align_ko.records import atomic_write
-from align_ko.report.curves import draw_curves
+from align_ko.report.page import render
+from align_ko.report.tables import escape_bars
 from align_ko.training.gate import gate_rounds
 from align_ko.training.overfitting import evaluations
 
@@ -23,20 +24,22 @@ _STAGE = {
     "dpo": ("DPO(선호 최적화)", "preference optimisation (DPO)"),
     "distill": ("디코딩 설정 증류", "distillation of a decoding knob"),
 }
-_VERDICT = {"normal": "정상", "caution": "주의", "overfit": "과적합", "": "–"}
+_VERDICT = {"normal": "정상", "caution": "주의", "overfit": "과적합", "–": "–"}
+_COLOURS = {"normal": "#2a9d57", "caution": "#e0a100", "overfit": "#c8342b", "": "#555555"}
 _SETTINGS = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
     "lr_scheduler_type", "warmup_steps", "weight_decay", "max_length", "beta", "loss_type", "loss_weights", "seed",
 )  # fmt: skip
+Log = Sequence[Mapping[str, Any]]
+"""The trainer's log_history."""
 
 
-def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Sequence[Mapping[str, Any]], base: str) -> Path:
-    """Write README.md and curves.png. `log`: the trainer's log_history; `base`: the base model's id or folder."""
+def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Log, base: str) -> Path:
+    """Write README.md and curves.png. `base`: the base model's id or folder."""
     place = Path(folder)
-    stage = str(manifest["stage"])
-    seen = evaluations(log, with_verdict=stage == "sft")
-    has_curves = draw_curves(place / "curves.png", log, seen)
-    text = card_text(place.resolve().name, manifest, seen, gate_rounds(log), base, has_curves)
+    losses = evaluations(log, with_verdict=manifest["stage"] == "sft")
+    has_curves = draw_curves(place / "curves.png", log, losses)
+    text = card_text(place.resolve().name, manifest, losses, gate_rounds(log), base, has_curves)
     with atomic_write(place / "README.md") as out:
         out.write(text)
     return place / "README.md"
@@ -52,110 +55,61 @@ def hub_id(base: str) -> str | None:
     return base if _HUB_ID.fullmatch(base) and not Path(first).is_dir() and first not in ("outputs", "data") else None
 
 
-def card_text(
-    name: str,
-    manifest: Mapping[str, Any],
-    seen: Sequence[Mapping[str, Any]],
-    rounds: Sequence[Mapping[str, Any]],
-    base: str,
-    has_curves: bool,
-) -> str:
+def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, base: str, has_curves: bool) -> str:
     stage, recipe = str(manifest["stage"]), manifest["recipe"]
     merged = bool(recipe.get("merge_adapter")) or not manifest.get("adapter", True)
-    known = hub_id(base)
     data = ModelCardData(
         language="ko",
         library_name="transformers" if merged else "peft",
         pipeline_tag="text-generation",
-        base_model=known,
+        base_model=hub_id(base),
         model_name=name,
         tags=["align-ko", "korean", "trl", stage],
     )
-    korean, english = _STAGE[stage]
-    shown = known or Path(base).name
-    values = recipe["training"]
-    settings = [(key, _plain(values[key])) for key in _SETTINGS if values.get(key) is not None]
+    settings = {key: recipe["training"].get(key) for key in _SETTINGS}
     if stage == "distill":
-        settings += [(f"distill.{key}", _plain(value)) for key, value in recipe["distill"].items()]
-    curves = "![curves](curves.png)\n" if has_curves else ""
-    parts = [
-        f"---\n{data.to_yaml()}\n---\n",
-        f"# {name}\n",
-        "[한국어](#한국어) · [English](#english)\n",
-        "## 한국어\n",
-        f"`{shown}` 모델을 {korean} 방식으로 학습한 한국어 모델입니다. 생성 옵션을 조정하지 않고 기본 탐욕적 디코딩으로 "
-        "사용하도록 만들었습니다. temperature, top_p, repetition_penalty를 지정할 필요가 없습니다.\n",
-        _usage(merged),
-        "### 학습 방법\n",
-        _table(("항목", "값"), [*_made(manifest, KOREAN), *settings]),
-        f"### 학습 곡선\n\n{curves}" if seen or has_curves else "",
-        _table(("스텝", "학습 손실", "평가 손실", "판정"), [(*_losses(row), _VERDICT[row["verdict"]]) for row in seen]),
-        f"저장된 가중치: {_weights(manifest['weights'], KOREAN)}\n",
-        _greedy(rounds, "### 기본 디코딩 결과", _GREEDY_KO),
-        "자연스러움은 규칙과 형태소 분석으로 결함을 찾지 못한 답변의 비율이며, 쏠림은 서로 다른 질문의 답변에 같은 표현이 "
-        "되풀이되는 정도입니다. 소수의 프롬프트로 학습 중에 잰 값이므로 최종 평가를 대신하지 않습니다.\n" if rounds else "",
-        "### 유의 사항\n\n이 모델은 사실과 다른 내용을 말할 수 있습니다. 중요한 내용은 반드시 따로 확인하시기 바랍니다. 사용 "
-        "조건은 기반 모델의 라이선스를 따릅니다.\n",
-        "## English\n",
-        f"A Korean model: `{shown}` after {english}. It is meant for plain greedy decoding: no temperature, top_p or "
-        "repetition_penalty has to be set. How to call it stands above.\n",
-        "### How it was made\n",
-        _table(("what", "value"), [*_made(manifest, ENGLISH), *settings]),
-        f"### Curves\n\n{curves}" if seen or has_curves else "",
-        _table(("step", "train loss", "eval loss", "verdict"), [(*_losses(row), row["verdict"] or "–") for row in seen]),
-        f"Weights saved: {_weights(manifest['weights'], ENGLISH)}\n",
-        _greedy(rounds, "### Under default decoding", _GREEDY_EN),
-        "Natural is the share of answers in which rules and morphology find no fault; collapse is how much answers to "
-        "different prompts say the same. Measured on a few prompts during training, not the final evaluation.\n"
-        if rounds
-        else "",
-        "### Limits\n\nThe model can be wrong; check what matters. The licence of the base model applies.\n",
-    ]  # fmt: skip
-    text = "\n".join(part for part in parts if part)
+        settings |= {f"distill.{key}": value for key, value in recipe["distill"].items()}
+    verdicts = [(*_losses(row), row["verdict"] or "–") for row in losses]
+    text = render(
+        "model_card.md.jinja",
+        front_matter=data.to_yaml(),
+        name=name,
+        base=hub_id(base) or Path(base).name,
+        stage=_STAGE[stage],
+        merged=merged,
+        pairs=stage == "dpo",
+        rows=f"{manifest['rows']:,}",
+        files="".join(f", {Path(path).name} `sha256:{digest[:12]}`" for path, digest in manifest["inputs"].items()),
+        packages=", ".join(f"{package} {version}" for package, version in list(manifest["packages"].items())[:5]),
+        gpus=", ".join(manifest["machine"].get("gpus") or []),
+        cores=manifest["machine"]["cores"],
+        parent=_row(_parent(manifest.get("parent"))),
+        format=_row(f"`{manifest['format']}`" if manifest.get("format") else ""),
+        commit=_row(f"align_ko `{manifest['git_commit'][:12]}`" if manifest.get("git_commit") else ""),
+        settings=[(key, _plain(value)) for key, value in settings.items() if value is not None],
+        has_curves=has_curves,
+        verdicts=verdicts,
+        korean_verdicts=[(*row[:-1], _VERDICT[row[-1]]) for row in verdicts],
+        weights=manifest["weights"],
+        gate=[
+            (f"{row['step']:,}", f"{row['natural']:.1%}", f"{row['stopped']:.1%}", f"{row['loops']:.1%}",
+             f"{row['characters']:.0f}", f"{row['collapse']:.3f}", f"{row['answered']:.0f}")
+            for row in rounds
+        ],
+        bars=escape_bars,
+    )  # fmt: skip
     ModelCard(text)  # what cannot be parsed must not be published
     return text
 
 
-KOREAN = {
-    "rows": "학습 데이터", "unit": "{}행", "pairs": "{}쌍", "parent": "이전 단계", "packages": "패키지", "machine": "하드웨어",
-    "commit": "코드", "format": "대화 형식 지문", "cores": "CPU {}코어",
-    "best": "평가에서 가장 좋았던 {step}스텝의 체크포인트입니다({metric} {value:.4g}).",
-    "last": "마지막 스텝({step})의 가중치입니다.",
-    "not_best": "평가 손실이 가장 낮았던 체크포인트가 아니라 마지막 스텝({step})의 가중치입니다.",
-}  # fmt: skip
-ENGLISH = {
-    "rows": "training data", "unit": "{} rows", "pairs": "{} pairs", "parent": "stage before", "packages": "packages",
-    "machine": "hardware", "commit": "code", "format": "chat format fingerprint", "cores": "CPU, {} cores",
-    "best": "the checkpoint of step {step}, the best ({metric} {value:.4g}).", "last": "the last ones, of step {step}.",
-    "not_best": "the last ones, of step {step}; not those with the lowest eval loss.",
-}  # fmt: skip
-_GREEDY_KO = ("스텝", "자연스러움", "스스로 끝맺음", "반복", "평균 글자 수", "쏠림", "프롬프트 수")
-_GREEDY_EN = ("step", "natural", "stopped by itself", "loops", "mean characters", "collapse", "prompts")
+def _row(value: str) -> Callable[[str], list[tuple[str, str]]]:
+    """A table's row under a label, or none where there is no value."""
+    return lambda label: [(label, value)] if value else []
 
 
-def _made(manifest: Mapping[str, Any], words: Mapping[str, str]) -> list[tuple[str, str]]:
-    unit = words["pairs"] if manifest["stage"] == "dpo" else words["unit"]
-    files = [f"{Path(path).name} `sha256:{digest[:12]}`" for path, digest in manifest["inputs"].items()]
-    machine = manifest["machine"]
-    gpus = machine.get("gpus") or []
-    rows = [
-        (words["rows"], ", ".join([unit.format(f"{manifest['rows']:,}"), *files])),
-        (words["packages"], ", ".join(f"{name} {version}" for name, version in list(manifest["packages"].items())[:5])),
-        (words["machine"], ", ".join(gpus) if gpus else words["cores"].format(machine["cores"])),
-    ]
-    if isinstance(parent := manifest.get("parent"), dict):  # else the start was made elsewhere and has no manifest
-        rows.append((words["parent"], f"{Path(parent['folder']).name} `sha256:{parent['manifest_sha256'][:12]}`"))
-    if manifest.get("format"):
-        rows.append((words["format"], f"`{manifest['format']}`"))
-    if manifest.get("git_commit"):
-        rows.append((words["commit"], f"align_ko `{manifest['git_commit'][:12]}`"))
-    return rows
-
-
-def _weights(taken: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    if taken["from"] == "best":
-        return words["best"].format(**taken)
-    return words["not_best" if taken.get("warning") else "last"].format(**taken)
+def _parent(parent: object) -> str:
+    """Folder and manifest of the stage before; a start that was made elsewhere has no manifest."""
+    return f"{Path(parent['folder']).name} `sha256:{parent['manifest_sha256'][:12]}`" if isinstance(parent, dict) else ""
 
 
 def _losses(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -163,42 +117,44 @@ def _losses(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return f"{row['step']:,}", "–" if train is None else f"{train:.3f}", f"{row['eval_loss']:.3f}"
 
 
-def _greedy(rounds: Sequence[Mapping[str, Any]], title: str, head: Sequence[str]) -> str:
-    if not rounds:
-        return ""
-    rows = [
-        (f"{row['step']:,}", f"{row['natural']:.1%}", f"{row['stopped']:.1%}", f"{row['loops']:.1%}",
-         f"{row['characters']:.0f}", f"{row['collapse']:.3f}", f"{row['answered']:.0f}")
-        for row in rounds
-    ]  # fmt: skip
-    return f"{title}\n\n{_table(head, rows)}"
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+def draw_curves(path: Path, log: Log, losses: Log) -> bool:
+    """Write training and eval loss, verdicts and the greedy share as a PNG; False (and no file) where nothing was logged.
 
+    Labels are English: matplotlib has no Korean font of its own, and would draw boxes.
+    """
+    train = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
+    natural = [(entry["step"], entry["eval_greedy_natural"]) for entry in log if "eval_greedy_natural" in entry]
+    if not train and not losses:
+        return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-def _plain(value: Any) -> str:
-    return (
-        f"{value:g}" if isinstance(value, float) else ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
-    )
-
-
-def _usage(merged: bool) -> str:
-    load = "AutoModelForCausalLM" if merged else "AutoPeftModelForCausalLM"
-    return f"""```python
-from transformers import {"AutoModelForCausalLM, " if merged else ""}AutoTokenizer
-{"" if merged else "from peft import AutoPeftModelForCausalLM" + chr(10)}
-folder = "…"
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = {load}.from_pretrained(folder)
-inputs = tokenizer.apply_chat_template(
-    [{{"role": "user", "content": "안녕하세요"}}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-output = model.generate(**inputs, max_new_tokens=512)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
-```
-"""
+    figure = Figure(figsize=(7, 3.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    if train:
+        axes.plot(*zip(*train, strict=True), color="#8899aa", linewidth=1, label="train loss")
+    if losses:
+        axes.plot([row["step"] for row in losses], [row["eval_loss"] for row in losses], color="#1f3b73", label="eval loss")
+        for verdict, colour in _COLOURS.items():
+            points = [(row["step"], row["eval_loss"]) for row in losses if row["verdict"] == verdict]
+            if points:
+                axes.scatter(*zip(*points, strict=True), color=colour, zorder=3, label=verdict or None)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    if natural:
+        share = axes.twinx()
+        share.plot(*zip(*natural, strict=True), color="#8a3ffc", linestyle="--", marker=".", label="greedy natural")
+        share.set_ylim(0, 1.02)
+        share.set_ylabel("greedy natural")
+    figure.legend(loc="outside upper center", ncols=6, fontsize="small", frameon=False)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", metadata={"Software": None})
+    temporary.replace(path)
+    return True

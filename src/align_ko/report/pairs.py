@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,8 +16,7 @@ from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
 from align_ko.records import PreferencePair, atomic_write, last_user_text, write_json
 from align_ko.report.answers import Answer, earlier_turns
-from align_ko.report.page import render
-from align_ko.report.plots import bars
+from align_ko.report.page import bars, render
 
 EXAMPLES = 30
 FEW_PAIRS = 1000
@@ -26,7 +25,7 @@ OFF_POLICY = 0.5
 GENERIC = 0.03
 
 
-class Advice(TypedDict):
+class Advice(NamedTuple):
     """A field of dpo.yaml's `training` with the numbers and the rule behind it, in English and in Korean."""
 
     key: str
@@ -39,7 +38,7 @@ class Advice(TypedDict):
 
 def write_report(folder: Path, summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> None:
     """Write report.json and report.html; `pairs` are those to draw examples from."""
-    write_json(folder / "report.json", {**summary, "advice": advise(summary)})
+    write_json(folder / "report.json", {**summary, "advice": [advice._asdict() for advice in advise(summary)]})
     with atomic_write(folder / "report.html") as out:
         out.write(render_html(summary, examples(pairs), recipe))
 
@@ -59,7 +58,7 @@ def show(summary: PairSummary, pairs: Sequence[PreferencePair], console: Console
         table.add_row(key, ", ".join(f"{escape(name)} {count}" for name, count in values.items()))
     console.print(table)
     for advice in advise(summary):
-        console.print(f"advice {advice['key']}: {advice['value']}  ({advice['because']})", markup=False, highlight=False)
+        console.print(f"advice {advice.key}: {advice.value}  ({advice.because})", markup=False, highlight=False)
     pair = pairs[0]
     console.print(f"질문   {pair.prompt[-1]['content']}", markup=False)
     console.print(f"선택   {pair.chosen[0]['content']}", style="green", markup=False)
@@ -86,7 +85,7 @@ def advise(summary: PairSummary) -> list[Advice]:
     length = f"chosen {lengths['chosen']:.0f}, rejected {lengths['rejected']:.0f} characters on average ({gap:+.0%})"
     length_ko = f"평균 길이는 선택 {lengths['chosen']:.0f}자, 거부 {lengths['rejected']:.0f}자입니다."
     advice = [
-        _advice(
+        Advice(
             "loss_type",
             f"[{preference}, sft]" if with_sft else f"[{preference}]",
             f"{pairs} pairs, collapse {collapse:.3f} in the chosen answers; {length}",
@@ -98,7 +97,7 @@ def advise(summary: PairSummary) -> list[Advice]:
     ]
     if with_sft:
         advice += [
-            _advice(
+            Advice(
                 "loss_weights",
                 "[1.0, 1.0]",
                 "the SFT term as strong as the preference term",
@@ -109,7 +108,7 @@ def advise(summary: PairSummary) -> list[Advice]:
         ]
     if shorter:
         advice += [
-            _advice(
+            Advice(
                 "ld_alpha",
                 "0.5",
                 f"{length}: what the longer side has beyond the shorter counts half",
@@ -120,7 +119,7 @@ def advise(summary: PairSummary) -> list[Advice]:
         ]
     else:
         advice += [
-            _advice(
+            Advice(
                 "beta",
                 "5.0",
                 "sigmoid_norm counts per token, so its beta is larger",
@@ -131,7 +130,7 @@ def advise(summary: PairSummary) -> list[Advice]:
         ]
     if curated > OFF_POLICY and not with_sft:  # TRL cannot weigh beside the sft term (recipe/losses.py)
         advice += [
-            _advice(
+            Advice(
                 "use_weighting",
                 "true",
                 f"{curated:.0%} of the chosen sides are curated answers, not the model's own",
@@ -141,10 +140,6 @@ def advise(summary: PairSummary) -> list[Advice]:
             )
         ]
     return advice
-
-
-def _advice(key: str, value: str, because: str, rule: str, because_ko: str, rule_ko: str) -> Advice:
-    return {"key": key, "value": value, "because": because, "rule": rule, "because_ko": because_ko, "rule_ko": rule_ko}
 
 
 # ------------------------------------------------------------------------------------------------------------ report.html

@@ -1,4 +1,4 @@
-"""Where the marks of the report's three plots go. Plain numbers: the template draws them as HTML and SVG.
+"""Where the marks of the reports' charts go. Plain numbers: the templates draw them as HTML and SVG.
 
 Drawn there rather than by matplotlib, because labels are Korean (a machine may have no font for them, a browser has),
 follow dark and light, and stay text that can be read out, searched and copied.
@@ -6,69 +6,76 @@ follow dark and light, and stay text that can be read out, searched and copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from align_ko.evaluation.scores import GREEDY_SETTING
+from align_ko.evaluation.scores import GREEDY_SETTING, Gap, Result, ScoredAnswer, Summary
 
 BINS = 64
-"""Dots whose lengths fall into the same bin are stacked."""
-
+"""Dots whose lengths are in the same bin are stacked."""
 STRIP_HEIGHT = 76
 """Pixels of one row of dots."""
-
 _STEP = 7.0  # pixels between two stacked dots, less where the stack would not fit
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a chart: `width` in percent of the longest."""
-
-    count: int
-    share: float
-    width: float
+class ModelBars(NamedTuple):
+    model: str
+    bars: list[Result]  # one per setting
+    gap: Gap | None
 
 
-def bars(counts: Mapping[str, int]) -> dict[str, Bar]:
-    """Counts with their shares of the whole, and widths in percent of the largest.
-
-    >>> bars({"repetition": 3, "filler": 1})["filler"]
-    Bar(count=1, share=0.25, width=33.3)
-    """
-    total, most = sum(counts.values()) or 1, max(counts.values(), default=0) or 1
-    return {name: Bar(count, count / total, round(100 * count / most, 1)) for name, count in counts.items()}
-
-
-def natural_bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def natural_bars(summary: Summary) -> list[ModelBars]:
     """Per model its natural share under each decoding, with the interval, and the decoding gap in points."""
-    rows: dict[str, list[Mapping[str, Any]]] = {}
+    rows: dict[str, list[Result]] = {}
     for result in summary["results"]:
         rows.setdefault(result["model"], []).append(result)
-    return [{"model": model, "bars": bars, "gap": summary["decoding_gap"].get(model)} for model, bars in rows.items()]
+    return [ModelBars(model, results, summary["decoding_gap"].get(model)) for model, results in rows.items()]
 
 
-def fault_bars(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`[{"code": "repetition", "bars": [{"model": "base", "share": 0.9}, …]}, …]` under greedy, the worst first."""
-    greedy = [result for result in summary["results"] if result["setting"] == GREEDY_SETTING]
-    codes = list(greedy[0]["faults"]) if greedy else []
-    rows = [{"code": code, "bars": [{"model": r["model"], "share": r["faults"][code]} for r in greedy]} for code in codes]
-    worst = [(max(bar["share"] for bar in row["bars"]), row) for row in rows]
-    return [row for share, row in sorted(worst, key=lambda pair: -pair[0]) if share > 0]
+def fault_bars(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """Fault → model → share of its answers, the worst first; faults that no model shows are left out."""
+    codes = list(results[0]["faults"]) if results else []
+    shares = {code: {result["model"]: result["faults"][code] for result in results} for code in codes}
+    worst = sorted(shares, key=lambda code: -max(shares[code].values()))
+    return {code: shares[code] for code in worst if any(shares[code].values())}
 
 
-def length_strips(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """One strip of dots per model (held-out, greedy) and one for the references: x in percent, y in pixels.
+class Tick(NamedTuple):
+    x: float
+    label: str
 
-    `{"ticks": [{"x": 0.0, "label": "0"}, …],
-      "strips": [{"model", "median", "median_x", "dots": [{"x", "y", "natural"}, …]}, …]}`
-    """
+
+class Dot(NamedTuple):
+    x: float
+    y: float
+    natural: bool
+
+
+class Strip(NamedTuple):
+    """The lengths of one model's answers; without a model those of the references."""
+
+    model: str | None
+    median: float
+    median_x: float
+    dots: list[Dot]
+
+
+class Strips(NamedTuple):
+    """x in percent, y in pixels."""
+
+    height: int
+    ticks: list[Tick]
+    strips: list[Strip]
+
+
+def length_strips(rows: Iterable[ScoredAnswer]) -> Strips:
+    """One strip of dots per model (held-out, greedy) and one for the references."""
     lengths: dict[str, list[tuple[int, bool]]] = {}
     references: dict[str, int] = {}
     for row in rows:
         if row["kind"] == "heldout" and row["setting"] == GREEDY_SETTING:
             lengths.setdefault(row["model"], []).append((len(row["response"]), row["natural"]))
-            if row.get("reference"):
+            if row["reference"]:
                 references[row["prompt_id"]] = len(row["reference"])
     named: list[tuple[str | None, list[tuple[int, bool]]]] = [*lengths.items()]
     if references:
@@ -76,32 +83,24 @@ def length_strips(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     longest = max((length for _, values in named for length, _ in values), default=0)
     step = _nice_step(longest)
     top = step * max(1, -(-longest // step))
-    return {
-        "height": STRIP_HEIGHT,
-        "ticks": [{"x": 100 * value / top, "label": f"{value:,}"} for value in range(0, top + 1, step)],
-        "strips": [_strip(model, values, top) for model, values in named],
-    }
+    ticks = [Tick(100 * value / top, f"{value:,}") for value in range(0, top + 1, step)]
+    return Strips(STRIP_HEIGHT, ticks, [_strip(model, values, top) for model, values in named])
 
 
-def _strip(model: str | None, values: Sequence[tuple[int, bool]], top: int) -> dict[str, Any]:
+def _strip(model: str | None, values: Sequence[tuple[int, bool]], top: int) -> Strip:
     bins: dict[int, list[tuple[int, bool]]] = {}
     for length, natural in sorted(values):
         bins.setdefault(length * BINS // top, []).append((length, natural))
-    tallest = max(map(len, bins.values()))
-    step = min(_STEP, (STRIP_HEIGHT - 10) / tallest)
+    step = min(_STEP, (STRIP_HEIGHT - 10) / max(map(len, bins.values())))
     middle = sorted(length for length, _ in values)
     median = (middle[(len(middle) - 1) // 2] + middle[len(middle) // 2]) / 2
     dots = [
-        # first on the line, then above and below it in turn
-        {
-            "x": round(100 * length / top, 2),
-            "y": round(STRIP_HEIGHT / 2 + step * ((place + 1) // 2) * (-1) ** place, 1),
-            "natural": natural,
-        }
+        # the first on the line, the others above and below it in turn
+        Dot(round(100 * length / top, 2), round(STRIP_HEIGHT / 2 + step * ((n + 1) // 2) * (-1) ** n, 1), natural)
         for stack in bins.values()
-        for place, (length, natural) in enumerate(stack)
+        for n, (length, natural) in enumerate(stack)
     ]
-    return {"model": model, "median": median, "median_x": round(100 * median / top, 2), "dots": dots}
+    return Strip(model, median, round(100 * median / top, 2), dots)
 
 
 def _nice_step(longest: int) -> int:

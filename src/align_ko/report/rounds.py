@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.pipeline.acceptance import read_measures
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
 from align_ko.pipeline.rounds import Outcome, Result
-from align_ko.records import atomic_write, write_json
-from align_ko.report.round_tables import Line, answers_to_read, markdown, show
+from align_ko.records import atomic_write, last_user_text, read_jsonl, write_json
+from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table
 
-
-def _word(outcome: Outcome, result: Outcome) -> str:
-    if outcome.verdict is None:
-        return "start"
-    if not outcome.verdict.accepted:
-        return "refused: " + "; ".join(outcome.verdict.reasons)
-    return f"{100 * outcome.verdict.gain:+.1f} points" + (", the result" if outcome == result else "")
+Line = tuple[str, Mapping[str, object], str]
+"""Name, measures, a last word."""
 
 
 def write_report(folder: Path, result: Result, prompts_file: str, evaluated: bool, console: Console) -> None:
     """Write all files into `folder` and show the table."""
-    judged_all = [*result.outcomes, *result.refined]
-    lines: list[Line] = [(outcome.name, outcome.measures, _word(outcome, result.result)) for outcome in judged_all]
+    lines: list[Line] = [
+        (outcome.name, outcome.measures, _verdict(outcome, result.result)) for outcome in (*result.outcomes, *result.refined)
+    ]
     n = result.best.measures["n"]
     text = f"# Rounds\n\nGreedy answers to the {n} gate prompts of `{prompts_file}`.\n\n"
     text += markdown(lines, "round", "verdict") + f"\n{result.stopped}.\n"
@@ -39,22 +38,19 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
         out.write(text)
     write_json(folder / "rounds.json", result.to_row())
     way, taken = [outcome.name for outcome in result.way], result.result
-    best = {"round": way[0], INTERPOLATED: INTERPOLATED in way, DISTILLED: sum(one.name in way for one in result.distilled)}
-    best |= {"checkpoint": taken.checkpoint, "measures": taken.measures}
-    best |= {"folder": str(folder / "best"), "stopped": result.stopped}
+    best = {
+        "round": way[0],
+        INTERPOLATED: INTERPOLATED in way,
+        DISTILLED: sum(one.name in way for one in result.distilled),
+        "checkpoint": taken.checkpoint,
+        "measures": taken.measures,
+        "folder": str(folder / "best"),
+        "stopped": result.stopped,
+    }
     write_json(folder / "best.json", best)
-    show(lines, f"Gate prompts ({n}), greedy", console, last="verdict")
+    show(lines, f"Gate prompts ({n}), greedy", console)
     console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)
     console.print(f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
-
-
-def _name(result: Result) -> str:
-    """`round-2`, or `round-2, interpolated, distilled`."""
-    return ", ".join(outcome.name for outcome in result.way)
-
-
-def _gate_of(folder: Path, outcome: Outcome) -> Path:
-    return folder / outcome.name / "gate"
 
 
 def write_seeds(folder: Path, results: dict[int, Result], evaluated: bool, console: Console) -> None:
@@ -75,3 +71,53 @@ def write_seeds(folder: Path, results: dict[int, Result], evaluated: bool, conso
     write_json(folder / "seeds.json", {str(seed): result.to_row() for seed, result in results.items()})
     show(lines, f"{title}, {what}", console)
     console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, highlight=False)
+
+
+def _verdict(outcome: Outcome, result: Outcome) -> str:
+    if outcome.verdict is None:
+        return "start"
+    if not outcome.verdict.accepted:
+        return "refused: " + "; ".join(outcome.verdict.reasons)
+    return f"{100 * outcome.verdict.gain:+.1f} points" + (", the result" if outcome == result else "")
+
+
+def _name(result: Result) -> str:
+    """`round-2`, or `round-2, interpolated, distilled`."""
+    return ", ".join(outcome.name for outcome in result.way)
+
+
+def _gate_of(folder: Path, outcome: Outcome) -> Path:
+    return folder / outcome.name / "gate"
+
+
+def markdown(lines: Iterable[Line], first: str = "model", last: str = "") -> str:
+    """A Markdown table of measures; the column `last` only where it has a name."""
+    rows = [[name, *measure_cells(measures, 1), *([word] if last else [])] for name, measures, word in lines]
+    return markdown_table([first, *MEASURE_LABELS, *([last] if last else [])], rows, escape_bars)
+
+
+def show(lines: Sequence[Line], title: str, console: Console) -> None:
+    """The same table in the terminal, of 80 columns too; last words below it."""
+    table = measures_table(title, ("", 5))
+    for name, measures, _ in lines:
+        table.add_row(name, *measure_cells(measures, 1))
+    console.print(table)
+    for name, _, word in lines:
+        if word:
+            console.print(f"{name}: {word}", soft_wrap=True, markup=False, highlight=False)
+
+
+def answers_to_read(responses: Path, model: str, count: int = 20, seed: int = 0) -> str:
+    """`count` random greedy answers of one model as Markdown, the same ones for the same file and seed."""
+    rows = [
+        row
+        for row in read_jsonl(responses)
+        if (row["model"], row["setting"], row["kind"]) == (model, GREEDY_SETTING, "heldout")
+    ]
+    text = ""
+    for number, row in enumerate(random.Random(seed).sample(rows, min(count, len(rows))), 1):
+        codes = ", ".join(dict.fromkeys(fault["code"] for fault in row["faults"]))
+        question = " ".join(last_user_text(row["prompt"]).split())
+        answer = row["response"].strip().replace("\n", "\n> ")
+        text += f"**{number}. {question}** ({codes or 'natural'})\n\n> {answer}\n\n"
+    return text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,7 +13,7 @@ from rich.table import Table
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN = re.compile(r"[\\`*<>\[\]~$|&]|(?<![^\W_])_|_(?![^\W_])")  # not the _ inside a name
-_NUMBER = re.compile(r"[\d–-]")
+_NUMBER = re.compile(r"\**[\d–-]")
 
 
 def visible(text: str) -> str:
@@ -71,8 +73,81 @@ def markdown_table(
 
 
 def terminal_table(title: str, padding: tuple[int, int, int, int] | int = 0) -> Table:
-    """An empty table in the style of all."""
+    """An empty table; with padding 0 its box puts one space between columns."""
     return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=padding, show_edge=False)
+
+
+# ------------------------------------------------------------------------------------------------ measures of an evaluation
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of an evaluation result and how it is written."""
+
+    key: str  # in scores.json
+    label: str
+    narrow: str  # for a terminal of 80 columns
+    korean: str
+    note: str  # below the Korean label
+    kind: Literal["share", "count", "index", "score", "loss"]
+    page_only: bool = False
+
+    def text(self, result: Mapping[str, object], digits: int = 0) -> str:
+        """Shares in %, losses in nats; `digits`: further decimals of both. `-` where there is no value."""
+        value = result[self.key]
+        if not isinstance(value, int | float):
+            return "-"
+        match self.kind:
+            case "share":
+                return f"{100 * value:.{digits}f}"
+            case "count":
+                return f"{value:,.0f}"
+            case "index":
+                return f"{value:.3f}"
+            case "score":
+                return f"{value:.1f}"
+            case "loss":
+                return f"{value:.{2 + digits}f}"
+
+
+MEASURES = (
+    Measure("natural", "natural (95 %)", "natural\n(95 %)", "자연스러움", "95% 구간", "share"),
+    Measure("loops", "loops", "loops", "반복", "", "share"),
+    Measure("filler", "filler", "fil-\nler", "빈말", "", "share"),
+    Measure("unfinished", "unfinished", "un-\nfin-\nished", "미완결", "", "share"),
+    Measure("finished", "finished", "", "스스로 멈춤", "", "share", page_only=True),
+    Measure("median_characters", "chars", "chars", "글자 수", "중앙값", "count"),
+    Measure("median_tokens", "tokens", "", "토큰 수", "중앙값", "count", page_only=True),
+    Measure("distinct", "distinct", "dis-\ntinct", "구별", "distinct", "share"),
+    Measure("collapse", "collapse", "col-\nlapse", "쏠림", "collapse", "index"),
+    Measure("relevant", "relevant", "rele-\nvant", "관련", "relevant", "share"),
+    Measure("chrf", "chrF", "chrF", "chrF", "", "score"),
+    Measure("reference_nll", "NLL", "NLL", "NLL", "", "loss"),
+)
+TEN_MEASURES = tuple(measure for measure in MEASURES if not measure.page_only)
+MEASURE_LABELS = tuple(measure.label for measure in TEN_MEASURES)
+
+
+def measure_cells(result: Mapping[str, object], digits: int = 0) -> list[str]:
+    """The ten measures as text, in the order of MEASURE_LABELS."""
+    texts = [measure.text(result, digits) for measure in TEN_MEASURES]
+    return [f"{texts[0]}{interval(result)}", *texts[1:]]
+
+
+def interval(result: Mapping[str, object]) -> str:
+    """` (67-89)`: the 95 % interval of the natural share in %; "" for a mean of several results."""
+    low, high = result.get("natural_low"), result.get("natural_high")
+    return f" ({100 * low:.0f}-{100 * high:.0f})" if isinstance(low, float) and isinstance(high, float) else ""
+
+
+def measures_table(title: str, *columns: tuple[str, int]) -> Table:
+    """An empty table for the terminal: `columns` (name, least width), then the ten measures."""
+    table = terminal_table(title)
+    for name, width in columns:
+        table.add_column(name, overflow="fold", min_width=width)
+    for measure in TEN_MEASURES:
+        table.add_column(measure.narrow, justify="right", no_wrap=True)
+    return table
 
 
 def short(setting: str) -> str:
