@@ -43,12 +43,12 @@ def write_chosen(recipe: AblationRecipe) -> None:
 def plan_start(recipe: AblationRecipe) -> list[Stage]:
     """The start judged, and merged where something is fine-tuned on it (a new adapter cannot stand on an adapter)."""
     folder = Path(recipe.output_dir)
-    judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe), (Path(recipe.start),))
+    judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe))
     if not any(setting.stage == "sft" for setting in recipe.settings.values()):
         return [judged]
     merged = folder / "start-merged"
     export = ExportRecipe(recipe.start, str(merged), "float32")  # rounded once, after training
-    return [judged, Stage("start-merged", "export", export, folder / "start-merged.yaml", merged, (Path(recipe.start),))]
+    return [judged, Stage("start-merged", "export", export, folder / "start-merged.yaml", merged)]
 
 
 def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage]:
@@ -64,16 +64,16 @@ def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage]:
         data = {"data": {"train_file": str(rows / "train.jsonl"), "eval_file": str(rows / "eval.jsonl")}}
         hard = {"model": {"model_name_or_path": str(base)}, "merge_adapter": False, **data, **training}
         resolved: Any = resolve(SftRecipe, args.recipe, node_at(recipe, "sft", "set"), own, hard)
-        script, after = "run_sft", (base,)
+        script = "run_sft"
     else:
         args = recipe.dpo
         data = {"data": {"train_file": recipe.train_file, "eval_file": recipe.eval_file}}
         hard = {"model_name_or_path": recipe.start, "merge_adapter": False, **data, **training}
         resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), own, hard)
-        script, after = "run_dpo", (Path(recipe.start),)
+        script = "run_dpo"
     model = place / "model"
-    train = Stage(f"{title}/train", script, resolved, place / "train.yaml", model, after, args.accelerate_config)
-    judged = gate_stage(place, title.replace("/", "-"), str(model), recipe.gate, _prompts(recipe), (model,))
+    train = Stage(f"{title}/train", script, resolved, place / "train.yaml", model, args.accelerate_config)
+    judged = gate_stage(place, title.replace("/", "-"), str(model), recipe.gate, _prompts(recipe))
     return [train, judged]
 
 

@@ -21,9 +21,10 @@ from typing import Any
 from rich.console import Console
 
 from align_ko.errors import UserError, run_script
+from align_ko.manifest import MANIFEST_FILE
 from align_ko.pipeline.acceptance import read_measures
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
-from align_ko.pipeline.stages import MANIFEST, Stage, node_at, resolve, run_stage, seconds_in
+from align_ko.pipeline.stages import Stage, node_at, resolve, run_stage, seconds_in
 from align_ko.process import locked_folder
 from align_ko.recipe import (
     AlignRecipe,
@@ -79,14 +80,14 @@ def read_ours(recipe: CompareRecipe) -> Ours:
         steps_of(Path(start)),
         sum(steps_of(trained) for trained in [*(round_ / "dpo" for round_ in taken), *distilled]),
         sum(count_rows(round_ / "preferences" / "train.jsonl") for round_ in taken)
-        + sum(count_rows(_json(model / MANIFEST)["recipe"]["data"]["train_file"]) for model in distilled),
+        + sum(count_rows(_json(model / MANIFEST_FILE)["recipe"]["data"]["train_file"]) for model in distilled),
         sum(seconds_in(place) for place in spent),
     )
 
 
 def steps_of(folder: Path) -> int:
     """Optimiser steps of a finished training, from its manifest and the rows it read (one process)."""
-    manifest = _json(folder / MANIFEST)
+    manifest = _json(folder / MANIFEST_FILE)
     training, rows = manifest["recipe"]["training"], count_rows(manifest["recipe"]["data"]["train_file"])
     if training.get("max_steps", -1) > 0:
         return int(training["max_steps"])
@@ -147,11 +148,9 @@ def plan_variant(recipe: CompareRecipe, name: str, steps: tuple[int, int]) -> tu
             "training": {"output_dir": str(place / "dpo"), "max_steps": steps[1], "seed": recipe.seed},
         },
     )  # fmt: skip
-    first = Stage(
-        f"{twins[0]}/sft", "run_sft", sft, sft_place / "sft.yaml", sft_place / "sft", (), recipe.sft.accelerate_config
-    )
+    first = Stage(f"{twins[0]}/sft", "run_sft", sft, sft_place / "sft.yaml", sft_place / "sft", recipe.sft.accelerate_config)
     launch = recipe.dpo.accelerate_config
-    return first, Stage(f"{name}/dpo", "run_dpo", dpo, place / "dpo.yaml", place / "dpo", (first.folder,), launch)
+    return first, Stage(f"{name}/dpo", "run_dpo", dpo, place / "dpo.yaml", place / "dpo", launch)
 
 
 def longer(steps: tuple[int, int], took: float, ours: float) -> tuple[int, int]:
@@ -167,15 +166,14 @@ def evaluation(recipe: CompareRecipe, ours: Ours, variants: Mapping[str, tuple[S
     """Ours and every variant, after SFT and after DPO, on the evaluation's prompts."""
     folder = Path(recipe.output_dir)
     resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
-    models, after = {"ours-sft": ours.start, "ours": ours.result}, [Path(ours.start), Path(ours.result)]
+    models = {"ours-sft": ours.start, "ours": ours.result}
     for name, (sft, dpo) in variants.items():
         if str(sft.folder) not in models.values():
             models[f"{name}-sft"] = str(sft.folder)
         models[name] = str(dpo.folder)
-        after += [sft.folder, dpo.folder]
     resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
     launch = recipe.evaluate.accelerate_config
-    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", tuple(after), launch)
+    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", launch)
 
 
 def main() -> None:

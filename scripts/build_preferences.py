@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from align_ko.errors import UserError, run_script
+from align_ko.errors import NothingToDo, UserError, run_script
 from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
 
@@ -41,10 +41,11 @@ def main() -> None:
     from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import read_tasks
     from align_ko.process import peak_memory_gib
+    from align_ko.recipe.inputs import hash_inputs
     from align_ko.records import last_user_text
     from align_ko.report.pairs import show, write_report
 
-    processes = launched_processes()
+    processes, inputs = launched_processes(), hash_inputs(recipe)
     index = PromptIndex(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path))
     found, skipped = read_tasks(recipe.prompts_file, recipe.skip_prompts_files)
     allowed = [task for task in found if not overlaps(last_user_text(task.prompt), index)]
@@ -62,10 +63,14 @@ def main() -> None:
     if processes.rank:
         return  # the first process makes the pairs of all
     folder = Path(recipe.output_dir)
-    built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed)
+    try:
+        built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed)
+    except NothingToDo as reason:  # a result, not a failure: align.py ends its rounds here
+        write_manifest(folder, recipe, inputs, stage="preferences", nothing_to_do=str(reason))
+        raise
     write_report(folder, built.summary, [*built.train, *built.held_out], sys.argv[1])
     facts = {"summary": built.summary, "peak_memory_gib": peak_memory_gib()}
-    write_manifest(folder, recipe, [recipe.prompts_file], stage="preferences", **facts)
+    write_manifest(folder, recipe, inputs, stage="preferences", **facts)
     show(built.summary, built.train, Console())
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")
 

@@ -26,16 +26,15 @@ def main() -> None:
     from rich.console import Console
 
     from align_ko.curation.curate import curate
-    from align_ko.curation.sources import local_files
     from align_ko.manifest import write_manifest
+    from align_ko.recipe.inputs import hash_inputs
     from align_ko.report.curation import show, write_report
 
     console, folder = Console(), Path(recipe.output_dir)
+    inputs = hash_inputs(recipe)
     facts = curate(recipe, console)
     write_report(folder, facts)
-    files = [str(file) for source in recipe.sources.values() for file in local_files(source.path)]
-    files += [*recipe.evaluation_files, *filter(None, [recipe.profanity_file])]
-    write_manifest(folder, recipe, files, stage="data", rows=facts["rows"])
+    write_manifest(folder, recipe, inputs, stage="data", rows=facts["rows"])
     show(facts, console)
     names = "train.jsonl, eval.jsonl, " + "preferences.jsonl, " * bool(facts["rows"]["preferences"])
     console.print(f"Written to {folder}/: {names}rejected.jsonl, report.html, report.json", soft_wrap=True)

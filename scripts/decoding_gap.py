@@ -36,10 +36,12 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory
+    from align_ko.recipe.inputs import hash_inputs
     from align_ko.records import atomic_write
     from align_ko.report.evaluation import grid_table
 
     keep_freed_memory()
+    inputs = hash_inputs(recipe)
     folder = Path(recipe.output_dir) / "grid"
     lock_folder(folder)
     processes = launched_processes()
@@ -60,7 +62,7 @@ def main() -> None:
     table = grid_table(evaluation.summary, recipe.grid)
     with atomic_write(folder / "gap.md") as out:
         out.write(f"# Decoding gap\n\n{table}")
-    write_manifest(folder, recipe, [recipe.prompts_file], stage="decoding_gap")
+    write_manifest(folder, recipe, inputs, stage="decoding_gap")
     Console().print(Markdown(table))
     print(f"saved {folder / 'gap.md'}")
 

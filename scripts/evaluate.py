@@ -32,10 +32,11 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, peak_memory_gib
+    from align_ko.recipe.inputs import hash_inputs
     from align_ko.report.evaluation import show, write_html
 
     keep_freed_memory()
-    folder, processes = Path(recipe.output_dir), launched_processes()
+    inputs, folder, processes = hash_inputs(recipe), Path(recipe.output_dir), launched_processes()
     evaluation = evaluate(
         {name: model_source(path, trust_remote_code=recipe.trust_remote_code) for name, path in recipe.models.items()},
         recipe.prompts_file,
@@ -53,7 +54,7 @@ def main() -> None:
         return  # the first process reports the answers of all
 
     write_html(folder / "report.html", evaluation.answers, evaluation.summary, dict(recipe.models))
-    write_manifest(folder, recipe, [recipe.prompts_file], stage="evaluate", peak_memory_gib=peak_memory_gib())
+    write_manifest(folder, recipe, inputs, stage="evaluate", peak_memory_gib=peak_memory_gib())
     show(evaluation.summary, Console())
     print(f"answers: {folder / 'responses.jsonl'}\nreport:  {(folder / 'report.html').resolve()}")
 

@@ -26,8 +26,9 @@ def main() -> None:
     from align_ko.models.export import modelfile, save_model
     from align_ko.models.load import load_for_inference, load_interpolated
     from align_ko.models.source import model_source
+    from align_ko.recipe.inputs import hash_inputs
 
-    folder = Path(recipe.output_dir)
+    folder, inputs = Path(recipe.output_dir), hash_inputs(recipe)
     source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
     if recipe.interpolate_from:
         start = model_source(recipe.interpolate_from, trust_remote_code=recipe.trust_remote_code)
@@ -38,7 +39,7 @@ def main() -> None:
     for_ollama = modelfile(tokenizer)
     if for_ollama is not None:
         (folder / "Modelfile").write_text(for_ollama, encoding="utf-8")
-    write_manifest(folder, recipe, [], stage="export", parent=recipe.model_name_or_path)
+    write_manifest(folder, recipe, inputs, stage="export", parent=recipe.model_name_or_path)
     print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
     if for_ollama is None:
         print("no Modelfile: this chat template is not ours; a GGUF conversion carries the one in chat_template.jinja")

@@ -41,7 +41,7 @@ def main() -> None:
     from trl import DPOConfig
 
     from align_ko.manifest import parent_facts
-    from align_ko.models.load import best_dtype, load_policy
+    from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_policy
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_jsonl
     from align_ko.report.model_card import write_card
@@ -51,16 +51,15 @@ def main() -> None:
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.prepare import tokenize_pairs, training_config
-    from align_ko.training.run_record import open_run
+    from align_ko.training.run_record import begin_run, open_run
     from align_ko.training.seams import AlignDPOTrainer
 
     keep_freed_memory()
-    # recipe → TRL config; what was begun in the output folder before
+    # recipe → TRL config; tokenizer and chat format; what was begun in the output folder before
     dtype = recipe.model.dtype if recipe.model else "auto"
     config = training_config(DPOConfig, recipe.training, dtype)
     check_push(recipe.training, base, recipe.merge_adapter)
-    files = {"data.train_file": recipe.data.train_file, "data.eval_file": recipe.data.eval_file}
-    run = open_run(recipe, config, {**files, "gate.prompts_file": recipe.gate.prompts_file}, start=recipe.model_name_or_path)
+    run = open_run(recipe, config, load_checkpoint_tokenizer(recipe.model_name_or_path), base)
     if run.done:
         return
 
@@ -90,12 +89,13 @@ def main() -> None:
     if trainer.is_world_process_zero():
         print(f"audit passed: {seen['pairs']} pairs, {seen['open']} rejected sides left open because they never ended")
 
+    begin_run(run, config)
     trainer.train(resume_from_checkpoint=run.checkpoint)
     saved = save_result(
         trainer,
         tokenizer,
         recipe,
-        list(files.values()),
+        run.inputs,
         stage="dpo",
         base=base,
         dtype=best_dtype(dtype),

@@ -45,21 +45,19 @@ def main() -> None:
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.prepare import conversations_of, tokenize_conversations, training_config
-    from align_ko.training.run_record import open_run
+    from align_ko.training.run_record import begin_run, open_run
 
     keep_freed_memory()
-    # recipe → TRL config; what was begun in the output folder before
+    # recipe → TRL config; tokenizer and chat format; what was begun in the output folder before
     config = training_config(SFTConfig, recipe.training, recipe.model.dtype)
     base = training_source(recipe.model)
     check_push(recipe.training, base, recipe.merge_adapter)
-    files = {"data.train_file": recipe.data.train_file, "data.eval_file": recipe.data.eval_file}
-    extra = {"data.chat_template": recipe.data.chat_template, "gate.prompts_file": recipe.gate.prompts_file}
-    run = open_run(recipe, config, {**files, **extra})
+    tokenizer = load_tokenizer(base, recipe.data.chat_template)
+    run = open_run(recipe, config, tokenizer, base)
     if run.done:
         return
 
-    # data and tokenizer: ids come from chat_format.py, the same function that inference uses
-    tokenizer = load_tokenizer(base, recipe.data.chat_template)
+    # data: ids come from chat_format.py, the same function that inference uses
     rows = list(read_conversations(recipe.data.train_file))
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
     eval_rows = list(read_conversations(recipe.data.eval_file))
@@ -93,12 +91,13 @@ def main() -> None:
         show_example(train[0]["input_ids"], train[0]["labels"], tokenizer)
 
     # train and save
+    begin_run(run, config)
     trainer.train(resume_from_checkpoint=run.checkpoint)
     saved = save_result(
         trainer,
         tokenizer,
         recipe,
-        list(files.values()),
+        run.inputs,
         stage="distill" if recipe.distill.wanted else "sft",
         base=base,
         dtype=best_dtype(recipe.model.dtype),

@@ -77,7 +77,10 @@ def test_best_of_n_is_fine_tuning_of_the_merged_start():
     assert (merged.script, merged.recipe.model_name_or_path, merged.recipe.dtype) == ("export", "outputs/sft", "float32")
     assert (train.script, train.recipe.model.model_name_or_path) == ("run_sft", "outputs/ablation/start-merged")
     assert train.recipe.model.lora_r == 16 and train.recipe.training["learning_rate"] == 2e-4
-    assert train.recipe.data.train_file == "outputs/ablation/chosen/train.jsonl" and train.after == (merged.folder,)
+    assert (
+        train.recipe.data.train_file == "outputs/ablation/chosen/train.jsonl"
+        and train.recipe.model.model_name_or_path == str(merged.folder)
+    )
     pair = {
         "id": "p",
         "prompt": turns("질문", "답")[:1],

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from trl import SFTConfig
 
 from align_ko.errors import UserError
-from align_ko.manifest import file_hash, parent_facts, without_private, write_manifest
+from align_ko.manifest import file_hash, masked, masked_command, parent_facts, write_manifest
 from align_ko.models.source import ModelSource
 from align_ko.records import write_json
 from align_ko.report.model_card import hub_id, write_card
@@ -111,9 +111,13 @@ def test_nothing_private_in_a_manifest(tmp_path, monkeypatch):
     assert made["command"] == ["run_sft.py", "~/a.yaml", "--training.hub_token", "***", "--training.hub_token=***"]
     assert made["recipe"] == {"training": {"hub_token": "***", "max_length": 512, "token_count": 3}, "model": "~/m"}
     assert "hf_" not in (tmp_path / "manifest.json").read_text()
-    assert without_private({"eos_token": None, "path": "/home/kimchi/x", "all": ("/home/kim",)}) == {
-        "eos_token": None, "path": "/home/kimchi/x", "all": ["~"],
+    assert masked({"eos_token": "</s>", "path": "/home/kimchi/x", "all": ("/home/kim",)}) == {
+        "eos_token": "</s>", "path": "/home/kimchi/x", "all": ["~"],
     }  # fmt: skip
+    words = ["--hub-token=hf_1", "--training", "{'hub_token': 'hf_2', eos_token: </s>}", "--token", "hf_3"]
+    assert masked_command(words) == [
+        "--hub-token=***", "--training", "{'hub_token': '***', eos_token: </s>}", "--token", "***",
+    ]  # fmt: skip
 
 
 def test_the_parents_manifest_is_named_by_its_hash(tmp_path):

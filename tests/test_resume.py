@@ -17,10 +17,12 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from training_place import ROOT, make_place, run_here, weights
 
 from align_ko.errors import UserError
-from align_ko.manifest import RUN_FILE, is_unfinished
+from align_ko.manifest import RUN_FILE, Input, is_unfinished
+from align_ko.models.source import ModelSource
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
+from align_ko.training import run_record
 from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_whole, last_whole, mark_whole
-from align_ko.training.run_record import finish_run, open_run
+from align_ko.training.run_record import begin_run, finish_run, open_run
 
 
 class Killed(BaseException):
@@ -74,7 +76,7 @@ def test_sft_cut_off_three_times_ends_with_the_same_weights(place, monkeypatch, 
     run_here(monkeypatch, "run_sft", *flags, "--training.output_dir", "sft_cut")
     said = capsys.readouterr().out
     assert weights("sft_cut") == weights("sft_whole")
-    assert "going on from sft_cut/checkpoint-9" in said and "going on from sft_cut/checkpoint-14" in said
+    assert "continuing from sft_cut/checkpoint-9" in said and "continuing from sft_cut/checkpoint-14" in said
     assert "checkpoint-12 was not written to its end: removed" in said or "checkpoint-14 was not written" in said
     assert not is_unfinished("sft_cut")
 
@@ -217,19 +219,24 @@ def begun(tmp_path, monkeypatch):
         "training: {output_dir: out, learning_rate: 1e-4, hub_token: secret}\n"
     )
 
-    def decide(*flags: str, processes: int = 1, save: str = "steps"):
+    monkeypatch.setattr(run_record, "describe_format", lambda tokenizer, eos: {"fingerprint": tokenizer.fingerprint})
+
+    def decide(
+        *flags: str, processes: int = 1, save: str = "steps", begin: bool = True, format: str = "f1", revision: str = "c1"
+    ):
         recipe = load_recipe(SftRecipe, ["sft.yaml", *flags])
         given = recipe.training.get("resume_from_checkpoint")
         config = SimpleNamespace(
             output_dir="out", process_index=0, world_size=1, save_strategy=save, resume_from_checkpoint=given
         )
-        files = {"data.train_file": "rows.jsonl"}
-        if processes == 1:
-            return open_run(recipe, config, files)
-        config.world_size = processes
-        from align_ko.training import run_record
-
-        return run_record._decide(recipe, config, files, None)
+        if processes > 1:
+            config.world_size = processes
+            return run_record._decide(recipe, config, format, revision)
+        tokenizer = SimpleNamespace(fingerprint=format, eos_token_id=1)
+        run = open_run(recipe, config, tokenizer, ModelSource("owner/name", revision))
+        if begin and not run.done:
+            begin_run(run, config)
+        return run
 
     Path("out").mkdir()
     run = decide()
@@ -249,7 +256,7 @@ def test_the_same_command_goes_on(begun):
 def test_a_half_written_checkpoint_is_removed_and_said(begun):
     checkpoint(Path("out"), 6, run_id=None)
     run = begun()
-    assert run.checkpoint == "out/checkpoint-3" and run.said.startswith("checkpoint-6 was not written to its end: removed")
+    assert run.checkpoint == "out/checkpoint-3" and run.message.startswith("checkpoint-6 was not written to its end: removed")
     assert [path.name for path in checkpoints("out")] == ["checkpoint-3"]
 
 
@@ -276,7 +283,7 @@ def test_changed_data_or_processes_are_refused(begun):
     with pytest.raises(UserError, match=r"data\.train_file has another content"):
         begun()
     run = begun("--resume", "replace")
-    assert run.checkpoint is None and run.said == "starting over (data.train_file has another content); from the start"
+    assert run.checkpoint is None and run.message.startswith("starting over (data.train_file has another content, ")
     checkpoint(Path("out"), 2, run.run_id)
     assert begun("--resume", "replace").checkpoint == "out/checkpoint-2"  # nothing changed since: it goes on
 
@@ -287,7 +294,7 @@ def test_a_finished_run_is_not_repeated_and_leaves_nothing_for_a_new_one(begun):
         Path("out", name).write_text("{}")
     finish_run(run)
     again = begun()
-    assert again.done and "nothing to do" in again.said
+    assert again.done and "nothing to do" in again.message
     assert not begun("--resume", "fresh").done
     assert sorted(path.name for path in Path("out").iterdir()) == [
         RUN_FILE
@@ -296,14 +303,14 @@ def test_a_finished_run_is_not_repeated_and_leaves_nothing_for_a_new_one(begun):
 
 def test_without_checkpoints_it_starts_afresh_and_says_so(begun):
     run = begun("--resume", "fresh", save="no")
-    assert run.said == "starting over; save_strategy is 'no': if this run is cut off, it starts afresh"
+    assert run.message == "starting over; save_strategy is 'no': if this run is interrupted, it starts from the beginning"
     run = begun(save="no")
-    assert run.checkpoint is None and "there is no checkpoint: starting afresh" in run.said
+    assert run.checkpoint is None and "there is no checkpoint: starting afresh" in run.message
 
 
 def test_checkpoints_that_nobody_vouches_for_are_refused(begun):
     Path("out", RUN_FILE).unlink()
-    with pytest.raises(UserError, match=r"out holds checkpoint-3 of a run that left no record.*--resume fresh"):
+    with pytest.raises(UserError, match=r"out contains checkpoint-3 of a run that left no record.*--resume fresh"):
         begun()
     run = begun("--resume", "force", "--training.resume_from_checkpoint", "out/checkpoint-3")
     assert run.checkpoint == "out/checkpoint-3" and Path(run.checkpoint).is_dir()
@@ -316,3 +323,72 @@ def test_the_next_stage_does_not_take_an_unfinished_folder(begun):
         check_inputs(recipe)
     finish_run(begun())
     check_inputs(recipe)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "f2"}, "the chat format f1 → f2"),  # another template or tokenizer under the same name
+        ({"revision": "c2"}, "the base model's revision c1 → c2"),
+        ({"flags": ("--training.eos_token", "</s>")}, r"training\.eos_token \(not set\) → </s>"),
+        ({"flags": ("--training.pad_token", "<pad>")}, r"training\.pad_token \(not set\) → <pad>"),
+    ],
+)
+def test_a_changed_format_or_revision_is_refused(begun, change, said):
+    with pytest.raises(UserError, match=f"begun with something else: {said}; expected"):
+        begun(*change.pop("flags", ()), **change)
+
+
+def test_another_token_is_no_other_run_and_is_never_written(begun):
+    assert begun("--training.hub_token", "other secret").checkpoint == "out/checkpoint-3"
+    assert "secret" not in Path("out", RUN_FILE).read_text()
+
+
+def test_a_run_refused_for_its_data_leaves_nothing_behind(tmp_path, begun):
+    """The scripts begin a run after data and audit: the corrected command is no other run, and needs no --resume."""
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    Path("rows.jsonl").write_text("{}\n{}\n")
+    assert begun("--resume", "replace", begin=False).starts_over  # and then the audit refuses the rows
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
+    Path("rows.jsonl").write_text("{}\n")
+    assert begun().checkpoint == "out/checkpoint-3"
+
+
+def test_sft_on_rows_that_are_refused_and_then_corrected(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    rows = Path("train.jsonl").read_text()
+    flags = ("sft.yaml", "--training.output_dir", "corrected", "--training.max_steps", "1", "--training.save_strategy", "no")
+    flags += ("--training.load_best_model_at_end", "false", "--data.train_file", "mine.jsonl")
+    Path("mine.jsonl").write_text('{"id": "a", "messages": [{"role": "user", "content": "답이 없는 질문"}]}\n' * 8)
+    with pytest.raises(UserError):
+        run_here(monkeypatch, "run_sft", *flags)
+    assert not Path("corrected", RUN_FILE).exists()
+    Path("mine.jsonl").write_text(rows)
+    run_here(monkeypatch, "run_sft", *flags)
+    assert Path("corrected", "adapter_model.safetensors").is_file() and "resume" not in capsys.readouterr().out
+
+
+def test_weights_without_a_record_are_not_overwritten(begun):
+    Path("out", RUN_FILE).unlink()
+    Path("out", "model.safetensors").write_text("somebody's")
+    for mode in ("auto", "replace", "fresh", "force"):
+        with pytest.raises(UserError, match=r"out contains model.safetensors, which no run of ours recorded"):
+            begun("--resume", mode)
+    assert Path("out", "model.safetensors").read_text() == "somebody's"
+
+
+def test_a_run_does_not_write_over_its_own_start():
+    model = Input("model_name_or_path", "out/adapter", "d", is_model=True)
+    with pytest.raises(UserError, match=r"out contains the model that training starts from \(model_name_or_path\)"):
+        run_record._check_folder(Path("out"), [model], True)
+    run_record._check_folder(Path("out/dpo"), [model], True)
+
+
+def test_killed_while_it_clears_the_folder_a_run_is_not_taken_for_finished(begun, monkeypatch):
+    Path("out", "manifest.json").write_text("{}")
+    finish_run(begun())
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        cut_at_call(patch, "align_ko.training.run_record.shutil.rmtree", 1)
+        begun("--resume", "fresh")
+    assert is_unfinished("out")
+    assert begun().checkpoint in (None, "out/checkpoint-3")

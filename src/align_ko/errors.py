@@ -36,6 +36,10 @@ class UserError(Exception):
         super().__init__(text)
 
 
+class NothingToDo(UserError):
+    """A stage ran to its end and had nothing to make. Its script writes the reason into the manifest; no failure is one."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The valid choice most like `word`, or None when nothing is close.
 

@@ -1,4 +1,4 @@
-"""What made this folder: recipe, command, commit, versions, input hashes. One manifest.json in every output folder."""
+"""What made a folder: recipe, command, commit, versions, hashes of inputs. One manifest.json in every output folder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,18 +24,40 @@ PACKAGES = (
 )  # fmt: skip
 MANIFEST_FILE = "manifest.json"
 RUN_FILE = "training_run.json"
-"""Written by training/run_record.py when a run begins; its `finished` is null until the result lies in the folder."""
+"""Written by training/run_record.py when training begins; `finished` is null until the result is complete."""
 WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
-_SECRET = ("token", "password", "api_key", "secret")
+SECRET_KEYS = frozenset(
+    "hub_token push_to_hub_token hf_token token access_token auth_token api_key wandb_api_key password secret".split()
+)
+"""Recipe keys whose values are never written. Other keys that end alike (`eos_token`, `pad_token`) are ordinary values."""
+_SECRET_IN_TEXT = re.compile(
+    r"(?<!\w)(?<!\w-)("
+    + "|".join(sorted(key.replace("_", "[_-]") for key in SECRET_KEYS))
+    + r")(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"}]+",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file or a local model folder that a stage reads, hashed when the stage starts (recipe/inputs.py lists them)."""
+
+    key: str  # "data.train_file"
+    path: str
+    digest: str
+    is_model: bool = False
 
 
 def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    status = Path(path).stat()
+    return _hash(str(Path(path).resolve()), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hash(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_marks(folder: str) -> dict[str, str]:
@@ -50,19 +75,21 @@ def _mark(path: Path) -> str:
         return hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
 
 
-def write_manifest(folder: str | Path, recipe: Any, inputs: list[str], **facts: Any) -> dict[str, Any]:
-    """Write `manifest.json` into `folder`, and return it. `inputs`: files read; `facts`: whatever else the stage knows
-    (metrics, parent). Tokens are left out, and the home folder is written `~`."""
-    manifest: dict[str, Any] = without_private(
+def write_manifest(folder: str | Path, recipe: Any, inputs: Sequence[Input], **facts: Any) -> dict[str, Any]:
+    """Write `manifest.json` into `folder`, and return it. `facts`: whatever else the stage knows (metrics, parent).
+
+    Secrets are masked, and the home folder is written `~`: a manifest is pushed with its model.
+    """
+    manifest: dict[str, Any] = masked(
         {
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "command": masked_command([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "recipe": asdict(recipe) if is_dataclass(recipe) and not isinstance(recipe, type) else recipe,
             "git_commit": _git_commit(),
             "packages": {name: version for name in PACKAGES if (version := _version(name))},
             "python": platform.python_version(),
             "machine": _machine(),
-            "inputs": {str(path): file_hash(path) for path in inputs if Path(path).is_file()},
+            **input_digests(inputs),
             **facts,
         }
     )
@@ -70,67 +97,78 @@ def write_manifest(folder: str | Path, recipe: Any, inputs: list[str], **facts: 
     return manifest
 
 
-def without_private(value: Any) -> Any:
-    """The same tree with secrets masked and the home folder as `~`.
+def input_digests(inputs: Sequence[Input]) -> dict[str, dict[str, str]]:
+    """`{"inputs": {"data/train.jsonl": "9f2c…"}, "models": {"outputs/sft": "77ab…"}}`, as a manifest contains them."""
+    return {
+        "inputs": {each.path: each.digest for each in inputs if not each.is_model},
+        "models": {each.path: each.digest for each in inputs if each.is_model},
+    }
 
-    >>> without_private({"hub_token": "hf_abc", "command": ["run_sft.py", "--training.hub_token", "hf_abc"]})
-    {'hub_token': '***', 'command': ['run_sft.py', '--training.hub_token', '***']}
+
+def masked(value: Any) -> Any:
+    """The same tree with the values of secret keys masked and the home folder as `~`.
+
+    >>> masked({"hub_token": "hf_abc", "eos_token": "</s>"})
+    {'hub_token': '***', 'eos_token': '</s>'}
     """
     if isinstance(value, dict):
         return {
-            without_private(key): "***" if item and _is_secret(str(key)) and isinstance(item, str) else without_private(item)
+            masked(key): "***" if item and is_secret(str(key)) and isinstance(item, str) else masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        kept: list[Any] = []
-        for number, item in enumerate(value):
-            flag = str(value[number - 1]) if number else ""
-            hidden = isinstance(item, str) and flag.startswith("--") and "=" not in flag and _is_secret(flag)
-            kept.append("***" if hidden else without_private(item))
-        return kept
-    if isinstance(value, str):
-        flag, equals, _ = value.partition("=")
-        if equals and flag.startswith("--") and _is_secret(flag):
-            return f"{flag}=***"
-        home = str(Path.home())
-        if len(home) > 1 and (value == home or home + os.sep in value):
-            return value.replace(home + os.sep, "~" + os.sep) if value != home else "~"
+        return [masked(item) for item in value]
+    home = str(Path.home())
+    if isinstance(value, str) and len(home) > 1:
+        return "~" if value == home else value.replace(home + os.sep, "~" + os.sep)
     return value
 
 
-def _is_secret(name: str) -> bool:
-    last = name.lower().replace("-", "_").rpartition(".")[2].lstrip("_")
-    return any(last == word or last.endswith(f"_{word}") for word in _SECRET)
+def masked_command(words: Sequence[str]) -> list[str]:
+    """Command-line words with secrets masked, however they are written.
+
+    >>> masked_command(["--training.hub_token", "hf_a", "--training.hub-token=hf_b", "--training", "{hub_token: hf_c}"])
+    ['--training.hub_token', '***', '--training.hub-token=***', '--training', '{hub_token: ***}']
+    """
+    after_secret = [False, *(word.startswith("--") and is_secret(word) for word in words)]
+    pairs = zip(words, after_secret, strict=False)
+    return ["***" if secret else _SECRET_IN_TEXT.sub(r"\1\2***", word) for word, secret in pairs]
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key or flag is a secret's: `training.hub_token`, `--training.hub-token`."""
+    return name.lower().replace("-", "_").rpartition(".")[2].lstrip("_") in SECRET_KEYS
 
 
 def parent_facts(path: str) -> dict[str, Any] | None:
-    """The stage a model folder came from: its place, stage and the hash of its manifest. None where it has no manifest."""
+    """Folder, stage and manifest hash of the stage that made a model folder; None where it has no manifest."""
     file = Path(path) / MANIFEST_FILE
     if not file.is_file():
         return None
-    said = json.loads(file.read_text(encoding="utf-8"))
-    return {"folder": path, "stage": said.get("stage"), "made_at": said.get("made_at"), "manifest_sha256": file_hash(file)}
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    made = {"stage": manifest.get("stage"), "made_at": manifest.get("made_at")}
+    return {"folder": path, **made, "manifest_sha256": file_hash(file)}
 
 
 def is_unfinished(folder: str | Path) -> bool:
-    """Whether a training run was begun in `folder` and its result is not there (yet)."""
+    """Whether training was begun in `folder` and its result is not complete."""
     file = Path(folder) / RUN_FILE
     return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("finished") is None
 
 
 def is_whole(folder: str | Path) -> bool:
-    """Whether a stage's manifest lies in `folder`, and no training run there is still short of its end."""
+    """Whether `folder` contains a stage's manifest and no unfinished training run."""
     return (Path(folder) / MANIFEST_FILE).is_file() and not is_unfinished(folder)
 
 
 def _machine() -> dict[str, Any]:
-    found: dict[str, Any] = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+    machine: dict[str, Any] = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")  # stages without a model never load it, and need not for this
     if torch is not None and torch.cuda.is_available():
-        found["gpus"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        machine["gpus"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        found["processes"] = processes
-    return found
+        machine["processes"] = processes
+    return machine
 
 
 def _version(name: str) -> str | None:
@@ -141,5 +179,7 @@ def _version(name: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    command = ["git", "rev-parse", "HEAD"]
+    return (
+        subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip() or None
+    )

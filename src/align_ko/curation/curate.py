@@ -24,11 +24,12 @@ from align_ko.curation.pool import Pool
 from align_ko.curation.profanity import load_list
 from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
 from align_ko.curation.selection import Features, goodness, select
-from align_ko.curation.sources import RawRow, local_files, read_source
+from align_ko.curation.sources import RawRow, read_source
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, place_of, recipe_error
+from align_ko.recipe.inputs import local_files
 from align_ko.records import atomic_write, read_prompts
 
 KEPT_EXAMPLES = 30

@@ -15,8 +15,7 @@ from pathlib import Path
 from align_ko.errors import UserError
 from align_ko.json_rows import MAX_ELEMENT, Advance, open_text, read_json_rows
 from align_ko.json_rows import RawRow as RawRow
-
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+from align_ko.recipe.inputs import SUFFIXES, local_files
 
 
 def read_source(path: str, split: str = "train", advance: Advance = lambda count: None) -> Iterator[RawRow]:
@@ -37,20 +36,6 @@ def is_hub_id(path: str) -> bool:
     (True, False, False)
     """
     return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and Path(path).suffix.lower() not in SUFFIXES
-
-
-def local_files(path: str) -> list[Path]:
-    """The data files behind a path, sorted so that every machine reads them in the same order; none for a hub id."""
-    root = Path(path).expanduser()
-    if not root.exists():
-        return []
-    if root.is_file():
-        return [root]
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
-    if not files:
-        raise UserError("folder holds no data file", file=path, expected=", ".join(SUFFIXES))
-    return files
 
 
 def read_file(path: Path, advance: Advance = lambda count: None) -> Iterator[RawRow]:

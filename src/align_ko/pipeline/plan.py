@@ -1,4 +1,4 @@
-"""The stages of every round, resolved before the first one runs, so that a mistake in round 3 is told at once."""
+"""The stages of every round, resolved before the first one runs, so that a mistake in round 3 is reported at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from align_ko.recipe import (
     SftRecipe,
     recipe_error,
 )
-from align_ko.records import content_id, read_jsonl, read_prompts, write_jsonl
+from align_ko.records import content_id, read_prompts, write_jsonl
 
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
@@ -32,7 +32,7 @@ class Round:
     number: int
     name: str  # "start" or "round-1"
     checkpoint: str  # the model that is judged
-    stages: tuple[Stage, ...]  # the last one answers the gate's prompts into folder/gate
+    stages: tuple[Stage, ...]  # the last one evaluates the gate's prompts into folder/gate
     folder: Path
 
     @property
@@ -41,36 +41,27 @@ class Round:
 
 
 def gate_file(gate: AcceptanceArgs, folder: Path) -> Path:
-    """The prompts that a gate asks: its file, or a part of it that lies in `folder`."""
+    """The prompts that a gate asks: its file, or a part of it in `folder`."""
     return folder / "gate-prompts.jsonl" if gate.max_prompts else Path(gate.prompts_file)
 
 
 def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
-    """Choose `max_prompts` of the gate's prompts; a file that already holds them is left as it is."""
+    """Write `max_prompts` of the gate's prompts, chosen by content hash."""
     if not recipe.gate.max_prompts:
         return
     rows = sorted(read_prompts(recipe.gate.prompts_file, "gate.prompts_file"), key=lambda row: content_id(row.messages))
     chosen = [row.to_row() for row in rows[: recipe.gate.max_prompts]]
-    _write_unless_there(gate_file(recipe.gate, Path(recipe.output_dir)), chosen)
+    write_jsonl(gate_file(recipe.gate, Path(recipe.output_dir)), chosen)
 
 
-def _write_unless_there(file: Path, rows: list[dict[str, Any]]) -> None:
-    """A file that holds the rows already keeps its time, so that no stage behind it is repeated."""
-    if not file.is_file() or list(read_jsonl(file)) != rows:
-        write_jsonl(file, rows)
-
-
-def gate_stage(
-    folder: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, after: tuple[Path, ...], part: str = "gate"
-) -> Stage:
-    """scripts/evaluate.py on `prompts` as the gate asks them, greedy only, in the folder `part`."""
+def gate_stage(folder: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, part: str = "gate") -> Stage:
+    """scripts/evaluate.py on `prompts` with the gate's settings, greedy only, into the folder `part`."""
     generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
     recipe = EvaluateRecipe(
         models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / part), probes=(), sampling={}
     )
     recipe = replace(recipe, generation=replace(recipe.generation, **generation))
-    title, launch = f"{name}/{part}", gate.accelerate_config
-    return Stage(title, "evaluate", recipe, folder / f"{part}.yaml", folder / part, after, launch)
+    return Stage(f"{name}/{part}", "evaluate", recipe, folder / f"{part}.yaml", folder / part, gate.accelerate_config)
 
 
 def plan_rounds(recipe: AlignRecipe) -> list[Round]:
@@ -83,38 +74,25 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
         start = str(folder / "sft")
         hard = {"training": {"output_dir": start, "seed": recipe.seed}}
         resolved = resolve(SftRecipe, recipe.sft.recipe, node_at(recipe, "sft", "set"), hard)
-        launch = recipe.sft.accelerate_config
-        before = (Stage("sft", "run_sft", resolved, folder / "sft.yaml", Path(start), (), launch),)
-    rounds = [
-        Round(
-            0,
-            "start",
-            start,
-            (*before, gate_stage(start_folder, "start", start, recipe.gate, prompts, (Path(start),))),
-            start_folder,
-        )
-    ]
+        before = (Stage("sft", "run_sft", resolved, folder / "sft.yaml", Path(start), recipe.sft.accelerate_config),)
+    first = (*before, gate_stage(start_folder, "start", start, recipe.gate, prompts))
+    rounds = [Round(0, "start", start, first, start_folder)]
     if recipe.distill:
-        _distilled(recipe, 1, start)  # mistakes are told before the first round
+        _distilled(recipe, 1, start)  # its mistakes are reported before the first round
     policy, checkpoint, asked = start, start, 0
     for number in range(1, recipe.rounds + 1):
         place = folder / f"round-{number}"
         pairs = _preferences(recipe, number, checkpoint, place, asked)
         asked += pairs.recipe.max_prompts
         dpo = _dpo(recipe, number, policy, place)
-        judged = gate_stage(place, place.name, str(dpo.folder), recipe.gate, prompts, (dpo.folder,))
-        stages = (pairs, _after(dpo, Path(checkpoint)), judged)
-        rounds.append(Round(number, place.name, str(dpo.folder), stages, place))
+        judged = gate_stage(place, place.name, str(dpo.folder), recipe.gate, prompts)
+        rounds.append(Round(number, place.name, str(dpo.folder), (pairs, dpo, judged), place))
         policy, checkpoint = _policy_folder(dpo.recipe), str(dpo.folder)
     return rounds
 
 
-def _after(stage: Stage, folder: Path) -> Stage:
-    return replace(stage, after=(*stage.after, folder))
-
-
 def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path, asked: int) -> Stage:
-    """Fresh pairs: prompts that no round before has asked (as far as there are), other sampling."""
+    """New pairs: prompts that no earlier round asked, as far as there are any, and another sampling seed."""
     args = recipe.preferences
     written = node_at(recipe, "preferences", "set")
     first = resolve(PreferencesRecipe, args.recipe, written).first_prompt + asked
@@ -125,10 +103,8 @@ def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path,
     if recipe.gate.prompts_file not in resolved.evaluation_files:
         hard["evaluation_files"] = [*resolved.evaluation_files, recipe.gate.prompts_file]
         resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
-    title, after = f"{place.name}/preferences", (Path(checkpoint),)
-    return Stage(
-        title, "build_preferences", resolved, place / "preferences.yaml", place / "preferences", after, args.accelerate_config
-    )
+    title, file, output = f"{place.name}/preferences", place / "preferences.yaml", place / "preferences"
+    return Stage(title, "build_preferences", resolved, file, output, args.accelerate_config)
 
 
 def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage:
@@ -141,7 +117,7 @@ def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage:
     }
     own = node_at(recipe, "per_round", number - 1, "dpo")
     resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), soft, own, hard)
-    return Stage(f"{place.name}/dpo", "run_dpo", resolved, place / "dpo.yaml", place / "dpo", (pairs,), args.accelerate_config)
+    return Stage(f"{place.name}/dpo", "run_dpo", resolved, place / "dpo.yaml", place / "dpo", args.accelerate_config)
 
 
 def _policy_folder(dpo: DpoRecipe) -> str:
@@ -155,20 +131,19 @@ def _policy_folder(dpo: DpoRecipe) -> str:
 
 
 def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
-    """The result as a plain transformers folder, `best/`, in the number format that the gate has judged."""
+    """The result as a plain transformers folder, `best/`, in the dtype that the gate measured."""
     recipe = ExportRecipe(checkpoint, str(folder / "best"), _dtype(dpo))
-    return Stage("best", "export", recipe, folder / "best.yaml", folder / "best", (Path(checkpoint),))
+    return Stage("best", "export", recipe, folder / "best.yaml", folder / "best")
 
 
 def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, Stage]:
-    """The best round taken back towards the start, as a plain model in interpolated/model, and its gate."""
+    """The best round interpolated towards the start, as a plain model in interpolated/model, and its gate."""
     place = Path(recipe.output_dir) / INTERPOLATED
     model = place / "model"
     export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
-    after = (Path(start), Path(checkpoint))
-    made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model, after)
+    made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model)
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
-    return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts, (model,))
+    return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
 
 
 def _dtype(dpo: DpoRecipe) -> Any:
@@ -181,23 +156,23 @@ def distilled_name(number: int) -> str:
 
 
 def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
-    """Pass `number`: what the checkpoint answers greedily, the training on that, and its gate; first an adapter is merged."""
+    """Pass `number`: the checkpoint's greedy answers, training on them, and the gate; an adapter is merged first."""
     folder, name = Path(recipe.output_dir), distilled_name(number)
     place, stages = folder / name, []
-    if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter wants a model without one
+    if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter needs a model without one
         merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
-        stages.append(Stage(f"{name}/start", "export", merged, place / "start.yaml", place / "start", (Path(checkpoint),)))
+        stages.append(Stage(f"{name}/start", "export", merged, place / "start.yaml", place / "start"))
         checkpoint = str(place / "start")
-    stages.append(gate_stage(place, name, checkpoint, recipe.gate, _own_prompts(folder), (Path(checkpoint),), "answers"))
+    stages.append(gate_stage(place, name, checkpoint, recipe.gate, _own_prompts(folder), "answers"))
     resolved, model = _distilled(recipe, number, checkpoint), place / "model"
     launch = recipe.distill.accelerate_config if recipe.distill else ""
-    stages.append(Stage(f"{name}/model", "run_sft", resolved, place / "model.yaml", model, (place / "answers",), launch))
-    gate = gate_stage(place, name, str(model), recipe.gate, gate_file(recipe.gate, folder), (model,))
+    stages.append(Stage(f"{name}/model", "run_sft", resolved, place / "model.yaml", model, launch))
+    gate = gate_stage(place, name, str(model), recipe.gate, gate_file(recipe.gate, folder))
     return (*stages, gate)
 
 
 def write_distillation_prompts(recipe: AlignRecipe) -> None:
-    """Those of the recipe's files, or as many of the pairs' as a round asks; a file that holds them is left as it is."""
+    """The prompts of the recipe's files, or as many of the pairs' prompts as a round asks."""
     pairs = resolve(PreferencesRecipe, recipe.preferences.recipe, node_at(recipe, "preferences", "set"))
     if files := recipe.distill.prompts_files if recipe.distill else ():
         judged = [recipe.gate.prompts_file, *pairs.evaluation_files]
@@ -205,7 +180,7 @@ def write_distillation_prompts(recipe: AlignRecipe) -> None:
     else:
         tasks = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)[0][: pairs.max_prompts or None]
     rows = [{"id": task.id, "messages": task.prompt} for task in tasks]
-    _write_unless_there(_own_prompts(Path(recipe.output_dir)), rows)
+    write_jsonl(_own_prompts(Path(recipe.output_dir)), rows)
 
 
 def _own_prompts(folder: Path) -> Path:
@@ -238,6 +213,5 @@ def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:
     resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
     models = {"sft": start, "aligned": str(folder / "best")}
     resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
-    after = (Path(start), folder / "best")
     launch = recipe.evaluate.accelerate_config
-    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", after, launch)
+    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", launch)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from align_ko.errors import UserError
 from align_ko.pipeline.acceptance import Measures, Verdict, broken_limits, judge_round, read_measures
 from align_ko.pipeline.plan import (
     INTERPOLATED,
@@ -19,7 +20,7 @@ from align_ko.pipeline.plan import (
     write_distillation_prompts,
     write_gate_prompts,
 )
-from align_ko.pipeline.stages import Stage, StageFailed
+from align_ko.pipeline.stages import Stage, nothing_to_do
 from align_ko.recipe import AcceptanceArgs, AlignRecipe, DpoRecipe
 from align_ko.records import read_jsonl, write_json
 
@@ -143,13 +144,12 @@ def _chance(before: Outcome) -> float:
 
 
 def _pairs(round_: Round, run: Runner) -> int:
-    """Training pairs of a round. A later round whose answers were drawn and made no pair at all has none."""
+    """How many training pairs a round has. In the first round none at all is a mistake to look into."""
     pairs = round_.stages[0]
-    try:
-        run(pairs)
-    except StageFailed:
-        if round_.number == 1 or not (pairs.folder / "candidates.jsonl").is_file():
-            raise
+    run(pairs)
+    if reason := nothing_to_do(pairs.folder):
+        if round_.number == 1:
+            raise UserError(f"{pairs.title}: {reason}", file=pairs.file, expected="a start whose greedy answers are faulty")
         return 0
     return sum(1 for _ in read_jsonl(pairs.folder / "train.jsonl"))
 

@@ -1,9 +1,8 @@
-"""One stage of a longer run: its recipe written down, its script started, skipped when it is done.
+"""One stage of a longer run: its recipe written to a file, its script started, skipped when it is done.
 
-A stage is done when its manifest.json was made from the same recipe and the same files, and is not older than the
-manifests of the stages before it; a training run has also said that it is finished, which it does after its manifest.
-Nothing else is kept, so a run that was killed at any moment goes on where it was, and a changed recipe repeats exactly what
-hangs on it.
+A stage is done when its manifest.json has the same recipe and the same content hashes of files and models that the stage reads
+(recipe/inputs.py); training has also marked its run finished, which it does after the manifest. No other state is kept and no
+clock is read, so a run that was killed at any moment continues, and a change repeats exactly the stages that depend on it.
 """
 
 from __future__ import annotations
@@ -22,33 +21,33 @@ from typing import Any
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import file_hash, is_unfinished, is_whole
+from align_ko.manifest import MANIFEST_FILE, input_digests, is_unfinished, is_whole, masked
 from align_ko.process import STARTED_BY, check_unlocked, command_name
 from align_ko.recipe import check_values, remember_places
+from align_ko.recipe.inputs import hash_inputs
 from align_ko.recipe.values import build
 from align_ko.recipe.yaml_lines import Items, Node, Place, Table, merge, node_of, read_recipe_file
 from align_ko.records import atomic_write, write_json
 
-MANIFEST, TIMES = "manifest.json", "times.json"
-# Training goes on from its own checkpoints, and starts over by itself where half a run is of another recipe or other pairs.
-GOES_ON = {"run_sft": ("--resume", "replace"), "run_dpo": ("--resume", "replace")}
-PATIENCE = 5.0  # seconds that a stage has to end by itself after Ctrl-C
+TIMES = "times.json"
+# Training continues from its own checkpoints, and starts over where an unfinished run has another recipe or other pairs.
+RESUME_FLAGS = {"run_sft": ("--resume", "replace"), "run_dpo": ("--resume", "replace")}
+PATIENCE = 5.0  # seconds for a stage to end by itself after Ctrl-C
 
 
 class StageFailed(UserError):
-    """A stage ended badly; it has printed its own message."""
+    """A stage failed; it has printed its own message."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`script` is run with `recipe`, written to `file`, and leaves a manifest in `folder`."""
+    """`script` is run with `recipe`, written to `file`, and writes a manifest into `folder`."""
 
     title: str  # "round-1/dpo"
     script: str  # "run_dpo"
     recipe: Any
     file: Path
     folder: Path
-    after: tuple[Path, ...] = ()  # folders of the stages that it reads
     accelerate_config: str = ""
 
 
@@ -79,7 +78,7 @@ def node_at(recipe: Any, *keys: str | int) -> Node | None:
 
 
 def plain(recipe: Any) -> Any:
-    """A recipe as JSON holds it, without what only says how a run goes on."""
+    """A recipe as JSON, without the keys that only say how a run is resumed."""
     values = json.loads(json.dumps(dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) else recipe))  # type: ignore[arg-type]
     values.pop("resume", None)
     if isinstance(values.get("training"), dict):
@@ -88,26 +87,20 @@ def plain(recipe: Any) -> Any:
 
 
 def why_again(stage: Stage) -> str:
-    """Why the stage has to run, in words; empty when it is done."""
-    manifest = stage.folder / MANIFEST
+    """Why the stage has to run; empty when it is done."""
+    manifest = stage.folder / MANIFEST_FILE
     if not manifest.is_file():
         return "not made yet"
     if is_unfinished(stage.folder):  # killed between its manifest and its last file
         return "not finished"
     saved = json.loads(manifest.read_text(encoding="utf-8"))
-    now, then = plain(stage.recipe), plain(saved["recipe"])
+    now, then = masked(plain(stage.recipe)), plain(saved["recipe"])
     if now != then:
         return "the recipe has changed: " + ", ".join(_differences(then, now)[:3])
-    for path, digest in saved["inputs"].items():
-        if not Path(path).is_file() or file_hash(path) != digest:
-            return f"{path} has changed"
-    made = manifest.stat().st_mtime_ns
-    newer = [str(folder) for folder in stage.after if (folder / MANIFEST).is_file() and _made(folder) > made]
-    return f"{newer[0]} is newer" if newer else ""
-
-
-def _made(folder: Path) -> int:
-    return (folder / MANIFEST).stat().st_mtime_ns
+    digests = masked(input_digests(hash_inputs(stage.recipe)))
+    before, after = {**saved["inputs"], **saved["models"]}, {**digests["inputs"], **digests["models"]}
+    changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    return f"{changed[0]} has changed" if changed else ""
 
 
 def _differences(then: Any, now: Any, above: str = "") -> list[str]:
@@ -136,12 +129,12 @@ def run_stage(stage: Stage, scripts: Path) -> bool:
         (stage.folder / TIMES).unlink(missing_ok=True)
     with atomic_write(stage.file) as out:
         out.write(text)
-    (stage.folder / MANIFEST).unlink(missing_ok=True)
+    (stage.folder / MANIFEST_FILE).unlink(missing_ok=True)
     command = [
         *_launcher(stage.accelerate_config),
         str(scripts / f"{stage.script}.py"),
         str(stage.file),
-        *GOES_ON.get(stage.script, ()),
+        *RESUME_FLAGS.get(stage.script, ()),
     ]
     print(f"── {stage.title}: {reason}\n   python {' '.join(command[1:])}", flush=True)
     began = time.monotonic()
@@ -151,13 +144,19 @@ def run_stage(stage: Stage, scripts: Path) -> bool:
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
-    if code or not is_whole(stage.folder):
+    if not is_whole(stage.folder) or (code and not nothing_to_do(stage.folder)):
         raise StageFailed(
-            f"{stage.title} ended with exit code {code}; its own message stands above",
+            f"{stage.title} ended with exit code {code}; its own message is above",
             file=stage.file,
-            expected="the same command again when that is put right: what is finished is not repeated",
+            expected="the same command again when that is corrected: what is finished is not repeated",
         )
     return True
+
+
+def nothing_to_do(folder: Path) -> str:
+    """What a stage wrote into its manifest when it ran to its end and had nothing to make; empty for any other stage."""
+    manifest = folder / MANIFEST_FILE
+    return str(json.loads(manifest.read_text(encoding="utf-8")).get("nothing_to_do") or "") if manifest.is_file() else ""
 
 
 def _launcher(accelerate_config: str) -> list[str]:
@@ -167,7 +166,7 @@ def _launcher(accelerate_config: str) -> list[str]:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Exit code. A terminal sends Ctrl-C to the stage too; a signal to this process alone is passed on."""
+    """Exit code. A terminal sends Ctrl-C to the stage too; a signal to this process alone is forwarded."""
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -182,7 +181,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def seconds_in(folder: Path) -> float:
-    """Seconds of all attempts at the stage of this folder, short of those that were killed outright; 0 where there was none."""
+    """Seconds of all attempts at a folder's stage, except those during which this process was killed; 0 without any."""
     file = folder / TIMES
     return float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.is_file() else 0.0
 

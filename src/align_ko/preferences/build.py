@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TypedDict
 
-from align_ko.errors import UserError
+from align_ko.errors import NothingToDo
 from align_ko.korean import measure
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
@@ -79,7 +79,8 @@ def build_pairs(
     """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs and their numbers.
 
     `held_out`: the evaluation prompts, which no pair may contain. `curated`: further prompts whose curated answers may be
-    spoilt (`curated_share`), beside those of `tasks`. Raises UserError where no pair at all can be made.
+    spoilt (`curated_share`), beside those of `tasks`. Raises NothingToDo where no pair at all can be
+    made, after empty files were written.
     """
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
@@ -97,7 +98,9 @@ def build_pairs(
     pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
     pairs = guards.drop_held_out(pairs, held_out, dropped)  # last, whatever made the pair
     if not pairs:
-        raise UserError(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
+        for name in ("train.jsonl", "eval.jsonl"):  # an earlier run's would be trained on
+            write_jsonl(folder / name, [])
+        raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
     train, apart = split(pairs, pairing.eval_share)
     write_jsonl(folder / "train.jsonl", [pair.to_row() for pair in train])
     write_jsonl(folder / "eval.jsonl", [pair.to_row() for pair in apart])

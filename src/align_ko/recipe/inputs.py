@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from align_ko import chat_templates
-from align_ko.manifest import is_unfinished
+from align_ko.errors import UserError
+from align_ko.manifest import Input, file_hash, is_unfinished
 from align_ko.models import quickstart as quickstart_model
+from align_ko.models.source import weights_hash
 from align_ko.recipe.checks import place_of, recipe_error
 from align_ko.recipe.fields import (
     AblationRecipe,
@@ -32,6 +35,11 @@ _WANTED = {
     "template": f"one of {', '.join(chat_templates.names())}, '{chat_templates.OWN}' or a Jinja file",
     "file": "an existing file",
 }
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_FORMAT_FILES = (
+    "align_ko_format.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja",
+    "generation_config.json",
+)  # fmt: skip
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
@@ -41,6 +49,44 @@ def check_inputs(recipe: Any) -> None:
         problem = _missing(value, kind)
         if problem:
             raise recipe_error(recipe, path, problem, _how_to_get(recipe, value, script, kind))
+
+
+def hash_inputs(recipe: Any) -> tuple[Input, ...]:
+    """Every file and every local model folder that the stage reads, with a hash of its content; missing ones are left out.
+
+    What `check_inputs` looks for, a manifest lists and a run's record compares is this one list.
+    """
+    inputs: list[Input] = []
+    for key, value, kind, _ in _inputs(recipe):
+        path = Path(quickstart_model.default_folder() if kind == "model" and value == "quickstart" else value).expanduser()
+        if kind == "model" and path.is_dir():
+            inputs.append(Input(key, value, _model_digest(path), is_model=True))
+        elif kind == "dataset":
+            inputs += [Input(f"{key}: {file.name}", str(file), file_hash(file)) for file in local_files(value)]
+        elif kind != "model" and path.is_file():
+            inputs.append(Input(key, value, file_hash(path)))
+    return tuple(inputs)
+
+
+def _model_digest(folder: Path) -> str:
+    """Changes with the weights, also those of an adapter's base, and with all that decides how they are asked."""
+    files = [folder / name for name in _FORMAT_FILES if (folder / name).is_file()]
+    parts = [weights_hash(str(folder)), *(file_hash(file) for file in files)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def local_files(path: str) -> list[Path]:
+    """The data files behind a path, sorted so that every machine reads them in the same order; none for a hub id."""
+    root = Path(path).expanduser()
+    if not root.exists():
+        return []
+    if root.is_file():
+        return [root]
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
+    if not files:
+        raise UserError("this folder contains no data file", file=path, expected=", ".join(SUFFIXES))
+    return files
 
 
 def _inputs(recipe: Any) -> Iterator[tuple[str, str, str, str]]:

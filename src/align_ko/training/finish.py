@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import FORMAT_FILE, save_format
 from align_ko.errors import UserError
-from align_ko.manifest import write_manifest
+from align_ko.manifest import Input, write_manifest
 from align_ko.models.export import save_model
 from align_ko.models.load import greedy_config, load_weights
 from align_ko.models.source import SOURCE_FILE, ModelSource, base_of, origin_of, write_source
@@ -43,7 +44,7 @@ def save_result(
     trainer: Any,
     tokenizer: PreTrainedTokenizerBase,
     recipe: Any,
-    files: list[str],
+    inputs: Sequence[Input],
     *,
     stage: str,
     base: ModelSource,
@@ -69,7 +70,7 @@ def save_result(
     manifest = write_manifest(
         folder,
         recipe,
-        files,
+        inputs,
         stage=stage,
         adapter=is_peft and not recipe.merge_adapter,
         base=asdict(origin),

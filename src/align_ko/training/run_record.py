@@ -1,7 +1,8 @@
-"""Begin, go on, refuse or leave alone: what the same command does in a folder where a run was begun before.
+"""Begin, continue, refuse or skip: what a training command does in a folder that was used before.
 
-`training_run.json` in the output folder says what the run was begun with. It is written before the first step and marked
-finished after the last file; a checkpoint counts when its marker says that all its files were written, and by this run.
+`training_run.json` in the output folder records what a run depends on. It is written just before the first step, when data and
+audit have passed, and marked finished after the last file. A checkpoint counts when its marker says that all its files were
+written, and by this run.
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ import json
 import shutil
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from transformers import PreTrainedTokenizerBase
+
+from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, RUN_FILE, file_hash, is_whole, weights_marks, without_private
+from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_secret, is_whole
+from align_ko.models.source import SOURCE_FILE, ModelSource
+from align_ko.recipe.inputs import hash_inputs
 from align_ko.records import write_json
 from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_whole
 
-# Keys that change neither the weights nor which of them are kept, as fnmatch patterns.
+# Keys that change neither the weights nor which of them are kept, as fnmatch patterns. Files are compared by content and the
+# chat template by the format's fingerprint, so their names do not matter.
 HARMLESS = (
     "resume", "merge_adapter", "data.train_file", "data.eval_file", "data.chat_template", "gate.prompts_file",
     "training.output_dir", "training.resume_from_checkpoint", "training.log*", "training.report_to", "training.run_name",
@@ -28,139 +36,190 @@ HARMLESS = (
     "training.dataloader_*", "training.per_device_eval_batch_size", "training.eval_accumulation_steps",
     "training.include_*", "training.dataset_num_proc",
 )  # fmt: skip
-RESULTS = (  # what save_stage and the card write; a run that starts over removes them, or old and new would mix
-    "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json",
-    "align_ko_source.json", "adapter", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin",
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_config.json", "adapter")
+RESULTS = (  # what training/finish.py and the card write; a run that starts over removes them, or old and new would mix
+    "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json", SOURCE_FILE,
+    "adapter", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin", MANIFEST_FILE,
 )  # fmt: skip
+
+
+class RunRecord(TypedDict):
+    """training_run.json. Its values are not masked, but secrets are left out."""
+
+    run_id: str
+    begun: str
+    finished: str | None
+    recipe: dict[str, Any]  # dotted key → value, as `comparable` returns it
+    inputs: dict[str, str]  # recipe key → content hash
+    format: str  # fingerprint of the chat format
+    revision: str | None  # commit of a base from the hub
+    processes: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was decided. `checkpoint`: where to go on; None: from the start. `done`: nothing is to be done."""
+    """What was decided. `checkpoint`: where to continue, None: from the start. `done`: nothing is to be done."""
 
     folder: str
-    run_id: str
+    record: RunRecord
     checkpoint: str | None = None
+    starts_over: bool = True
     done: bool = False
-    said: str = ""
+    message: str = ""
+    inputs: tuple[Input, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        return self.record["run_id"]
 
 
-def open_run(recipe: Any, config: Any, files: dict[str, str], start: str | None = None) -> Run:
-    """Decide what to do in `config.output_dir`, and write the record of a run that begins.
+def open_run(recipe: Any, config: Any, tokenizer: PreTrainedTokenizerBase, base: ModelSource) -> Run:
+    """Decide what to do in `config.output_dir`; changes nothing there.
 
-    `files`: recipe key → file that is read (compared by content). `start`: the model folder that training starts from, where
-    its weights must be the same. The first process decides for all. UserError when the run was begun with something else.
+    The first process decides for all. UserError when the run was begun with something else.
     """
-    told: list[Any] = [None]
+    decided: list[Run | str | None] = [None]
     if config.process_index == 0:
         try:
-            told = [asdict(_decide(recipe, config, files, start))]
+            fingerprint = str(describe_format(tokenizer, tokenizer.eos_token_id)["fingerprint"])
+            decided = [_decide(recipe, config, fingerprint, base.revision)]
         except UserError as error:
-            told = [str(error)]
+            decided = [str(error)]
     if config.world_size > 1:
         from accelerate.utils import broadcast_object_list
 
-        told = broadcast_object_list(told)
-    if isinstance(told[0], str):
-        raise UserError(told[0])
-    run = Run(**told[0])
-    if run.said and config.process_index == 0:
-        print(run.said, flush=True)
+        decided = broadcast_object_list(decided)
+    run = decided[0]
+    if not isinstance(run, Run):
+        raise UserError(str(run))
+    if run.message and config.process_index == 0:
+        print(run.message, flush=True)
     return run
+
+
+def begin_run(run: Run, config: Any) -> None:
+    """Write the record and remove what the run replaces. Call just before `train()`: a run that was refused for its data or by
+    the audit has then touched nothing, and the corrected command is no other run."""
+    if config.process_index:
+        return
+    folder, file = Path(run.folder), Path(run.folder) / RUN_FILE
+    if run.starts_over:
+        if file.is_file():  # killed below, the folder must not pass for a finished one
+            write_json(file, {**json.loads(file.read_text(encoding="utf-8")), "finished": None})
+        outdated = [path for pattern in RESULTS for path in folder.glob(pattern)] + checkpoints(folder)
+    else:
+        outdated = broken_checkpoints(folder, run.run_id)
+    kept = Path(run.checkpoint).resolve() if run.checkpoint else None
+    for path in outdated:
+        if path.resolve() != kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    write_json(file, run.record)
 
 
 def finish_run(run: Run) -> None:
     """Mark the run finished, after all else is written. First process only."""
-    file = Path(run.folder) / RUN_FILE
-    record = json.loads(file.read_text(encoding="utf-8"))
-    write_json(file, {**record, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    write_json(Path(run.folder) / RUN_FILE, {**run.record, "finished": _now()})
 
 
-def _decide(recipe: Any, config: Any, files: dict[str, str], start: str | None) -> Run:
+def _decide(recipe: Any, config: Any, fingerprint: str, revision: str | None) -> Run:
     folder, mode = Path(config.output_dir), recipe.resume
-    named = str(config.resume_from_checkpoint or "")
-    now = {
-        "recipe": without_private(comparable(asdict(recipe))),
-        "files": {key: file_hash(path) for key, path in files.items() if Path(path).is_file()},
-        "start": weights_marks(start) if start else {},
+    inputs = hash_inputs(recipe)
+    new: RunRecord = {
+        "run_id": uuid.uuid4().hex[:16],
+        "begun": _now(),
+        "finished": None,
+        "recipe": json.loads(json.dumps(comparable(asdict(recipe)))),
+        "inputs": {each.key: each.digest for each in inputs},
+        "format": fingerprint,
+        "revision": revision,
         "processes": config.world_size,
     }
     file = folder / RUN_FILE
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    named_path = named if named.lower() not in ("", "true", "false", "none") else None
-    if named_path and not (Path(named_path) / "trainer_state.json").is_file():
-        raise UserError(
-            f"{named_path} holds no checkpoint", key="training.resume_from_checkpoint", expected="true, or its folder"
-        )
-    if before is None:
-        if mode == "auto" and (old := checkpoints(folder)) and not (folder / MANIFEST_FILE).is_file():
+    old: RunRecord | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    named = _named_checkpoint(config)
+    _check_folder(folder, inputs, old is not None)
+    if old is None:
+        if mode == "auto" and (there := checkpoints(folder)):
             raise UserError(
-                f"{folder} holds {old[-1].name} of a run that left no record, so nobody can say what it was begun with",
+                f"{folder} contains {there[-1].name} of a run that left no record, so nobody can say what it was begun with",
                 expected="--resume fresh to start over (removes it), "
-                f"--training.resume_from_checkpoint {old[-1]} --resume force, or another training.output_dir",
+                f"--training.resume_from_checkpoint {there[-1]} --resume force, or another training.output_dir",
             )
-        return _begin(folder, now, config, named_path, "")
-    if mode == "fresh" or named.lower() == "false":
-        return _begin(folder, now, config, named_path, "starting over; ")
-    changed = _changes(before, now)
+        return _start(folder, new, inputs, config, named, "")
+    if mode == "fresh" or str(config.resume_from_checkpoint).lower() == "false":
+        return _start(folder, new, inputs, config, named, "starting over; ")
+    changed = _changes(old, new)
     if changed and mode == "replace":
-        return _begin(folder, now, config, named_path, f"starting over ({_few(changed)}); ")
+        return _start(folder, new, inputs, config, named, f"starting over ({_few(changed)}); ")
     if changed and mode != "force":
         raise UserError(
             f"{folder}: this run was begun with something else: {_few(changed)}",
-            expected="--resume fresh to start over (removes its checkpoints), --resume force to go on all the same, "
+            expected="--resume fresh to start over (removes its checkpoints), --resume force to continue all the same, "
             "or another training.output_dir",
         )
-    if is_whole(folder) and not changed and not named_path:
-        said = f"{folder} is finished ({before['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
-        return Run(str(folder), before["run_id"], done=True, said=said)
-    return _go_on(folder, {**before, **now, "finished": None}, config, named_path)
+    if is_whole(folder) and not changed and not named:
+        done = f"{folder} is finished ({old['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
+        return Run(str(folder), old, done=True, message=done)
+    return _continue(folder, {**new, "run_id": old["run_id"], "begun": old["begun"]}, inputs, config, named)
 
 
-def _begin(folder: Path, now: dict[str, Any], config: Any, named: str | None, said: str) -> Run:
-    # The record goes first and the manifest last: killed in between, the folder is never taken for a run to go on with.
-    (folder / RUN_FILE).unlink(missing_ok=True)
-    kept = Path(named).resolve() if named else None
-    for path in [path for path in checkpoints(folder) if path.resolve() != kept]:
-        shutil.rmtree(path)
-    for pattern in (*RESULTS, MANIFEST_FILE):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    run_id = uuid.uuid4().hex[:16]
-    begun = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    write_json(folder / RUN_FILE, {"run_id": run_id, "begun": begun, "finished": None, **now})
+def _named_checkpoint(config: Any) -> str | None:
+    named = str(config.resume_from_checkpoint or "")
+    if named.lower() in ("", "true", "false", "none"):
+        return None
+    if not (Path(named) / "trainer_state.json").is_file():
+        raise UserError(f"{named} is not a checkpoint", key="training.resume_from_checkpoint", expected="true, or its folder")
+    return named
+
+
+def _check_folder(folder: Path, inputs: Sequence[Input], has_record: bool) -> None:
+    """UserError where training would overwrite a model that no run of ours recorded, or its own start."""
+    another = "another training.output_dir"
+    for each in inputs:
+        if each.is_model and folder.resolve() in (Path(each.path).resolve(), *Path(each.path).resolve().parents):
+            raise UserError(f"{folder} contains the model that training starts from ({each.key})", expected=another)
+    if not has_record and any(weights := [path.name for pattern in WEIGHTS for path in folder.glob(pattern)]):
+        raise UserError(
+            f"{folder} contains {weights[0]}, which no run of ours recorded: it would be overwritten", expected=another
+        )
+
+
+def _start(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: Any, named: str | None, message: str) -> Run:
     if named:
-        return Run(str(folder), run_id, named, said=f"{said}going on from {named}")
-    if config.save_strategy == "no":
-        return Run(str(folder), run_id, said=f"{said}save_strategy is 'no': if this run is cut off, it starts afresh")
-    return Run(str(folder), run_id, said=f"{said}from the start" if said else "")
-
-
-def _go_on(folder: Path, record: dict[str, Any], config: Any, named: str | None) -> Run:
-    run_id = record["run_id"]
-    said = []
-    for path in broken_checkpoints(folder, run_id):
-        if named is None or path.resolve() != Path(named).resolve():
-            said.append(f"{path.name} was not written to its end: removed")
-            shutil.rmtree(path)
-    write_json(folder / RUN_FILE, record)
-    last = Path(named) if named else last_whole(folder, run_id)
-    if last:
-        said.append(f"going on from {last}")
+        message += f"continuing from {named}"
     elif config.save_strategy == "no":
-        said.append("an earlier start was cut off, and save_strategy is 'no', so there is no checkpoint: starting afresh")
+        message += "save_strategy is 'no': if this run is interrupted, it starts from the beginning"
+    elif message:
+        message += "from the start"
+    return Run(str(folder), record, named, message=message, inputs=inputs)
+
+
+def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: Any, named: str | None) -> Run:
+    broken = [
+        path
+        for path in broken_checkpoints(folder, record["run_id"])
+        if named is None or path.resolve() != Path(named).resolve()
+    ]
+    messages = [f"{path.name} was not written to its end: removed" for path in broken]
+    last = Path(named) if named else last_whole(folder, record["run_id"])
+    if last:
+        messages.append(f"continuing from {last}")
+    elif config.save_strategy == "no":
+        messages.append(
+            "an earlier start was interrupted, and save_strategy is 'no', so there is no checkpoint: starting afresh"
+        )
     else:
-        said.append("an earlier start was cut off before its first checkpoint: starting afresh")
-    return Run(str(folder), run_id, str(last) if last else None, said="; ".join(said))
+        messages.append("an earlier start was interrupted before its first checkpoint: starting afresh")
+    return Run(str(folder), record, str(last) if last else None, False, message="; ".join(messages), inputs=inputs)
 
 
 def comparable(tree: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by dotted key, without what may change in the middle of a run and what is null.
+    """Leaves by dotted key, without null values, secrets and what may change in the middle of a run.
 
-    >>> comparable({"training": {"learning_rate": 1e-4, "logging_steps": 5, "seed": None}})
-    {'training.learning_rate': 0.0001}
+    >>> comparable({"training": {"learning_rate": 1e-4, "logging_steps": 5, "seed": None, "eos_token": "</s>"}})
+    {'training.learning_rate': 0.0001, 'training.eos_token': '</s>'}
     """
-    if any(fnmatchcase(path, pattern) for pattern in HARMLESS) or tree is None:
+    if tree is None or is_secret(path) or any(fnmatchcase(path, pattern) for pattern in HARMLESS):
         return {}
     if isinstance(tree, dict):
         flat: dict[str, Any] = {}
@@ -170,23 +229,29 @@ def comparable(tree: Any, path: str = "") -> dict[str, Any]:
     return {path: list(tree) if isinstance(tree, tuple) else tree}
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _changes(old: RunRecord, new: RunRecord) -> list[str]:
     """`["training.learning_rate 0.0001 → 0.0002", "data.train_file has another content"]`"""
-    old, new = before["recipe"], json.loads(json.dumps(now["recipe"]))
-    found = [f"{key} {_show(old.get(key))} → {_show(new.get(key))}" for key in {**old, **new} if old.get(key) != new.get(key)]
-    was, is_now = before["files"], now["files"]
-    found += [f"{key} has another content" for key in {**was, **is_now} if was.get(key) != is_now.get(key)]
-    if before["start"] != now["start"]:
-        found.append("model_name_or_path holds other weights")
-    if before["processes"] != now["processes"]:
-        found.append(f"processes {before['processes']} → {now['processes']}")
-    return found
+    was, now = old["recipe"], new["recipe"]
+    changes = [f"{key} {_show(was.get(key))} → {_show(now.get(key))}" for key in {**was, **now} if was.get(key) != now.get(key)]
+    before, after = old.get("inputs", {}), new["inputs"]
+    changes += [f"{key} has another content" for key in {**before, **after} if before.get(key) != after.get(key)]
+    if old.get("format") != new["format"]:
+        changes.append(f"the chat format {old.get('format')} → {new['format']}")
+    if old.get("revision") != new["revision"]:
+        changes.append(f"the base model's revision {old.get('revision')} → {new['revision']}")
+    if old["processes"] != new["processes"]:
+        changes.append(f"processes {old['processes']} → {new['processes']}")
+    return changes
 
 
 def _show(value: Any) -> str:
     return "(not set)" if value is None else str(value)
 
 
-def _few(changed: list[str], most: int = 4) -> str:
-    rest = len(changed) - most
-    return ", ".join(changed[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _few(changes: list[str], most: int = 4) -> str:
+    rest = len(changes) - most
+    return ", ".join(changes[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
