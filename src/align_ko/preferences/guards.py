@@ -26,7 +26,7 @@ def is_held_out(prompt: Sequence[Message], index: PromptIndex) -> bool:
 
 
 def drop_held_out(pairs: list[PreferencePair], index: PromptIndex, dropped: Counter[str]) -> list[PreferencePair]:
-    return _kept(pairs, lambda pair: is_held_out(pair.prompt, index), EVALUATION, dropped)
+    return _without(pairs, lambda pair: is_held_out(pair.prompt, index), EVALUATION, dropped)
 
 
 def shared_filler(chosen: str, rejected: str, prompt: str) -> list[str]:
@@ -49,8 +49,8 @@ def drop_shared_filler(pairs: list[PreferencePair], dropped: Counter[str]) -> li
         asked = "\n".join(message["content"] for message in pair.prompt)
         return bool(shared_filler(pair.chosen[0]["content"], pair.rejected[0]["content"], asked))
 
-    # a spoilt copy holds the chosen answer's own words; its fault is another
-    return _kept(pairs, lambda p: p.origin != "synthetic" and shares(p), "both sides share the filler", dropped)
+    # a spoilt copy contains the chosen answer's own words; its fault is another
+    return _without(pairs, lambda p: p.origin != "synthetic" and shares(p), "both sides share the filler", dropped)
 
 
 def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Counter[str]) -> list[PreferencePair]:
@@ -115,13 +115,14 @@ def _capped(
 ) -> list[PreferencePair]:
     counted = sorted(filter(counts, pairs), key=lambda pair: (pair.rejected_score - pair.chosen_score, pair.id))
     surplus = {pair.id for pair in counted[most:]}
-    return _kept(pairs, lambda pair: pair.id in surplus, reason, dropped)
+    return _without(pairs, lambda pair: pair.id in surplus, reason, dropped)
 
 
-def _kept(
-    pairs: list[PreferencePair], goes: Callable[[PreferencePair], bool], reason: str, dropped: Counter[str]
+def _without(
+    pairs: list[PreferencePair], drop: Callable[[PreferencePair], bool], reason: str, dropped: Counter[str]
 ) -> list[PreferencePair]:
-    kept = [pair for pair in pairs if not goes(pair)]
-    if len(kept) < len(pairs):
-        dropped[reason] += len(pairs) - len(kept)
-    return kept
+    """The pairs that `drop` does not select; the others are counted under `reason`."""
+    left = [pair for pair in pairs if not drop(pair)]
+    if len(left) < len(pairs):
+        dropped[reason] += len(pairs) - len(left)
+    return left

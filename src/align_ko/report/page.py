@@ -15,9 +15,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from align_ko.report.tables import code_span, escape_markdown, interval, markdown_table, short
 
-_NAMES: dict[str, dict[str, str]] = yaml.safe_load(
-    files("align_ko.report").joinpath("templates/names.yaml").read_text(encoding="utf-8")
-)
+
+def load_yaml(name: str) -> dict[str, dict[str, str]]:
+    """Words of the reports, from the folder of templates."""
+    text = files("align_ko.report").joinpath("templates", name).read_text(encoding="utf-8")
+    words: dict[str, dict[str, str]] = yaml.safe_load(text)
+    return words
+
+
+_NAMES = load_yaml("names.yaml")
 FAULT_NAMES = _NAMES["fault"]
 PAIR_FAULT_NAMES = FAULT_NAMES | _NAMES["pair_fault"]
 REASON_NAMES = FAULT_NAMES | _NAMES["reason"]

@@ -16,7 +16,7 @@ from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
 from align_ko.records import PreferencePair, atomic_write, last_user_text, write_json
 from align_ko.report.answers import Answer, earlier_turns
-from align_ko.report.page import bars, render
+from align_ko.report.page import bars, load_yaml, render
 
 EXAMPLES = 30
 FEW_PAIRS = 1000
@@ -81,65 +81,25 @@ def advise(summary: PairSummary) -> list[Advice]:
     pairs, lengths, gap = summary["pairs"], summary["mean_characters"], summary["length_gap_share"]
     collapse, curated = summary["chosen"]["collapse"], summary["off_policy_share"]
     with_sft, shorter = pairs < FEW_PAIRS or collapse > GENERIC, gap < -LENGTH_GAP
-    preference = "sigmoid" if shorter else "sigmoid_norm"
-    length = f"chosen {lengths['chosen']:.0f}, rejected {lengths['rejected']:.0f} characters on average ({gap:+.0%})"
-    length_ko = f"평균 길이는 선택 {lengths['chosen']:.0f}자, 거부 {lengths['rejected']:.0f}자입니다."
-    advice = [
-        Advice(
-            "loss_type",
-            f"[{preference}, sft]" if with_sft else f"[{preference}]",
-            f"{pairs} pairs, collapse {collapse:.3f} in the chosen answers; {length}",
-            f"sft: fewer than {FEW_PAIRS:,} pairs, or collapse above {GENERIC}; sigmoid if chosen {LENGTH_GAP:.0%} shorter",
-            f"쌍은 {pairs:,}개, 선택된 답변의 쏠림은 {collapse:.3f}이고 {length_ko}",
-            f"쌍이 {FEW_PAIRS:,}개보다 적거나 쏠림이 {GENERIC}보다 크면 sft 항으로 내용을 붙들고, "
-            f"길이로 나누는 sigmoid_norm은 선택된 답변이 {LENGTH_GAP:.0%} 넘게 짧을 때만 sigmoid로 바꿉니다.",
-        )
-    ]
+    loss = "sigmoid" if shorter else "sigmoid_norm"
+    values = {"loss_type": f"[{loss}, sft]" if with_sft else f"[{loss}]"}
     if with_sft:
-        advice += [
-            Advice(
-                "loss_weights",
-                "[1.0, 1.0]",
-                "the SFT term as strong as the preference term",
-                "goes with sft",
-                "sft 항을 선호 항과 같은 세기로 둡니다.",
-                "sft 항이 있을 때 함께 씁니다.",
-            )
-        ]
-    if shorter:
-        advice += [
-            Advice(
-                "ld_alpha",
-                "0.5",
-                f"{length}: what the longer side has beyond the shorter counts half",
-                f"chosen sides over {LENGTH_GAP:.0%} shorter",
-                f"{length_ko} 긴 쪽이 더 가진 토큰은 절반만 셉니다.",
-                f"선택된 답변이 {LENGTH_GAP:.0%} 넘게 짧을 때 씁니다.",
-            )
-        ]
-    else:
-        advice += [
-            Advice(
-                "beta",
-                "5.0",
-                "sigmoid_norm counts per token, so its beta is larger",
-                "goes with sigmoid_norm",
-                "sigmoid_norm은 토큰마다 세므로 beta의 눈금이 다릅니다.",
-                "sigmoid_norm일 때 함께 씁니다.",
-            )
-        ]
+        values["loss_weights"] = "[1.0, 1.0]"
+    values |= {"ld_alpha": "0.5"} if shorter else {"beta": "5.0"}
     if curated > OFF_POLICY and not with_sft:  # TRL cannot weigh beside the sft term (recipe/losses.py)
-        advice += [
-            Advice(
-                "use_weighting",
-                "true",
-                f"{curated:.0%} of the chosen sides are curated answers, not the model's own",
-                f"more than {OFF_POLICY:.0%} of the chosen sides are curated",
-                f"선택된 답변의 {curated:.0%}는 모델이 쓴 것이 아니라 모범 답안입니다.",
-                f"모범 답안이 {OFF_POLICY:.0%}를 넘으면 WPO로 모델이 낼 법한 쌍에 무게를 둡니다.",
-            )
-        ]
-    return advice
+        values["use_weighting"] = "true"
+    numbers = {"pairs": pairs, "collapse": collapse, "curated": curated}
+    numbers |= {"few": FEW_PAIRS, "generic": GENERIC, "gap": LENGTH_GAP, "off_policy": OFF_POLICY}
+    chosen, rejected = lengths["chosen"], lengths["rejected"]
+    texts = {
+        "length": f"chosen {chosen:.0f}, rejected {rejected:.0f} characters on average ({gap:+.0%})",
+        "length_ko": f"평균 길이는 선택 {chosen:.0f}자, 거부 {rejected:.0f}자입니다.",
+    }
+    words: dict[str, dict[str, str]] = load_yaml("advice.yaml")
+    return [
+        Advice(key, value, **{name: text.format(**numbers, **texts) for name, text in words[key].items()})
+        for key, value in values.items()
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------ report.html
