@@ -47,11 +47,11 @@ def main() -> None:
 
     processes, inputs = launched_processes(), hash_inputs(recipe)
     index = PromptIndex(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path))
-    found, skipped = read_tasks(recipe.prompts_file, recipe.skip_prompts_files)
-    allowed = [task for task in found if not overlaps(last_user_text(task.prompt), index)]
+    all_tasks, skipped = read_tasks(recipe.prompts_file, recipe.skip_prompts_files)
+    allowed = [task for task in all_tasks if not overlaps(last_user_text(task.prompt), index)]
     if processes.rank == 0:
-        left_out = [f"{len(found) - len(allowed)} left out as too near to an evaluation prompt"]
-        left_out += [f"{skipped} because they stand in skip_prompts_files"] * bool(recipe.skip_prompts_files)
+        left_out = [f"{len(all_tasks) - len(allowed)} left out as too near to an evaluation prompt"]
+        left_out += [f"{skipped} because they are in skip_prompts_files"] * bool(recipe.skip_prompts_files)
         print(f"{len(allowed)} prompts; {', '.join(left_out)}")
     turned = recipe.first_prompt % max(1, len(allowed))
     tasks = (allowed[turned:] + allowed[:turned])[: recipe.max_prompts or None]

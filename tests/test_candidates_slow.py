@@ -163,7 +163,7 @@ def test_two_processes_killed_then_one_interrupted_then_two_again(place):
     text = process.communicate()[0]
     second = lines(file)
     assert process.returncode == 130 and "interrupted; what was finished is saved" in text, text[-3000:]
-    assert f"40 prompts; 0 left out as too near to an evaluation prompt, {len(rows())} because they stand in skip" in text
+    assert f"40 prompts; 0 left out as too near to an evaluation prompt, {len(rows())} because they are in skip" in text
     assert f"{first} answers are there already, {total - first} to go" in text and first + 20 <= second < total
 
     process = start(place, "killed.yaml", two=True)

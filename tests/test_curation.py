@@ -419,7 +419,7 @@ def test_too_many_broken_rows_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sources.mine: 3 of 5 rows cannot be read; the first: .*dataset.json:2: "):
         run(tmp_path, [{"message": 1, "messages": 1}] * 3 + own_rows(2))
     assert list((tmp_path / "out").iterdir()) == []  # nothing half-written
-    with pytest.raises(UserError, match=r"sources.mine.path: .* holds no rows"):
+    with pytest.raises(UserError, match=r"sources.mine.path: .* contains no rows"):
         run(tmp_path, [])
 
 

@@ -47,7 +47,11 @@ def test_import_rule_holds(copy_of_src):
     [
         ("records.py", "from align_ko.recipe import load", "align_ko.records -> align_ko.recipe.load"),
         ("training/seams.py", "def f():\n    import align_ko.report.page", "align_ko.training.seams -> align_ko.report.page"),
-        ("evaluation/run.py", "from align_ko.preferences import build", "align_ko.evaluation.run -> align_ko.preferences.build"),
+        (
+            "evaluation/run.py",
+            "from align_ko.preferences import build",
+            "align_ko.evaluation.run -> align_ko.preferences.build",
+        ),
         ("curation/mixture.py", "def f():\n    import torch", "align_ko.curation.mixture -> torch"),
         ("newcomer.py", "", "align_ko.newcomer"),  # a module without a layer
     ],

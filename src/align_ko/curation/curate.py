@@ -110,7 +110,7 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
                 yield row
     for name, source in recipe.sources.items():
         if not read[name]:
-            raise recipe_error(recipe, f"sources.{name}.path", f"{source.path} holds no rows")
+            raise recipe_error(recipe, f"sources.{name}.path", f"{source.path} contains no rows")
         if broken[name] / read[name] > recipe.max_broken_share:
             row = first[name]
             problem = f"{broken[name]:,} of {read[name]:,} rows cannot be read; the first: {row.file}:{row.line}: {row.detail}"
@@ -124,23 +124,23 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
     questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
     thresholds = limits.question, limits.long_question, limits.answer
-    found = near_duplicates(questions, answers, order, *thresholds)
-    shown = Random(recipe.seed).sample(sorted(found), min(EXAMPLES_PER_REASON, len(found)))
+    repeats = near_duplicates(questions, answers, order, *thresholds)
+    shown = Random(recipe.seed).sample(sorted(repeats), min(EXAMPLES_PER_REASON, len(repeats)))
     facts: NearDuplicateFacts = {
-        "question": sum(one.side == "question" for one in found.values()),
-        "answer": sum(one.side == "answer" for one in found.values()),
+        "question": sum(one.side == "question" for one in repeats.values()),
+        "answer": sum(one.side == "answer" for one in repeats.values()),
         "examples": [
             {
-                "kept": json.loads(pool.text(found[number].kept)),
+                "kept": json.loads(pool.text(repeats[number].kept)),
                 "dropped": json.loads(pool.text(number)),
-                "side": found[number].side,
-                "similarity": found[number].similarity,
+                "side": repeats[number].side,
+                "similarity": repeats[number].similarity,
             }
             for number in shown
         ],
     }
     reasons = {}
-    for number, one in found.items():
+    for number, one in repeats.items():
         better = pool.rows[one.kept]
         detail = f"the {one.side} is {one.similarity:.2f} like that of {better.file}:{better.line}, which scores no worse"
         reasons[number] = Rejection("near_duplicate", detail)
@@ -169,7 +169,7 @@ def _processes(recipe: DataRecipe) -> int:
     if recipe.num_proc:
         return recipe.num_proc
     files = [local_files(source.path) for source in recipe.sources.values()]
-    size = sum(file.stat().st_size for found in files for file in found)
+    size = sum(file.stat().st_size for several in files for file in several)
     return cores() if not all(files) else min(cores(), 1 + size // BYTES_PER_PROCESS)
 
 

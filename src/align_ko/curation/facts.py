@@ -1,4 +1,4 @@
-"""What a curation run reports: plain, typed values, counted while the rows pass. `report.json` holds them as they are."""
+"""What a curation run reports: plain, typed values, counted while the rows pass. report.json contains them as they are."""
 
 from __future__ import annotations
 

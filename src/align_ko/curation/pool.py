@@ -1,4 +1,4 @@
-"""The rows that a run has kept so far: their text on disk, what is decided by in memory."""
+"""The rows that passed the filters so far: their text on disk, in memory only what later steps decide by."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from align_ko.curation.sources import RawRow
 
 
 class Pool:
-    """Rows as they come from the judge; a context manager, because the text of the kept ones lies in a temporary file.
+    """Rows as they come from the judge; a context manager, because the text of the kept ones is in a temporary file.
 
-    Of each kept row memory holds some hundred bytes, so that a file far larger than memory can be curated.
+    A kept row takes some hundred bytes of memory, so that a file far larger than memory can be curated.
     """
 
     def __init__(self, folder: Path, rejected: IO[str], tally: Tally) -> None:
@@ -26,7 +26,7 @@ class Pool:
         self._seen: dict[bytes, int] = {}  # duplicate key → number of the row that has it
         folder.mkdir(parents=True, exist_ok=True)
         self._texts = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
-        self._places: list[tuple[int, int]] = []  # where each kept row's text lies
+        self._places: list[tuple[int, int]] = []  # (offset, length) of each kept row's text
         self._end = 0
         self._moved = False  # the file's position is not its end
 
@@ -63,7 +63,7 @@ class Pool:
         return self._texts.read(length).decode("utf-8")
 
     def drop(self, reasons: dict[int, Rejection]) -> None:
-        """Kept rows, by number, that fall after all. The others keep their order and get new numbers."""
+        """Drop kept rows by number. The others keep their order and get new numbers."""
         for number, why in sorted(reasons.items()):
             self._reject(again(self.rows[number]._replace(text=self.text(number)), why))
         left = [number for number in range(len(self.rows)) if number not in reasons]
@@ -77,6 +77,6 @@ class Pool:
 
 
 def again(row: Judged, why: Rejection) -> Judged:
-    """A kept row as one that falls, with its entry for rejected.jsonl (the curated row stands in it)."""
+    """A kept row as a dropped one, with its entry for rejected.jsonl, which contains the curated row."""
     text = entry(why, row.label, RawRow(row.file, row.line, json.loads(row.text)))
     return row._replace(reason=why.reason, detail=why.detail, text=text)

@@ -1,4 +1,4 @@
-"""What no single pair shows, and what must never get in: pairs are dropped here, each with its reason."""
+"""Checks on the whole set of pairs, and on evaluation prompts: pairs are dropped here, each with its reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from align_ko.records import Message, PreferencePair
 EVALUATION = "an evaluation prompt, or too near to one"
 _WORD = re.compile(r"[가-힣]{2,}")
 _CROWDS = 3
-"""So often a stem has to come back, in a tenth of the words, before it crowds an answer."""
+"""Times a stem has to be repeated, and in a tenth of the words, to crowd an answer."""
 _STEM = 2  # syllables: 다양한, 다양하게 and 다양성 are one
 _IRRELEVANT = 0.3  # between a wrong particle and filler
 
@@ -46,8 +46,8 @@ def _crowding_stems(text: str) -> set[str]:
 
 def drop_shared_filler(pairs: list[PreferencePair], dropped: Counter[str]) -> list[PreferencePair]:
     def shares(pair: PreferencePair) -> bool:
-        asked = "\n".join(message["content"] for message in pair.prompt)
-        return bool(shared_filler(pair.chosen[0]["content"], pair.rejected[0]["content"], asked))
+        prompt = "\n".join(message["content"] for message in pair.prompt)
+        return bool(shared_filler(pair.chosen[0]["content"], pair.rejected[0]["content"], prompt))
 
     # a spoilt copy contains the chosen answer's own words; its fault is another
     return _without(pairs, lambda p: p.origin != "synthetic" and shares(p), "both sides share the filler", dropped)
@@ -56,7 +56,7 @@ def drop_shared_filler(pairs: list[PreferencePair], dropped: Counter[str]) -> li
 def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Counter[str]) -> list[PreferencePair]:
     """Drop pairs whose chosen answer says what chosen answers to three or more other prompts say, the worst first.
 
-    One that goes makes the others less generic, so only a tenth of those above the bound go at a time.
+    Each drop makes the others less generic, so only a tenth of those above the bound are dropped at a time.
     """
     while pairs:
         prompts = ["\n".join(message["content"] for message in pair.prompt) for pair in pairs]
@@ -67,9 +67,9 @@ def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Coun
         )
         if not over:
             break
-        gone = set(over[: max(1, len(over) // 10)])
-        dropped["chosen answer is generic: other prompts are answered so too"] += len(gone)
-        pairs = [pair for place, pair in enumerate(pairs) if place not in gone]
+        dropped_places = set(over[: max(1, len(over) // 10)])
+        dropped["chosen answer is generic: other prompts are answered so too"] += len(dropped_places)
+        pairs = [pair for place, pair in enumerate(pairs) if place not in dropped_places]
     return pairs
 
 
@@ -88,8 +88,7 @@ def main_fault(pair: PreferencePair) -> str:
 
 
 def balance(pairs: list[PreferencePair], args: PairingArgs, dropped: Counter[str]) -> list[PreferencePair]:
-    """Cap contrasts and chosen candidates by their share of what remains, and each fault by its share of the pairs found; small
-    margins go first."""
+    """Cap the shares of contrasts and of chosen candidates, then of each fault; pairs of small margin are dropped first."""
     contrast, own = (lambda p: p.origin == "contrast"), (lambda p: p.chosen_by != "reference")
     pairs = _share(pairs, contrast, args.contrast_share, "share of contrasts is full", dropped)
     pairs = _share(pairs, own, args.candidate_share, "share of candidates is full", dropped)

@@ -53,7 +53,7 @@ class Judgement:
 def variety(text: str) -> float:
     """1 minus the share of words in a word pair or with a two-syllable stem already used; a soft form of `filler`.
 
-    Good written answers score above .8; an answer that turns on one phrase falls below .6:
+    Good written answers score above .8; one that repeats a phrase scores below .6:
     "'들었을 때'가 맞다면 '들었을 때'가 맞아요. '들었을 때'는 …" → .4
     """
     words = _WORD.findall(text)
@@ -86,11 +86,11 @@ def judge(prompt: str, text: str, finished: bool, reference: str | None, weights
     """
     assessment = assess(text, prompt, finished)
     relevant, rich = is_relevant(prompt, text), variety(text)
-    asked = sorted(content_pieces(prompt))
+    words = ", ".join(sorted(content_pieces(prompt)))
     verdicts = {
         "naturalness": Verdict(assessment.score, "; ".join(dict.fromkeys(f"{f.code}: {f.message}" for f in assessment.faults))),
         "variety": Verdict(rich, f"{1 - rich:.2f} of its words come again"),
-        "relevance": Verdict(float(relevant), f"{'met' if relevant else 'none comes back'}: {', '.join(asked)}"),
+        "relevance": Verdict(float(relevant), f"{'met' if relevant else 'none comes back'}: {words}"),
     }
     if reference is not None:
         near = closeness(text, reference)

@@ -1,7 +1,7 @@
 """A larger model as judge, through any OpenAI-compatible endpoint: two answers at a time, in both orders, by a rubric.
 
-A judge that sees one order only prefers the answer that stands first. So each pair is asked twice, and only where both agree
-has one answer won; anything else is a tie.
+A judge prefers the answer that it sees first. So each pair is asked in both orders, and an answer wins only where both
+verdicts agree; anything else is a tie.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _ROLES = {"user": "사용자", "assistant": "답변", "system": "지침"}
 
 def question_for(prompt: Sequence[Message], reference: str | None, first: str, second: str) -> str:
     """What the judge is shown: the conversation, the curated answer where there is one, and the two answers."""
-    said = "\n".join(f"{_ROLES.get(message['role'], message['role'])}: {message['content']}" for message in prompt)
+    conversation = "\n".join(f"{_ROLES.get(message['role'], message['role'])}: {message['content']}" for message in prompt)
     known = f"\n\n{CURATED_NOTE}\n<모범 답안>\n{reference}\n</모범 답안>" if reference else ""
     answers = f"<답변 A>\n{first}\n</답변 A>\n\n<답변 B>\n{second}\n</답변 B>"
-    return f"<대화>\n{said}\n</대화>{known}\n\n{answers}"
+    return f"<대화>\n{conversation}\n</대화>{known}\n\n{answers}"
 
 
 def decision(reply: str) -> str:
@@ -58,8 +58,8 @@ def decision(reply: str) -> str:
     >>> decision("답변 A가 질문에 바로 답합니다. 판정: A"), decision("판정: **B**"), decision("잘 모르겠습니다.")
     ('A', 'B', 'tie')
     """
-    found = _VERDICT.findall(reply)
-    return {"A": "A", "B": "B"}.get(found[-1], "tie") if found else "tie"
+    verdicts = _VERDICT.findall(reply)
+    return {"A": "A", "B": "B"}.get(verdicts[-1], "tie") if verdicts else "tie"
 
 
 def agreed(first: str, second: str) -> float:
@@ -80,11 +80,11 @@ class LlmJudge:
 
         UserError where the endpoint fails after all retries; what was answered until then is stored.
         """
-        asked = list(dict.fromkeys(self._questions(groups)))
-        self._store.load([self._key(text) for text in asked])
-        todo = [text for text in asked if self._key(text) not in self._store]
+        questions = list(dict.fromkeys(self._questions(groups)))
+        self._store.load([self._key(text) for text in questions])
+        todo = [text for text in questions if self._key(text) not in self._store]
         if todo:
-            print(f"{self.args.model} compares: {len(todo)} calls, {len(asked) - len(todo)} answered already")
+            print(f"{self.args.model} compares: {len(todo)} calls, {len(questions) - len(todo)} answered already")
 
             def save(index: int, reply: Any) -> None:
                 self._store.add(self._key(todo[index]), reply=str(reply.choices[0].message.content or ""))

@@ -26,24 +26,24 @@ def to_plain(sentence: str, style: Style) -> str | None:
     >>> to_plain("한국의 수도는 서울입니다.", "handa"), to_plain("물을 끓여 두세요.", "hae")
     ('한국의 수도는 서울이다.', '물을 끓여 둬.')
     """
-    found = tagger.morphemes(sentence)
-    last = max((place for place, (_, tag, _) in enumerate(found) if tag == "EF"), default=-1)
+    morphemes = tagger.morphemes(sentence)
+    last = max((place for place, (_, tag, _) in enumerate(morphemes) if tag == "EF"), default=-1)
     if last < 1:
         return None
-    after = [(form, tag) for form, tag, _ in found[last + 1 :]]
+    after = [(form, tag) for form, tag, _ in morphemes[last + 1 :]]
     yo = after[:1] == [("요", "JX")]
     if any(not tag.startswith(_TRAILING) for _, tag in after[yo:]):
-        return None  # the ending stands inside: "간다"고 했어
-    stop = found[last + yo][2]
+        return None  # the ending is inside the sentence: "간다"고 했어
+    stop = morphemes[last + yo][2]
     start = sentence.rfind(" ", 0, stop) + 1
     start = max(start, sentence.rfind("\n", 0, stop) + 1)
-    before = [(form, tag) for form, tag, end in found[:last] if end > start]
-    word = _spelt([*before, *((form, tag) for form, tag, _ in found[last : last + yo + 1])])
+    before = [(form, tag) for form, tag, end in morphemes[:last] if end > start]
+    word = _spelt([*before, *((form, tag) for form, tag, _ in morphemes[last : last + yo + 1])])
     if not before or sentence[start:stop] != word:
         return None
     if word.endswith("안녕하세요"):
         return sentence[: stop - 3] + sentence[stop:]
-    stem, ending = _plain(before, found[:last], found[last][0], yo, style, asks=sentence.rstrip().endswith("?"))
+    stem, ending = _plain(before, morphemes[:last], morphemes[last][0], yo, style, asks=sentence.rstrip().endswith("?"))
     return sentence[:start] + _spelt([*stem, (ending, "EF")]) + sentence[stop:] if ending else None
 
 

@@ -81,8 +81,8 @@ def _repetition(answer: str, question: str, rng: random.Random) -> Spoilt | None
     if not parts:
         return None
     part = rng.choice(parts)
-    said = answer[part.start : part.end].strip()
-    return Spoilt(answer[: part.end].rstrip() + f" {said}" * 3, False)
+    sentence = answer[part.start : part.end].strip()
+    return Spoilt(answer[: part.end].rstrip() + f" {sentence}" * 3, False)
 
 
 def _unfinished(answer: str, question: str, rng: random.Random) -> Spoilt | None:

@@ -74,5 +74,5 @@ def segments(text: str, faults: Sequence[Fault], start: int = 0, end: int | None
 
 def earlier_turns(prompt: Sequence[Message]) -> list[Message]:
     """The turns before the last question."""
-    asked = max((place for place, message in enumerate(prompt) if message["role"] == "user"), default=0)
-    return list(prompt[:asked])
+    last = max((place for place, message in enumerate(prompt) if message["role"] == "user"), default=0)
+    return list(prompt[:last])

@@ -138,8 +138,8 @@ def _name(text: str) -> str:
 
 def messages_of(row: object) -> list[Message]:
     """The conversation in a raw row, or []."""
-    found = adapt(row)
-    return found if isinstance(found, list) else []
+    messages = adapt(row)
+    return messages if isinstance(messages, list) else []
 
 
 def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[list[Part]]:

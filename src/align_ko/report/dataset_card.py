@@ -80,7 +80,7 @@ def _read_front_matter(card: str) -> dict[str, object]:
     if not card.startswith("---\n") or "\n---" not in card[4:]:
         return {}
     try:
-        found = yaml.safe_load(card[4 : card.index("\n---", 4)])
+        front = yaml.safe_load(card[4 : card.index("\n---", 4)])
     except yaml.YAMLError:  # edited by hand, and wrong
         return {}
-    return found if isinstance(found, dict) else {}
+    return front if isinstance(front, dict) else {}
