@@ -61,14 +61,14 @@ def train(way: str, steps: int, batch_size: int, rows_file: str) -> dict[str, fl
     from align_ko.models.source import resolve_model_path
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.recipe import SftRecipe, load_recipe
-    from align_ko.records import read_jsonl
+    from align_ko.records import read_conversations
     from align_ko.training.prepare import tokenize_conversations, training_config
     from align_ko.training.seams import AlignSFTTrainer, UncastAdapterInputs
 
     recipe = load_recipe(SftRecipe, [str(ROOT / "recipes/quickstart/sft.yaml")])
     path = recipe.model.model_name_or_path
     tokenizer = load_tokenizer(path, recipe.data.chat_template)
-    rows: list[dict[str, Any]] = list(read_jsonl(rows_file or ROOT / recipe.data.train_file))
+    rows = list(read_conversations(rows_file or ROOT / recipe.data.train_file))
     ours = way.startswith("ours")
     parts = recipe.training.get("gradient_accumulation_steps", 1) if ours else 1  # batches that make one step
     common = {"output_dir": tempfile.mkdtemp(), "max_steps": steps + 1, "per_device_train_batch_size": batch_size // parts}

@@ -43,7 +43,7 @@ def main() -> None:
     from align_ko.manifest import parent_facts
     from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_policy
     from align_ko.process import keep_freed_memory, peak_memory_gib
-    from align_ko.records import read_jsonl
+    from align_ko.records import read_pairs
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_pairs
     from align_ko.training.faults import check_split, check_trainable
@@ -65,9 +65,9 @@ def main() -> None:
 
     # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
     model, tokenizer, new_adapter = load_policy(recipe.model_name_or_path, recipe.model)
-    rows = list(read_jsonl(recipe.data.train_file))
+    rows = list(read_pairs(recipe.data.train_file))
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
-    eval_rows = list(read_jsonl(recipe.data.eval_file))
+    eval_rows = list(read_pairs(recipe.data.eval_file))
     held_out, _ = tokenize_pairs(tokenizer, eval_rows, config.max_length)
     check_split(rows, eval_rows)
     print(f"{len(train)} training pairs; {len(too_long)} over max_length left out whole")

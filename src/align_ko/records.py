@@ -12,13 +12,36 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Required, TypedDict, TypeVar, cast, final
 
 from align_ko.errors import UserError
 from align_ko.json_rows import read_json_rows
 
 Item = TypeVar("Item")
 Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": str}
+
+
+@final
+class ConversationRow(TypedDict, total=False):
+    """A row of train.jsonl or eval.jsonl of curation."""
+
+    messages: Required[list[Message]]
+    source: str
+    group: str
+    id: str
+    repairs: list[str]
+
+
+@final
+class PairRow(TypedDict, total=False):
+    """A row of train.jsonl or eval.jsonl of preferences: what training reads of PreferencePair."""
+
+    prompt: Required[list[Message]]
+    chosen: Required[list[Message]]
+    rejected: Required[list[Message]]
+    rejected_finished: bool
+    source: str
+    id: str
 
 
 @dataclass(frozen=True)
@@ -124,7 +147,7 @@ def _numbered_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
         yield row.line, row.value
 
 
-def read_conversations(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_conversations(path: str | Path) -> Iterator[ConversationRow]:
     """Rows with `messages`; a row of responses.jsonl becomes its prompt and answer, and is dropped where the answer is empty.
 
     `{"prompt_id": "9f2c", "prompt": [user "안녕?"], "response": "안녕하세요!", …}` →
@@ -132,10 +155,15 @@ def read_conversations(path: str | Path) -> Iterator[dict[str, Any]]:
     """
     for row in read_jsonl(path):
         if "messages" in row or "response" not in row:
-            yield row
+            yield cast(ConversationRow, row)
         elif any(map(str.isalnum, row["response"])):
             answer = {"role": "assistant", "content": row["response"].strip()}
             yield {"id": row["prompt_id"], "messages": [*row["prompt"], answer]}
+
+
+def read_pairs(path: str | Path) -> Iterator[PairRow]:
+    """Preference rows."""
+    return cast(Iterator[PairRow], read_jsonl(path))
 
 
 @dataclass(frozen=True)

@@ -221,13 +221,13 @@ def _time_steps(
             labels[:, : batch.width - max(1, round(batch.trained / batch.sequences))] = -100
             values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "fused_lm_head": True}
 
-            def train(values: dict[str, Any] = values) -> None:
+            def train(values: dict[str, object] = values) -> None:
                 built(**values).loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
 
             @torch.no_grad()
-            def score(values: dict[str, Any] = values) -> None:
+            def score(values: dict[str, object] = values) -> None:
                 built(**values)
 
             steps.append(timed(train))

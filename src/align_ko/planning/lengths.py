@@ -14,13 +14,14 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
 from align_ko.errors import UserError
-from align_ko.records import read_conversations
+from align_ko.records import ConversationRow, PairRow, read_conversations, read_pairs
 
+RowType = TypeVar("RowType", ConversationRow, PairRow)
 TOKENS_PER_CHARACTER = 1.19
 TOKENS_PER_TURN = 13  # "### User:\n", "\n\n### Assistant:\n", eos, the blank line between turns
 COUNTED_ROWS = 1_000
@@ -67,13 +68,13 @@ def sft_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length
         method = f"{file} is not there: assumed lengths of 191,641 rows instead"
         return Lengths(fitting, len(rows) - len(fitting), method, False)
 
-    def count(rows: list[dict[str, Any]]) -> list[Row]:
+    def count(rows: list[ConversationRow]) -> list[Row]:
         from align_ko.training.prepare import encode_conversations
 
         columns = encode_conversations(tokenizer, rows, None)
         return [Row(len(labels), len(labels), sum(label != -100 for label in labels)) for labels in columns["labels"]]
 
-    def estimate(row: Mapping[str, Any], ratio: float) -> Row:
+    def estimate(row: ConversationRow, ratio: float) -> Row:
         questions, answers = (
             [len(m["content"]) for m in row["messages"] if (m["role"] == "assistant") == answer] for answer in (False, True)
         )
@@ -81,7 +82,7 @@ def sft_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length
         tokens = trained + round(sum(questions) * ratio) + (TOKENS_PER_TURN - 1) * len(answers) + 1
         return Row(tokens, tokens, trained)
 
-    return _count_file(file, tokenizer, max_length, count, estimate)
+    return _count_file(file, read_conversations(file), tokenizer, max_length, count, estimate)
 
 
 def pair_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
@@ -90,28 +91,28 @@ def pair_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_lengt
     def pair(prompt: int, chosen: int, rejected: int) -> Row:
         return Row(prompt + max(chosen, rejected), 2 * prompt + chosen + rejected, chosen + rejected, sequences=2)
 
-    def count(rows: list[dict[str, Any]]) -> list[Row]:
+    def count(rows: list[PairRow]) -> list[Row]:
         from align_ko.training.prepare import encode_pairs
 
         columns = encode_pairs(tokenizer, rows, None)
         sides = zip(columns["prompt_ids"], columns["chosen_ids"], columns["rejected_ids"], strict=True)
         return [pair(*map(len, ids)) for ids in sides]
 
-    def estimate(row: Mapping[str, Any], ratio: float) -> Row:
+    def estimate(row: PairRow, ratio: float) -> Row:
         prompt = round(sum(len(message["content"]) for message in row["prompt"]) * ratio) + TOKENS_PER_TURN
-        return pair(prompt, *(round(len(row[side][0]["content"]) * ratio) + 1 for side in ("chosen", "rejected")))
+        return pair(prompt, *(round(len(side[0]["content"]) * ratio) + 1 for side in (row["chosen"], row["rejected"])))
 
-    return _count_file(file, tokenizer, max_length, count, estimate)
+    return _count_file(file, read_pairs(file), tokenizer, max_length, count, estimate)
 
 
 def _count_file(
     file: str,
+    rows: Iterator[RowType],
     tokenizer: PreTrainedTokenizerBase | None,
     max_length: int | None,
-    count: Callable[[list[dict[str, Any]]], list[Row]],
-    estimate: Callable[[Mapping[str, Any], float], Row],
+    count: Callable[[list[RowType]], list[Row]],
+    estimate: Callable[[RowType, float], Row],
 ) -> Lengths:
-    rows: Iterator[dict[str, Any]] = read_conversations(file)
     try:
         if tokenizer is None:
             ratio, counted = TOKENS_PER_CHARACTER, []

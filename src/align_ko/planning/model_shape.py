@@ -11,13 +11,16 @@ import copy
 import json
 import warnings
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from align_ko.errors import UserError
@@ -204,10 +207,9 @@ def _trace(
         for weight in built.parameters():  # as in the second of several accumulated batches: the gradients exist already
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         known = [*built.parameters(), *built.buffers(), *(w.grad for w in built.parameters() if w.grad is not None)]
-        live = _live_bytes({tensor.untyped_storage()._cdata for tensor in known})
-        casting = (
-            disable_input_dtype_casting(built, active=True) if model.use_peft and mixed else nullcontext()
-        )  # as in seams.py
+        live = _LiveBytes({tensor.untyped_storage()._cdata for tensor in known})
+        # as in training/seams.py
+        casting = disable_input_dtype_casting(built, active=True) if model.use_peft and mixed else nullcontext()
         ids, mask = torch.zeros(rows, tokens, dtype=torch.long), torch.ones(rows, tokens, dtype=torch.long)
         with casting, live, torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
             hidden = _language_model(built)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -216,7 +218,7 @@ def _trace(
         return Activations(saved, live.peak)
 
 
-def _move_to_fake_cpu(built: Any) -> None:
+def _move_to_fake_cpu(built: torch.nn.Module) -> None:
     """Replace meta parameters and buffers by fake tensors on the CPU. A tied head is untied by it, which no layer notices."""
     for module in built.modules():
         for name, weight in module._parameters.items():
@@ -227,29 +229,28 @@ def _move_to_fake_cpu(built: Any) -> None:
             module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
 
 
-def _live_bytes(ignored: set[int]) -> Any:
-    """A dispatch mode with `.now` and `.peak`: bytes of all storages made inside it that are still alive."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
+class _LiveBytes(TorchDispatchMode):
+    """Bytes of all storages made inside the mode that are still alive (`now`), and the most there ever were (`peak`)."""
 
-    class LiveBytes(TorchDispatchMode):
-        now = peak = 0
-        alive: ClassVar[dict[int, object]] = {}
+    def __init__(self, ignored: set[int]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.ignored, self.alive = ignored, {}  # type: tuple[set[int], dict[int, object]]
 
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            out = func(*args, **(kwargs or {}))
-            for value in tree_leaves(out):
-                if isinstance(value, torch.Tensor):
-                    storage = value.untyped_storage()
-                    key = storage._cdata
-                    if key not in self.alive and key not in ignored:
-                        self.now += storage.nbytes()
-                        self.peak = max(self.peak, self.now)
-                        self.alive[key] = weakref.ref(storage, partial(self.free, key, storage.nbytes()))
-            return out
+    def __torch_dispatch__(
+        self, func: Callable[..., object], types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if isinstance(value, torch.Tensor):
+                storage = value.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                if key not in self.alive and key not in self.ignored:
+                    self.now += size
+                    self.peak = max(self.peak, self.now)
+                    self.alive[key] = weakref.ref(storage, partial(self.free, key, size))
+        return out
 
-        def free(self, key: int, size: int, _: object) -> None:
-            del self.alive[key]
-            self.now -= size
-
-    return LiveBytes()
+    def free(self, key: int, size: int, _: object) -> None:
+        del self.alive[key]
+        self.now -= size

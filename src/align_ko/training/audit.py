@@ -6,10 +6,10 @@ Each check is a fault that once cost someone a training run without a word (docs
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice, pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +19,12 @@ from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import IGNORE, prompt_ids, render, rewrites_history
 from align_ko.errors import UserError
-from align_ko.records import Message
+from align_ko.records import Message, PairRow
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Batch = Mapping[str, torch.Tensor]
 
 
 class AuditError(UserError):
@@ -39,7 +44,7 @@ def _untouched_randomness() -> Iterator[None]:
 
 
 def audit_batches(
-    batches: Any,
+    batches: Iterable[Batch],
     tokenizer: PreTrainedTokenizerBase,
     conversations: dict[tuple[int, ...], list[Message]],
     generation_eos: int | list[int] | None,
@@ -82,7 +87,7 @@ def audit_batches(
     return seen
 
 
-def lines_of(batch: dict[str, torch.Tensor]) -> Iterator[tuple[list[tuple[list[int], list[int]]], list[int]]]:
+def lines_of(batch: Batch) -> Iterator[tuple[list[tuple[list[int], list[int]]], list[int]]]:
     """Each line of a batch as its rows (ids, labels) and the labels of its padding.
 
     With a mask a line is one row. Without, a row begins where the positions begin again: `position_ids` 0 1 2 0 1 0 0 → two
@@ -142,10 +147,10 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
 
 
 def audit_pairs(
-    batches: Any,
+    batches: Iterable[Batch],
     tokenizer: PreTrainedTokenizerBase,
-    pairs: dict[str, dict[str, Any]],
-    dataset: Any,
+    pairs: Mapping[str, PairRow],
+    dataset: Dataset,
     max_batches: int = 8,
 ) -> dict[str, int]:
     """Check collated preference batches: `input_ids` and `completion_mask` `(2 × pairs, tokens)`, chosen rows first.
@@ -153,10 +158,10 @@ def audit_pairs(
     `pairs` maps ids to preference rows, `dataset` is the tokenised form (`prompt_ids`, `chosen_ids`, `rejected_ids`, `id`).
     Raises AuditError; returns pairs seen and how many rejected sides were left open.
     """
-    by_ids: dict[tuple[int, ...], dict[str, Any]] = {}
+    by_ids: dict[tuple[int, ...], tuple[str, PairRow]] = {}
     for row in dataset:
         for side in ("chosen", "rejected"):
-            by_ids[tuple(row["prompt_ids"] + row[f"{side}_ids"])] = {"pair": pairs[row["id"]], "side": side}
+            by_ids[tuple(row["prompt_ids"] + row[f"{side}_ids"])] = side, pairs[row["id"]]
     seen = {"pairs": 0, "open": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
@@ -164,11 +169,10 @@ def audit_pairs(
             rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
             for position, (ids, scored, mask) in enumerate(rows):
                 real = ids[mask.bool()].tolist()
-                found = by_ids.get(tuple(real))
                 side = "chosen" if position < half else "rejected"
-                if found is None or found["side"] != side:
+                known_side, pair = by_ids.get(tuple(real), ("", None))
+                if pair is None or known_side != side:
                     raise AuditError(f"a {side} row is not the whole of any pair: …{tokenizer.decode(real[-30:])!r}")
-                pair = found["pair"]
                 name = _name(pair["prompt"])
                 asked = prompt_ids(tokenizer, pair["prompt"])
                 if real[: len(asked)] != asked:

@@ -27,12 +27,18 @@ class KnobDistillationTrainer(AlignSFTTrainer):
     The model must carry an adapter: without it the model is the teacher.
     """
 
-    def __init__(self, *args: Any, repetition_penalty: float, **kwargs: Any) -> None:
+    def __init__(self, *args: object, repetition_penalty: float, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.repetition_penalty = repetition_penalty
         self.model_accepts_loss_kwargs = False  # a mean over this batch: the Trainer divides by the accumulated batches
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         answers = answer_numbers(inputs["labels"])
@@ -45,7 +51,7 @@ class KnobDistillationTrainer(AlignSFTTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def sft_trainer(distill: DistillArgs, **kwargs: Any) -> AlignSFTTrainer:
+def sft_trainer(distill: DistillArgs, **kwargs: object) -> AlignSFTTrainer:
     """The trainer of an SFT recipe with this `distill`."""
     if not distill.wanted:
         return AlignSFTTrainer(**kwargs)

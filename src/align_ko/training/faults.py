@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from align_ko.errors import warn
-from align_ko.records import Message, content_id, parse_prompt
+from align_ko.records import ConversationRow, Message, PairRow, content_id, parse_prompt
 from align_ko.training.audit import AuditError
 
+Rows = Sequence[ConversationRow] | Sequence[PairRow]
 MOST_PADDING = 0.5
 """Of computed positions. Of docs/plan.md's lengths, random batches leave half, padding to 2,048 tokens three quarters."""
 OTHER_MIX, FEWEST_ROWS = 0.3, 30
@@ -36,7 +36,7 @@ def check_trainable(model: torch.nn.Module) -> int:
     return count
 
 
-def check_split(train: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> None:
+def check_split(train: Rows, held_out: Rows) -> None:
     """AuditError where a held-out conversation (or pair) is trained on too; warnings for the same prompt with another answer,
     and for held-out rows that come from other sources than the training rows do."""
     trained = {content_id(_conversation(row)) for row in train}
@@ -57,16 +57,16 @@ def check_split(train: Sequence[dict[str, Any]], held_out: Sequence[dict[str, An
         warn(f"the held-out rows are not drawn as the training rows are: {mix} (data.eval_file)")
 
 
-def _prompt(row: dict[str, Any]) -> list[Message]:
+def _prompt(row: ConversationRow | PairRow) -> list[Message]:
     found = parse_prompt(row)
     return found.prompt if found else []
 
 
-def _conversation(row: dict[str, Any]) -> list[Message]:
+def _conversation(row: ConversationRow | PairRow) -> list[Message]:
     return [*row["prompt"], *row["chosen"], *row["rejected"]] if "prompt" in row else row["messages"]
 
 
-def _other_mix(train: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> str:
+def _other_mix(train: Rows, held_out: Rows) -> str:
     """`kowiki_qa 100% of them, 9% of the training rows`: the source that differs most, where mixes differ beyond chance."""
     ours, theirs = (Counter(str(row.get("source", "")) for row in rows) for rows in (held_out, train))
     if min(ours.total(), theirs.total()) < FEWEST_ROWS:

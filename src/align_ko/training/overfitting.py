@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypedDict, cast
 
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -12,6 +12,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 # (0.3, 1.5) overfit. What separates its rows is the gap; the bounds lie midway between .1, .3 and 1.2.
 CAUTION_GAP = 0.2
 OVERFIT_GAP = 0.75
+
+
+class Evaluation(TypedDict):
+    """One evaluation; beside these the gate's numbers, `eval_greedy_…`."""
+
+    step: int
+    train_loss: float | None
+    eval_loss: float
+    verdict: str
 
 
 def verdict(train_loss: float, eval_loss: float) -> str:
@@ -24,24 +33,24 @@ def verdict(train_loss: float, eval_loss: float) -> str:
     return "normal" if gap < CAUTION_GAP else "caution" if gap < OVERFIT_GAP else "overfit"
 
 
-def evaluations(log: Iterable[Mapping[str, Any]], with_verdict: bool = True) -> list[dict[str, Any]]:
+def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -> list[Evaluation]:
     """Every evaluation in a trainer's `log_history`: `{"step", "train_loss", "eval_loss", "verdict"}` and the gate's numbers.
 
     The train loss is the mean of the five logged before it, or None. Without a verdict (DPO, whose loss starts at ln 2 and
     says nothing of memorising) that is "". A trainer keeps its log in every checkpoint, so a resumed run knows all of it.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Evaluation] = []
     recent: list[float] = []
     for entry in log:
         if "loss" in entry:
             recent = [*recent[-4:], entry["loss"]]
         greedy = {key: value for key, value in entry.items() if key.startswith("eval_greedy_")}
         if greedy and found and found[-1]["step"] == entry["step"]:
-            found[-1].update(greedy)
+            found[-1].update(cast(Evaluation, greedy))
         if "eval_loss" in entry:
             train = sum(recent) / len(recent) if recent else None
             word = verdict(train, entry["eval_loss"]) if train is not None and with_verdict else ""
-            found.append({"step": entry["step"], "train_loss": train, "eval_loss": entry["eval_loss"], "verdict": word})
+            found.append({"step": int(entry["step"]), "train_loss": train, "eval_loss": entry["eval_loss"], "verdict": word})
     return found
 
 
@@ -69,17 +78,17 @@ class OverfittingWatch(TrainerCallback):
     ) -> None:
         self.patience, self.min_rise, self.with_verdict = patience, min_rise, with_verdict
         self.console = console or Console()
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Evaluation] = []
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         self.history = evaluations(state.log_history, self.with_verdict)
         control.should_training_stop |= self._too_often()
         return control
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         before = len(self.history)
         self.history = evaluations(state.log_history, self.with_verdict)

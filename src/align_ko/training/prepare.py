@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
-from align_ko.records import Message
+from align_ko.records import ConversationRow, Message, PairRow
 from align_ko.training.extension_locks import tell_of_locks
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from trl import DPOConfig, SFTConfig
 
 Config = TypeVar("Config", "SFTConfig", "DPOConfig")
-Row = Mapping[str, Any]
+RowType = TypeVar("RowType", ConversationRow, PairRow)
 Columns = dict[str, list[Any]]
 """Of token ids; a row over max_length is empty and True in `too_long`."""
-Encoder = Callable[[PreTrainedTokenizerBase, Iterable[Row], int | None, int], Columns]
+Encoder = Callable[[PreTrainedTokenizerBase, Iterable[RowType], int | None, int], Columns]
 PARALLEL_ROWS = 20_000
 """From so many rows on they are tokenised by several worker processes, once on each machine. Fewer take seconds."""
 GROUP_OF_BATCHES = 100
@@ -97,7 +97,7 @@ def _saves_every_evaluation(values: Mapping[str, Any]) -> bool:
 
 
 def tokenize_conversations(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[ConversationRow], max_length: int | None
 ) -> tuple[Dataset, list[str]]:
     """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns`; and the ids of rows dropped as too long.
 
@@ -109,7 +109,7 @@ def tokenize_conversations(
 
 
 def tokenize_pairs(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None
 ) -> tuple[Dataset, list[str]]:
     """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and the ids of those too long.
 
@@ -120,7 +120,7 @@ def tokenize_pairs(
 
 
 def encode_conversations(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None, first: int = 1
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[ConversationRow], max_length: int | None, first: int = 1
 ) -> Columns:
     """The columns of tokenize_conversations and `too_long`. `first`: number of the first row, for messages."""
     columns: Columns = {"input_ids": [], "labels": [], "length": [], "id": [], "turns": [], "too_long": []}
@@ -139,14 +139,16 @@ def encode_conversations(
     return columns
 
 
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None, first: int = 1) -> Columns:
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None, first: int = 1
+) -> Columns:
     """The columns of tokenize_pairs and `too_long`."""
     columns: Columns = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "length": [], "id": [], "too_long": []}
     for number, row in enumerate(rows, first):
         try:
             prompt = prompt_ids(tokenizer, row["prompt"])
-            finished = {"chosen": True, "rejected": row.get("rejected_finished", True)}
-            sides = [answer_ids(tokenizer, row["prompt"], row[s][0]["content"], finished=end) for s, end in finished.items()]
+            ends = (row["chosen"], True), (row["rejected"], row.get("rejected_finished", True))
+            sides = [answer_ids(tokenizer, row["prompt"], side[0]["content"], finished=finished) for side, finished in ends]
         except FormatError as error:
             raise UserError(f"pair {number} (id {row.get('id')}): {error}") from None
         length = len(prompt) + max(map(len, sides))
@@ -162,7 +164,7 @@ def _append(columns: Columns, *values: object) -> None:
 
 
 def _tokenize(
-    encode: Encoder, tokenizer: PreTrainedTokenizerBase, rows: Iterable[Row], max_length: int | None
+    encode: Encoder[RowType], tokenizer: PreTrainedTokenizerBase, rows: Iterable[RowType], max_length: int | None
 ) -> tuple[Dataset, list[str]]:
     from datasets import Dataset
 
@@ -179,7 +181,7 @@ def _tokenize(
 
 
 def _encode_in_parallel(
-    encode: Encoder, tokenizer: PreTrainedTokenizerBase, rows: list[Row], max_length: int | None, folder: Path
+    encode: Encoder[RowType], tokenizer: PreTrainedTokenizerBase, rows: list[RowType], max_length: int | None, folder: Path
 ) -> Dataset:
     """By `datasets.map` with its progress bar, into a file in `folder`. As JSON, because Arrow would give every message the
     keys of all others."""
@@ -226,7 +228,7 @@ def _once_per_machine(make: Callable[[Path], Dataset]) -> Dataset:
     return result
 
 
-def conversations_of(dataset: Dataset, rows: Iterable[Row]) -> dict[tuple[int, ...], list[Message]]:
+def conversations_of(dataset: Dataset, rows: Iterable[ConversationRow]) -> dict[tuple[int, ...], list[Message]]:
     """The messages of each tokenised row, by its token ids: what the audit compares batches with."""
     by_id = {row.get("id", str(number)): row["messages"] for number, row in enumerate(rows, 1)}
     columns = zip(dataset["input_ids"], dataset["id"], dataset["turns"], strict=True)

@@ -23,7 +23,11 @@ from typing import Any
 
 import torch
 import trl.trainer.utils as trl_utils
+from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
+from torch.utils.data import Sampler
+from transformers import TrainingArguments
+from transformers.trainer_utils import TrainOutput
 from trl import DPOTrainer, SFTTrainer
 
 from align_ko.training.audit import AuditError
@@ -57,16 +61,18 @@ def score_supervised_positions_only() -> None:
 class _LengthGrouping:
     """Mixin: `train_sampling_strategy: group_by_length` with shuffled batches."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        args: Any = self.args  # type: ignore[attr-defined]
-        dataset = self.train_dataset if train_dataset is None else train_dataset  # type: ignore[attr-defined]
+    args: TrainingArguments
+    train_dataset: Dataset
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        args, dataset = self.args, self.train_dataset if train_dataset is None else train_dataset
         if args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)  # type: ignore[misc]
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         return ShuffledLengthGroupedSampler(_row_lengths(dataset), batch_size, args.data_seed or args.seed)
 
 
-def _row_lengths(dataset: Any) -> list[int]:
+def _row_lengths(dataset: Dataset) -> list[int]:
     """Tokens that one row fills; for a pair, its longer side."""
     if "input_ids" in dataset.column_names:
         return [len(ids) for ids in dataset["input_ids"]]
@@ -77,17 +83,19 @@ def _row_lengths(dataset: Any) -> list[int]:
 class UncastAdapterInputs:
     """Mixin: in mixed precision, adapters take their inputs as they come. DeepSpeed does its own casting and is left alone."""
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        config: Any = self.args  # type: ignore[attr-defined]
-        mixed = (config.bf16 or config.fp16) and config.deepspeed is None
-        with disable_input_dtype_casting(self.model, active=mixed):  # type: ignore[attr-defined]
+    args: TrainingArguments
+    model: torch.nn.Module
+
+    def train(self, *args: object, **kwargs: object) -> TrainOutput:
+        mixed = (self.args.bf16 or self.args.fp16) and self.args.deepspeed is None
+        with disable_input_dtype_casting(self.model, active=mixed):
             return super().train(*args, **kwargs)  # type: ignore[misc]
 
 
 class AlignSFTTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, SFTTrainer):
     """TRL's SFTTrainer on rows of `input_ids` and `labels`."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         score_supervised_positions_only()
         super().__init__(*args, **kwargs)
 
@@ -97,16 +105,16 @@ class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DP
 
     _reference_checked = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         score_supervised_positions_only()
         super().__init__(*args, **kwargs)
 
-    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+    def _prepare_dataset(self, dataset: Dataset, *args: object) -> Dataset:
         if "chosen_ids" in dataset.column_names:
             return dataset
-        return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        return super()._prepare_dataset(dataset, *args)
 
-    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, model: torch.nn.Module, *args: object, **kwargs: object) -> Any:
         """TRL's, and before the first step proof that the reference is the start: both find every answer equally likely."""
         loss = super().compute_loss(model, *args, **kwargs)
         if self.state.global_step == 0 and model.training and not self._reference_checked:
