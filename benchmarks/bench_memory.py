@@ -5,10 +5,14 @@
 
 Each setting trains in a process of its own: three steps, every row of the same length, a model with random weights (peak memory
 does not depend on them). Measured is the process's highest resident memory. Target: within 15 %.
+
+`load_adapter` loads an adapter and its base for inference: resident memory added at the peak against the size of the weights in
+their dtype. Target: at most 1.15 times.
 """
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import tyro
@@ -34,15 +38,19 @@ SETTINGS: dict[str, tuple[int, int, int, int, int, int, bool]] = {
     "check: quickstart, LoRA r 32, distilling": (0, 0, 0, 32, 4, 300, False),
     "check: Llama 512 × 12, LoRA r 16, distilling": (512, 12, 32_000, 16, 2, 512, True),
 }
+LOAD_ADAPTER, LOAD_TARGET = "load_adapter", 1.15
 
 
-def main(only: str = "", setting: str = "") -> None:
+def main(only: str = "", setting: str = "", adapter: str = "") -> None:
     """Compare planned and measured peak memory.
 
     Args:
         only: settings whose name holds this.
         setting: measure this one in this process, as JSON.
+        adapter: measure the loading of this adapter folder in this process, as JSON; with a setting, make the folder.
     """
+    if adapter:
+        return hand_back(make_adapter(adapter) if setting else measure_loading(adapter))
     if setting:
         return hand_back(measure(setting))
     table = Table("setting", "planned GiB", "measured GiB", "planned / measured", f"within {TARGET:.0%}")
@@ -51,7 +59,18 @@ def main(only: str = "", setting: str = "") -> None:
         told = plan(name)
         ratio = told / real
         table.add_row(name, f"{told:.2f}", f"{real:.2f}", f"{ratio:.2f}", "yes" if abs(ratio - 1) <= TARGET else "no")
-    Console(width=118).print(table)
+    console = Console(width=118)
+    if table.row_count:
+        console.print(table)
+    if only in LOAD_ADAPTER:
+        with tempfile.TemporaryDirectory() as place:  # processes apart: a child's peak begins with its parent's size
+            weights = measure_apart(__file__, LOAD_ADAPTER, "--setting", LOAD_ADAPTER, "--adapter", f"{place}/adapter")
+            added = measure_apart(__file__, LOAD_ADAPTER, "--adapter", f"{place}/adapter")
+        verdict = "yes" if added / weights <= LOAD_TARGET else "no"
+        console.print(
+            f"{LOAD_ADAPTER}: weights {weights:.2f} GiB in bfloat16, {added:.2f} GiB added at the peak, "
+            f"{added / weights:.2f} times (at most {LOAD_TARGET}: {verdict})"
+        )
 
 
 def _model(name: str) -> tuple[Any, Any]:
@@ -100,6 +119,35 @@ def measure(name: str) -> float:
     penalty = 1.05 if DISTILLING in name else 1.0
     make_trainer(config, model, random_rows([tokens] * 3 * rows, config.vocab_size), training, penalty=penalty).train()
     return peak_memory_gib()
+
+
+def make_adapter(folder: str) -> float:
+    """Save a base of random bfloat16 weights and an adapter on it; returns the base's size in GiB."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    from bench_trainer import small_llama
+
+    model = LlamaForCausalLM(small_llama(1_536, 12, 32_000)).to(torch.bfloat16)
+    model.save_pretrained(f"{folder}-base")
+    base = LlamaForCausalLM.from_pretrained(f"{folder}-base", dtype=torch.bfloat16)
+    get_peft_model(base, LoraConfig(r=16, target_modules="all-linear")).save_pretrained(folder)
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 2**30
+
+
+def measure_loading(adapter: str) -> float:
+    """GiB that `load_weights` adds to this process's resident memory at its highest."""
+    import psutil
+    import torch
+
+    from align_ko.models.load import load_weights
+    from align_ko.process import keep_freed_memory, peak_memory_gib
+
+    keep_freed_memory()  # as evaluate.py and build_preferences.py do
+    before: float = psutil.Process().memory_info().rss / 2**30
+    load_weights(adapter, torch.bfloat16)
+    return peak_memory_gib() - before
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft.tuners.lora.layer import Linear as LoraLinear
 from transformers import AutoModelForCausalLM
 
 from align_ko.errors import UserError
+from align_ko.models import merge as merge_module
 from align_ko.models.export import save_model
 from align_ko.models.load import load_for_inference, load_weights
 from align_ko.models.source import model_source
@@ -77,6 +79,27 @@ def test_every_bit_is_that_of_a_merge_in_float32_rounded_once(llama, kind, dtype
     assert {name: bool(torch.equal(weight, expected[name])) for name, weight in merged.state_dict().items()} == dict.fromkeys(
         expected, True
     )
+
+
+def test_the_base_is_never_loaded_in_float32(llama, tmp_path, monkeypatch):
+    """One module at a time is: 43 GB for a 10.7 B base, in every process, is what the whole of it would take."""
+    make_adapter(llama, tmp_path / "adapter")
+    seen = []
+
+    def merge(module, *args, _merge=LoraLinear.merge, **options):
+        whole = [weight.dtype for weight in adapted[0].parameters() if weight.dtype == torch.float32]
+        seen.append((module.get_base_layer().weight.dtype, len(whole)))
+        return _merge(module, *args, **options)
+
+    adapted = []
+    attach = merge_module.attach_adapter
+    monkeypatch.setattr(merge_module, "attach_adapter", lambda *given: adapted.append(given[0]) or attach(*given))
+    monkeypatch.setattr(LoraLinear, "merge", merge)
+    load_weights(str(tmp_path / "adapter"), torch.bfloat16)
+    adapters = 2 * 6  # lora_A and lora_B of three modules in two layers, in float32 throughout
+    first, others = seen[:6], seen[6:]
+    assert first == [(torch.float32, adapters + 1)] * 6
+    assert {dtype for dtype, _ in others} <= {torch.bfloat16}  # PEFT's own pass over what is merged already
 
 
 def test_a_small_delta_survives_bfloat16(llama, tmp_path):

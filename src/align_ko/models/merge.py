@@ -55,11 +55,13 @@ def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     for module in [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]:
         if hasattr(module, "unload_and_optionally_merge_module") or not hasattr(module, "merge"):
             continue  # merged below, by PEFT, in the dtype that it has
-        before = {name: weight.dtype for name, weight in module.get_base_layer().named_parameters()}
+        before = {name: weight.data for name, weight in module.get_base_layer().named_parameters()}
         module.float()
         module.merge()
         for name, weight in module.get_base_layer().named_parameters():
-            weight.data = weight.data.to(before.get(name, weight.dtype))
+            if (old := before.get(name)) is not None and old.dtype != weight.dtype:
+                # into the old memory: a page that was mapped from the weight file is replaced, not joined by another
+                weight.data = old.copy_(weight.data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All adapters are already merged|Input and output embeddings are no longer tied")
         merged: PreTrainedModel = adapted.merge_and_unload()
