@@ -143,7 +143,7 @@ def _numbered_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
         raise UserError("file not found", file=path)
     for row in read_json_rows(Path(path)):
         if row.problem:
-            raise UserError(row.problem, file=path, line=row.line)
+            raise UserError(row.problem, file=path, line=row.line, expected="JSONL or a JSON array")
         yield row.line, row.value
 
 

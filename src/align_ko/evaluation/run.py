@@ -58,12 +58,7 @@ def evaluate(
     fewer = held_out[:: max(1, len(held_out) // sampling_prompts)] if sampling_prompts else held_out
     asked = {GREEDY_SETTING: (GREEDY, [*held_out, *extra])}
     asked |= {setting: (decoding, [*fewer, *extra]) for setting, decoding in (sampling or {}).items()}
-    folder, settings = Path(output_dir), generation or GenerationArgs()
-    answered = ask_models(models, asked, held_out, settings, chat_template, folder / "answers", processes)
-    if answered is None:
-        return None
-    scored = score_rows(answered[0])
-    return _write(folder, Evaluation(scored, summarise(scored, answered[1])))
+    return _answer_and_score(models, asked, held_out, Path(output_dir), chat_template, generation, processes)
 
 
 def evaluate_grid(
@@ -80,21 +75,30 @@ def evaluate_grid(
     """Greedy decoding beside every cell of `grid`, for the decoding gap; files and processes as in `evaluate`."""
     prompts = evenly(list(read_prompts(prompts_file, "prompts_file", max_prompts)), grid.prompts)
     asked = {setting: (decoding, prompts) for setting, decoding in {GREEDY_SETTING: GREEDY, **cells(grid)}.items()}
-    folder, settings = Path(output_dir), generation or GenerationArgs()
-    answered = ask_models(models, asked, [], settings, chat_template, folder / "answers", processes)
+    return _answer_and_score(models, asked, [], Path(output_dir), chat_template, generation, processes)
+
+
+def _answer_and_score(
+    models: Mapping[str, str | ModelSource],
+    asked: Asked,
+    references: list[PromptRow],
+    folder: Path,
+    chat_template: str,
+    generation: GenerationArgs | None,
+    processes: Processes | None,
+) -> Evaluation | None:
+    answered = ask_models(
+        models, asked, references, generation or GenerationArgs(), chat_template, folder / "answers", processes
+    )
     if answered is None:
         return None
     scored = score_rows(answered[0])
-    summary = summarise(scored)
-    for name, points in cross_fitted_gaps(scored).items():
+    summary = summarise(scored, answered[1])
+    for name, points in cross_fitted_gaps(row for row in scored if row["kind"] == "heldout").items():
         summary["decoding_gap"][name]["cross_fitted"] = points
-    return _write(folder, Evaluation(scored, summary))
-
-
-def _write(folder: Path, evaluation: Evaluation) -> Evaluation:
-    write_jsonl(folder / "responses.jsonl", evaluation.answers)
-    write_json(folder / "scores.json", evaluation.summary)
-    return evaluation
+    write_jsonl(folder / "responses.jsonl", scored)
+    write_json(folder / "scores.json", summary)
+    return Evaluation(scored, summary)
 
 
 def ask_models(

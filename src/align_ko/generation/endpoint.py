@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError
 from align_ko.generation.requests import Generated, OnAnswer, Request
-from align_ko.recipe import DecodingArgs, EndpointArgs, Server
+from align_ko.recipe import DecodingArgs, EndpointArgs, LlmJudgeArgs, Server
 from align_ko.records import Message
 
 if TYPE_CHECKING:
@@ -35,82 +36,53 @@ SENDS: dict[Server, str] = {
 _LATER = "what was answered is saved, the same command goes on from there"
 
 
-class Connection(Protocol):
-    """What the recipe says of a server; `EndpointArgs` and `LlmJudgeArgs` do."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def api_key_env(self) -> str: ...
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def max_retries(self) -> int: ...
-
-
 def complete_all(
-    server: Connection,
-    count: int,
-    body: Callable[[int], dict[str, Any]],
+    server: EndpointArgs | LlmJudgeArgs,
+    bodies: Sequence[Callable[[], dict[str, Any]]],
     on_reply: Callable[[int, Any], None],
     section: str = "endpoint",
     needs_key: bool = True,
     describe: Callable[[int], str] = str,
 ) -> None:
-    """Send `body(0)` to `body(count - 1)`, `server.concurrency` at once, to the route that takes each (`prompt`, `messages`).
+    """Send the request that each of `bodies` makes to the route that takes it (`prompt`, `messages`), many at once.
 
     `on_reply` is called as each reply arrives. UserError for what a person has to put right; it names the recipe's keys under
     `section` and the request by `describe`.
     """
+    import openai
+
+    queue = iter(range(len(bodies)))
+
+    async def work(client: openai.AsyncOpenAI) -> None:
+        for index in queue:
+            try:
+                reply = await _send(client, bodies[index]())
+            except openai.OpenAIError as error:
+                raise _user_error(error, server, section, describe(index)) from None
+            if not reply.choices:
+                problem = f"{server.base_url} answered without any choice: {str(reply)[:200]}"
+                raise UserError(problem, key=f"{section}.base_url")
+            on_reply(index, reply)
+
+    async def run() -> None:
+        options: dict[str, Any] = {"timeout": server.timeout, "max_retries": server.max_retries}
+        key = _api_key(server, section, needs_key)
+        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key, **options) as client:
+            try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
+                await client.with_options(max_retries=1).models.list()
+            except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
+                raise _user_error(error, server, section) from None
+            except openai.OpenAIError:
+                pass
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(server.concurrency, len(bodies))):
+                    group.create_task(work(client))
+
     try:
-        asyncio.run(_complete_all(server, count, body, on_reply, section, needs_key, describe))
+        asyncio.run(run())
     except ExceptionGroup as group:  # of the requests that failed at once, one is reported
         errors = [error for error in group.exceptions if not isinstance(error, UserError)]
         raise (errors or group.exceptions)[0] from None
-
-
-async def _complete_all(
-    server: Connection,
-    count: int,
-    body: Callable[[int], dict[str, Any]],
-    on_reply: Callable[[int, Any], None],
-    section: str,
-    needs_key: bool,
-    describe: Callable[[int], str],
-) -> None:
-    import openai
-
-    queue = iter(range(count))
-    async with openai.AsyncOpenAI(
-        base_url=server.base_url,
-        api_key=_api_key(server, section, needs_key),
-        timeout=server.timeout,
-        max_retries=server.max_retries,
-    ) as client:
-        try:  # a wrong address or key shows at once instead of after all retries; a server without a list of models passes
-            await client.with_options(max_retries=1).models.list()
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
-            raise _user_error(error, server, section) from None
-        except openai.OpenAIError:
-            pass
-
-        async def work() -> None:
-            for index in queue:
-                request = body(index)
-                try:
-                    reply = await _send(client, request)
-                except openai.OpenAIError as error:
-                    raise _user_error(error, server, section, describe(index)) from None
-                if not reply.choices:
-                    problem = f"{server.base_url} answered without any choice: {str(reply)[:200]}"
-                    raise UserError(problem, key=f"{section}.base_url")
-                on_reply(index, reply)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(server.concurrency, count)):
-                group.create_task(work())
 
 
 async def _send(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
@@ -159,10 +131,10 @@ def draw_from_endpoint(
     def begin(index: int) -> str:
         return repr(requests[index].prompt[-1]["content"][:40])
 
-    complete_all(args, len(requests), body, save, describe=begin)
+    complete_all(args, [partial(body, index) for index in range(len(requests))], save, describe=begin)
 
 
-def _api_key(server: Connection, section: str, is_needed: bool) -> str:
+def _api_key(server: EndpointArgs | LlmJudgeArgs, section: str, is_needed: bool) -> str:
     """Local servers want no key, but the client does."""
     key = os.environ.get(server.api_key_env) if server.api_key_env else None
     if not key and server.api_key_env and is_needed:
@@ -171,37 +143,35 @@ def _api_key(server: Connection, section: str, is_needed: bool) -> str:
     return key or "none"
 
 
-def _user_error(error: openai.OpenAIError, server: Connection, section: str, request: str = "") -> UserError:
+def _user_error(error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, section: str, request: str = "") -> UserError:
     """What a person can do about a failed request."""
     import openai
 
     where, tries = server.base_url, f"{server.max_retries + 1} times; {_LATER}"
-
-    def told(problem: str, *names: str, expected: str | None = None) -> UserError:
-        return UserError(problem, key=", ".join(f"{section}.{name}" for name in names), expected=expected)
-
+    expected: str | None = None
     if isinstance(error, openai.APITimeoutError):
-        problem = f"{where} gave no answer within {server.timeout:g} s, {tries}"
-        return told(problem, "timeout", expected="more seconds, or less concurrency")
-    if isinstance(error, openai.APIConnectionError):
-        return told(f"no connection to {where} ({error.__cause__ or error}); {_LATER}", "base_url")
-    if not isinstance(error, openai.APIStatusError):
-        return told(f"{where}: {error}", "base_url")
-    body = error.body if isinstance(error.body, dict) else {}
-    answered = f"{where} answered {error.status_code}: {str(body.get('message') or body.get('detail') or error.message)[:300]}"
-    if error.status_code in (401, 403):
-        named = f" (now {server.api_key_env})" * bool(server.api_key_env)
-        return told(answered, "api_key_env", expected=f"the name of the environment variable with the server's key{named}")
-    if error.status_code == 404:
-        return told(
-            answered, "base_url", "model", expected="a base_url that ends in /v1 and the model name that the server gives"
-        )
-    if error.status_code == 429:
-        return told(f"{answered}, {tries}", "concurrency", expected="fewer requests at once")
-    if error.status_code >= 500 or error.status_code in (408, 409):
-        return told(f"{answered}, {tries}", "base_url")
-    names = ("server", "model", "extra_body") if section == "endpoint" else ("model",)
-    return told(answered + f" (the question {request})" * bool(request), *names, expected="what this server takes")
+        problem, keys = f"{where} gave no answer within {server.timeout:g} s, {tries}", "timeout"
+        expected = "more seconds, or less concurrency"
+    elif isinstance(error, openai.APIConnectionError):
+        problem, keys = f"no connection to {where} ({error.__cause__ or error}); {_LATER}", "base_url"
+    elif not isinstance(error, openai.APIStatusError):
+        problem, keys = f"{where}: {error}", "base_url"
+    else:
+        body = error.body if isinstance(error.body, dict) else {}
+        reason = str(body.get("message") or body.get("detail") or error.message)[:300]
+        problem, status = f"{where} answered {error.status_code}: {reason}", error.status_code
+        if status in (401, 403):
+            keys, expected = "api_key_env", "the name of the environment variable that contains the server's key"
+        elif status == 404:
+            keys, expected = "base_url model", "a base_url that ends in /v1 and the model name that the server gives"
+        elif status == 429:
+            problem, keys, expected = f"{problem}, {tries}", "concurrency", "fewer requests at once"
+        elif status >= 500 or status in (408, 409):
+            problem, keys = f"{problem}, {tries}", "base_url"
+        else:
+            keys, expected = "server model extra_body" if section == "endpoint" else "model", "what this server takes"
+            problem += f" (the question {request})" * bool(request)
+    return UserError(problem, key=", ".join(f"{section}.{key}" for key in keys.split()), expected=expected)
 
 
 def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -7,7 +7,7 @@ share the queue: a prompt is read once for all the answers to it that stand in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,28 +15,28 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from align_ko.chat_format import prompt_ids
-from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, describe, row_seed
+from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, encode_prompts, row_seed
 from align_ko.generation.sampling import RowKnobs
 from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
-__all__ = ["GREEDY", "Generated", "describe", "draw_local", "generate_answers", "stream_answer"]
 LOOP_CHECK_EVERY = 16  # steps between looks for loops
 
 
 def generate_answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[Message]],
+    prompts: Sequence[str | list[Message]],
     decoding: DecodingArgs = GREEDY,
     max_new_tokens: int = 256,
     batch_size: int = 32,
     seed: int = 42,
     stop_loops: bool = False,
 ) -> list[Generated]:
-    """One answer per prompt, in the order of `prompts`; for `stop_loops` see draw_local."""
+    """One answer per prompt (a question, or messages that end with one), in their order; for `stop_loops` see draw_local."""
     answers: dict[int, Generated] = {}
-    requests = [Request(prompt, decoding, row_seed(seed, index)) for index, prompt in enumerate(prompts)]
+    asked: list[list[Message]] = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+    requests = [Request(prompt, decoding, row_seed(seed, index)) for index, prompt in enumerate(asked)]
     draw_local(requests, answers.__setitem__, model, tokenizer, max_new_tokens, batch_size, stop_loops)
     return [answers[index] for index in range(len(prompts))]
 
@@ -57,13 +57,7 @@ def draw_local(
     and never for evaluation. An answer depends on its own request, not on its batch, but for rounding: matrix products of
     another batch may differ in the last bit, and where two tokens are equally likely that decides.
     """
-    known: dict[tuple[str, ...], tuple[int, ...]] = {}
-    encoded: list[tuple[int, ...]] = []
-    for request in requests:
-        key = tuple(part for message in request.prompt for part in (message["role"], message["content"]))
-        if key not in known:
-            known[key] = tuple(prompt_ids(tokenizer, request.prompt))
-        encoded.append(known[key])
+    encoded = encode_prompts(requests, tokenizer)
     order = sorted(range(len(requests)), key=lambda i: (-len(encoded[i]), encoded[i]))  # a prompt's requests are neighbours
     config = GenerationConfig(
         do_sample=False,

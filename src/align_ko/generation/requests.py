@@ -58,21 +58,17 @@ def answer_keys(
     The prompt counts by its token ids. `weights` is `weights_hash` of the model; `dtype` is the one it computes in; `server`
     names the endpoint's server and model where one draws. Needs the tokenizer, not the model.
     """
-    from align_ko.chat_format import prompt_ids
-
     # not describe_format, which refuses a template that cannot be trained with: such a model is evaluated all the same
     special = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
     chat_format = row_key(template=tokenizer.chat_template, special=special)
-    prompts: dict[tuple[str, ...], str] = {}
+    encoded = encode_prompts(requests, tokenizer)
+    prompts = {ids: row_key(ids=ids) for ids in dict.fromkeys(encoded)}
     keys = []
-    for request in requests:
-        text = tuple(part for message in request.prompt for part in (message["role"], message["content"]))
-        if text not in prompts:
-            prompts[text] = row_key(ids=list(prompt_ids(tokenizer, request.prompt)))
+    for request, ids in zip(requests, encoded, strict=True):
         decoding, is_sampled = request.decoding, request.decoding.temperature > 0
         keys.append(
             row_key(
-                prompt=prompts[text],
+                prompt=prompts[ids],
                 chat_format=chat_format,
                 weights=weights,
                 temperature=float(decoding.temperature),
@@ -86,6 +82,20 @@ def answer_keys(
             )
         )
     return keys
+
+
+def encode_prompts(requests: Sequence[Request], tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
+    """The token ids of every prompt; a prompt that several requests share is encoded once."""
+    from align_ko.chat_format import prompt_ids
+
+    known: dict[tuple[str, ...], tuple[int, ...]] = {}
+    encoded = []
+    for request in requests:
+        text = tuple(part for message in request.prompt for part in (message["role"], message["content"]))
+        if text not in known:
+            known[text] = tuple(prompt_ids(tokenizer, request.prompt))
+        encoded.append(known[text])
+    return encoded
 
 
 def draw_missing(

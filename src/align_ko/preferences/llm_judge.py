@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class LlmJudge:
                 self._store.add(self._key(todo[index]), reply=str(reply.choices[0].message.content or ""))
 
             # the default api_key_env is OPENAI_API_KEY, which a local server does not need
-            complete_all(self.args, len(todo), lambda index: self._body(todo[index]), save, "judges.llm", needs_key=False)
+            complete_all(self.args, [partial(self._body, text) for text in todo], save, "judges.llm", needs_key=False)
         return [self._verdicts(*group) for group in groups]
 
     def _questions(self, groups: Iterable[tuple[Sequence[Message], str | None, Sequence[str]]]) -> Iterable[str]:

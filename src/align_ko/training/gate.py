@@ -18,7 +18,8 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from align_ko.errors import UserError
-from align_ko.generation.local import Generated, generate_answers
+from align_ko.generation.local import generate_answers
+from align_ko.generation.requests import Generated
 from align_ko.korean import assess, measure
 from align_ko.recipe import GateArgs
 from align_ko.records import Message, evenly, last_user_text, read_prompts, write_jsonl
