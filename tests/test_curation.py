@@ -21,11 +21,9 @@ from align_ko.curation.curate import curate
 from align_ko.curation.facts import CurationFacts, Tally, funnel, histogram
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
 from align_ko.curation.judge import Judge, Work
-from align_ko.curation.judged import Judged
-from align_ko.curation.mixture import decide, divide, split
 from align_ko.curation.near_duplicates import duplicate_key
-from align_ko.curation.pool import Pool
-from align_ko.curation.selection import Features, select
+from align_ko.curation.pool import Judged, Pool
+from align_ko.curation.select import Features, decide, divide, select, split
 from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script

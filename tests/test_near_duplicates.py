@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from align_ko.curation.near_duplicates import ANSWER_THRESHOLD, QUESTION_THRESHOLD, RARE, Duplicate, near_duplicates, sketch
-from align_ko.curation.selection import goodness
+from align_ko.curation.select import goodness
 from align_ko.overlap import PromptIndex
 
 NOTHING = sketch("")

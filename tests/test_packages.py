@@ -52,7 +52,7 @@ def test_import_rule_holds(copy_of_src):
             "from align_ko.preferences import build",
             "align_ko.evaluation.run -> align_ko.preferences.build",
         ),
-        ("curation/mixture.py", "def f():\n    import torch", "align_ko.curation.mixture -> torch"),
+        ("curation/select.py", "def f():\n    import torch", "align_ko.curation.select -> torch"),
         ("newcomer.py", "", "align_ko.newcomer"),  # a module without a layer
     ],
 )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from align_ko.curation.personal_data import LABELS, PersonalData, find, mask
+from align_ko.curation.rules.personal_data import LABELS, PersonalData, find, mask
 
 
 @pytest.mark.parametrize(

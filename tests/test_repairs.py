@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from align_ko.curation import repairs
 from align_ko.curation.repairs import DEFAULT_REPAIRS, REPAIRS, full_width, nfc, particles, repair, white_space
-from align_ko.curation.stray_markers import format_tokens, stray_markers
+from align_ko.curation.rules.stray_markers import format_tokens, stray_markers
 from align_ko.korean import assess
 
 CODE = "쓰는 법:\n```python\nprint('Ａ，Ｂ')  \n\n\n\nx =  1\u00a0\n```\n그리고 `a  b`도요."

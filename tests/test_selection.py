@@ -7,8 +7,7 @@ from collections import Counter
 
 import pytest
 
-from align_ko.curation.selection import SELECTIONS, Features, How, goodness, select, topic_words
-from align_ko.curation.topics import spread
+from align_ko.curation.select import SELECTIONS, Features, How, goodness, select, spread, topic_words
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError
 

@@ -16,14 +16,12 @@ from rich.text import Text
 from align_ko.curation.adapters import Rejection
 from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, Tally, gather_facts
 from align_ko.curation.filters import FILTERS, Rules
-from align_ko.curation.judge import Work, judge_batch, start
-from align_ko.curation.judged import Judged
-from align_ko.curation.mixture import decide, split
+from align_ko.curation.judge import Judged, Work, judge_batch, start
 from align_ko.curation.near_duplicates import near_duplicates
 from align_ko.curation.pool import Pool
-from align_ko.curation.profanity import load_list
 from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
-from align_ko.curation.selection import Features, goodness, select
+from align_ko.curation.rules.profanity import load_list
+from align_ko.curation.select import Features, decide, goodness, select, split
 from align_ko.curation.sources import RawRow, read_source
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest

@@ -12,8 +12,8 @@ from random import Random
 from typing import TypedDict
 
 from align_ko.curation.filters import choose_filters
-from align_ko.curation.judged import Judged
-from align_ko.curation.mixture import GroupRows, Mixture
+from align_ko.curation.judge import Judged
+from align_ko.curation.select import GroupRows, Mixture
 from align_ko.records import Message
 
 EXAMPLES_PER_REASON = 5

@@ -34,10 +34,10 @@ from functools import cached_property
 from itertools import islice
 
 from align_ko.curation.adapters import Rejection
-from align_ko.curation.off_topic import is_off_topic
-from align_ko.curation.personal_data import find
-from align_ko.curation.profanity import find_profanity
-from align_ko.curation.refusals import wrong_refusal_in
+from align_ko.curation.rules.off_topic import is_off_topic
+from align_ko.curation.rules.personal_data import find
+from align_ko.curation.rules.profanity import find_profanity
+from align_ko.curation.rules.refusals import wrong_refusal_in
 from align_ko.korean import assess_each
 from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
@@ -50,6 +50,8 @@ class Candidate:
     conversation: Conversation
     file: str
     line: int
+    together: Sequence[Candidate] = field(default=(), repr=False, compare=False)
+    """Rows that are assessed in one go, this one among them: assessing many at once is faster."""
 
     @cached_property
     def questions(self) -> list[str]:
@@ -61,9 +63,15 @@ class Candidate:
 
     @cached_property
     def assessments(self) -> list[Assessment]:
-        """One per answer, each seen beside the question before it. Made once, when the first filter asks."""
-        # `roles` has run by then, so there is a question for each answer
-        return assess_each(self.answers, self.questions)
+        """One per answer, each beside the question before it. Made when the first filter asks, for all of `together`."""
+        rows = self.together or [self]  # `roles` has run by then, so there is a question for each answer
+        verdicts = iter(
+            assess_each([each for row in rows for each in row.answers], [each for row in rows for each in row.questions])
+        )
+        for row in rows:
+            row.__dict__["assessments"] = list(islice(verdicts, len(row.answers)))
+        own: list[Assessment] = self.__dict__["assessments"]
+        return own
 
     @property
     def assessed(self) -> list[Assessment]:
@@ -226,10 +234,6 @@ FILTERS: dict[str, Filter] = {
 """The standard order. `filters:` in the recipe names the ones to run, in the order to run them."""
 
 
-WITHOUT_ASSESSMENT = frozenset({"roles", "empty", "length", "personal_data", "profanity", "wrong_refusal", "off_topic"})
-"""Filters that do not look at what `assess` finds: before them nobody waits for it."""
-
-
 def choose_filters(names: Sequence[str] = ()) -> list[Filter]:
     """The structural filters and the named ones; no names means all in their standard order."""
     return [*STRUCTURAL, *(FILTERS[name] for name in names or FILTERS)]
@@ -241,23 +245,16 @@ def first_rejection(row: Candidate, rules: Rules, filters: Sequence[Filter]) -> 
 
 
 def first_rejections(rows: Sequence[Candidate], rules: Rules, filters: Sequence[Filter]) -> list[Rejection | None]:
-    """The same for many rows, filter by filter; all that stand when the first filter asks are assessed together."""
+    """The same for many rows, filter by filter; all that are left when a filter asks for assessments are assessed together."""
     found: list[Rejection | None] = [None] * len(rows)
-    standing = list(range(len(rows)))
-    assessed = False
+    left = list(range(len(rows)))
     for check in filters:
-        if not assessed and check.__name__ not in WITHOUT_ASSESSMENT:
-            _assess_together([rows[place] for place in standing])
-            assessed = True
-        for place in standing:
+        together = [rows[place] for place in left]
+        for row in together:
+            row.together = together
+        for place in left:
             found[place] = check(rows[place], rules)
-        standing = [place for place in standing if found[place] is None]
-    return found
-
-
-def _assess_together(rows: Sequence[Candidate]) -> None:
-    verdicts = iter(
-        assess_each([each for row in rows for each in row.answers], [each for row in rows for each in row.questions])
-    )
+        left = [place for place in left if found[place] is None]
     for row in rows:
-        row.assessments = list(islice(verdicts, len(row.answers)))
+        row.together = ()  # no reference cycle is left behind
+    return found

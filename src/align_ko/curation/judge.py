@@ -9,19 +9,49 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import NamedTuple
 
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.filters import Candidate, Filter, Rules, choose_filters, first_rejections
-from align_ko.curation.judged import Judged, entry
-from align_ko.curation.near_duplicates import Sketch, duplicate_key, sketch
-from align_ko.curation.personal_data import find, mask
+from align_ko.curation.near_duplicates import EMPTY, Sketch, duplicate_key, sketch
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
-from align_ko.curation.selection import topic_words
+from align_ko.curation.rules.personal_data import find, mask
+from align_ko.curation.select import topic_words
 from align_ko.curation.sources import RawRow
 from align_ko.overlap import OVERLAP_THRESHOLD, PromptIndex
 from align_ko.recipe import SourceArgs
 from align_ko.records import Conversation, Message, content_id
+
+
+class Judged(NamedTuple):
+    """A row after the filters. `reason` is empty for one that stays."""
+
+    name: str  # of the source in the recipe
+    label: str  # of the source in the report: the row's own name for it where it has one
+    group: str
+    file: str
+    line: int
+    reason: str
+    detail: str
+    text: str  # JSON of the curated row, or of the rejected.jsonl entry
+    id: str = ""
+    key: bytes = b""  # equal for rows that say the same
+    score: float = 1.0  # mean of its answers, 0 to 1
+    lengths: tuple[int, ...] = ()  # characters of each answer
+    levels: tuple[str, ...] = ()  # speech level of each answer, if any filter asked
+    repairs: tuple[str, ...] = ()
+    repaired: tuple[str, str] = ("", "")  # the first message that a repair changed, before and after
+    masked: tuple[str, ...] = ()  # kinds of personal data, one for each place
+    question_sketch: Sketch = EMPTY
+    answer_sketch: Sketch = EMPTY
+    words: bytes = b""  # of the question, for its topic
+
+
+def entry(why: Rejection, source: str, raw: RawRow) -> str:
+    """A line of rejected.jsonl."""
+    row = {**why._asdict(), "source": source, "file": raw.file, "line": raw.line, "row": raw.value}
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be written
 
 
 @dataclass(frozen=True)
@@ -196,7 +226,7 @@ def group_of(source: str, groups: Mapping[str, tuple[str, ...]]) -> str:
     return next((group for group, names in groups.items() if source in names), "")
 
 
-_judge: Any = None  # this process's own
+_judge: Judge | None = None  # this process's own
 
 
 def start(work: Work) -> None:
@@ -207,5 +237,5 @@ def start(work: Work) -> None:
 
 def judge_batch(batch: Sequence[tuple[str, RawRow]]) -> list[Judged]:
     """(name of the source, row) → Judged, in order."""
-    judged: list[Judged] = _judge.each(batch)
-    return judged
+    assert _judge, "start(work) comes first"
+    return _judge.each(batch)

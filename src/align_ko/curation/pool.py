@@ -10,7 +10,7 @@ from typing import IO
 
 from align_ko.curation.adapters import Rejection
 from align_ko.curation.facts import Tally
-from align_ko.curation.judged import Judged, entry
+from align_ko.curation.judge import Judged, entry
 from align_ko.curation.sources import RawRow
 
 

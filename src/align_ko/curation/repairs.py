@@ -22,8 +22,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from align_ko.curation.personal_data import mask
-from align_ko.curation.stray_markers import format_tokens, stray_markers
+from align_ko.curation.rules.personal_data import mask
+from align_ko.curation.rules.stray_markers import format_tokens, stray_markers
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words
 from align_ko.recipe import DataRecipe
