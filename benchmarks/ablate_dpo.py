@@ -8,21 +8,69 @@ Writes OUTPUT_DIR/ablation.md and ablation.json. Interrupted, it goes on with th
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 from align_ko.errors import UserError, run_script
 from align_ko.pipeline.acceptance import SHOWN, Measures, broken_limits, read_measures
 from align_ko.pipeline.plan import gate_file, gate_stage, write_gate_prompts
 from align_ko.pipeline.stages import Stage, StageFailed, node_at, resolve, run_stage, seconds_in
 from align_ko.process import locked_folder
-from align_ko.recipe import AblationRecipe, AcceptanceArgs, DpoRecipe, ExportRecipe, SftRecipe, check_inputs, load_recipe
+from align_ko.recipe import AcceptanceArgs, DpoRecipe, ExportRecipe, Recipe, SftRecipe, StageArgs, check_inputs, load_recipe
+from align_ko.recipe.record import Free, InputPath, Problem, Seed, Text, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
 from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells
+
+
+@record
+class SettingArgs:
+    """One row of an ablation: keys laid over the base recipe of its stage."""
+
+    set: dict[str, Free] = field(default_factory=dict)
+    stage: Literal["dpo", "sft"] = "dpo"
+    """`sft`: fine-tuning on the chosen side alone (best-of-n), of the start with a new adapter."""
+    note: str = ""
+    """A line below the table."""
+
+
+@record
+class AblationRecipe(Recipe):
+    """DPO settings × seeds on the same pairs, from the same checkpoint, judged on the same prompts under greedy decoding."""
+
+    start: Text
+    output_dir: Text
+    train_file: Text
+    """Preference pairs."""
+    eval_file: Text
+    dpo: StageArgs
+    gate: AcceptanceArgs
+    """The prompts that settings are judged on, and the limits that a winner holds in every seed."""
+    settings: dict[str, SettingArgs]
+    sft: StageArgs | None = None
+    """The base recipe for settings of stage `sft`."""
+    seeds: tuple[Seed, ...] = (42, 43)
+
+    def problems(self) -> Iterator[Problem]:
+        for name, setting in self.settings.items():
+            if not re.fullmatch(r"[\w.-]+", name) or name in ("start", "start-merged", "chosen"):
+                yield Problem(f"settings.{name}", "cannot be a folder's name here", "another name")
+            if setting.stage == "sft" and self.sft is None:
+                yield Problem(f"settings.{name}.stage", "there is no SFT recipe to start from", "'sft: {recipe: …}'")
+        if not self.settings or not self.seeds:
+            yield Problem("settings", "nothing to compare", "at least one setting and one seed")
+
+    def inputs(self) -> Iterator[InputPath]:
+        yield InputPath("start", self.start, "model", "run_sft.py sft")
+        yield InputPath("gate.prompts_file", self.gate.prompts_file, "file", "build_sft_data.py data")
+        for key in ("train_file", "eval_file"):
+            yield InputPath(key, getattr(self, key), "file", "build_preferences.py preferences")
+
 
 Runs = dict[str, dict[int, Measures]]  # setting → seed → measures
 
@@ -58,7 +106,7 @@ def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage]:
     training = {"training": {"output_dir": str(place / "model"), "seed": seed}}
     title = f"{name}/seed-{seed}"
     if setting.stage == "sft":
-        assert recipe.sft  # checked in recipe/checks.py
+        assert recipe.sft  # AblationRecipe.problems
         base, args = Path(recipe.output_dir) / "start-merged", recipe.sft
         rows = Path(recipe.output_dir) / "chosen"
         data = {"data": {"train_file": str(rows / "train.jsonl"), "eval_file": str(rows / "eval.jsonl")}}
@@ -144,7 +192,7 @@ def main() -> None:
     failed: dict[str, str] = {}
     table = ""
     with locked_folder(folder):
-        write_gate_prompts(recipe)
+        write_gate_prompts(recipe.gate, Path(recipe.output_dir))
         write_chosen(recipe)
         for stage in plan_start(recipe):
             run_stage(stage, scripts)

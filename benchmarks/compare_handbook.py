@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,55 @@ from align_ko.pipeline.stages import Stage, node_at, resolve, run_stage, seconds
 from align_ko.process import locked_folder
 from align_ko.recipe import (
     AlignRecipe,
-    CompareRecipe,
     DataRecipe,
     DpoRecipe,
     EvaluateRecipe,
+    Recipe,
     SftRecipe,
+    StageArgs,
     check_inputs,
     load_recipe,
 )
+from align_ko.recipe.record import Free, InputPath, NotNegative, Seed, Text, YesNo, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
 from align_ko.report.rounds import Line, markdown, show
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
+
+
+@record
+class VariantArgs:
+    """One way to train in a comparison: keys laid over its SFT and DPO recipes."""
+
+    sft: dict[str, Free] = field(default_factory=dict)
+    dpo: dict[str, Free] = field(default_factory=dict)
+    minutes_of_ours: YesNo = False
+    """Train as many minutes as ours took in all, its candidates and gates included, not as many steps."""
+    note: str = ""
+    """A line below the table."""
+
+
+@record
+class CompareRecipe(Recipe):
+    """Another way of training the same model on the same raw rows, beside ours."""
+
+    align: Text
+    """Our align recipe; it is run where its result is missing."""
+    data: Text
+    """The data recipe whose sources are read, without its filters."""
+    sft: StageArgs
+    dpo: StageArgs
+    evaluate: StageArgs
+    output_dir: Text
+    variants: dict[str, VariantArgs]
+    spoilt_key: str = ""
+    """Which row of which spoilt file is a worse copy of which clean one (recipes/quickstart/data/spoil.py writes it)."""
+    sft_minutes: NotNegative = 0.0
+    """What our SFT took; 0: as long as the other way's SFT of as many steps."""
+    seed: Seed = 42
+
+    def inputs(self) -> Iterator[InputPath]:
+        if self.spoilt_key:
+            yield InputPath("spoilt_key", self.spoilt_key, "file")
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
-from align_ko.recipe import AlignRecipe, check_inputs, load_recipe
+from align_ko.recipe import AlignRecipe, changed, check_inputs, load_recipe
 
 
 def main() -> None:
     recipe = load_recipe(AlignRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)
 
-    from dataclasses import replace
     from functools import partial
     from pathlib import Path
 
@@ -29,15 +28,12 @@ def main() -> None:
     from align_ko.pipeline.rounds import run_rounds
     from align_ko.pipeline.stages import run_stage
     from align_ko.process import locked_folder
-    from align_ko.recipe import remember_places
     from align_ko.report.rounds import write_report, write_seeds
 
     console, folder, evaluated = Console(), Path(recipe.output_dir), recipe.evaluate is not None
     runs = {recipe.seed: recipe}
     if recipe.seeds:
-        runs = {seed: replace(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}")) for seed in recipe.seeds}
-        for run in runs.values():
-            remember_places(run, recipe._tree)  # type: ignore[attr-defined]
+        runs = {seed: changed(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}")) for seed in recipe.seeds}
     for run in runs.values():
         plan_rounds(run)  # mistakes in any round's recipe are told before the first one starts
     results = {}

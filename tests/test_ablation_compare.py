@@ -9,11 +9,11 @@ import pytest
 from conftest import turns
 from test_rounds import DPO, GATE, GOOD
 
-from ablate_dpo import ablation_table, chosen_rows, mean_measures, plan_run, plan_start, winner
+from ablate_dpo import AblationRecipe, ablation_table, chosen_rows, mean_measures, plan_run, plan_start, winner
 from align_ko.errors import UserError
-from align_ko.recipe import AblationRecipe, AcceptanceArgs, CompareRecipe, DataRecipe, load_recipe
+from align_ko.recipe import AcceptanceArgs, DataRecipe, load_recipe
 from align_ko.records import write_json, write_jsonl
-from compare_handbook import longer, plan_variant, read_ours, steps_of
+from compare_handbook import CompareRecipe, longer, plan_variant, read_ours, steps_of
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
 
 ABLATION = """\

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-import align_ko.recipe
+from ablate_dpo import AblationRecipe
+from align_ko import recipe
 from align_ko.errors import UserError
 from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import load_recipe
+from compare_handbook import CompareRecipe
 
 ROOT = Path(__file__).parents[1]
+RECIPE_CLASSES = {**vars(recipe), "AblationRecipe": AblationRecipe, "CompareRecipe": CompareRecipe}
 READMES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("recipes/*/README.md")])
 PAGES = [*READMES, ROOT / "AGENTS.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
@@ -76,7 +79,7 @@ def check(line: str) -> None:
         assert flag != "--config_file" or Path(value).is_file(), value
     source = Path(words[at]).read_text(encoding="utf-8")
     if stage := re.search(r"load_recipe\((\w+), sys\.argv", source):  # not a script that loads a recipe of its own choice
-        load_recipe(getattr(align_ko.recipe, stage[1]), take_plan_flags(words[at + 1 :])[1])
+        load_recipe(RECIPE_CLASSES[stage[1]], take_plan_flags(words[at + 1 :])[1])
         return
     for word in words[at + 1 :]:
         if word.startswith("--"):

@@ -13,7 +13,7 @@ from test_training import dpo_trainer, first_loss, sft  # noqa: F401  (a fixture
 
 from align_ko.errors import UserError
 from align_ko.recipe import DpoRecipe, TrainData, check_values
-from align_ko.recipe.losses import LOSSES
+from align_ko.recipe.training import LOSSES
 
 LN2 = math.log(2)
 
@@ -113,7 +113,7 @@ def test_what_trl_would_ignore_is_refused(training, said):
     "training",
     [
         {"loss_type": ["sigmoid", "sft"], "ld_alpha": 0.5, "loss_weights": [1.0, 1.0]},
-        {"loss_type": "apo_zero", "beta": 0.05},
+        {"loss_type": ["apo_zero"], "beta": 0.05},
         {"loss_type": ["robust"], "label_smoothing": 0.1},
         {"loss_type": ["sigmoid"], "use_weighting": True, "label_smoothing": 0.0},
         {"precompute_ref_log_probs": True, "precompute_ref_batch_size": 4},

@@ -67,7 +67,7 @@ def test_adapters_are_merged_first(tmp_path):
     ("words", "said"),
     [
         (["--interpolation", "0.8"], "0.8 does nothing without a checkpoint to go back to"),
-        (["--interpolation", "0"], "0.0 cannot work"),
+        (["--interpolation", "0"], "interpolation: 0 cannot work"),
         (["--interpolation", "1.5", "--interpolate_from", "sft"], "1.5 cannot work"),
     ],
 )

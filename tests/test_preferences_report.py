@@ -51,10 +51,9 @@ def test_the_advice_follows_its_thresholds(given, advised):
 
 
 def test_every_advised_key_is_one_that_dpo_takes():
-    from align_ko.recipe import DpoRecipe
-    from align_ko.recipe.keys import TRAINING_CONFIGS, keys_of
+    from align_ko.recipe.trl_fields import config_fields
 
-    known = keys_of(TRAINING_CONFIGS[DpoRecipe])
+    known = config_fields("DPOConfig")
     cases = [numbers(5, -1, 1.0, 1.0), numbers(5, 1, 1.0, 1.0), numbers(2000, 0, 0.0, 1.0)]
     advised = {rule.key for case in cases for rule in advise(case)}
     assert advised == {"loss_type", "loss_weights", "beta", "ld_alpha", "use_weighting"} and advised <= set(known)

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from ablate_dpo import AblationRecipe
 from align_ko.errors import UserError
 from align_ko.recipe import (
-    AblationRecipe,
     AlignRecipe,
-    CompareRecipe,
     DataRecipe,
     DpoRecipe,
     EarlyStopping,
     EvaluateRecipe,
     ExportRecipe,
+    GateArgs,
     LengthBounds,
     PreferencesRecipe,
     SftRecipe,
+    TrainData,
     check_inputs,
     load_recipe,
     place_of,
     recipe_error,
+    recipe_from,
 )
-from align_ko.recipe.checks import RANGES
-from align_ko.recipe.keys import dict_values, keys_of, list_items, record_of
+from align_ko.recipe.training import TRAINING_RANGES
 from align_ko.recipe.trl_fields import config_fields
+from compare_handbook import CompareRecipe
 
 ROOT = Path(__file__).parents[1]
 STAGES = {
@@ -244,7 +252,7 @@ def test_training_options_that_do_not_go_together():
             "weights: {instruction: 0}",
             "sft.yaml:5: weights: the weights sum to 0; expected at least one weight above 0",
         ),
-        ("weights: {instruction: -1}", "sft.yaml:5: weights.instruction: -1.0 cannot work; expected 0 or more"),
+        ("weights: {instruction: -1}", "sft.yaml:5: weights.instruction: -1 cannot work; expected 0 or more"),
         ("weights: {instructon: 1}", "sft.yaml:5: weights.instructon: unknown group; did you mean 'instruction'?"),
         (
             "eval_share: 1.5",
@@ -466,19 +474,203 @@ def test_recipe_error_still_works_on_a_changed_copy():
     assert str(recipe_error(dataclasses.replace(recipe), "model.lora_r", "too large")) == "model.lora_r: too large"
 
 
+# -------------------- numbers, sizes, anything
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("1e-4", "1e400", "sft.yaml:9: training.learning_rate: '1e400' does not fit; expected a number"),
+        ("1e-4", "nan", "sft.yaml:9: training.learning_rate: 'nan' does not fit; expected a number"),
+        ("1e-4", ".inf", "sft.yaml:9: training.learning_rate: '.inf' does not fit; expected a number"),
+        (
+            "learning_rate: 1e-4",
+            "seed: -1",
+            "sft.yaml:9: training.seed: -1 cannot work; expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "learning_rate: 1e-4",
+            f"seed: {2**32}",
+            "sft.yaml:9: training.seed: 4294967296 cannot work; expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "lora_r: 8",
+            f"lora_r: {'9' * 400}",
+            f"sft.yaml:3: model.lora_r: {'9' * 40}… (400 characters) cannot work; expected at most {2**63 - 1}",
+        ),
+        (
+            "lora_r: 8",
+            f"lora_r: {'9' * 5000}",
+            f"sft.yaml:3: model.lora_r: '{'9' * 40}… (5000 characters)' does not fit; expected a whole number",
+        ),
+        (
+            "learning_rate: 1e-4",
+            f"max_length: {'9' * 30}",
+            f"sft.yaml:9: training.max_length: {'9' * 30} cannot work; expected at most {2**63 - 1}",
+        ),
+        (
+            "learning_rate: 1e-4",
+            "max_steps: 0",
+            "sft.yaml:9: training.max_steps: 0 cannot work; expected 1 or more, or -1 for whole epochs",
+        ),
+        ("data/eval.jsonl", "''", "sft.yaml:6: data.eval_file: there is no value; expected text"),
+        (
+            "outputs/sft",
+            "''",
+            "sft.yaml:8: training.output_dir: this key is missing; expected the folder for the checkpoint",
+        ),
+    ],
+)
+def test_values_out_of_range(old, new, expected):
+    assert message(SFT.replace(old, new, 1)) == expected
+
+
+def test_an_empty_output_dir_is_refused():
+    text = DATA.replace("data/sft", "''")
+    expected = "sft.yaml:4: output_dir: there is no value; expected text"
+    assert message(text, recipe_class=DataRecipe) == expected
+    with pytest.raises(UserError, match="output_dir: there is no value"):
+        load_recipe(DataRecipe, [write(DATA), "--output_dir", ""])
+    assert message(DATA + "seed: -1\n", recipe_class=DataRecipe) == (
+        "sft.yaml:5: seed: -1 cannot work; expected a whole number from 0 to 4294967295"
+    )
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij"))
+MAPPINGS = "x0: &x0 {a: 1, b: 2, c: 3}\n" + "".join(
+    f"x{n}: &x{n} {{{', '.join(f'{key}: *x{n - 1}' for key in 'abcdef')}}}\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize("bomb", [BOMB, MAPPINGS], ids=["lists", "mappings"])
+def test_aliases_that_stand_for_too_many_values(bomb):
+    found = message(DATA + bomb, recipe_class=DataRecipe)
+    assert found.startswith("sft.yaml:") and found.endswith(
+        ": more than 20000 values, with YAML aliases written out; expected a recipe"
+    )
+
+
+@pytest.mark.parametrize("levels", [40, 400, 40_000])
+def test_deep_nesting(levels):
+    found = message(DATA + "a: " + "[" * levels + "]" * levels, recipe_class=DataRecipe)
+    assert found.startswith("sft.yaml") and found.endswith(": nested more than 30 levels deep; expected a recipe")
+
+
+def test_a_file_that_is_no_recipe():
+    assert message("# 데이터\n" * 40_000) == "sft.yaml: more than 256 KiB: this is no recipe"
+    for argv in (["a\0b.yaml"], ["가" * 300]):
+        with pytest.raises(UserError, match="this recipe file cannot be read"):
+            load_recipe(SftRecipe, argv)
+    assert "this recipe file cannot be read" in message('extends: "a\\0b.yaml"\n')
+
+
+def outcome(recipe_class, argv) -> str:
+    """The recipe's class or the message; any other exception fails the test."""
+    try:
+        return type(load_recipe(recipe_class, argv)).__name__
+    except UserError as error:
+        return str(error)
+
+
+words = st.sampled_from([*"0 -1 1e400 nan true no null ~ x".split(), "9" * 30, "", "\0", "\ud800", "5e-7", "a b", "가"])
+keys = st.sampled_from(
+    "model data training sources output_dir path lora_r seed weights candidates gate sft set extends x".split()
+) | st.text(max_size=4)
+values = st.recursive(
+    words | st.integers() | st.floats() | st.booleans() | st.none() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12,
+)
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quick
+@given(st.binary(max_size=200), st.sampled_from(sorted(STAGES)))
+def test_any_bytes_give_a_recipe_or_a_message(content, stage):
+    Path("any.yaml").write_bytes(content)
+    assert outcome(STAGES[stage], ["any.yaml"])
+
+
+@quick
+@given(st.dictionaries(keys, values, max_size=5), st.sampled_from(sorted(STAGES)), st.booleans())
+def test_any_mapping_gives_a_recipe_or_a_message(content, stage, as_json):
+    text = json.dumps(content) if as_json else yaml.safe_dump(content, allow_unicode=True)
+    Path("any.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert outcome(STAGES[stage], ["any.yaml"])
+
+
+@quick
+@given(st.text("{}[]&*a1:-,'\"|>!%@`# \n\t~?", max_size=60), st.sampled_from(sorted(STAGES)))
+def test_anything_like_yaml_gives_a_recipe_or_a_message(text, stage):
+    Path("any.yaml").write_text(text, encoding="utf-8")
+    assert outcome(STAGES[stage], ["any.yaml"])
+
+
+@quick
+@given(
+    st.lists(
+        st.text(max_size=6) | st.sampled_from(["--model.lora_r", "--training", "--training.seed", "--x=", "--", "[", "{a"])
+    )
+)
+def test_any_flags_give_a_recipe_or_a_message(words):
+    Path("sft.yaml").write_text(SFT, encoding="utf-8")
+    try:
+        assert outcome(SftRecipe, ["sft.yaml", *words])
+    except SystemExit:
+        assert {"-h", "--help"} & {*words}
+
+
+@quick
+@given(st.dictionaries(keys.filter(str.isidentifier), values, max_size=5), st.sampled_from(sorted(STAGES)))
+def test_any_arguments_give_a_recipe_or_a_message(content, stage):
+    try:
+        assert recipe_from(STAGES[stage], **content)
+    except UserError as error:
+        assert str(error)
+
+
+# -------------------- a recipe from Python values
+
+
+def test_a_recipe_from_values_is_checked_as_a_file_is():
+    made = recipe_from(
+        SftRecipe,
+        model={"model_name_or_path": "a/b", "lora_r": 8},
+        data=TrainData("train.jsonl", "eval.jsonl"),
+        training={"output_dir": Path("out"), "learning_rate": 5e-5, "save_steps": 10, "bf16": True, "max_length": None},
+    )
+    text = "model: {model_name_or_path: a/b, lora_r: 8}\ndata: {train_file: train.jsonl, eval_file: eval.jsonl}\n"
+    text += "training: {output_dir: out, learning_rate: 5e-5, save_steps: 10, bf16: true, max_length: null}\n"
+    assert made == sft(text)
+    for keys, expected in [
+        ({"lora_rr": 8}, "model.lora_rr: unknown key; did you mean 'lora_r'?"),
+        ({"lora_r": 0}, "model.lora_r: 0 cannot work; expected 1 or more"),
+        ({"lora_r": "many"}, "model.lora_r: 'many' does not fit; expected a whole number"),
+        ({"use_peft": 1}, "model.use_peft: '1' does not fit; expected true or false"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            recipe_from(SftRecipe, model={"model_name_or_path": "a/b", **keys}, data=made.data, training=made.training)
+        assert str(caught.value) == expected
+    with pytest.raises(UserError, match="the gate looks at every evaluation, and there is none"):
+        recipe_from(SftRecipe, model=made.model, data=made.data, training=made.training, gate=GateArgs(prompts=4))
+
+
+def test_a_record_is_checked_where_it_is_built():
+    with pytest.raises(ValidationError):
+        GateArgs(prompts=-1)
+    with pytest.raises(ValidationError):
+        dataclasses.replace(GateArgs(), batch_size=0)
+    with pytest.raises(ValidationError):
+        GateArgs(promts=1)
+
+
 # -------------------- TRL
 
 
-def test_without_trl_installed(monkeypatch):
-    import importlib.util
-
-    from align_ko.recipe import keys as recipe_keys
-    from align_ko.recipe import trl_fields
-
-    for cached in (recipe_keys.keys_of, trl_fields.config_fields, trl_fields._module):
-        cached.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert message(SFT) == "trl is not installed; expected pip install 'align-ko[train]'"
+def test_without_trl_installed():
+    hidden = "import importlib.util\nimportlib.util.find_spec = lambda name: None\n"
+    done, _ = run(write(hidden + SCRIPT, "script.py"), write(SFT))
+    assert done.stderr == "error: trl is not installed; expected pip install 'align-ko[train]'\n"
 
 
 @pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig"])
@@ -493,22 +685,9 @@ def test_fields_read_from_source_are_those_of_the_real_class(name):
             assert read[key].default == item.default, key
 
 
-def test_every_range_belongs_to_a_field():
-    def names(record, above=""):
-        for name, key in keys_of(record).items():
-            path = f"{above}{name}"
-            below = record_of(key.type) or record_of(dict_values(key.type))
-            yield path
-            if list_items(key.type) is not None:
-                yield f"{path}[0]"
-            if dict_values(key.type) is not None:
-                yield f"{path}.x"
-                path = f"{path}.x"
-            if below:
-                yield from names(below, f"{path}.")
-
-    known = {name for recipe_class in STAGES.values() for name in names(recipe_class)}
-    assert [pattern for pattern in RANGES if not any(fnmatchcase(name, pattern) for name in known)] == []
+def test_every_range_of_training_belongs_to_a_field():
+    known = {*config_fields("SFTConfig"), *config_fields("DPOConfig")}
+    assert [pattern for pattern in TRAINING_RANGES if not any(fnmatchcase(name, pattern) for name in known)] == []
 
 
 # -------------------- a script
@@ -563,14 +742,14 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0
     text = " ".join(done.stdout.replace("│", " ").split())
     assert "usage: script.py RECIPE.yaml" in text and "Fine-tune." in text
-    assert "--model.lora_r INT (default: 64)" in text
+    assert "--model.lora_r INT Rank of the adapter's matrices. (1 or more; default: 64)" in text
     assert "--model.model_name_or_path TEXT Hub id or folder." in text
+    assert "--training.loss_type" in text and "--training.learning_rate FLOAT" in text
     assert "Any field of TRL's SFTConfig may stand here." in text
     assert "neftune_noise_alpha" in text
     done = run(script, write(SFT), "--help", options=("-X", "importtime"))
-    assert "--model.lora_r INT (default: 8)" in " ".join(done.stdout.replace("│", " ").split())
+    assert "(1 or more; default: 8)" in " ".join(done.stdout.replace("│", " ").split())
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert "tyro" in imported
     assert not imported & {"torch", "transformers", "trl", "datasets", "numpy", "accelerate", "peft"}
 
 

@@ -11,9 +11,9 @@ from conftest import rows
 from peft import get_peft_model
 from trl import DPOConfig, SFTConfig
 
+from align_ko import recipe as recipes
 from align_ko.models.load import load_base, load_tokenizer, lora_config, quantization
 from align_ko.recipe import ModelArgs, load_recipe
-from align_ko.recipe import fields as recipes
 from align_ko.training.finish import save_stage
 from align_ko.training.prepare import tokenize_conversations, training_config
 from align_ko.training.seams import AlignSFTTrainer

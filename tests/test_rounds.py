@@ -19,7 +19,7 @@ from conftest import turns
 from rich.console import Console
 
 import align_ko.recipe
-from ablate_dpo import plan_run
+from ablate_dpo import AblationRecipe, plan_run
 from align_ko import process
 from align_ko.errors import UserError
 from align_ko.pipeline.acceptance import broken_limits, judge_round
@@ -35,19 +35,17 @@ from align_ko.pipeline.rounds import _pairs, run_rounds
 from align_ko.pipeline.stages import Stage, StageFailed, plain, run_stage, why_again
 from align_ko.process import check_unlocked
 from align_ko.recipe import (
-    AblationRecipe,
     AcceptanceArgs,
     AlignRecipe,
-    CompareRecipe,
     DpoRecipe,
     EvaluateRecipe,
     PreferencesRecipe,
+    changed,
     load_recipe,
-    remember_places,
 )
 from align_ko.records import read_jsonl, write_json, write_jsonl
 from align_ko.report.rounds import show, write_report, write_seeds
-from compare_handbook import plan_variant
+from compare_handbook import CompareRecipe, plan_variant
 
 ROOT = Path(__file__).parents[1]
 PREFERENCES = """\
@@ -178,11 +176,11 @@ def test_every_stage_starts_the_processes_it_was_told_to(recipe):
 def test_a_part_of_the_gates_prompts(recipe, key):
     write_jsonl("gate.jsonl", [{key: [{"role": "user", "content": f"질문 {n}"}]} for n in range(9)])
     few = replace(recipe, gate=replace(recipe.gate, max_prompts=4))
-    write_gate_prompts(few)
+    write_gate_prompts(few.gate, Path(few.output_dir))
     file = gate_file(few.gate, Path(few.output_dir))
     assert len(file.read_text().splitlines()) == 4
     before = file.read_bytes()
-    write_gate_prompts(few)
+    write_gate_prompts(few.gate, Path(few.output_dir))
     assert file.read_bytes() == before  # stages compare its content
 
 
@@ -568,8 +566,7 @@ def test_a_pair_builder_that_fails_ends_the_run_as_a_failure(recipe, monkeypatch
 
 
 def interpolated(recipe, natural: dict[str, float], **measures):
-    own = replace(recipe, interpolation=0.8)
-    remember_places(own, recipe._tree)
+    own = changed(recipe, interpolation=0.8)
     measures["round_2"] = {"natural_low": 0.875, **measures.get("round_2", {})}
     return own, *rounds_with(own, {"start": 0.2, "round-1": 0.9, "round-2": 0.9, **natural}, **measures)
 
@@ -740,8 +737,7 @@ def test_when_no_round_is_good_the_start_stays(recipe):
 def test_seeds_stand_in_one_table(recipe):
     folder, results = Path(recipe.output_dir), {}
     for seed, share in ((42, 0.9), (43, 0.86)):
-        own = replace(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}"))
-        remember_places(own, recipe._tree)
+        own = changed(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}"))
         results[seed], _ = rounds_with(own, {"start": 0.2, "round-1": share, "round-2": 0.1})
     write_seeds(folder, results, False, Console(width=200))
     text = (folder / "seeds.md").read_text()

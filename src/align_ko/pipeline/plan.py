@@ -9,7 +9,6 @@ from typing import Any
 from align_ko.pipeline.stages import Stage, node_at, resolve
 from align_ko.preferences.candidates import read_tasks
 from align_ko.recipe import (
-    AblationRecipe,
     AcceptanceArgs,
     AlignRecipe,
     DpoRecipe,
@@ -45,13 +44,13 @@ def gate_file(gate: AcceptanceArgs, folder: Path) -> Path:
     return folder / "gate-prompts.jsonl" if gate.max_prompts else Path(gate.prompts_file)
 
 
-def write_gate_prompts(recipe: AlignRecipe | AblationRecipe) -> None:
+def write_gate_prompts(gate: AcceptanceArgs, folder: Path) -> None:
     """Write `max_prompts` of the gate's prompts, chosen by content hash."""
-    if not recipe.gate.max_prompts:
+    if not gate.max_prompts:
         return
-    rows = sorted(read_prompts(recipe.gate.prompts_file, "gate.prompts_file"), key=lambda row: content_id(row.messages))
-    chosen = [row.to_row() for row in rows[: recipe.gate.max_prompts]]
-    write_jsonl(gate_file(recipe.gate, Path(recipe.output_dir)), chosen)
+    rows = sorted(read_prompts(gate.prompts_file, "gate.prompts_file"), key=lambda row: content_id(row.messages))
+    chosen = [row.to_row() for row in rows[: gate.max_prompts]]
+    write_jsonl(gate_file(gate, folder), chosen)
 
 
 def gate_stage(folder: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, part: str = "gate") -> Stage:

@@ -69,7 +69,7 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     """All rounds of one seed. `run` starts a stage unless it is done; everything is derived from what stages left behind."""
     folder = Path(recipe.output_dir)
     rounds = plan_rounds(recipe)
-    write_gate_prompts(recipe)
+    write_gate_prompts(recipe.gate, Path(recipe.output_dir))
     start = _measure(rounds[0], run)
     outcomes, best = [start], start
     stopped = f"all {recipe.rounds} rounds are done" if recipe.rounds > 1 else "the round is done"

@@ -16,19 +16,19 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, input_digests, is_unfinished, is_whole, masked
 from align_ko.process import STARTED_BY, check_unlocked, command_name
-from align_ko.recipe import check_values, remember_places
+from align_ko.recipe import Recipe, recipe_of, yaml_lines
 from align_ko.recipe.inputs import hash_inputs
-from align_ko.recipe.values import build
-from align_ko.recipe.yaml_lines import Items, Node, Place, Table, merge, node_of, read_recipe_file
+from align_ko.recipe.yaml_lines import Node, Place, Table, merge, node_of, read_recipe_file
 from align_ko.records import atomic_write, write_json
 
+R = TypeVar("R", bound=Recipe)
 TIMES = "times.json"
 # Training continues from its own checkpoints, and starts over where an unfinished run has another recipe or other pairs.
 RESUME_FLAGS = {"run_sft": ("--resume", "replace"), "run_dpo": ("--resume", "replace")}
@@ -51,30 +51,19 @@ class Stage:
     accelerate_config: str = ""
 
 
-def resolve(recipe_class: Any, path: str, *overrides: Node | dict[str, Any] | None) -> Any:
+def resolve(recipe_class: type[R], path: str, *overrides: Node | dict[str, Any] | None) -> R:
     """The recipe at `path` with mappings laid over it, later ones winning. UserError with the line of a wrong key."""
     tree: Node = read_recipe_file(path)
     for over in overrides:
         if over is not None:
             tree = merge(tree, node_of(over, Place()) if isinstance(over, dict) else over)
     assert isinstance(tree, Table)
-    recipe = build(tree, recipe_class)
-    remember_places(recipe, tree)
-    check_values(recipe)
-    return recipe
+    return recipe_of(tree, recipe_class)
 
 
-def node_at(recipe: Any, *keys: str | int) -> Node | None:
+def node_at(recipe: Recipe, *keys: str | int) -> Node | None:
     """What was written under `keys` of a loaded recipe, with its places; None where nothing was."""
-    node: Node | None = getattr(recipe, "_tree", None)
-    for key in keys:
-        if isinstance(node, Table):
-            node = node.entries.get(str(key))
-        elif isinstance(node, Items) and isinstance(key, int) and key < len(node.items):
-            node = node.items[key]
-        else:
-            return None
-    return node
+    return yaml_lines.node_at(recipe.tree, keys)
 
 
 def plain(recipe: Any) -> Any:

@@ -1,92 +1,52 @@
-"""Recipes: one frozen record per stage, its keys with their ranges, and `load_recipe`, which reads one from YAML and flags."""
+"""Recipes: one frozen record per stage, and `load_recipe`, which reads one from YAML and flags. Importing this loads no torch.
 
-from align_ko.recipe.align import (
-    AblationRecipe,
+Where TRL or transformers has a name for an option, ours is the same.
+"""
+
+from align_ko.recipe.data import DataRecipe, LengthBounds, NearDuplicateArgs, Selection, SourceArgs
+from align_ko.recipe.evaluation import (
     AcceptanceArgs,
     AlignRecipe,
-    CompareRecipe,
     DistillStageArgs,
-    RoundArgs,
-    SettingArgs,
-    StageArgs,
-    VariantArgs,
-)
-from align_ko.recipe.checks import check_values, remember_places
-from align_ko.recipe.fields import (
-    CandidateArgs,
-    DataRecipe,
-    DecodingArgs,
-    DpoRecipe,
-    EarlyStopping,
     EvaluateRecipe,
     ExportRecipe,
-    GenerationArgs,
     GridArgs,
-    LengthBounds,
-    ModelArgs,
-    NearDuplicateArgs,
-    PreferencesRecipe,
-    Selection,
-    SftRecipe,
-    SourceArgs,
-    StartModelArgs,
-    TrainData,
+    RoundArgs,
+    StageArgs,
 )
-from align_ko.recipe.generation import EndpointArgs, Server
-from align_ko.recipe.load import check_inputs, load_recipe, place_of, recipe_error
+from align_ko.recipe.inputs import check_inputs, hash_inputs
+from align_ko.recipe.load import (
+    changed,
+    check_values,
+    load_recipe,
+    place_of,
+    recipe_error,
+    recipe_from,
+    recipe_of,
+)
 from align_ko.recipe.preferences import (
     SYNTHETIC_FAULTS,
+    CandidateArgs,
+    DecodingArgs,
+    EndpointArgs,
+    GenerationArgs,
     JudgesArgs,
     JudgeWeights,
     LlmJudgeArgs,
     PairingArgs,
+    PreferencesRecipe,
     RewardModelArgs,
+    Server,
 )
-from align_ko.recipe.training import DistillArgs, GateArgs, Resume
-
-__all__ = [
-    "SYNTHETIC_FAULTS",
-    "AblationRecipe",
-    "AcceptanceArgs",
-    "AlignRecipe",
-    "CandidateArgs",
-    "CompareRecipe",
-    "DataRecipe",
-    "DecodingArgs",
-    "DistillArgs",
-    "DistillStageArgs",
-    "DpoRecipe",
-    "EarlyStopping",
-    "EndpointArgs",
-    "EvaluateRecipe",
-    "ExportRecipe",
-    "GateArgs",
-    "GenerationArgs",
-    "GridArgs",
-    "JudgeWeights",
-    "JudgesArgs",
-    "LengthBounds",
-    "LlmJudgeArgs",
-    "ModelArgs",
-    "NearDuplicateArgs",
-    "PairingArgs",
-    "PreferencesRecipe",
-    "Resume",
-    "RewardModelArgs",
-    "RoundArgs",
-    "Selection",
-    "Server",
-    "SettingArgs",
-    "SftRecipe",
-    "SourceArgs",
-    "StageArgs",
-    "StartModelArgs",
-    "TrainData",
-    "VariantArgs",
-    "check_inputs",
-    "check_values",
-    "load_recipe",
-    "place_of",
-    "recipe_error",
-    "remember_places",
-]
+from align_ko.recipe.record import Recipe
+from align_ko.recipe.training import (
+    DistillArgs,
+    DpoRecipe,
+    EarlyStopping,
+    GateArgs,
+    ModelArgs,
+    Resume,
+    SftRecipe,
+    StartModelArgs,
+    TrainData,
+)

@@ -1,27 +1,23 @@
-"""The command line over a recipe: every key is a flag (`--model.lora_r 8`), parsed by tyro.
+"""The command line over a recipe: every key is a flag (`--model.lora_r 8`), and `--help` shows them all.
 
-tyro gets one generated dataclass with a leaf for every key of this recipe. Values stay text: what they mean is decided
-in recipe/values.py by the same rules as in the file, so that a mistake reads the same in both.
+Values stay text, so that a mistake reads the same as in the file.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-import tyro
-from tyro.conf import arg
-from tyro.constructors import PrimitiveConstructorSpec
+from dataclasses import dataclass, replace
+from shutil import get_terminal_size
+from typing import Any
 
 from align_ko.errors import UserError, nearest
-from align_ko.recipe.keys import RENAMED, TrlConfig, dict_values, keys_of, list_items, parts, record_of
-from align_ko.recipe.trl_fields import NO_DEFAULT
-from align_ko.recipe.values import describe, error_at
-from align_ko.recipe.yaml_lines import COMMAND_LINE, Items, Node, Place, Scalar, Table, merge, node_of, parse_text
+from align_ko.recipe.load import error_at
+from align_ko.recipe.record import MISSING, TrlConfig, describe, dict_values, keys_of, list_items, parts, range_words, record_of
+from align_ko.recipe.training import RENAMED
+from align_ko.recipe.yaml_lines import COMMAND_LINE, Items, Node, Place, Scalar, Table, merge, node_at, node_of, parse_text
 
 _HERE = Place(COMMAND_LINE)
 _COMMON = (
@@ -35,137 +31,73 @@ _COMMON = (
 
 @dataclass(frozen=True)
 class Flag:
-    """One key as a flag: its path (not split at dots: a source's name may hold one), type, help and present value."""
+    """One key as a flag: its path (not split at dots: a source's name may contain one), type, help and present value."""
 
     keys: tuple[str, ...]
     type: Any
     help: str
-    shown: str
+    node: Node | None
 
     @property
     def name(self) -> str:
         return ".".join(self.keys)
 
 
-@dataclass(frozen=True)
-class Given:
-    """What tyro returns for a flag that stands on the command line."""
+def flags_of(owner: Any, node: Node | None, above: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """Every key of a recipe: those of its records, and those that `node` (or a default) has in mappings with free keys."""
+    for name, key in keys_of(owner).items():
+        item = node_at(node, (name,))
+        if item is None and key.default is not MISSING:
+            item = node_of(key.default, Place())
+        path = (*above, name)
+        if (below := record_of(key.type)) is not None:
+            yield from flags_of(below, item, path)
+            continue
+        yield Flag(path, key.type, key.help, item)
+        values = dict_values(key.type)
+        if values is None or isinstance(owner, TrlConfig) or not isinstance(item, Table):
+            continue
+        for entry, child in item.entries.items():
+            if (below := record_of(values)) is not None:
+                yield from flags_of(below, child, (*path, entry))
+            else:
+                yield Flag((*path, entry), values, "", child)
 
-    flag: Flag
-    words: tuple[str, ...]
 
-
-def lay_over(tree: Table, recipe_class: Any, words: list[str], program: str) -> Table:
+def lay_over(tree: Table, recipe_class: Any, words: list[str]) -> Table:
     """The recipe `tree` with the flags in `words` laid over it; later flags win."""
-    groups = _Groups(recipe_class, tree, for_help=False)
-    parsed, unknown = tyro.cli(groups.type, args=words, prog=program, return_unknown_args=True, use_underscores=True)
-    if unknown:
-        raise _unknown_flag(unknown, groups.flags, recipe_class)
-    for given in _given(parsed):
-        over: Node = _node(given)
-        seeds: list[tuple[str, ...]] = [given.flag.keys[:i] for i in range(1, len(given.flag.keys))]
-        for name in reversed(given.flag.keys):
+    flags = {flag.name.replace("-", "_"): flag for flag in flags_of(recipe_class, tree)}
+    for written, values in _split(words):
+        flag = flags.get(written.replace("-", "_"))
+        if flag is None:
+            raise _unknown_flag(written, flags, recipe_class)
+        over = _value(flag, values)
+        for name in reversed(flag.keys):
             over = Table({name: over}, _HERE, {name: _HERE})
-        for keys in seeds:
-            tree = _with_default(tree, recipe_class, keys)
-        merged = merge(tree, over)
-        assert isinstance(merged, Table)
-        # Merging gives each mapping the place of the flag; a missing key is the file's fault, not the flag's.
-        tree = _places_kept(merged, tree)
+        assert isinstance(over, Table)
+        tree = _lay(_with_defaults(tree, recipe_class, flag.keys[:-1]), over)
     return tree
 
 
-def print_help(recipe_class: Any, tree: Table | None, program: str, description: str) -> None:
-    """Print every key with its docstring and its value (of `tree`, else the default)."""
-    groups = _Groups(recipe_class, tree or Table({}, Place(), {}), for_help=True)
-    text = description or (recipe_class.__doc__ or "").strip()
-    prog = f"{program} RECIPE.yaml"
-    try:
-        tyro.cli(groups.type, args=["--help"], prog=prog, description=text, use_underscores=True)
-    except BrokenPipeError:  # `--help | head` has read enough; Python would complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _split(words: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """`--a 1 2 --b=3` → ("a", ["1", "2"]), ("b", ["3"])"""
+    starts = [number for number, word in enumerate(words) if word.startswith("--")]
+    if starts[:1] != [0]:
+        raise UserError(f"'{words[0]}' belongs to no flag", file=COMMAND_LINE, expected="--key value")
+    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+        name, equals, value = words[start].removeprefix("--").partition("=")
+        yield name, [*([value] if equals else []), *words[start + 1 : end]]
 
 
-class _Groups:
-    """The generated dataclass for tyro, nested as the recipe is."""
-
-    def __init__(self, recipe_class: Any, tree: Table, for_help: bool) -> None:
-        self.flags: dict[str, Flag] = {}
-        self._for_help = for_help
-        self.type = self._record(recipe_class, tree, ())
-
-    def _record(self, record: Any, node: Node | None, above: tuple[str, ...]) -> Any:
-        fields: list[Any] = []
-        entries = node.entries if isinstance(node, Table) else {}
-        for name, key in keys_of(record).items():
-            if isinstance(record, TrlConfig) and self._for_help and name not in _COMMON:
-                continue
-            item = entries.get(name)
-            if item is None and key.default is not None and key.default() is not NO_DEFAULT:
-                item = node_of(key.default(), Place())
-            fields.extend(self._key(key.type, item, (*above, name), key.help, in_trl=isinstance(record, TrlConfig)))
-        note = ""
-        if isinstance(record, TrlConfig):
-            others = [name for name in keys_of(record) if name not in _COMMON]
-            note = f"Any field of TRL's {record.name} may stand here. The most used are below, the others are: " + ", ".join(
-                others
-            )
-        return _struct(fields, note)
-
-    def _key(self, kind: Any, item: Node | None, keys: tuple[str, ...], note: str, in_trl: bool = False) -> Iterator[Any]:
-        record, values = record_of(kind), dict_values(kind)
-        if record is not None:
-            yield _nested(keys[-1], self._record(record, item, keys))
-            return
-        yield self._leaf(Flag(keys, kind, note, _shown(item)))
-        if values is not None and not in_trl and isinstance(item, Table) and item.entries:
-            fields = [field for name, child in item.entries.items() for field in self._key(values, child, (*keys, name), "")]
-            yield _nested(keys[-1], _struct(fields, ""))
-
-    def _leaf(self, flag: Flag) -> Any:
-        self.flags[flag.name] = flag
-        spec: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
-            nargs="*",  # counted in _node, for a message of our own
-            metavar=_metavar(flag.type),
-            instance_from_str=lambda words: Given(flag, tuple(words)),
-            is_instance=lambda value: True,
-            str_from_instance=lambda value: [flag.shown],
-        )
-        hint = f"(default: {flag.shown})" if flag.shown else "(required)"
-        note = arg(name=flag.keys[-1], help=flag.help.replace("%%", "%"), help_behavior_hint=hint)
-        return Annotated[object, spec, note], dataclasses.field(default=None)
-
-
-def _struct(fields: list[Any], note: str) -> Any:
-    named = [(f"field_{number}", kind, default) for number, (kind, default) in enumerate(fields)]
-    struct = dataclasses.make_dataclass("Keys", named)
-    struct.__doc__ = note
-    return struct
-
-
-def _nested(name: str, struct: Any) -> Any:
-    return Annotated[struct, arg(name=name)], dataclasses.field(default_factory=struct)
-
-
-def _given(parsed: Any) -> Iterator[Given]:
-    for item in dataclasses.fields(parsed):
-        value = getattr(parsed, item.name)
-        if isinstance(value, Given):
-            yield value
-        elif dataclasses.is_dataclass(value):
-            yield from _given(value)
-
-
-def _node(given: Given) -> Node:
+def _value(flag: Flag, words: list[str]) -> Node:
     """The words after a flag as a value; a list is `a b c` or `[a, b, c]`, a mapping `{a: 1}`."""
-    flag, words = given.flag, given.words
     is_list, is_dict = list_items(flag.type) is not None, dict_values(flag.type) is not None
     if len(words) == 1 and ((is_list and words[0].startswith("[")) or (is_dict and words[0].startswith("{"))):
         return parse_text(words[0], _HERE, f"--{flag.name}")
     scalars = tuple(Scalar(word, _HERE) for word in words)
     if len(words) == 1 and (not is_list or scalars[0].is_null or str in parts(flag.type)):
         return scalars[0]
-    if is_list:
+    if is_list and (words or str not in parts(flag.type)):
         return Items(scalars, _HERE)
     if not words and bool in parts(flag.type):
         return Scalar("true", _HERE)
@@ -173,11 +105,32 @@ def _node(given: Given) -> Node:
     raise error_at(_HERE, flag.name, problem, describe(flag.type))
 
 
-def _unknown_flag(unknown: list[str], flags: dict[str, Flag], recipe_class: Any) -> UserError:
-    word = next((word for word in unknown if word.startswith("--")), unknown[0])
-    if not word.startswith("--"):
-        return UserError(f"'{word}' belongs to no flag", file=COMMAND_LINE, expected="--key value")
-    written = word.split("=")[0].removeprefix("--")
+def _with_defaults(tree: Table, owner: Any, keys: tuple[str, ...]) -> Table:
+    """`tree` with the defaults written out along `keys`, so that a flag changes one part of them and keeps the rest."""
+    if not keys or isinstance(owner, TrlConfig) or (key := keys_of(owner).get(keys[0])) is None:
+        return tree
+    entries = dict(tree.entries)
+    if keys[0] not in entries:
+        if key.default is MISSING or key.default is None:
+            return tree
+        entries[keys[0]] = node_of(key.default, Place())
+    below, owner = entries[keys[0]], record_of(key.type)
+    if isinstance(below, Table) and owner is not None:
+        entries[keys[0]] = _with_defaults(below, owner, keys[1:])
+    return replace(tree, entries=entries, key_places={keys[0]: Place()} | tree.key_places)
+
+
+def _lay(tree: Table, over: Table) -> Table:
+    """`over` merged into `tree`, whose mappings keep their places: a key missing there is missing in the file."""
+    entries = dict(tree.entries)
+    for name, node in over.entries.items():
+        old = entries.get(name)
+        both = isinstance(old, Table) and isinstance(node, Table)
+        entries[name] = _lay(old, node) if both else merge(old, node) if old else node  # type: ignore[arg-type]
+    return Table(entries, tree.place, over.key_places | tree.key_places)
+
+
+def _unknown_flag(written: str, flags: dict[str, Flag], recipe_class: Any) -> UserError:
     name = written.replace("-", "_")
     if any(flag.startswith(f"{name}.") for flag in flags):
         return error_at(_HERE, written, "this is a group of keys", f"one of them, '--{written}.KEY value'")
@@ -188,28 +141,46 @@ def _unknown_flag(unknown: list[str], flags: dict[str, Flag], recipe_class: Any)
     return error_at(_HERE, written, "unknown flag", expected, f"--{close}" if close else None)
 
 
-def _with_default(tree: Table, record: Any, keys: tuple[str, ...]) -> Table:
-    """`tree` with the default written out under `keys`, so that a flag changes one part of it and keeps the rest."""
-    key = keys_of(record).get(keys[0]) if not isinstance(record, TrlConfig) else None
-    if key is None or key.default is None or keys[0] in tree.entries or not (default := key.default()):
-        return tree
-    merged = merge(Table({keys[0]: node_of(default, Place())}, tree.place, {keys[0]: Place()}), tree)
-    assert isinstance(merged, Table)
-    return merged
+# -------------------- help
 
 
-def _places_kept(tree: Table, before: Table) -> Table:
-    entries = dict(tree.entries)
-    for name, old in before.entries.items():
-        new = entries[name]
-        if isinstance(old, Table) and isinstance(new, Table):
-            entries[name] = _places_kept(new, old)
-    return Table(entries, before.place, tree.key_places | before.key_places)
+def print_help(recipe_class: Any, tree: Table | None, program: str, description: str) -> None:
+    """Print every key with its docstring, range and value (of `tree`, else the default)."""
+    lines = [f"usage: {program} RECIPE.yaml [--KEY VALUE …]", "", description.strip() or (recipe_class.__doc__ or "").strip()]
+    width, group = min(get_terminal_size().columns, 120), None
+    for flag in flags_of(recipe_class, tree):
+        owner = _owner(recipe_class, flag.keys[:-1])
+        if flag.keys[:-1] != group:
+            group = flag.keys[:-1]
+            lines += ["", f"{'.'.join(group) or 'recipe'}:"]
+            if isinstance(owner, TrlConfig):
+                others = ", ".join(name for name in keys_of(owner) if name not in _COMMON)
+                note = f"Any field of TRL's {owner.name} may stand here. The most used are below, the others are: {others}"
+                lines += textwrap.wrap(note, width, initial_indent="  ", subsequent_indent="  ")
+        if isinstance(owner, TrlConfig) and flag.keys[-1] not in _COMMON:
+            continue
+        limits = "" if _metavar(flag.type) == "TEXT" else range_words(flag.type)
+        value = f"default: {_shown(flag.node)}" if flag.node else "required"
+        text = f"{flag.help} ({'; '.join(filter(None, (limits, value)))})".replace("%%", "%")
+        lines.append(f"  --{flag.name} {_metavar(flag.type)}")
+        lines += textwrap.wrap(text.strip(), width, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    try:
+        print("\n".join(lines))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `--help | head` has read enough; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _shown(node: Node | None) -> str:
-    if node is None:
-        return ""
+def _owner(recipe_class: Any, keys: tuple[str, ...]) -> Any:
+    """The record or TRL config that the last key belongs to; None in a mapping with free keys."""
+    owner = recipe_class
+    for name in keys:
+        key = keys_of(owner).get(name) if owner is not None else None
+        owner = record_of(key.type) if key else None
+    return owner
+
+
+def _shown(node: Node) -> str:
     if isinstance(node, Scalar):
         return node.text or "''"
     if isinstance(node, Items):

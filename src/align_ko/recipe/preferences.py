@@ -1,115 +1,279 @@
-"""The recipe keys that say how candidates are judged and how they become pairs. recipe.py imports them; no torch here."""
+"""The recipe of preference pairs: how answers are generated, who judges them, which become pairs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import field
 from typing import Literal
 
+from align_ko.errors import nearest
+from align_ko.recipe.data import files
+from align_ko.recipe.record import (
+    AtLeastOne,
+    Dtype,
+    Free,
+    InputPath,
+    NotNegative,
+    Positive,
+    Problem,
+    Recipe,
+    Seed,
+    Share,
+    ShareAboveZero,
+    ShareBelowOne,
+    Text,
+    YesNo,
+    ZeroOrMore,
+    record,
+)
+
+Server = Literal["vllm", "sglang", "llama_cpp", "ollama", "transformers"]
+PromptForm = Literal["auto", "token_ids", "text", "messages"]
 SYNTHETIC_FAULTS = ("wrong_register", "mixed_register", "repetition", "unfinished", "filler", "strange_characters", "echo")
 """What preferences/synthetic.py can put into an answer, by the code that assess gives it."""
 
 
-@dataclass(frozen=True)
+# -------------------- generation
+
+
+@record
+class DecodingArgs:
+    """One decoding setting; the defaults are greedy. transformers' generate names."""
+
+    temperature: NotNegative = 0.0
+    """0 means greedy."""
+    top_p: ShareAboveZero = 1.0
+    repetition_penalty: Positive = 1.0
+
+
+@record
+class CandidateArgs(DecodingArgs):
+    """One decoding setting of a preferences recipe."""
+
+    samples: AtLeastOne = 1
+    """Answers per prompt under this setting."""
+
+
+@record
+class GenerationArgs:
+    """How answers are generated, whatever the decoding."""
+
+    max_new_tokens: AtLeastOne = 256
+    batch_size: AtLeastOne = 32
+    """Prompts at once; it shrinks by itself where memory runs out."""
+    dtype: Dtype = "auto"
+    seed: Seed = 42
+
+
+@record
+class EndpointArgs:
+    """An OpenAI-compatible server that already serves the checkpoint."""
+
+    base_url: Text
+    """For example http://localhost:8000/v1."""
+    model: Text
+    """The name under which the server serves the checkpoint."""
+    server: Server = "vllm"
+    """Servers name the repetition penalty differently and have sampling defaults of their own; both are set by this."""
+    send: PromptForm = "auto"
+    """How prompts are sent. token_ids: exactly the ids of training (vllm, sglang, llama_cpp). text: rendered here
+    (transformers). messages: the server's own template renders them (ollama)."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds the key; the key itself is written to no file."""
+    concurrency: AtLeastOne = 32
+    """Requests in flight at once."""
+    timeout: Positive = 300.0
+    """Seconds for one answer."""
+    max_retries: ZeroOrMore = 8
+    """Retries after 408, 409, 429, 5xx, a timeout or a dropped connection, 0.5 to 8 s apart or as the server asks."""
+    check_prompt: YesNo = True
+    """Stop when the server counts other prompt tokens than the checkpoint's own format gives: its template drifted."""
+    extra_body: dict[str, Free] = field(default_factory=dict)
+    """More fields for every request, over those that `server` sets."""
+
+
+# -------------------- judges
+
+
+@record
 class JudgeWeights:
     """What each judge counts. Every judge gives 0 to 1; the score is their mean by these weights, 0 = not asked."""
 
-    naturalness: float = 0.4
+    naturalness: NotNegative = 0.4
     """assess's score."""
-    variety: float = 0.3
-    """Few words and phrases that come again."""
-    relevance: float = 0.15
+    variety: NotNegative = 0.3
+    """Few words and phrases that repeat."""
+    relevance: NotNegative = 0.15
     """Whether some content word of the question comes back."""
-    reference: float = 0.15
+    reference: NotNegative = 0.15
     """Closeness to the curated answer; left out where a prompt has none."""
-    reward_model: float = 0.0
+    reward_model: NotNegative = 0.0
     """Share of the prompt's other answers that the reward model puts below this one."""
-    llm: float = 0.0
+    llm: NotNegative = 0.0
     """Share of the comparisons that the endpoint's model decides for this answer."""
 
 
-@dataclass(frozen=True)
+@record
 class RewardModelArgs:
     """Any sequence-classification model of transformers with one label, or two of which the second is the good one."""
 
     model_name_or_path: str = ""
-    batch_size: int = 8
-    max_length: int = 2048
+    batch_size: AtLeastOne = 8
+    max_length: AtLeastOne = 2048
     """Tokens of question and answer; of longer ones the beginning is left out."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Dtype = "auto"
 
 
-@dataclass(frozen=True)
+@record
 class LlmJudgeArgs:
     """An OpenAI-compatible endpoint that compares two answers at a time, in both orders."""
 
-    base_url: str = "http://localhost:8000/v1"
+    base_url: Text = "http://localhost:8000/v1"
     model: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; a local server needs none."""
-    concurrency: int = 8
-    top: int = 3
+    concurrency: AtLeastOne = 8
+    """Requests in flight at once."""
+    top: AtLeastOne = 3
     """So many of a prompt's fit candidates, the best by the other judges, are compared with each other and with a faultless
     greedy answer: 3 and the greedy one are 6 comparisons, 12 calls."""
-    max_tokens: int = 400
-    timeout: float = 120.0
+    max_tokens: AtLeastOne = 400
+    """Of the judge's own answer."""
+    timeout: Positive = 120.0
     """Seconds for one call."""
-    max_retries: int = 5
+    max_retries: ZeroOrMore = 5
 
 
-@dataclass(frozen=True)
+@record
 class JudgesArgs:
     """Who judges the candidates. What costs (reward_model, llm) is asked only where its weight is above 0, and kept on disk."""
 
-    weights: JudgeWeights = JudgeWeights()
-    reward_model: RewardModelArgs = RewardModelArgs()
-    llm: LlmJudgeArgs = LlmJudgeArgs()
+    weights: JudgeWeights = field(default_factory=JudgeWeights)
+    reward_model: RewardModelArgs = field(default_factory=RewardModelArgs)
+    llm: LlmJudgeArgs = field(default_factory=LlmJudgeArgs)
+
+    def problems(self) -> Iterator[Problem]:
+        if not any(dataclasses.asdict(self.weights).values()):
+            yield Problem("judges.weights", "all weights are 0", "at least one judge with a weight above 0")
+        named = {"reward_model.model_name_or_path": self.reward_model.model_name_or_path, "llm.model": self.llm.model}
+        for key, name in named.items():
+            judge = key.partition(".")[0]
+            weight = getattr(self.weights, judge)
+            if weight and not name:
+                problem = f"this key is missing, and judges.weights.{judge} is {weight}"
+                yield Problem(f"judges.{key}", problem, "the model that judges")
 
 
-@dataclass(frozen=True)
+# -------------------- pairs
+
+
+@record
 class PairingArgs:
     """How candidates become pairs."""
 
     chosen: Literal["candidate", "reference", "both"] = "candidate"
     """The better side of a repair pair. candidate: the best fit candidate, else the curated answer. reference: the curated
     answer where there is one. both: a pair with each."""
-    rejected_samples: int = 0
+    rejected_samples: ZeroOrMore = 0
     """Where the greedy answer is faulty, so many faulty samples (the worst first) are rejected too, in pairs of their own; with
     `both`, against the curated answer. Draw them at a low temperature without a repetition penalty: they fail as greedy
     decoding does."""
-    max_similarity: float = 0.8
+    max_similarity: Share = 0.8
     """Drop pairs whose two sides share more than this of their character trigrams."""
-    length_tolerance: float = 1.0
+    length_tolerance: NotNegative = 1.0
     """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
-    loop_periods: int = 3
+    loop_periods: AtLeastOne = 3
     """A loop in a rejected answer is cut after this many periods."""
-    min_chosen_score: float = 0.8
+    min_chosen_score: Share = 0.8
     """Naturalness (assess's score) that a chosen candidate needs."""
-    min_variety: float = 0.75
+    min_variety: Share = 0.75
     """Word variety that a chosen candidate needs (preferences/judges.py)."""
-    min_closeness: float = 0.0
+    min_closeness: Share = 0.0
     """Share of character trigrams with the curated answer (0-1) that a chosen candidate needs; else that answer is chosen.
     0.1 rejects nine in ten of the quickstart model's candidates (docs/preferences.md)."""
     contrast_margin: float = 0.15
     """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
-    reference_share: float = 0.5
+    reference_share: Share = 0.5
     """With `chosen: candidate`, at most this share of pairs may fall back on the curated answer (1.0 = no bound)."""
-    candidate_share: float = 1.0
+    candidate_share: Share = 1.0
     """At most this share of pairs may have one of the model's own candidates as chosen; the rest are curated answers. A small
     model's candidates read well and say little: a few of them show the form, the curated answers hold the content."""
-    contrast_share: float = 1.0
+    contrast_share: Share = 1.0
     """At most this share of pairs may be contrasts of two natural answers."""
-    synthetic_share: float = 0.0
+    synthetic_share: Share = 0.0
     """This share of all pairs sets a chosen candidate against a copy of it that was spoilt on purpose."""
-    curated_share: float = 0.0
+    curated_share: Share = 0.0
     """This share of all pairs sets a curated answer against a spoilt copy, so that the loss acts on curated answers too."""
     synthetic_faults: tuple[str, ...] = SYNTHETIC_FAULTS
     """The faults that are put into copies, by turns."""
-    fault_share: float = 1.0
+    fault_share: Share = 1.0
     """At most this share of the pairs may be rejected for one and the same gravest fault; surplus goes, small margins first."""
-    max_collapse: float = 1.0
-    """Share of a chosen answer's word trigrams that may stand in those to three other prompts; above it the pair goes."""
-    drop_shared_filler: bool = True
+    max_collapse: Share = 1.0
+    """Share of a chosen answer's word trigrams that may also be in those to three other prompts; above it the pair goes."""
+    drop_shared_filler: YesNo = True
     """Drop pairs in which one and the same filler crowds both sides."""
-    eval_share: float = 0.05
-    seed: int = 42
+    eval_share: ShareBelowOne = 0.05
+    """Share of the pairs held out for eval loss."""
+    seed: Seed = 42
     """Of the spoilt copies: which fault, and where."""
+
+    def problems(self) -> Iterator[Problem]:
+        if (both := self.synthetic_share + self.curated_share) >= 1:
+            problem = f"synthetic_share and curated_share are {both:g} together"
+            yield Problem("pairing.synthetic_share", problem, "less than 1: the rest comes from real failures")
+        for number, name in enumerate(self.synthetic_faults):
+            if name not in SYNTHETIC_FAULTS:
+                close = nearest(name, SYNTHETIC_FAULTS)
+                expected = None if close else "one of " + ", ".join(SYNTHETIC_FAULTS)
+                yield Problem(f"pairing.synthetic_faults[{number}]", f"unknown fault '{name}'", expected, close)
+
+
+@record
+class PreferencesRecipe(Recipe):
+    """SFT checkpoint → preference pairs."""
+
+    model_name_or_path: Text
+    prompts_file: Text
+    """JSONL with `messages` (a last assistant turn is the reference), or with `prompt`: text or messages, no reference."""
+    output_dir: Text
+    skip_prompts_files: tuple[str, ...] = ()
+    """Prompts that these files contain are left out, for example those that SFT was trained on."""
+    max_prompts: ZeroOrMore = 0
+    """0 = all."""
+    first_prompt: ZeroOrMore = 0
+    """Where in the shuffled prompts to begin (past the end: from the start again), so that another round asks others."""
+    candidates: dict[str, CandidateArgs] = field(
+        default_factory=lambda: {
+            "cool": CandidateArgs(0.7, 0.9, 1.1),
+            "warm": CandidateArgs(1.0, 0.9, 1.1),
+        }
+    )
+    """The sampled candidates per prompt, `samples` of each entry; the greedy answer is always drawn."""
+    generation: GenerationArgs = field(default_factory=GenerationArgs)
+    endpoint: EndpointArgs | None = None
+    """A server that draws the answers; without it the checkpoint is loaded here."""
+    judges: JudgesArgs = field(default_factory=JudgesArgs)
+    pairing: PairingArgs = field(default_factory=PairingArgs)
+    evaluation_files: tuple[str, ...] = ()
+    """Prompt files that no pair may come from (exact or near)."""
+    trust_remote_code: YesNo = False
+    """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
+
+    def problems(self) -> Iterator[Problem]:
+        if "greedy" in self.candidates:
+            yield Problem("candidates.greedy", "this name is taken: greedy is always drawn", "another name")
+        for name, setting in self.candidates.items():
+            if setting.temperature == 0 and setting.samples > 1:
+                problem = f"{setting.samples} answers without sampling are all the same"
+                yield Problem(f"candidates.{name}.samples", problem, "1, or a temperature above 0")
+        yield from self.judges.problems()
+        yield from self.pairing.problems()
+
+    def inputs(self) -> Iterator[InputPath]:
+        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft.py sft")
+        if self.judges.weights.reward_model:
+            yield InputPath("judges.reward_model.model_name_or_path", self.judges.reward_model.model_name_or_path, "model")
+        yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data.py data")
+        yield from files("skip_prompts_files", self.skip_prompts_files)
+        yield from files("evaluation_files", self.evaluation_files)

@@ -1,14 +1,14 @@
 """A recipe file as a tree of text in which every value knows its file and line.
 
-Nothing is interpreted here: `5e-7`, `no` and `null` stay the words that were written until recipe/values.py knows which
-type is wanted. PyYAML's own resolver would read `5e-7` as text and `no` as False.
+Nothing is interpreted here: `5e-7` and `no` stay the words that were written until pydantic knows the field's type. PyYAML's
+own resolver would read `5e-7` as text and `no` as False.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import yaml
 from align_ko.errors import UserError, nearest
 
 COMMAND_LINE = "command line"
+MAX_BYTES = 256 * 1024
+MAX_VALUES = 20_000  # after aliases are expanded: ten lines of them can stand for more values than memory holds
+MAX_DEPTH = 30
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def parse_text(text: str, place: Place, key: str) -> Node:
     except yaml.YAMLError as error:
         problem = f"cannot read '{text}': {getattr(error, 'problem', error)}"
         raise UserError(problem, **_at(place), key=key) from None
-    return Scalar("", place) if node is None else _convert(node, place, place, ())
+    except RecursionError:
+        raise _too_deep(place) from None
+    return Scalar("", place) if node is None else _Reader(place).read(node, place)
 
 
 def merge(base: Node, over: Node) -> Node:
@@ -88,8 +93,35 @@ def merge(base: Node, over: Node) -> Node:
     return Table(entries, over.place, base.key_places | over.key_places)
 
 
+class Word(str):
+    """Text without quotes, which may still turn out to be a number or true."""
+
+
+def values_of(node: Node) -> Any:
+    """The tree as dicts, lists, None, and text: Word where it was not in quotes."""
+    if isinstance(node, Table):
+        return {name: values_of(item) for name, item in node.entries.items()}
+    if isinstance(node, Items):
+        return [values_of(item) for item in node.items]
+    if node.is_null:
+        return None
+    return Word(node.text) if node.plain else node.text
+
+
+def node_at(node: Node | None, steps: Iterable[str | int]) -> Node | None:
+    """The node that `steps` lead to, or None."""
+    for step in steps:
+        if isinstance(node, Table):
+            node = node.entries.get(str(step))
+        elif isinstance(node, Items) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+        else:
+            return None
+    return node
+
+
 def node_of(value: Any, place: Place) -> Node:
-    """A Python value (a default) as a tree."""
+    """A Python value (a default, or an argument) as a tree."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -104,6 +136,8 @@ def node_of(value: Any, place: Place) -> Node:
 
 def _read(path: str, named_at: Place | None, children: tuple[str, ...]) -> Table:
     """One file and its parents; `named_at` is the `extends` line that led here, `children` the chain so far."""
+    if "\0" in path:
+        raise _unreadable(path, named_at, "this recipe file cannot be read: its name has a null byte", None)
     real = os.path.realpath(path)
     if real in children:
         chain = " → ".join(_short(item) for item in (*children[children.index(real) :], real))
@@ -122,16 +156,20 @@ def _read(path: str, named_at: Place | None, children: tuple[str, ...]) -> Table
 
 def _compose_file(path: str, named_at: Place | None) -> Table:
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise _unreadable(path, named_at, "no such recipe file", _similar_file(path)) from None
     except IsADirectoryError:
         raise _unreadable(path, named_at, "this is a folder, not a recipe file", _similar_file(path)) from None
-    except PermissionError:
-        raise _unreadable(path, named_at, "this recipe file may not be read", None) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError("not UTF-8 text", file=path, line=line, expected="a file saved as UTF-8") from None
+    except OSError as error:  # no permission, a name that is too long
+        raise _unreadable(path, named_at, f"this recipe file cannot be read: {error}", None) from None
+    if len(content) > MAX_BYTES:
+        raise _unreadable(path, named_at, f"more than {MAX_BYTES // 1024} KiB: this is no recipe", None)
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
@@ -146,46 +184,62 @@ def _compose_file(path: str, named_at: Place | None) -> Table:
         raise UserError(
             f"broken YAML: character U+{ord(text[error.position]):04X} is not allowed", file=path, line=line
         ) from None
+    except RecursionError:
+        raise _too_deep(Place(path)) from None
     if node is None:
         raise UserError("the recipe is empty", file=path, expected="a mapping of keys to values")
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1
         raise UserError("the recipe is not a mapping", file=path, line=line, expected="lines such as 'key: value'")
-    tree = _convert(node, Place(path, node.start_mark.line + 1), None, ())
+    tree = _Reader().read(node, Place(path, node.start_mark.line + 1))
     assert isinstance(tree, Table)
     return dataclasses.replace(tree, place=Place(path))
 
 
-def _convert(node: yaml.Node, place: Place, fixed: Place | None, above: tuple[yaml.Node, ...]) -> Node:
-    """A PyYAML node as ours; `fixed` overrides the lines (command line), `above` guards against an alias to itself."""
-    if any(node is other for other in above):
-        raise UserError("this YAML alias contains itself", **_at(place))
-    if node.tag and not node.tag.startswith("tag:yaml.org,2002:"):
-        raise UserError(f"the YAML tag {node.tag} means nothing here", **_at(place), expected="a plain value")
-    above = (*above, node)
+class _Reader:
+    """PyYAML's nodes as ours. `fixed`: the place of every value (command line)."""
 
-    def at(child: yaml.Node) -> Place:
-        return fixed or Place(place.file, child.start_mark.line + 1)
+    def __init__(self, fixed: Place | None = None) -> None:
+        self.fixed = fixed
+        self.count = 0
 
-    if isinstance(node, yaml.ScalarNode):
-        return Scalar(node.value, place, node.style is None)
-    if isinstance(node, yaml.SequenceNode):
-        return Items(tuple(_convert(child, at(child), fixed, above) for child in node.value), place)
-    entries: dict[str, Node] = {}
-    key_places: dict[str, Place] = {}
-    for key, child in node.value:
-        key_place = at(key)
-        if not isinstance(key, yaml.ScalarNode):
-            raise UserError("a key must be one word", **_at(key_place))
-        if key.value in entries:
-            first = key_places[key.value].line
-            where = f" (first on line {first})" if first else ""
-            raise UserError(f"this key stands twice{where}", **_at(key_place), key=key.value)
-        # A value is reported on its own line if it has one; an empty value and a block stand at their key.
-        value_place = at(child) if isinstance(child, yaml.ScalarNode) and child.style not in ("|", ">") else key_place
-        entries[key.value] = _convert(child, value_place, fixed, above)
-        key_places[key.value] = key_place
-    return Table(entries, place, key_places)
+    def read(self, node: yaml.Node, place: Place, above: tuple[yaml.Node, ...] = ()) -> Node:
+        if any(node is other for other in above):
+            raise UserError("this YAML alias contains itself", **_at(place))
+        if len(above) > MAX_DEPTH:
+            raise _too_deep(place)
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise UserError(f"more than {MAX_VALUES} values, with YAML aliases written out", **_at(place), expected="a recipe")
+        if node.tag and not node.tag.startswith("tag:yaml.org,2002:"):
+            raise UserError(f"the YAML tag {node.tag} means nothing here", **_at(place), expected="a plain value")
+        above = (*above, node)
+        if isinstance(node, yaml.ScalarNode):
+            return Scalar(node.value, place, node.style is None)
+        if isinstance(node, yaml.SequenceNode):
+            return Items(tuple(self.read(child, self._place(child, place), above) for child in node.value), place)
+        entries: dict[str, Node] = {}
+        key_places: dict[str, Place] = {}
+        for key, child in node.value:
+            key_place = self._place(key, place)
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError("a key must be one word", **_at(key_place))
+            if key.value in entries:
+                first = key_places[key.value].line
+                where = f" (first on line {first})" if first else ""
+                raise UserError(f"this key stands twice{where}", **_at(key_place), key=key.value)
+            # A value is reported on its own line if it has one; an empty value and a block at their key's.
+            inline = isinstance(child, yaml.ScalarNode) and child.style not in ("|", ">")
+            entries[key.value] = self.read(child, self._place(child, place) if inline else key_place, above)
+            key_places[key.value] = key_place
+        return Table(entries, place, key_places)
+
+    def _place(self, child: yaml.Node, above: Place) -> Place:
+        return self.fixed or Place(above.file, child.start_mark.line + 1)
+
+
+def _too_deep(place: Place) -> UserError:
+    return UserError(f"nested more than {MAX_DEPTH} levels deep", **_at(place), expected="a recipe")
 
 
 def _at(place: Place | None) -> dict[str, Any]:
