@@ -136,9 +136,10 @@ def node_of(value: Any, place: Place) -> Node:
 
 def _read(path: str, named_at: Place | None, children: tuple[str, ...]) -> Table:
     """One file and its parents; `named_at` is the `extends` line that led here, `children` the chain so far."""
-    if "\0" in path:
-        raise _unreadable(path, named_at, "this recipe file cannot be read: its name has a null byte", None)
-    real = os.path.realpath(path)
+    try:
+        real = os.path.realpath(path)
+    except ValueError as error:  # a null byte, half a surrogate pair
+        raise _unreadable(path, named_at, f"this recipe file cannot be read: {error}", None) from None
     if real in children:
         chain = " → ".join(_short(item) for item in (*children[children.index(real) :], real))
         raise UserError(f"recipes extend each other in a circle: {chain}", **_at(named_at), key="extends")
