@@ -669,7 +669,7 @@ def test_a_record_is_checked_where_it_is_built():
 
 def test_without_trl_installed():
     hidden = "import importlib.util\nimportlib.util.find_spec = lambda name: None\n"
-    done, _ = run(write(hidden + SCRIPT, "script.py"), write(SFT))
+    done = run(write(hidden + SCRIPT, "script.py"), write(SFT))
     assert done.stderr == "error: trl is not installed; expected pip install 'align-ko[train]'\n"
 
 
