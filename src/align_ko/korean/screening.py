@@ -1,7 +1,7 @@
 """Cheap tests that most answers fail: what cannot hold a loop is not searched for one.
 
-Each is a condition that follows from the detector's own, so it never hides a finding (tests/test_korean_speed.py compares
-both ways).
+Each is a condition that follows from the detector's own, so it never hides a finding (tests/test_korean_speed.py
+compares both ways).
 """
 
 from __future__ import annotations
