@@ -18,7 +18,7 @@ from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.curate import evaluation_prompts
 from align_ko.curation.sources import read_source
 from align_ko.overlap import PromptIndex, overlaps
-from align_ko.preferences.pairing import make_pair
+from align_ko.preferences.pairing import Side, make_pair
 from align_ko.recipe import DataRecipe
 from align_ko.records import Message, PreferencePair, content_id, last_user_text, read_jsonl
 
@@ -109,14 +109,5 @@ def _spoilt_pairs(
 
 
 def _pair(row: RawConversation, rejected: str, origin: str) -> PreferencePair:
-    return make_pair(
-        content_id(row.messages),
-        row.messages[:-1],
-        row.messages[-1]["content"],
-        rejected,
-        origin=origin,
-        chosen_score=1.0,
-        rejected_score=0.0,
-        chosen_by="reference",
-        rejected_by=origin,
-    )
+    chosen = Side(row.messages[-1]["content"], "reference", 1.0)
+    return make_pair(content_id(row.messages), row.messages[:-1], origin, chosen, Side(rejected, origin, 0.0))

@@ -89,31 +89,25 @@ def main_fault(pair: PreferencePair) -> str:
 
 def balance(pairs: list[PreferencePair], args: PairingArgs, dropped: Counter[str]) -> list[PreferencePair]:
     """Cap the shares of contrasts and of chosen candidates, then of each fault; pairs of small margin are dropped first."""
-    contrast, own = (lambda p: p.origin == "contrast"), (lambda p: p.chosen_by != "reference")
-    pairs = _share(pairs, contrast, args.contrast_share, "share of contrasts is full", dropped)
-    pairs = _share(pairs, own, args.candidate_share, "share of candidates is full", dropped)
+    kinds: tuple[tuple[str, float, Callable[[PreferencePair], bool]], ...] = (
+        ("contrasts", args.contrast_share, lambda pair: pair.origin == "contrast"),
+        ("candidates", args.candidate_share, lambda pair: pair.chosen_by != "reference"),
+    )
+    for name, share, is_kind in kinds:
+        if share < 1:  # of what remains; rounded, so that .1 of 10 is one and not 0.9999
+            most = int(round(share / (1 - share) * sum(not is_kind(pair) for pair in pairs), 6))
+            pairs = _capped(pairs, is_kind, most, f"share of {name} is full", dropped)
     most = int(args.fault_share * len(pairs))
     for fault in sorted({main_fault(pair) for pair in pairs} - {"none"}):
-        reason = f"share of {fault} is full"
-        pairs = _capped(pairs, lambda p, fault=fault: main_fault(p) == fault, most, reason, dropped)  # type: ignore[misc]
+        pairs = _capped(pairs, lambda pair, f=fault: main_fault(pair) == f, most, f"share of {fault} is full", dropped)  # type: ignore[misc]
     return pairs
 
 
-def _share(
-    pairs: list[PreferencePair], counts: Callable[[PreferencePair], bool], share: float, reason: str, dropped: Counter[str]
-) -> list[PreferencePair]:
-    """At most `share` of what remains is of the kind that `counts`."""
-    if share >= 1:
-        return pairs
-    most = round(share / (1 - share) * sum(not counts(pair) for pair in pairs), 6)  # .1 of 10 is one, not 0.9999
-    return _capped(pairs, counts, int(most), reason, dropped)
-
-
 def _capped(
-    pairs: list[PreferencePair], counts: Callable[[PreferencePair], bool], most: int, reason: str, dropped: Counter[str]
+    pairs: list[PreferencePair], is_kind: Callable[[PreferencePair], bool], most: int, reason: str, dropped: Counter[str]
 ) -> list[PreferencePair]:
-    counted = sorted(filter(counts, pairs), key=lambda pair: (pair.rejected_score - pair.chosen_score, pair.id))
-    surplus = {pair.id for pair in counted[most:]}
+    by_margin = sorted(filter(is_kind, pairs), key=lambda pair: (pair.rejected_score - pair.chosen_score, pair.id))
+    surplus = {pair.id for pair in by_margin[most:]}
     return _without(pairs, lambda pair: pair.id in surplus, reason, dropped)
 
 

@@ -9,16 +9,27 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from align_ko.korean import cut_loop
-from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import Rated, Rating, closeness
 from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair
 
 LENGTH = "rejected side much shorter: DPO would learn length"
 REFERENCES_FULL = "no natural candidate, and the share of references is full"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One answer of a pair."""
+
+    text: str
+    by: str  # "reference", a decoding, or "spoilt: " and the fault
+    score: float
+    faults: Sequence[str] = ()
+    finished: bool = True  # False: training must not close it with eos
 
 
 def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[PreferencePair], Counter[str]]:
@@ -31,32 +42,31 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         if not faulty and (best is None or best[1].score - one.greedy[1].score < args.contrast_margin):
             dropped["greedy answer is as good"] += 1
             continue
-        if best is None and one.task.reference is None:
+        sides = _better_sides(one, best, args.chosen if faulty else "candidate")
+        if not sides:
             dropped["no natural candidate, and no reference"] += 1
             continue
-        sides = _better_sides(one, best, args) if faulty else [best]
         failures = [one.greedy, *one.failures()[: args.rejected_samples]] if faulty else [one.greedy]
-        for better, worse in product(sides, failures):
-            if len(sides) == 2 and better and worse is not one.greedy:
-                continue  # of two better sides, the curated answer alone stands against samples
-            chosen = better[0].text if better else one.task.reference or ""
-            rejected, finished = _cut(worse[0], len(chosen), args)
-            if closeness(chosen, rejected) > args.max_similarity:
+        for chosen, failure in product(sides, failures):
+            if len(sides) == 2 and chosen.by != "reference" and failure is not one.greedy:
+                continue  # of two better sides, only the curated answer is paired with samples
+            rejected = _rejected(failure, len(chosen.text), args)
+            if closeness(chosen.text, rejected.text) > args.max_similarity:
                 dropped["both sides nearly the same"] += 1
-            elif not long_enough(rejected, chosen, args):
+            elif not long_enough(rejected.text, chosen.text, args):
                 dropped[LENGTH] += 1
             else:
-                origin = "repair" if faulty else "contrast"
-                pairs.append(_pair(one, better, chosen, worse, rejected, finished, origin))
+                pairs.append(make_pair(one.task.id, one.task.prompt, "repair" if faulty else "contrast", chosen, rejected))
     return _with_few_references(pairs, args.reference_share if args.chosen == "candidate" else 1.0, dropped), dropped
 
 
-def _better_sides(one: Rated, best: Rating | None, args: PairingArgs) -> list[Rating | None]:
-    """What the faulty greedy answer is set against; None is the curated answer."""
-    if best is None or one.task.reference is None:
-        return [best]
-    sides: dict[str, list[Rating | None]] = {"candidate": [best], "reference": [None], "both": [best, None]}
-    return sides[args.chosen]
+def _better_sides(one: Rated, best: Rating | None, wanted: str) -> list[Side]:
+    """`wanted`: candidate, reference or both; what there is of one stands in for the other."""
+    candidate = [Side(best[0].text, best[0].decoding, best[1].score, best[1].faults)] if best else []
+    reference = [Side(one.task.reference, "reference", 1.0)] if one.task.reference is not None else []
+    if wanted == "both":
+        return candidate + reference
+    return (candidate or reference) if wanted == "candidate" else (reference or candidate)
 
 
 def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Counter[str]) -> list[PreferencePair]:
@@ -69,38 +79,19 @@ def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Cou
     return [pair for pair in pairs if pair.id not in surplus]
 
 
-def _pair(
-    one: Rated, best: Rating | None, chosen: str, worse: Rating, rejected: str, finished: bool, origin: str
-) -> PreferencePair:
-    failure, judged = worse
-    return make_pair(
-        one.task.id,
-        one.task.prompt,
-        chosen,
-        rejected,
-        origin=origin,
-        chosen_score=best[1].score if best else 1.0,
-        rejected_score=judged.score,
-        chosen_faults=list(best[1].faults) if best else [],
-        rejected_faults=list(judged.faults) + ([] if judged.relevant else ["irrelevant"]),
-        chosen_by=best[0].decoding if best else "reference",
-        rejected_by=failure.decoding,
-        rejected_finished=finished,
-    )
-
-
-def _cut(failure: Candidate, chosen_length: int, args: PairingArgs) -> tuple[str, bool]:
-    """The rejected text and whether it still ends where the model ended it.
-
-    A loop is cut after a few periods (hundreds of equal tokens teach nothing more), and a side much longer than the chosen
-    one at the tolerance. What was cut stays open: no eos is put behind it.
+def _rejected(failure: Rating, chosen_length: int, args: PairingArgs) -> Side:
+    """A loop is cut after a few periods (hundreds of equal tokens teach nothing more), and a text much longer than the chosen
+    one at the tolerance. A text that was cut is not finished: no eos is put behind it.
     """
-    text = cut_loop(failure.text, args.loop_periods)
+    candidate, judgement = failure
+    text = cut_loop(candidate.text, args.loop_periods)
     limit = int(chosen_length * (1 + args.length_tolerance))
     if len(text) > limit:
         text = text[:limit].rsplit(" ", 1)[0]
     text = text.strip()
-    return text, failure.finished and text == failure.text.strip()
+    faults = [*judgement.faults, *([] if judgement.relevant else ["irrelevant"])]
+    finished = candidate.finished and text == candidate.text.strip()
+    return Side(text, candidate.decoding, judgement.score, faults, finished)
 
 
 def long_enough(rejected: str, chosen: str, args: PairingArgs) -> bool:
@@ -108,33 +99,19 @@ def long_enough(rejected: str, chosen: str, args: PairingArgs) -> bool:
     return len(rejected) >= len(chosen) / (1 + args.length_tolerance)
 
 
-def make_pair(
-    task_id: str,
-    prompt: list[Message],
-    chosen: str,
-    rejected: str,
-    *,
-    origin: str,
-    chosen_score: float,
-    rejected_score: float,
-    chosen_by: str,
-    rejected_by: str,
-    chosen_faults: Sequence[str] = (),
-    rejected_faults: Sequence[str] = (),
-    rejected_finished: bool = True,
-) -> PreferencePair:
+def make_pair(task_id: str, prompt: list[Message], origin: str, chosen: Side, rejected: Side) -> PreferencePair:
     """A pair whose id is a hash of its prompt's id and both texts; scores are rounded to four places."""
     return PreferencePair(
-        prompt,
-        [{"role": "assistant", "content": chosen}],
-        [{"role": "assistant", "content": rejected}],
-        hashlib.sha256(f"{task_id}\x1e{chosen}\x1e{rejected}".encode("utf-8", "surrogatepass")).hexdigest()[:16],
-        origin,
-        round(chosen_score, 4),
-        round(rejected_score, 4),
-        list(chosen_faults),
-        list(rejected_faults),
-        chosen_by,
-        rejected_by,
-        rejected_finished,
+        prompt=prompt,
+        chosen=[{"role": "assistant", "content": chosen.text}],
+        rejected=[{"role": "assistant", "content": rejected.text}],
+        id=hashlib.sha256(f"{task_id}\x1e{chosen.text}\x1e{rejected.text}".encode("utf-8", "surrogatepass")).hexdigest()[:16],
+        origin=origin,
+        chosen_score=round(chosen.score, 4),
+        rejected_score=round(rejected.score, 4),
+        chosen_faults=list(chosen.faults),
+        rejected_faults=list(rejected.faults),
+        chosen_by=chosen.by,
+        rejected_by=rejected.by,
+        rejected_finished=rejected.finished,
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from align_ko.korean import assess
 from align_ko.korean.prose import sentences
-from align_ko.preferences.pairing import LENGTH, long_enough, make_pair
+from align_ko.preferences.pairing import LENGTH, Side, long_enough, make_pair
 from align_ko.preferences.speech_flip import Style, to_plain
 from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair, last_user_text
@@ -129,7 +129,7 @@ _SPOILERS: dict[str, Callable[[str, str, random.Random], Spoilt | None]] = {
 
 
 def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tuple[list[PreferencePair], Counter[str]]:
-    """Up to `wanted` pairs, one for each good answer, the recipe's faults by turns; and why copies were thrown away.
+    """Up to `wanted` pairs, one for each good answer, the recipe's faults by turns; and why copies were dropped.
 
     An answer that cannot be spoilt in the way whose turn it is gets the next one. Sides of a register pair are alike by
     design, so `max_similarity` does not apply here; the length tolerance does.
@@ -157,25 +157,11 @@ def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tup
             if fault not in assess(spoilt.text, question).codes:
                 dropped[f"synthetic: assess finds no {fault} in the spoilt copy"] += 1
                 continue
-            pairs.append(_pair(item, fault, spoilt, question))
+            spoilt_assessment = assess(spoilt.text, question, spoilt.finished)
+            codes = [fault, *(code for code in spoilt_assessment.codes if code != fault)]
+            score = min(spoilt_assessment.score, item.score)
+            rejected = Side(spoilt.text, f"spoilt: {fault}", score, codes, spoilt.finished)
+            pairs.append(make_pair(item.task_id, item.prompt, "synthetic", Side(item.text, item.by, item.score), rejected))
             turn += step + 1
             break
     return pairs, dropped
-
-
-def _pair(item: Good, fault: str, spoilt: Spoilt, question: str) -> PreferencePair:
-    read = assess(spoilt.text, question, spoilt.finished)
-    return make_pair(
-        item.task_id,
-        item.prompt,
-        item.text,
-        spoilt.text,
-        origin="synthetic",
-        chosen_score=item.score,
-        rejected_score=min(read.score, item.score),
-        chosen_faults=[],
-        rejected_faults=[fault, *(code for code in read.codes if code != fault)],
-        chosen_by=item.by,
-        rejected_by=f"spoilt: {fault}",
-        rejected_finished=spoilt.finished,
-    )
