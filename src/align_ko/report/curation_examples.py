@@ -17,6 +17,7 @@ from align_ko.curation.adapters import adapt
 from align_ko.curation.facts import DroppedRow, KeptRow, NearDuplicatePair, RepairExample
 from align_ko.records import Message
 from align_ko.report.answers import CLIP, clip_at
+from align_ko.report.curation_tables import clip
 from align_ko.report.tables import visible
 
 BUDGET = 5000
@@ -27,7 +28,6 @@ COMPARED = 1500
 """Characters (or words) up to which two texts are compared piece by piece; the time grows with the square."""
 MAX_DETAIL = 600
 """Characters of a detail that are shown; one that names a row's keys may be as long as they are."""
-MAX_NAME = 60
 
 ROLES = {"user": "사용자", "assistant": "답변", "system": "지침"}
 _LEAD = 120  # characters of the beginning that are shown where the first mark comes much later
@@ -127,13 +127,13 @@ def _card(source: str, group: str, messages: Sequence[Message], parts: Sequence[
         shown, missing = pieces(marked, max(left, 0))
         left -= len(message["content"])
         role = message["role"]
-        bubbles.append(Bubble(role if role in ROLES else "other", ROLES.get(role, _name(role)), shown, missing))
+        bubbles.append(Bubble(role if role in ROLES else "other", ROLES.get(role, _label(role)), shown, missing))
     characters = sum(len(message["content"]) for message in messages)
-    return Card(_name(source), _name(group), characters, bubbles, max(len(messages) - TURNS, 0))
+    return Card(_label(source), _label(group), characters, bubbles, max(len(messages) - TURNS, 0))
 
 
-def _name(text: str) -> str:
-    return visible(" ".join(text.split())[:MAX_NAME])
+def _label(text: str) -> str:
+    return visible(clip(text))
 
 
 def messages_of(row: object) -> list[Message]:

@@ -97,17 +97,8 @@ class Measure:
         value = result[self.key]
         if not isinstance(value, int | float):
             return "-"
-        match self.kind:
-            case "share":
-                return f"{100 * value:.{digits}f}"
-            case "count":
-                return f"{value:,.0f}"
-            case "index":
-                return f"{value:.3f}"
-            case "score":
-                return f"{value:.1f}"
-            case "loss":
-                return f"{value:.{2 + digits}f}"
+        decimals = {"share": digits, "count": 0, "index": 3, "score": 1, "loss": 2 + digits}[self.kind]
+        return f"{100 * value if self.kind == 'share' else value:,.{decimals}f}"
 
 
 MEASURES = (
