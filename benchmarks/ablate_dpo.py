@@ -18,14 +18,15 @@ from statistics import mean
 from typing import Any, Literal
 
 from align_ko.errors import UserError, run_script
-from align_ko.pipeline.acceptance import SHOWN, Measures, broken_limits, read_measures
+from align_ko.evaluation.scores import Result
+from align_ko.pipeline.acceptance import broken_limits, read_measures
 from align_ko.pipeline.plan import gate_file, gate_stage, write_gate_prompts
 from align_ko.pipeline.stages import Stage, StageFailed, node_at, resolve, run_stage, seconds_in
 from align_ko.process import locked_folder
 from align_ko.recipe import AcceptanceArgs, DpoRecipe, ExportRecipe, Recipe, SftRecipe, StageArgs, check_inputs, load_recipe
 from align_ko.recipe.record import Free, InputPath, Problem, Seed, Text, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
-from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells
+from align_ko.report.tables import MEASURE_LABELS, TEN_MEASURES, escape_bars, markdown_table, measure_cells
 
 
 @record
@@ -72,7 +73,7 @@ class AblationRecipe(Recipe):
             yield InputPath(key, getattr(self, key), "file", "build_preferences.py preferences")
 
 
-Runs = dict[str, dict[int, Measures]]  # setting → seed → measures
+Runs = dict[str, dict[int, Result]]  # setting → seed → measures
 
 
 def chosen_rows(pairs: str) -> list[dict[str, Any]]:
@@ -129,16 +130,16 @@ def _prompts(recipe: AblationRecipe) -> Path:
     return gate_file(recipe.gate, Path(recipe.output_dir))
 
 
-def mean_measures(runs: Mapping[int, Measures]) -> Measures:
-    """Every shown measure averaged over the seeds; None where some seed has none."""
-    averaged: Measures = {}
-    for name in SHOWN:
-        values = [measures[name] for measures in runs.values()]
-        averaged[name] = None if None in values else mean(values)
+def mean_measures(runs: Mapping[int, Result]) -> dict[str, float | None]:
+    """Every measure of the table averaged over the seeds; None where some seed has none."""
+    averaged: dict[str, float | None] = {}
+    for measure in TEN_MEASURES:
+        values: list[Any] = [dict(measures)[measure.key] for measures in runs.values()]
+        averaged[measure.key] = None if None in values else mean(values)
     return averaged
 
 
-def winner(runs: Runs, start: Measures, gate: AcceptanceArgs) -> str | None:
+def winner(runs: Runs, start: Result, gate: AcceptanceArgs) -> str | None:
     """The setting with the highest mean natural share among those that hold every limit in every seed."""
     held = {
         name: mean(measures["natural"] for measures in seeds.values())
@@ -155,7 +156,7 @@ def spread(values: list[float]) -> str:
 
 
 def ablation_table(
-    recipe: AblationRecipe, start: Measures, runs: Runs, minutes: Mapping[str, float], failed: Mapping[str, str]
+    recipe: AblationRecipe, start: Result, runs: Runs, minutes: Mapping[str, float], failed: Mapping[str, str]
 ) -> str:
     """Markdown: the start, then settings by mean natural share; after each its broken limits, and what the winner is."""
     heads = ["setting", *MEASURE_LABELS, "min", "limits broken"]

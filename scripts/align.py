@@ -3,7 +3,7 @@
     python scripts/align.py recipes/quickstart/align.yaml
     python scripts/align.py recipes/quickstart/align.yaml --rounds 2 --seeds 42 43 44
 
-Killed or interrupted, the same command goes on: finished stages are skipped, candidates are kept prompt by prompt. Commands
+Killed or interrupted, the same command continues: finished stages are skipped, candidates are kept prompt by prompt. Commands
 with different seeds may run side by side, one on each GPU; the command with all of them then writes the table.
 """
 

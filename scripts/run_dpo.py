@@ -5,7 +5,7 @@
     python scripts/run_dpo.py recipes/solar/dpo.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
 An adapter folder as start is trained on, and a frozen copy of it is the reference; the loss before the first step is ln 2.
-Cut off, the same command goes on from the last whole checkpoint; what it does in a folder that was used before: --resume.
+Interrupted, the same command continues from the last complete checkpoint; --resume says what happens to an earlier run.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 
 With `distill:` it trains on what the model itself would say under a decoding knob (recipes/quickstart/distill.yaml).
 Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
-Cut off, the same command goes on from the last whole checkpoint; what it does in a folder that was used before: --resume.
+Interrupted, the same command continues from the last complete checkpoint; --resume says what happens to an earlier run.
 """
 
 from __future__ import annotations

@@ -380,7 +380,7 @@ def test_ctrl_c_reaches_the_stage_and_ends_with_130(stage, monkeypatch):
     process.send_signal(2)  # to the parent alone: it must stop the stage too
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130 and said.endswith(
-        "interrupted; what was finished is saved, the same command goes on from there\n"
+        "interrupted; what was finished is saved, the same command continues from there\n"
     )
     assert why_again(stage) == "not made yet"
 

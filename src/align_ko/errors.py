@@ -1,4 +1,4 @@
-"""Mistakes a person can make, told in one message with exit code 2."""
+"""Mistakes of a person, reported in one message with exit code 2."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     >>> nearest("learnin_rate", ["learning_rate", "lr_scheduler_type"])
     'learning_rate'
     """
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return found[0] if found else None
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks for all that `accelerate launch` started."""
+    """Whether this is the first of the processes that `accelerate launch` started, which prints for all."""
     return (os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0") == "0"
 
 
 def warn(text: str) -> None:
-    """Print what a person should know though the run goes on; once, however many processes say it."""
+    """Print a warning, once for all processes."""
     if is_first_process():
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
@@ -82,7 +81,7 @@ def missing_package(name: str) -> UserError:
 
 
 def run_script(
-    main: Callable[[], None], interrupted: str = "what was finished is saved, the same command goes on from there"
+    main: Callable[[], None], interrupted: str = "what was finished is saved, the same command continues from there"
 ) -> None:
     """Run a script's main: a UserError or a missing extra becomes one line and exit 2, Ctrl-C exits 130 after one line.
 

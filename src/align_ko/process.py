@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from align_ko.errors import UserError, is_first_process
+from align_ko.errors import UserError, is_first_process, warn
 
 # -------------------- warnings
 
@@ -82,6 +82,7 @@ def machine_memory_gib() -> float:
 LOCK_FILE = ".align_ko.lock"
 HOLDER_FILE = ".align_ko.lock.json"  # beside it, because Windows lets nobody read a locked file
 STARTED_BY = "ALIGN_KO_STARTED_BY"  # set by pipeline/stages.py for the stages that it starts: "PID NAME"
+COMPILE_SECONDS = 600  # DeepSpeed's cpu_adam takes about four minutes on two cores
 _held: dict[Path, FileLock] = {}
 
 
@@ -154,6 +155,27 @@ def check_unlocked(folder: str | Path) -> None:
             pass
     except Timeout:
         raise _refusal(path) from None
+
+
+def warn_of_compile_locks() -> None:
+    """Warn of the locks of torch's extension builds, for which DeepSpeed waits without a message.
+
+    Such a lock is a file that only the process that made it removes (torch/utils/file_baton.py), so a run that was killed
+    while it compiled makes every later one wait for ever.
+    """
+    from torch.utils.cpp_extension import get_default_build_root
+
+    for lock in sorted(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()).glob("**/lock")):
+        try:
+            age = time.time() - lock.stat().st_mtime
+        except FileNotFoundError:  # a compilation has just ended
+            continue
+        since = f"{age / 60:.0f} minutes" if age >= 120 else f"{age:.0f} s"
+        reason = "a killed run has probably left it behind" if age > COMPILE_SECONDS else "another run may be compiling"
+        warn(
+            f"{lock} is {since} old; {reason}. As long as it is there DeepSpeed waits in silence. "
+            f"If nothing is being compiled, remove it: rm '{lock}'"
+        )
 
 
 def _refusal(folder: Path) -> UserError:

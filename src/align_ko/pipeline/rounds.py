@@ -1,4 +1,4 @@
-"""Rounds one after the other until a gate refuses one or a gain is too small; the last good round is the result."""
+"""Rounds one after another until a gate refuses one or a gain is too small; the last accepted round is the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from align_ko.errors import UserError
-from align_ko.pipeline.acceptance import Measures, Verdict, broken_limits, judge_round, read_measures
+from align_ko.evaluation.scores import Result
+from align_ko.pipeline.acceptance import Verdict, broken_limits, judge_round, read_measures
 from align_ko.pipeline.plan import (
     INTERPOLATED,
     Round,
@@ -29,35 +30,37 @@ Runner = Callable[[Stage], bool]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of the table; no verdict for the start."""
+    """A measured model; the start has no verdict."""
 
     name: str
     checkpoint: str
-    measures: Measures
+    measures: Result
     verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
-class Result:
+class Rounds:
+    """All that one seed's run made."""
+
     outcomes: tuple[Outcome, ...]  # start and rounds
-    best: Outcome  # the last good one of them
+    best: Outcome  # the last accepted one of them
     stopped: str  # why there was no further round
-    interpolated: Outcome | None = None  # the best one taken back towards the start, where the recipe asks for it
-    distilled: tuple[Outcome, ...] = ()  # that one, or else the best, with a knob trained in, once or several times
+    interpolated: Outcome | None = None  # the best one interpolated towards the start, where the recipe asks for it
+    distilled: tuple[Outcome, ...] = ()  # that one, or else the best, after each distillation pass
 
     @property
     def way(self) -> tuple[Outcome, ...]:
-        """The best round and what was then made of it, each from the one before."""
+        """The best round and what was accepted after it, each made from the one before."""
         return (self.best, *(one for one in self.refined if one.verdict and one.verdict.accepted))
 
     @property
     def refined(self) -> tuple[Outcome, ...]:
-        """What was tried after the rounds, refused or not."""
+        """What was made after the rounds, accepted or not."""
         return (*((self.interpolated,) if self.interpolated else ()), *self.distilled)
 
     @property
     def result(self) -> Outcome:
-        """What best/ holds."""
+        """What best/ contains."""
         return self.way[-1]
 
     def to_row(self) -> dict[str, object]:
@@ -65,8 +68,8 @@ class Result:
         return {**asdict(self), "outcomes": [asdict(outcome) for outcome in self.outcomes]}
 
 
-def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
-    """All rounds of one seed. `run` starts a stage unless it is done; everything is derived from what stages left behind."""
+def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
+    """All rounds of one seed. `run` starts a stage unless it is done; all decisions are derived from the stages' files."""
     folder = Path(recipe.output_dir)
     rounds = plan_rounds(recipe)
     write_gate_prompts(recipe.gate, Path(recipe.output_dir))
@@ -74,8 +77,8 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     outcomes, best = [start], start
     stopped = f"all {recipe.rounds} rounds are done" if recipe.rounds > 1 else "the round is done"
     for round_ in rounds[1:]:
-        if (found := _pairs(round_, run)) < recipe.min_pairs:
-            stopped = f"{round_.name} found {found} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
+        if (count := _pairs(round_, run)) < recipe.min_pairs:
+            stopped = f"{round_.name} found {count} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
             break
         measured = _measure(round_, run)
         verdict = judge_round(measured.measures, best.measures, start.measures, gate_of_rounds(recipe))
@@ -94,7 +97,7 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
     interpolated = None
     if recipe.interpolation < 1 and best is not start:
         interpolated = _interpolate(recipe, start, best, dpo, run)
-    result = Result(tuple(outcomes), best, stopped, interpolated)
+    result = Rounds(tuple(outcomes), best, stopped, interpolated)
     if recipe.distill and best is not start:
         write_distillation_prompts(recipe)
         for number in range(1, recipe.distill.passes + 1):
@@ -111,17 +114,17 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Result:
 
 
 def gate_of_rounds(recipe: AlignRecipe) -> AcceptanceArgs:
-    """The gate's limits before interpolation: reference NLL may rise by what a parabola gives back on that way.
+    """The gate's limits before interpolation, which lowers the rise of reference NLL again, by a parabola's estimate.
 
-    0.03 with `interpolation: 0.8` → 0.03 / 0.8² = 0.047. Measured, it gives back more (docs/experiments.md).
+    0.03 with `interpolation: 0.8` → 0.03 / 0.8² = 0.047. Measured, it lowers it more (docs/experiments.md).
     """
     return replace(recipe.gate, max_nll_rise=recipe.gate.max_nll_rise / recipe.interpolation**2)
 
 
 def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
-    """Between start and best round, refused where fewer answers are natural than chance explains.
+    """A model between start and best round, refused where fewer answers are natural than chance explains.
 
-    Chance: the lower end of the best round's 95 % interval. 50 of 51 natural → 46 will do, since content is what this is for.
+    Chance: down to the lower end of the best round's 95 % interval. After 50 of 51, 46 are accepted: content is the aim here.
     """
     for stage in (stages := interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)):
         run(stage)
@@ -131,7 +134,7 @@ def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRec
 
 
 def _distill(recipe: AlignRecipe, number: int, start: Outcome, before: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
-    """`before` with a knob trained in, judged as interpolation is: the gate has too few prompts to see a point or two."""
+    """`before` after one pass, accepted as interpolation is: the gate has too few prompts to resolve a point or two."""
     for stage in (stages := distillation_stages(recipe, number, before.checkpoint, dpo)):
         run(stage)
     measures = read_measures(stages[-1].folder / "scores.json", name := distilled_name(number))

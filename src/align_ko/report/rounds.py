@@ -11,7 +11,7 @@ from rich.console import Console
 from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.pipeline.acceptance import read_measures
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
-from align_ko.pipeline.rounds import Outcome, Result
+from align_ko.pipeline.rounds import Outcome, Rounds
 from align_ko.records import atomic_write, last_user_text, read_jsonl, write_json
 from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table
 
@@ -19,7 +19,7 @@ Line = tuple[str, Mapping[str, object], str]
 """Name, measures, a last word."""
 
 
-def write_report(folder: Path, result: Result, prompts_file: str, evaluated: bool, console: Console) -> None:
+def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: bool, console: Console) -> None:
     """Write all files into `folder` and show the table."""
     lines: list[Line] = [
         (outcome.name, outcome.measures, _verdict(outcome, result.result)) for outcome in (*result.outcomes, *result.refined)
@@ -53,7 +53,7 @@ def write_report(folder: Path, result: Result, prompts_file: str, evaluated: boo
     console.print(f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
 
 
-def write_seeds(folder: Path, results: dict[int, Result], evaluated: bool, console: Console) -> None:
+def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, console: Console) -> None:
     """seeds.md: start and result of every seed in one table, and twenty answers of each to read."""
     lines: list[Line] = []
     answers = ""
@@ -81,7 +81,7 @@ def _verdict(outcome: Outcome, result: Outcome) -> str:
     return f"{100 * outcome.verdict.gain:+.1f} points" + (", the result" if outcome == result else "")
 
 
-def _name(result: Result) -> str:
+def _name(result: Rounds) -> str:
     """`round-2`, or `round-2, interpolated, distilled`."""
     return ", ".join(outcome.name for outcome in result.way)
 

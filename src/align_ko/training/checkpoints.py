@@ -1,7 +1,7 @@
-"""Checkpoints that can be trusted after SIGKILL, and trainers that go on from them to the same weights.
+"""Checkpoints that can be trusted after SIGKILL, and trainers that resume from them to the same weights.
 
-transformers 5.23 writes a checkpoint file by file under its final name, and deletes older ones before anybody could say that
-the new one is whole. `ResumableTrainer` writes a marker as the last file and rotates only then.
+transformers 5.23 writes a checkpoint file by file under its final name, and deletes older ones before the new one is known to
+be complete. `ResumableTrainer` writes a marker as the last file and rotates only then.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def checkpoints(folder: str | Path) -> list[Path]:
-    """`checkpoint-N` folders by step, whole or not."""
-    found = [(int(match[1]), path) for path in Path(folder).glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
+    """`checkpoint-N` folders by step, complete or not."""
+    steps = [(int(match[1]), path) for path in Path(folder).glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(steps)]
 
 
 def mark_whole(checkpoint: str | Path, run_id: str) -> None:
@@ -32,17 +32,18 @@ def mark_whole(checkpoint: str | Path, run_id: str) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != MARKER:
             with path.open("rb") as file:
-                os.fsync(file.fileno())  # or a power cut could leave the marker and lose what it vouches for
+                os.fsync(file.fileno())  # or a power cut could keep the marker and lose a file that it lists
             sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
     write_json(folder / MARKER, {"run_id": run_id, "files": sizes})
 
 
 def is_whole(checkpoint: str | Path, run_id: str) -> bool:
-    """Whether this run wrote the checkpoint to its end, and no file has changed its size since."""
+    """Whether this run wrote the complete checkpoint, and no file has changed its size since."""
     folder = Path(checkpoint)
     try:
-        said = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        return said["run_id"] == run_id and all((folder / name).stat().st_size == size for name, size in said["files"].items())
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        sizes = marker["files"].items()
+        return marker["run_id"] == run_id and all((folder / name).stat().st_size == size for name, size in sizes)
     except (OSError, ValueError, KeyError):
         return False
 
@@ -56,10 +57,10 @@ def broken_checkpoints(folder: str | Path, run_id: str) -> list[Path]:
 
 
 class ResumableTrainer:
-    """Mixin for a transformers Trainer: checkpoints with a marker, and an exact way on from them."""
+    """Mixin for a transformers Trainer: checkpoints with a marker, and exact resuming from them."""
 
     run_id = ""
-    """Set by the script before `train()`; goes into every marker."""
+    """Set by the script before `train()`; written into every marker."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         args: Any = self.args  # type: ignore[attr-defined]
@@ -78,9 +79,9 @@ class ResumableTrainer:
     def _run_epoch(self, **kwargs: Any) -> None:
         """Two things that transformers 5.23 gets wrong when it resumes.
 
-        A run whose last checkpoint was already its end (all steps done, or stopped by a callback) would train one step more.
-        With several processes the sampler's epoch is not set below the skipping wrapper, so that the rest of a later epoch
-        would come in the first epoch's order: rows twice, rows never.
+        A run whose last checkpoint was its end (all steps done, or stopped by a callback) would train one step more.
+        With several processes the sampler's epoch is not set below the skipping wrapper, so the rest of a later epoch would be
+        in the first epoch's order: some rows twice, others never.
         """
         state, control = self.state, self.control  # type: ignore[attr-defined]
         if control.should_training_stop or state.global_step >= state.max_steps:

@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerBase
 from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
+from align_ko.process import warn_of_compile_locks
 from align_ko.records import ConversationRow, Message, PairRow
-from align_ko.training.extension_locks import tell_of_locks
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,7 +54,7 @@ def training_config(kind: type[Config], training: Mapping[str, Any], dtype: str 
         values["fp16"] = best_dtype(dtype) == torch.float16
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     if zero or values.get("deepspeed"):
-        tell_of_locks()
+        warn_of_compile_locks()
     if not torch.cuda.is_available():
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():
             # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer takes DDP and says nothing
