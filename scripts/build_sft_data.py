@@ -33,9 +33,13 @@ def main() -> None:
     console, folder = Console(), Path(recipe.output_dir)
     inputs = hash_inputs(recipe)
     facts = curate(recipe, console)
-    write_report(folder, facts)
-    write_manifest(folder, recipe, inputs, stage="data", rows=facts["rows"])
-    show(facts, console)
+
+    def report() -> None:
+        write_report(folder, facts)
+        write_manifest(folder, recipe, inputs, stage="data", rows=facts["rows"])
+        show(facts, console)
+
+    run_script(report, "the rows are written, but not the report or the manifest; the same command makes all of them again")
     names = "train.jsonl, eval.jsonl, " + "preferences.jsonl, " * bool(facts["rows"]["preferences"])
     console.print(f"Written to {folder}/: {names}rejected.jsonl, report.html, report.json", soft_wrap=True)
 

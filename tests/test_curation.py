@@ -413,6 +413,23 @@ def test_rows_for_preference_pairs_are_set_apart(tmp_path: Path) -> None:
     assert again["rows"]["train"] == facts["rows"]["train"] + facts["rows"]["preferences"]
 
 
+def test_an_interrupted_run_leaves_all_files_of_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, out = run(tmp_path, own_rows(40), preference_share=0.3)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    module = importlib.import_module("align_ko.curation.curate")
+    write = module.atomic_write
+
+    def interrupted(path: Path) -> Any:
+        if path.name == "preferences.jsonl":  # train.jsonl and eval.jsonl are written by then
+            raise KeyboardInterrupt
+        return write(path)
+
+    monkeypatch.setattr(module, "atomic_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, own_rows(80), preference_share=0.3)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_too_many_broken_rows_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sources.mine: 3 of 5 rows cannot be read; the first: .*dataset.json:2: "):
         run(tmp_path, [{"message": 1, "messages": 1}] * 3 + own_rows(2))
