@@ -114,7 +114,7 @@ def test_a_vision_tower_is_held_but_text_does_not_pass_through_it(tmp_path):
     assert trace_activations(deep, model, 2, 32, **keys) == _trace(deep, model, 2, 32, *keys.values())
     flags = ["--model.model_name_or_path", str(folder), "--training.max_steps", "3"]
     plan = make_plan(load_recipe(SftRecipe, ["recipes/gemma3_4b/sft.yaml", *flags]), PlanFlags())
-    assert plan["steps"] == 3 and plan["operations"]["training"] > 0
+    assert plan.costs.steps == 3 and plan.costs.operations["training"] > 0
 
 
 def test_a_model_that_is_nowhere_is_refused(tmp_path):
@@ -345,17 +345,18 @@ def small(llama, tmp_path):
 def test_a_plan_counts_steps_as_the_trainer_does(small):
     recipe = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.eval_steps", "2"])
     plan = make_plan(recipe, PlanFlags(gpu="L40S", utilisation=0.5))
-    assert plan["steps"] == math.ceil(math.ceil(9 / 2) / 2) * 2 == 6 and plan["evaluations"] == 3
-    assert [row["way"] for row in plan["batching"] if row["recipe"]] == ["group_by_length"]
-    shares = {row["way"]: row["real_share"] for row in plan["batching"]}
+    assert plan.costs.steps == math.ceil(math.ceil(9 / 2) / 2) * 2 == 6 and plan.costs.evaluations == 3
+    assert [row.way for row in plan.costs.batching if row.recipe] == ["group_by_length"]
+    shares = {row.way: row.real_share for row in plan.costs.batching}
     assert shares["max_length"] < shares["random"] <= shares["group_by_length"] <= 1
-    assert {(row["sharding"], row["gpus"]) for row in plan["memory"]} == {
+    assert {(row.sharding, row.gpus) for row in plan.memory} == {
         ("one GPU", 1), *((stage, n) for stage in ("ZeRO-2", "ZeRO-3") for n in (1, 2, 4, 8)),
     }  # fmt: skip
-    assert [row["gpu"] for row in plan["hours"] if row["chosen"]] == ["L40S"]
-    assert json.loads(json.dumps(plan)) == plan and plan["data"]["too_long"] == 0
+    assert [row.gpu for row in plan.costs.hours if row.chosen] == ["L40S"]
+    assert json.loads(json.dumps(plan.to_json())) == plan.to_json() and plan.data.too_long == 0
+    assert plan.to_json()["steps"] == 6 and "costs" not in plan.to_json()
     more = make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.max_steps", "30"]), PlanFlags())
-    assert more["steps"] == 30 and more["operations"]["training"] == pytest.approx(5 * plan["operations"]["training"])
+    assert more.costs.steps == 30 and more.costs.operations["training"] == pytest.approx(5 * plan.costs.operations["training"])
 
 
 def test_the_teacher_of_a_distillation_is_one_more_forward_pass_in_training_alone(small):
@@ -366,9 +367,10 @@ def test_the_teacher_of_a_distillation_is_one_more_forward_pass_in_training_alon
         )
         for penalty in ("1.0", "1.05")
     )
-    assert distilled["operations"]["evaluation"] == plain["operations"]["evaluation"] > 0
-    assert 1.2 < distilled["operations"]["training"] / plain["operations"]["training"] < 1.4  # forward and backward: 3 before
-    heads = [next(row["gib"]["head"] for row in plan["memory"] if not row["checkpointing"]) for plan in (plain, distilled)]
+    assert distilled.costs.operations["evaluation"] == plain.costs.operations["evaluation"] > 0
+    ratio = distilled.costs.operations["training"] / plain.costs.operations["training"]
+    assert 1.2 < ratio < 1.4  # forward and backward: 3 before
+    heads = [next(row.gib["head"] for row in plan.memory if not row.checkpointing) for plan in (plain, distilled)]
     assert heads[1] != heads[0]  # of a vocabulary this small the tiles would be larger
 
 
@@ -377,21 +379,29 @@ def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):
     plain, padded = (
         make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, *more]), PlanFlags()) for more in ((), wide)
     )
-    shares = [next(row["real_share"] for row in plan["batching"] if row["recipe"]) for plan in (plain, padded)]
-    assert shares[1] < shares[0] and padded["operations"]["training"] > plain["operations"]["training"]
+    shares = [next(row.real_share for row in plan.costs.batching if row.recipe) for plan in (plain, padded)]
+    assert shares[1] < shares[0] and padded.costs.operations["training"] > plain.costs.operations["training"]
     auto = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.pad_to_multiple_of", "auto"])
-    assert make_plan(auto, PlanFlags())["operations"] == plain["operations"]
-    assert "not in the hours: the greedy gate's 7 prompts 4 times, at most 120 s each" in padded["notes"]
+    assert make_plan(auto, PlanFlags()).costs.operations == plain.costs.operations
+    assert "not in the hours: the greedy gate's 7 prompts 4 times, at most 120 s each" in padded.notes
+
+
+def test_steps_are_timed_on_this_machine(small):
+    flags = [*small, "--training.use_cpu", "true", "--training.eval_steps", "2", "--training.pad_to_multiple_of", "64"]
+    costs = make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *flags]), PlanFlags(gpu="this")).costs
+    [row] = costs.hours
+    assert row.gpu == "this" and row.training > 0 and row.evaluation > 0 and row.pace.forward > 0
+    assert row.pace.seconds([Batch(2, 64, 128, 64)] * 2) == pytest.approx(2 * row.pace.seconds([Batch(2, 64, 128, 64)]))
 
 
 def test_dpo_before_its_sft_is_planned_as_the_recipe_beside_it_says():
     plan = make_plan(load_recipe(DpoRecipe, ["recipes/solar/dpo.yaml"]), PlanFlags())
-    assert plan["parameters"]["adapter"] == 251_658_240 and "LoRA r 64 on 4-bit weights" in plan["method"]
-    assert plan["memory"][0]["rows"] == 4 and plan["memory"][0]["tokens"] == 2048  # two pairs
-    assert plan["memory"][0]["gib"]["reference"] == pytest.approx(251_658_240 * 2 / GIB)
-    assert "hours" not in plan
-    assert any("outputs/solar/sft is not there yet" in note for note in plan["notes"])
-    assert any("data/solar/preferences/train.jsonl is not there" in note for note in plan["notes"])
+    assert plan.parameters["adapter"] == 251_658_240 and "LoRA r 64 on 4-bit weights" in plan.method
+    assert plan.memory[0].rows == 4 and plan.memory[0].tokens == 2048  # two pairs
+    assert plan.memory[0].gib["reference"] == pytest.approx(251_658_240 * 2 / GIB)
+    assert plan.costs is None
+    assert any("outputs/solar/sft is not there yet" in note for note in plan.notes)
+    assert any("data/solar/preferences/train.jsonl is not there" in note for note in plan.notes)
     before = load_recipe(DpoRecipe, ["recipes/solar/dpo.yaml", "--training.precompute_ref_log_probs", "true"])
     assert (run_settings(before).reference, run_settings(before).reference_passes) == ("none", 0)
 

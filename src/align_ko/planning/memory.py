@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal
 
 import torch
 from transformers import PretrainedConfig
@@ -71,7 +71,8 @@ class Setting:
     """Student's and teacher's whole distributions are compared (distillation.py), without tiles."""
 
 
-class MemoryRow(TypedDict):
+@dataclass(frozen=True)
+class MemoryRow:
     """One way to spread the model over GPUs."""
 
     sharding: Sharding
@@ -103,7 +104,7 @@ def memory_table(
         device="cpu" if on_cpu else "gpu",
         distilled=run.distilled,
     )
-    table: list[MemoryRow] = []
+    table = []
     for checkpointing in (True, False):
         traced = trace_activations(
             config, run.model, setting.rows, setting.tokens, dtype=dtype, mixed=mixed, checkpointing=checkpointing
@@ -112,12 +113,8 @@ def memory_table(
             four_bit = setting.four_bit and sharding != "ZeRO-3"  # which cannot split 4-bit weights: bfloat16 is planned
             memory = plan_memory(parameters, config, replace(setting, four_bit=four_bit), traced, sharding, gpus)
             parts = {name: value / GIB for name, value in asdict(memory).items()}
-            table.append(
-                {
-                    "sharding": sharding, "gpus": gpus, "checkpointing": checkpointing, "rows": setting.rows,
-                    "tokens": setting.tokens, "four_bit": four_bit, "gib": parts, "total_gib": memory.total / GIB,
-                }
-            )  # fmt: skip
+            size = setting.rows, setting.tokens
+            table.append(MemoryRow(sharding, gpus, checkpointing, *size, four_bit, parts, memory.total / GIB))
     return table
 
 

@@ -1,19 +1,29 @@
 """What a run will cost, before it starts: parameters, memory per GPU, tokens, steps, operations, hours.
 
-`make_plan` returns plain numbers (one dict, also what `--plan_json` writes); show.py prints them.
+show.py prints the plan, `--plan_json` writes it.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, replace
-from typing import TypedDict
+from dataclasses import asdict, dataclass, field, replace
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from align_ko.errors import UserError
-from align_ko.planning.devices import GPUS, THIS, Method, Work, find_gpu, forward_work, measure_pace, seconds_on, train_work
+from align_ko.planning.devices import (
+    GPUS,
+    THIS,
+    Method,
+    Pace,
+    Work,
+    find_gpu,
+    forward_work,
+    measure_pace,
+    seconds_on,
+    train_work,
+)
 from align_ko.planning.lengths import BATCHINGS, Batch, Lengths, epoch_batches, pair_lengths, real_share, sft_lengths
 from align_ko.planning.memory import MemoryRow, memory_table
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
@@ -21,7 +31,8 @@ from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
 
 
-class DataFacts(TypedDict):
+@dataclass(frozen=True)
+class DataFacts:
     file: str
     counted: str
     rows: int
@@ -30,32 +41,47 @@ class DataFacts(TypedDict):
     trained_share: float
     median: int
     p95: int
-    longest: int  # fmt: skip
+    longest: int
 
 
-class BatchingRow(TypedDict):
+@dataclass(frozen=True)
+class BatchingRow:
+    """What an epoch is with one batching of lengths.BATCHINGS; `recipe`: it is the recipe's."""
+
     way: str
     real_share: float
     micro_batches: int
     steps: int
     operations: float
-    recipe: bool  # fmt: skip
+    recipe: bool
 
 
-class Hours(TypedDict, total=False):
+@dataclass(frozen=True)
+class Hours:
+    """On one GPU of the table, or (`this`, with its pace) on this machine."""
+
     gpu: str
     chosen: bool
     training: float
     evaluation: float
-    training_by_way: dict[str, float]
-    gib: float
-    fits: bool
-    source: str
-    pace: dict[str, float]  # fmt: skip
+    fits: bool | None = None
+    training_by_way: dict[str, float] = field(default_factory=dict)
+    pace: Pace | None = None
 
 
-class Plan(TypedDict, total=False):
-    """From `data` on only where the rows are known."""
+@dataclass(frozen=True)
+class Costs:
+    batching: list[BatchingRow]
+    steps: int
+    evaluations: int
+    operations: dict[str, float]
+    utilisation: float
+    hours: list[Hours]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`data` and `costs` only where the rows are known."""
 
     recipe: str | None
     stage: str
@@ -64,13 +90,13 @@ class Plan(TypedDict, total=False):
     parameters: dict[str, float]
     notes: list[str]
     memory: list[MemoryRow]
-    data: DataFacts
-    batching: list[BatchingRow]
-    steps: int
-    evaluations: int
-    operations: dict[str, float]
-    utilisation: float
-    hours: list[Hours]
+    data: DataFacts | None = None
+    costs: Costs | None = None
+
+    def to_json(self) -> dict[str, object]:
+        values = asdict(self)
+        costs = values.pop("costs")
+        return {**values, **(costs or {})}
 
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
@@ -85,20 +111,13 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     tokenizer = _tokenizer_at_hand(run.model, recipe.data.chat_template)
     train = _lengths(run, recipe.data.train_file, tokenizer, notes)
     memory = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
-    plan: Plan = {
-        "recipe": run.recipe_file,
-        "stage": run.stage,
-        "model": run.model.model_name_or_path,
-        "method": _method_name(run),
-        "parameters": {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share},
-        "notes": notes,
-        "memory": memory,
-    }
+    counts = {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share}
+    plan = Plan(run.recipe_file, run.stage, model.model_name_or_path, _method_name(run), counts, notes, memory)
     if not train:
         return plan
-    plan["data"] = _data_facts(recipe.data.train_file, train)
     held_out = _lengths(run, recipe.data.eval_file, tokenizer, []) if train.real_file else None
-    return {**plan, **_Costs(run, config, parameters, train, held_out, notes).of(recipe, flags, memory)}
+    costs = _Estimator(run, config, parameters, train, held_out, notes).costs(recipe, flags, memory)
+    return replace(plan, data=_data_facts(recipe.data.train_file, train), costs=costs)
 
 
 def _method_name(run: RunSettings) -> str:
@@ -130,22 +149,13 @@ def _lengths(run: RunSettings, file: str, tokenizer: PreTrainedTokenizerBase | N
 
 
 def _data_facts(file: str, lengths: Lengths) -> DataFacts:
-    sizes = sorted(row.longest for row in lengths.rows) or [0]
-    return {
-        "file": file,
-        "counted": lengths.method,
-        "rows": len(lengths.rows),
-        "too_long": lengths.too_long,
-        "tokens": sum(row.real for row in lengths.rows),
-        "trained_share": lengths.trained_share,
-        "median": sizes[len(sizes) // 2],
-        "p95": sizes[int(len(sizes) * 0.95)],
-        "longest": sizes[-1],
-    }
+    rows, sizes = lengths.rows, sorted(row.longest for row in lengths.rows) or [0]
+    tokens, spread = sum(row.real for row in rows), (sizes[len(sizes) // 2], sizes[int(len(sizes) * 0.95)], sizes[-1])
+    return DataFacts(file, lengths.method, len(rows), lengths.too_long, tokens, lengths.trained_share, *spread)
 
 
 @dataclass
-class _Costs:
+class _Estimator:
     """Batches by batching, steps, evaluations, operations, hours."""
 
     run: RunSettings
@@ -155,7 +165,7 @@ class _Costs:
     held_out: Lengths | None
     notes: list[str]
 
-    def of(self, recipe: SftRecipe | DpoRecipe, flags: PlanFlags, memory: list[MemoryRow]) -> Plan:
+    def costs(self, recipe: SftRecipe | DpoRecipe, flags: PlanFlags, memory: list[MemoryRow]) -> Costs:
         run, shape = self.run, (self.config, self.parameters)
         size, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
         names = [name for name in BATCHINGS if run.stage == "sft" or name != "packing"]
@@ -184,7 +194,7 @@ class _Costs:
         if flags.gpu == THIS:
             hours = [self._measured_hours(mine, scored, steps[run.batching] * parts, evaluations)]
         else:
-            one_gpu = {row["checkpointing"]: row["total_gib"] for row in memory if row["sharding"] == "one GPU"}
+            one_gpu = {row.checkpointing: row.total_gib for row in memory if row.sharding == "one GPU"}
             hours = self._hours(flags, training, evaluation, work, one_gpu[run.checkpointing])
             if evaluation.operations > 0.25 * training.operations:
                 share = evaluation.operations / (training.operations + evaluation.operations)
@@ -196,18 +206,12 @@ class _Costs:
         if recipe.gate.prompts and evaluations:
             asked = f"the greedy gate's {recipe.gate.prompts} prompts {evaluations + 1} times"
             self.notes.append(f"not in the hours: {asked}, at most {recipe.gate.max_seconds:g} s each")
-        return {
-            "batching": [
-                {"way": name, "real_share": real_share(some), "micro_batches": len(some), "steps": steps[name],
-                 "operations": work[name].operations, "recipe": name == run.batching}
-                for name, some in batches.items()
-            ],
-            "steps": steps[run.batching],
-            "evaluations": evaluations,
-            "operations": {"training": training.operations, "evaluation": evaluation.operations},
-            "utilisation": flags.utilisation,
-            "hours": hours,
-        }  # fmt: skip
+        table = [
+            BatchingRow(name, real_share(some), len(some), steps[name], work[name].operations, name == run.batching)
+            for name, some in batches.items()
+        ]
+        operations = {"training": training.operations, "evaluation": evaluation.operations}
+        return Costs(table, steps[run.batching], evaluations, operations, flags.utilisation, hours)
 
     def _batches(self, lengths: Lengths, batching: str, size: int, step_rows: int) -> list[Batch]:
         max_length = self.run.max_length or max(row.longest for row in self.train.rows)
@@ -215,18 +219,14 @@ class _Costs:
 
     def _hours(self, flags: PlanFlags, training: Work, evaluation: Work, work: dict[str, Work], needed: float) -> list[Hours]:
         """One row for each named GPU."""
-        rows: list[Hours] = []
+        rows = []
         for gpu in GPUS.values():
-            each = [training, evaluation, *work.values()]
-            four_bit = self.run.model.load_in_4bit
-            whole, scored, *by_way = (seconds_on(gpu, w, self.parameters, flags.utilisation, four_bit) / 3600 for w in each)
-            rows.append(
-                {
-                    "gpu": gpu.name, "chosen": gpu is find_gpu(flags.gpu), "training": whole, "evaluation": scored,
-                    "training_by_way": dict(zip(work, by_way, strict=True)), "gib": gpu.gib, "fits": needed <= gpu.gib,
-                    "source": gpu.source,
-                }
-            )  # fmt: skip
+            whole, scored, *by_way = (
+                seconds_on(gpu, each, self.parameters, flags.utilisation, self.run.model.load_in_4bit) / 3600
+                for each in (training, evaluation, *work.values())
+            )
+            chosen, fits = gpu is find_gpu(flags.gpu), needed <= gpu.gib
+            rows.append(Hours(gpu.name, chosen, whole, scored, fits, dict(zip(work, by_way, strict=True))))
         return rows
 
     def _measured_hours(self, batches: list[Batch], scored: list[Batch], micro_batches: int, evaluations: int) -> Hours:
@@ -237,4 +237,4 @@ class _Costs:
         seconds = epoch * (1 + pace.forward * run.reference_passes) * micro_batches / len(batches)
         seconds += epoch * pace.forward if run.precomputed else 0.0
         scoring = pace.seconds(scored) * pace.forward * (1 + run.reference_passes) * evaluations
-        return {"gpu": THIS, "chosen": True, "training": seconds / 3600, "evaluation": scoring / 3600, "pace": asdict(pace)}
+        return Hours(THIS, True, seconds / 3600, scoring / 3600, pace=pace)

@@ -15,7 +15,7 @@ from align_ko.recipe import DpoRecipe, SftRecipe, load_recipe
 
 if TYPE_CHECKING:
     from align_ko.planning.memory import MemoryRow
-    from align_ko.planning.plan import Plan
+    from align_ko.planning.plan import Costs, Plan
 
 _PARTS = {
     "weights": "weights", "adapter": "adapter", "gradients": "gradients", "optimizer": "optimiser",
@@ -40,58 +40,58 @@ def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe], words: list[st
     plan = make_plan(recipe, flags)
     show_plan(plan)
     if flags.json:
-        write_json(flags.json, plan)
+        write_json(flags.json, plan.to_json())
         print(f"wrote {flags.json}")
     print(f"planned in {time.perf_counter() - begin:.0f} s; nothing was downloaded or started")
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     console = console or Console(width=118, highlight=False)
-    counts = plan["parameters"]
-    console.print(f"[bold]plan of {plan['recipe']}[/bold]: {plan['model']}, {plan['method']}")
+    counts = plan.parameters
+    console.print(f"[bold]plan of {plan.recipe}[/bold]: {plan.model}, {plan.method}")
     console.print(
         f"parameters {counts['base']:,} ({counts['linear']:,} in the blocks' linear layers), trained {counts['trained']:,} "
         f"({counts['trained_share']:.2%} of all)"
     )
-    if "data" in plan:
-        data = plan["data"]
+    if data := plan.data:
         console.print(
-            f"{data['rows']:,} rows, {data['tokens'] / 1e6:,.1f} M tokens ({data['counted']}); {data['trained_share']:.0%} of "
-            f"them trained; median {data['median']}, 95 % below {data['p95']}, longest {data['longest']}; "
-            f"{data['too_long']:,} rows over max_length left out whole",
+            f"{data.rows:,} rows, {data.tokens / 1e6:,.1f} M tokens ({data.counted}); {data.trained_share:.0%} of "
+            f"them trained; median {data.median}, 95 % below {data.p95}, longest {data.longest}; "
+            f"{data.too_long:,} rows over max_length left out whole",
             markup=False,
         )
-        console.print(_batching_table(plan))
-    one_gpu = [row for row in plan["memory"] if row["sharding"] == "one GPU"]
+    if plan.costs:
+        console.print(_batching_table(plan.costs))
+    one_gpu = [row for row in plan.memory if row.sharding == "one GPU"]
     console.print(_parts_table(one_gpu))
-    if len(plan["memory"]) > len(one_gpu):
-        console.print(_sharding_table(plan["memory"]))
-    if "hours" in plan:
-        _show_hours(plan, console)
-    for note in plan["notes"]:
+    if len(plan.memory) > len(one_gpu):
+        console.print(_sharding_table(plan.memory))
+    if plan.costs:
+        _show_hours(plan.costs, console)
+    for note in plan.notes:
         console.print(f"note: {note}", markup=False)
 
 
-def _batching_table(plan: Plan) -> Table:
+def _batching_table(costs: Costs) -> Table:
     from align_ko.planning.lengths import BATCHINGS
 
     table = Table("batching", "real tokens", "padding", "steps", "operations", title_justify="left")
-    for row in plan["batching"]:
-        shares = f"{row['real_share']:.1%}", f"{1 - row['real_share']:.1%}"
-        label = BATCHINGS[row["way"]] + (" ← recipe" if row["recipe"] else "")
-        style = "bold" if row["recipe"] else ""
-        table.add_row(label, *shares, f"{row['steps']:,}", f"{row['operations']:.2e}", style=style)
+    for row in costs.batching:
+        shares = f"{row.real_share:.1%}", f"{1 - row.real_share:.1%}"
+        label = BATCHINGS[row.way] + (" ← recipe" if row.recipe else "")
+        style = "bold" if row.recipe else ""
+        table.add_row(label, *shares, f"{row.steps:,}", f"{row.operations:.2e}", style=style)
     return table
 
 
 def _parts_table(rows: list[MemoryRow]) -> Table:
-    batch = f"{rows[0]['rows']} sequences × {rows[0]['tokens']} tokens, the longest batch"
+    batch = f"{rows[0].rows} sequences × {rows[0].tokens} tokens, the longest batch"
     table = Table(f"GiB on one device ({batch})", "checkpointing", "without")
     for key, label in _PARTS.items():
-        values = [row["gib"][key] for row in rows]
+        values = [row.gib[key] for row in rows]
         if any(values):
             table.add_row(label, *(f"{value:.2f}" for value in values))
-    table.add_row("together", *(f"{row['total_gib']:.1f}" for row in rows), style="bold")
+    table.add_row("together", *(f"{row.total_gib:.1f}" for row in rows), style="bold")
     return table
 
 
@@ -99,37 +99,37 @@ def _sharding_table(rows: list[MemoryRow]) -> Table:
     from align_ko.planning.devices import GPUS
 
     table = Table("GiB per GPU", "GPUs", "checkpointing", "without", "fits (with checkpointing)")
-    without = {(row["sharding"], row["gpus"]): row["total_gib"] for row in rows if not row["checkpointing"]}
-    for row in (row for row in rows if row["checkpointing"]):
-        fits = [gpu.name for gpu in GPUS.values() if row["total_gib"] <= gpu.gib]
-        name, gpus = row["sharding"], str(row["gpus"])
+    without = {(row.sharding, row.gpus): row.total_gib for row in rows if not row.checkpointing}
+    for row in (row for row in rows if row.checkpointing):
+        fits = [gpu.name for gpu in GPUS.values() if row.total_gib <= gpu.gib]
+        name, gpus = row.sharding, str(row.gpus)
         label = {"one GPU": "one GPU, or DDP (whole on each)"}.get(name, name)
-        if name == "ZeRO-3" and rows[0]["four_bit"]:
+        if name == "ZeRO-3" and rows[0].four_bit:
             label += ", bfloat16 weights"
-        numbers = f"{row['total_gib']:.1f}", f"{without[name, row['gpus']]:.1f}"
+        numbers = f"{row.total_gib:.1f}", f"{without[name, row.gpus]:.1f}"
         table.add_row(label, "any" if name == "one GPU" else gpus, *numbers, " ".join(fits) or "none")
     return table
 
 
-def _show_hours(plan: Plan, console: Console) -> None:
+def _show_hours(costs: Costs, console: Console) -> None:
     from align_ko.planning.devices import THIS
 
-    done, hours = plan["operations"], plan["hours"]
+    done, hours = costs.operations, costs.hours
     console.print(
-        f"{plan['steps']:,} steps, {plan['evaluations']} evaluations; operations: training {done['training']:.2e}, evaluation "
+        f"{costs.steps:,} steps, {costs.evaluations} evaluations; operations: training {done['training']:.2e}, evaluation "
         f"{done['evaluation']:.2e}"
     )
-    if hours[0]["gpu"] == THIS:
-        whole, scored = hours[0]["training"] * 60, hours[0]["evaluation"] * 60
+    if hours[0].gpu == THIS:
+        whole, scored = hours[0].training * 60, hours[0].evaluation * 60
         console.print(f"this machine, measured: training {whole:.1f} minutes, evaluation {scored:.1f} minutes")
         return
     names = {"max_length": "padded to max_length", "group_by_length": "grouped"}
-    columns = (f"if {names.get(way, way)}" for way in hours[0]["training_by_way"])
-    table = Table(f"hours at {plan['utilisation']:.0%} of peak", "fits", "training", "evaluation", "in all", *columns)
+    columns = (f"if {names.get(way, way)}" for way in hours[0].training_by_way)
+    table = Table(f"hours at {costs.utilisation:.0%} of peak", "fits", "training", "evaluation", "in all", *columns)
     for row in hours:
-        numbers = row["training"], row["evaluation"], row["training"] + row["evaluation"], *row["training_by_way"].values()
-        fits = "yes" if row["fits"] else "no"
-        table.add_row(row["gpu"], fits, *(f"{hour:.1f}" for hour in numbers), style="bold" if row["chosen"] else "")
+        numbers = row.training, row.evaluation, row.training + row.evaluation, *row.training_by_way.values()
+        fits = "yes" if row.fits else "no"
+        table.add_row(row.gpu, fits, *(f"{hour:.1f}" for hour in numbers), style="bold" if row.chosen else "")
     console.print(table)
     console.print(
         "one GPU; several: divide by their number at best. The utilisation is assumed (--plan_utilisation), see docs/plan.md"
