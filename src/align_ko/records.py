@@ -58,7 +58,7 @@ class Conversation:
         if not self.id:
             object.__setattr__(self, "id", content_id(self.messages))
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, object]:
         row = {"messages": self.messages, "source": self.source, "group": self.group, "id": self.id}
         return {**row, "repairs": list(self.repairs)}
 
@@ -80,7 +80,7 @@ class PreferencePair:
     rejected_by: str = ""
     rejected_finished: bool = True  # False: the answer never ended, so training must not close it with eos
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -138,7 +138,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _numbered_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
+def _numbered_rows(path: str | Path) -> Iterator[tuple[int, object]]:
     if not Path(path).is_file():
         raise UserError("file not found", file=path)
     for row in read_json_rows(Path(path)):
@@ -181,7 +181,7 @@ class PromptRow:
         """The prompt with its reference as last turn."""
         return self.prompt if self.reference is None else [*self.prompt, {"role": "assistant", "content": self.reference}]
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, object]:
         return {"id": self.id, "messages": self.messages, "group": self.group, "topic": self.topic}
 
 
@@ -202,7 +202,7 @@ def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> It
         yield row
 
 
-def parse_prompt(row: Any) -> PromptRow | None:
+def parse_prompt(row: object) -> PromptRow | None:
     """A row's prompt, and its reference: the last assistant turn, or the key `reference`. None for a row without a prompt.
 
     `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!". `{"prompt": "안녕하세요"}`
@@ -224,7 +224,7 @@ def parse_prompt(row: Any) -> PromptRow | None:
     return PromptRow(content_id(prompt) if name in (None, "") else str(name), prompt, reference, group, topic)
 
 
-def _is_message(message: Any) -> bool:
+def _is_message(message: object) -> bool:
     return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
 
 
@@ -244,7 +244,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
         raise
 
 
-def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, object]]) -> int:
     """Write rows through a temporary file and rename; returns how many."""
     count = 0
     with atomic_write(path) as out:
@@ -254,7 +254,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     with atomic_write(path) as out:
         json.dump(value, out, ensure_ascii=False, indent=2)
         out.write("\n")

@@ -17,8 +17,10 @@ from typing import Any
 
 from align_ko.errors import UserError
 
+StoredRow = dict[str, Any]
 
-def row_key(**parts: Any) -> str:
+
+def row_key(**parts: object) -> str:
     """16 hex digits that change with every part, each of which JSON can hold.
 
     >>> row_key(prompt=[2, 106], dtype="float32") == row_key(dtype="float32", prompt=[2, 106])
@@ -33,7 +35,7 @@ class Store:
 
     def __init__(self, file: Path, rank: int = 0) -> None:
         self.file, self.own = file, shard(file, rank)
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, StoredRow] = {}
         self.unused = 0
         """Rows on disk under keys that nobody asked for."""
         self._lock, self._is_repaired = threading.Lock(), False
@@ -53,10 +55,10 @@ class Store:
     def __contains__(self, key: str) -> bool:
         return key in self.rows
 
-    def __getitem__(self, key: str) -> dict[str, Any]:
+    def __getitem__(self, key: str) -> StoredRow:
         return self.rows[key]
 
-    def add(self, key: str, **row: Any) -> None:
+    def add(self, key: str, **row: object) -> None:
         with self._lock:
             if not self._is_repaired:
                 self.own.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def shards(file: Path) -> list[Path]:
     return [path for path in [file, *sorted(file.parent.glob(f"{escape(file.stem)}.rank-*{file.suffix}"))] if path.is_file()]
 
 
-def whole_rows(path: Path) -> Iterator[dict[str, Any]]:
+def whole_rows(path: Path) -> Iterator[StoredRow]:
     """The rows of a shard without half a line at its end, of a killed run or of a process that is still writing."""
     # Not str.splitlines: an answer may contain U+2028, which it takes for the end of a line.
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:

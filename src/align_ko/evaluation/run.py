@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from align_ko.errors import UserError
 from align_ko.evaluation.grid import cells, cross_fitted_gaps
@@ -22,7 +21,7 @@ from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_for
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs
 from align_ko.records import PromptRow, evenly, read_prompts, write_json, write_jsonl
-from align_ko.stores import Store, row_key
+from align_ko.stores import Store, StoredRow, row_key
 
 Asked = Mapping[str, tuple[DecodingArgs, list[PromptRow]]]
 """Name of a setting → how it decodes, and what it is asked."""
@@ -144,7 +143,7 @@ def ask_models(
     return rows, {task.name: _mean_nll([losses[key] for key in task.references]) for task in tasks} if references else {}
 
 
-def _answer(model: str, setting: str, decoding: DecodingArgs, row: PromptRow, stored: Mapping[str, Any]) -> Answer:
+def _answer(model: str, setting: str, decoding: DecodingArgs, row: PromptRow, stored: StoredRow) -> Answer:
     return {
         "model": model,
         "setting": setting,
@@ -161,7 +160,7 @@ def _answer(model: str, setting: str, decoding: DecodingArgs, row: PromptRow, st
     }
 
 
-def _mean_nll(losses: list[dict[str, Any]]) -> float | None:
+def _mean_nll(losses: list[StoredRow]) -> float | None:
     """Over all tokens of all references; None without any."""
     tokens = sum(row["tokens"] for row in losses)
     return sum(row["nats"] for row in losses) / tokens if tokens else None
@@ -186,7 +185,7 @@ class _ModelTask:
         encoded = encode_references(tokenizer, references)
         self.references = {row_key(ids=row.input_ids, labels=row.labels, weights=weights, dtype=dtype): row for row in encoded}
 
-    def run(self, answers: Store, labels: list[dict[str, Any]], losses: Store, processes: Processes) -> None:
+    def run(self, answers: Store, labels: list[dict[str, str]], losses: Store, processes: Processes) -> None:
         """Answer this process's share of what the stores lack."""
         share = range(processes.rank, len(self.keys), processes.count)
         unread = [key for key in list(self.references)[processes.rank :: processes.count] if key not in losses]

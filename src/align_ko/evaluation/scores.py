@@ -6,10 +6,9 @@ Pure text, no torch: a responses.jsonl can be scored again on any machine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from math import sqrt
 from statistics import mean, median
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from align_ko.korean import FAULT_CODES, assess, is_relevant, measure
 from align_ko.records import Message, last_user_text
@@ -35,12 +34,21 @@ class Answer(TypedDict):
     tokens: int
 
 
+class FaultRow(TypedDict):
+    """A `Fault` as JSON."""
+
+    code: str
+    start: int
+    end: int
+    message: str
+
+
 class ScoredAnswer(Answer):
     """A row of responses.jsonl."""
 
     natural: bool
     score: float
-    faults: list[dict[str, Any]]  # code, start, end, message
+    faults: list[FaultRow]
     speech_level: str
     relevant: bool
 
@@ -124,7 +132,7 @@ def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
                 **row,
                 "natural": assessment.natural,
                 "score": assessment.score,
-                "faults": [asdict(fault) for fault in assessment.faults],
+                "faults": [FaultRow(code=f.code, start=f.start, end=f.end, message=f.message) for f in assessment.faults],
                 "speech_level": assessment.speech_level,
                 "relevant": is_relevant(asked, row["response"]),
             }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import openai
     from transformers import PreTrainedTokenizerBase
 
+Body = dict[str, Any]
+"""Fields of a request."""
 SENDS: dict[Server, str] = {
     "vllm": "token_ids",
     "sglang": "token_ids",
@@ -38,7 +40,7 @@ _LATER = "what was answered is saved, the same command goes on from there"
 
 def complete_all(
     server: EndpointArgs | LlmJudgeArgs,
-    bodies: Sequence[Callable[[], dict[str, Any]]],
+    bodies: Sequence[Callable[[], Body]],
     on_reply: Callable[[int, Any], None],
     section: str = "endpoint",
     needs_key: bool = True,
@@ -65,7 +67,7 @@ def complete_all(
             on_reply(index, reply)
 
     async def run() -> None:
-        options: dict[str, Any] = {"timeout": server.timeout, "max_retries": server.max_retries}
+        options: Body = {"timeout": server.timeout, "max_retries": server.max_retries}
         key = _api_key(server, section, needs_key)
         async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key, **options) as client:
             try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
@@ -85,7 +87,7 @@ def complete_all(
         raise (errors or group.exceptions)[0] from None
 
 
-async def _send(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
+async def _send(client: openai.AsyncOpenAI, body: Body) -> Any:
     create: Any = client.chat.completions.create if "messages" in body else client.completions.create
     return await create(**body)
 
@@ -100,7 +102,7 @@ def draw_from_endpoint(
     """Answer every request with the checkpoint that the server has loaded."""
     lengths: dict[int, int] = {}
 
-    def body(index: int) -> dict[str, Any]:
+    def body(index: int) -> Body:
         request = requests[index]
         fields, lengths[index] = prompt_fields(tokenizer, request.prompt, args)
         return {
@@ -174,7 +176,7 @@ def _user_error(error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, 
     return UserError(problem, key=", ".join(f"{section}.{key}" for key in keys.split()), expected=expected)
 
 
-def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> Body:
     """Fields beyond OpenAI's own for one request: the repetition penalty, and the server's other knobs turned off.
 
     `DecodingArgs(0.7, 0.9, 1.1)` → `{"repetition_penalty": 1.1, "top_k": -1, "min_p": 0.0}` for vllm,
@@ -186,7 +188,7 @@ def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokeni
     if server == "llama_cpp":  # its defaults are top_k 40, min_p 0.05 and a penalty on the last 64 tokens only
         return {"repeat_penalty": penalty, "repeat_last_n": 65536, "top_k": 0, "min_p": 0.0}
     if server == "transformers":  # replaces the model's whole generation config, so it needs the special tokens too
-        config: dict[str, Any] = {"repetition_penalty": penalty, "max_new_tokens": max_new_tokens, "do_sample": False}
+        config: Body = {"repetition_penalty": penalty, "max_new_tokens": max_new_tokens, "do_sample": False}
         if decoding.temperature > 0:
             config |= {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         config |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
@@ -200,9 +202,7 @@ def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokeni
     return {}
 
 
-def prompt_fields(
-    tokenizer: PreTrainedTokenizerBase, messages: list[Message], args: EndpointArgs
-) -> tuple[dict[str, Any], int]:
+def prompt_fields(tokenizer: PreTrainedTokenizerBase, messages: list[Message], args: EndpointArgs) -> tuple[Body, int]:
     """(`prompt` or `messages` of the request, how many tokens the server should read)."""
     ids = prompt_ids(tokenizer, messages)
     send = SENDS[args.server] if args.send == "auto" else args.send

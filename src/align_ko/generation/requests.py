@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from align_ko.generation.meter import Meter
 from align_ko.recipe import DecodingArgs
@@ -102,7 +102,7 @@ def draw_missing(
     share: Iterable[int],
     requests: Sequence[Request],
     keys: Sequence[str],
-    labels: Sequence[dict[str, Any]],
+    labels: Sequence[Mapping[str, object]],
     store: Store,
     draw: Draw,
     is_shown: bool = True,

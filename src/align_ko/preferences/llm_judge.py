@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from align_ko.generation.endpoint import complete_all
+from align_ko.generation.endpoint import Body, complete_all
 from align_ko.preferences.judges import Verdict
 from align_ko.recipe import LlmJudgeArgs
 from align_ko.records import Message
@@ -100,7 +100,7 @@ class LlmJudge:
                 yield question_for(prompt, reference, one, other)
                 yield question_for(prompt, reference, other, one)
 
-    def _body(self, text: str) -> dict[str, Any]:
+    def _body(self, text: str) -> Body:
         messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": text}]
         return {"model": self.args.model, "messages": messages, "temperature": 0.0, "max_tokens": self.args.max_tokens}
 

@@ -1,8 +1,8 @@
-"""A few fixed prompts answered greedily at every evaluation: what eval loss does not show while a run goes bad.
+"""A few fixed prompts answered greedily at every evaluation: what eval loss does not show.
 
-Loss can fall while greedy answers begin to loop or to say the same to everything. The gate logs `eval_greedy_natural`,
+Loss can fall while greedy answers begin to loop or to repeat one answer to every prompt. The gate logs `eval_greedy_natural`,
 `_stopped`, `_loops`, `_characters` (mean) and `_collapse` through the trainer, so every logger sees them, and
-`metric_for_best_model: greedy_natural` can choose by them. The answers lie in greedy_gate/step-N.jsonl.
+`metric_for_best_model: greedy_natural` can choose by them. The answers are written to greedy_gate/step-N.jsonl.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from peft import PeftModel
@@ -36,7 +36,18 @@ def gate_prompts(path: str, count: int) -> list[list[Message]]:
     return prompts
 
 
-def gate_measures(rows: list[dict[str, Any]]) -> dict[str, float]:
+class GateRow(TypedDict):
+    """A row of greedy_gate/step-N.jsonl."""
+
+    prompt: str
+    response: str
+    finished: bool
+    natural: bool
+    score: float
+    faults: list[str]
+
+
+def gate_measures(rows: list[GateRow]) -> dict[str, float]:
     """Shares (0..1), mean length in characters and collapse of answered rows (`prompt`, `response`, `natural`, `faults`)."""
     return {
         "eval_greedy_natural": mean(float(row["natural"]) for row in rows),
@@ -107,25 +118,25 @@ class GreedyGate(TrainerCallback):
         """One round, on all processes: answers, measures, log."""
         began = self.clock()
         answered = self._answers(began)
-        told: list[Any] = [None]
+        shared: list[dict[str, float]] = [{}]
         if state.is_world_process_zero:
             rows = [self._row(number, answer) for number, answer in sorted(answered.items())]
             write_jsonl(Path(self.trainer.args.output_dir) / FOLDER / f"step-{state.global_step:06d}.jsonl", rows)
-            told = [{**gate_measures(rows), "eval_greedy_seconds": round(self.clock() - began, 2)}]
+            shared = [{**gate_measures(rows), "eval_greedy_seconds": round(self.clock() - began, 2)}]
         if self.trainer.args.world_size > 1:
             from accelerate.utils import broadcast_object_list
 
-            told = broadcast_object_list(told)
-        found: dict[str, float] = told[0]
-        self.trainer.log(dict(found))
+            shared = broadcast_object_list(shared)
+        measures = shared[0]
+        self.trainer.log(dict(measures))
         if state.is_world_process_zero:
+            shown = {name.removeprefix("eval_greedy_"): value for name, value in measures.items()}
             print(
-                f"step {state.global_step}: greedy natural {found['eval_greedy_natural']:.0%}  "
-                f"stopped {found['eval_greedy_stopped']:.0%}  loops {found['eval_greedy_loops']:.0%}  "
-                f"{found['eval_greedy_characters']:.0f} characters  collapse {found['eval_greedy_collapse']:.3f}  "
-                f"({found['eval_greedy_answered']:.0f} of {len(self.prompts)} prompts, {found['eval_greedy_seconds']:.0f} s)"
+                f"step {state.global_step}: greedy natural {shown['natural']:.0%}  stopped {shown['stopped']:.0%}  "
+                f"loops {shown['loops']:.0%}  {shown['characters']:.0f} characters  collapse {shown['collapse']:.3f}  "
+                f"({shown['answered']:.0f} of {len(self.prompts)} prompts, {shown['seconds']:.0f} s)"
             )
-        return found
+        return measures
 
     def _answers(self, began: float) -> dict[int, Generated]:
         """Prompt number → answer, from all processes."""
@@ -136,7 +147,7 @@ class GreedyGate(TrainerCallback):
         answers: dict[int, Generated] = {}
         tokenizer: PreTrainedTokenizerBase = trainer.processing_class
         training = trainer.model.training
-        # generate_answers seeds torch: forked, so that dropout goes on as if nobody had looked
+        # generate_answers seeds torch: forked, so that dropout continues as if the gate had not run
         with (
             torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []),
             unwrap_model_for_generation(trainer.model_wrapped, accelerator) as whole,
@@ -147,7 +158,7 @@ class GreedyGate(TrainerCallback):
             for first in range(0, len(mine), self.args.batch_size):
                 numbers = mine[first : first + self.args.batch_size]
                 prompts = [self.prompts[number] for number in numbers]
-                # a row that only repeats itself has lost either way; ending it early is most of the time saved
+                # a row that only repeats itself fails either way; ending it early saves most of the time
                 batch = generate_answers(
                     model,
                     tokenizer,
@@ -166,16 +177,16 @@ class GreedyGate(TrainerCallback):
 
         return dict(gather_object(list(answers.items())))
 
-    def _row(self, number: int, answer: Generated) -> dict[str, Any]:
+    def _row(self, number: int, answer: Generated) -> GateRow:
         asked = last_user_text(self.prompts[number])
-        said = assess(answer.text, prompt=asked, finished=answer.finished)
+        assessment = assess(answer.text, prompt=asked, finished=answer.finished)
         return {
             "prompt": asked,
             "response": answer.text,
             "finished": answer.finished,
-            "natural": said.natural,
-            "score": said.score,
-            "faults": said.codes,
+            "natural": assessment.natural,
+            "score": assessment.score,
+            "faults": assessment.codes,
         }
 
 
@@ -197,7 +208,7 @@ def attach_gate(trainer: Any, args: GateArgs, eval_file: str) -> GreedyGate | No
     return gate
 
 
-def gate_rounds(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def gate_rounds(log: Iterable[Mapping[str, float]]) -> list[dict[str, float]]:
     """`[{"step": 0, "natural": 0.8, "stopped": 1.0, "loops": 0.0, "characters": 131.0, "collapse": 0.01, …}, …]`"""
     return [
         {"step": entry["step"], **{k.removeprefix("eval_greedy_"): v for k, v in entry.items() if k.startswith("eval_greedy_")}}
