@@ -89,7 +89,7 @@ def write_chosen(recipe: AblationRecipe) -> None:
         write_jsonl(folder / f"{name}.jsonl", chosen_rows(pairs))
 
 
-def plan_start(recipe: AblationRecipe) -> list[Stage]:
+def plan_start(recipe: AblationRecipe) -> list[Stage[Recipe]]:
     """The start judged, and merged where something is fine-tuned on it (a new adapter cannot stand on an adapter)."""
     folder = Path(recipe.output_dir)
     judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe))
@@ -100,7 +100,7 @@ def plan_start(recipe: AblationRecipe) -> list[Stage]:
     return [judged, Stage("start-merged", "export", export, folder / "start-merged.yaml", merged)]
 
 
-def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage]:
+def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage[Recipe]]:
     """Training and judging of one setting with one seed. UserError with the line of a key that cannot work."""
     setting, place = recipe.settings[name], Path(recipe.output_dir) / name / f"seed-{seed}"
     own = node_at(recipe, "settings", name, "set")

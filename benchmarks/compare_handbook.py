@@ -162,7 +162,7 @@ def write_data(recipe: CompareRecipe, pairs: int) -> dict[str, int]:
     return {"rows": len(train), "pairs": len(kept), "spoilt_copies": spoilt, "other_answers": len(kept) - spoilt}
 
 
-def plan_variant(recipe: CompareRecipe, name: str, steps: tuple[int, int]) -> tuple[Stage, Stage]:
+def plan_variant(recipe: CompareRecipe, name: str, steps: tuple[int, int]) -> tuple[Stage[SftRecipe], Stage[DpoRecipe]]:
     """SFT on the raw rows, DPO on the off-policy pairs, with `steps` of each. Variants with the same SFT share its folder."""
     folder, variant = Path(recipe.output_dir), recipe.variants[name]
     twins = [
@@ -200,7 +200,9 @@ def longer(steps: tuple[int, int], took: float, ours: float) -> tuple[int, int]:
     return round(steps[0] * factor), round(steps[1] * factor)
 
 
-def evaluation(recipe: CompareRecipe, ours: Ours, variants: Mapping[str, tuple[Stage, Stage]]) -> Stage:
+def evaluation(
+    recipe: CompareRecipe, ours: Ours, variants: Mapping[str, tuple[Stage[SftRecipe], Stage[DpoRecipe]]]
+) -> Stage[EvaluateRecipe]:
     """Ours and every variant, after SFT and after DPO, on the evaluation's prompts."""
     folder = Path(recipe.output_dir)
     resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
@@ -226,7 +228,7 @@ def main() -> None:
     steps = (ours.sft_steps, ours.dpo_steps)
     for name in recipe.variants:
         plan_variant(recipe, name, steps)  # mistakes are told before anything is trained
-    variants: dict[str, tuple[Stage, Stage]] = {}
+    variants: dict[str, tuple[Stage[SftRecipe], Stage[DpoRecipe]]] = {}
     seconds: dict[str, float] = {}
     words: dict[str, str] = {}
     with locked_folder(folder):

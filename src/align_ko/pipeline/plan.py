@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from align_ko.pipeline.stages import Stage, node_at, resolve
 from align_ko.preferences.candidates import read_tasks
@@ -15,12 +15,14 @@ from align_ko.recipe import (
     EvaluateRecipe,
     ExportRecipe,
     PreferencesRecipe,
+    Recipe,
     SftRecipe,
     recipe_error,
 )
 from align_ko.records import content_id, read_prompts, write_jsonl
 
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
+R = TypeVar("R", bound=Recipe)
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
 
 
@@ -31,11 +33,11 @@ class Round:
     number: int
     name: str  # "start" or "round-1"
     checkpoint: str  # the model that is judged
-    stages: tuple[Stage, ...]  # the last one evaluates the gate's prompts into folder/gate
+    stages: tuple[Stage[Recipe], ...]  # the last one evaluates the gate's prompts into folder/gate
     folder: Path
 
     @property
-    def gate(self) -> Stage:
+    def gate(self) -> Stage[Recipe]:
         return self.stages[-1]
 
 
@@ -53,29 +55,35 @@ def write_gate_prompts(gate: AcceptanceArgs, folder: Path) -> None:
     write_jsonl(gate_file(gate, folder), chosen)
 
 
-def gate_stage(folder: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, part: str = "gate") -> Stage:
+def _stage(place: Path, name: str, script: str, recipe: R, launch: str = "", title: str = "") -> Stage[R]:
+    """The stage `name` of a round's or run's folder: its recipe in NAME.yaml, its output in NAME/."""
+    return Stage(title or f"{place.name}/{name}", script, recipe, place / f"{name}.yaml", place / name, launch)
+
+
+def gate_stage(
+    place: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, part: str = "gate"
+) -> Stage[EvaluateRecipe]:
     """scripts/evaluate.py on `prompts` with the gate's settings, greedy only, into the folder `part`."""
     generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
     recipe = EvaluateRecipe(
-        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(folder / part), probes=(), sampling={}
+        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(place / part), probes=(), sampling={}
     )
     recipe = replace(recipe, generation=replace(recipe.generation, **generation))
-    return Stage(f"{name}/{part}", "evaluate", recipe, folder / f"{part}.yaml", folder / part, gate.accelerate_config)
+    return _stage(place, part, "evaluate", recipe, gate.accelerate_config, f"{name}/{part}")
 
 
 def plan_rounds(recipe: AlignRecipe) -> list[Round]:
     """Start and rounds. Raises UserError for a key or value in a stage's recipe that cannot work, with its line."""
     folder = Path(recipe.output_dir)
-    start, start_folder = recipe.start, folder / "start"
-    prompts = gate_file(recipe.gate, folder)
-    before: tuple[Stage, ...] = ()
+    start, prompts = recipe.start, gate_file(recipe.gate, folder)
+    before: tuple[Stage[Recipe], ...] = ()
     if recipe.sft:
         start = str(folder / "sft")
         hard = {"training": {"output_dir": start, "seed": recipe.seed}}
         resolved = resolve(SftRecipe, recipe.sft.recipe, node_at(recipe, "sft", "set"), hard)
-        before = (Stage("sft", "run_sft", resolved, folder / "sft.yaml", Path(start), recipe.sft.accelerate_config),)
-    first = (*before, gate_stage(start_folder, "start", start, recipe.gate, prompts))
-    rounds = [Round(0, "start", start, first, start_folder)]
+        before = (_stage(folder, "sft", "run_sft", resolved, recipe.sft.accelerate_config, "sft"),)
+    first = (*before, gate_stage(folder / "start", "start", start, recipe.gate, prompts))
+    rounds = [Round(0, "start", start, first, folder / "start")]
     if recipe.distill:
         _distilled(recipe, 1, start)  # its mistakes are reported before the first round
     policy, checkpoint, asked = start, start, 0
@@ -90,7 +98,7 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
     return rounds
 
 
-def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path, asked: int) -> Stage:
+def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path, asked: int) -> Stage[PreferencesRecipe]:
     """New pairs: prompts that no earlier round asked, as far as there are any, and another sampling seed."""
     args = recipe.preferences
     written = node_at(recipe, "preferences", "set")
@@ -102,11 +110,10 @@ def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path,
     if recipe.gate.prompts_file not in resolved.evaluation_files:
         hard["evaluation_files"] = [*resolved.evaluation_files, recipe.gate.prompts_file]
         resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
-    title, file, output = f"{place.name}/preferences", place / "preferences.yaml", place / "preferences"
-    return Stage(title, "build_preferences", resolved, file, output, args.accelerate_config)
+    return _stage(place, "preferences", "build_preferences", resolved, args.accelerate_config)
 
 
-def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage:
+def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage[DpoRecipe]:
     args, pairs = recipe.dpo, place / "preferences"
     soft = {"training": {"seed": recipe.seed + number - 1}}
     hard = {
@@ -116,7 +123,7 @@ def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage:
     }
     own = node_at(recipe, "per_round", number - 1, "dpo")
     resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), soft, own, hard)
-    return Stage(f"{place.name}/dpo", "run_dpo", resolved, place / "dpo.yaml", place / "dpo", args.accelerate_config)
+    return _stage(place, "dpo", "run_dpo", resolved, args.accelerate_config)
 
 
 def _policy_folder(dpo: DpoRecipe) -> str:
@@ -129,20 +136,19 @@ def _policy_folder(dpo: DpoRecipe) -> str:
     return str(folder / "adapter" if dpo.merge_adapter and has_adapter else folder)
 
 
-def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage:
+def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage[ExportRecipe]:
     """The result as a plain transformers folder, `best/`, in the dtype that the gate measured."""
     recipe = ExportRecipe(checkpoint, str(folder / "best"), _dtype(dpo))
-    return Stage("best", "export", recipe, folder / "best.yaml", folder / "best")
+    return _stage(folder, "best", "export", recipe, title="best")
 
 
-def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, Stage]:
+def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage[Recipe], ...]:
     """The best round interpolated towards the start, as a plain model in interpolated/model, and its gate."""
     place = Path(recipe.output_dir) / INTERPOLATED
     model = place / "model"
     export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
-    made = Stage(f"{INTERPOLATED}/model", "export", export, place / "model.yaml", model)
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
-    return made, gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
+    return _stage(place, "model", "export", export), gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
 
 
 def _dtype(dpo: DpoRecipe) -> Any:
@@ -154,20 +160,19 @@ def distilled_name(number: int) -> str:
     return DISTILLED if number == 1 else f"{DISTILLED}-{number}"
 
 
-def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage, ...]:
+def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage[Recipe], ...]:
     """Pass `number`: the checkpoint's greedy answers, training on them, and the gate; an adapter is merged first."""
     folder, name = Path(recipe.output_dir), distilled_name(number)
-    place, stages = folder / name, []
+    place = folder / name
+    stages: list[Stage[Recipe]] = []
     if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter needs a model without one
         merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
-        stages.append(Stage(f"{name}/start", "export", merged, place / "start.yaml", place / "start"))
+        stages.append(_stage(place, "start", "export", merged))
         checkpoint = str(place / "start")
     stages.append(gate_stage(place, name, checkpoint, recipe.gate, _own_prompts(folder), "answers"))
-    resolved, model = _distilled(recipe, number, checkpoint), place / "model"
     launch = recipe.distill.accelerate_config if recipe.distill else ""
-    stages.append(Stage(f"{name}/model", "run_sft", resolved, place / "model.yaml", model, launch))
-    gate = gate_stage(place, name, str(model), recipe.gate, gate_file(recipe.gate, folder))
-    return (*stages, gate)
+    stages.append(_stage(place, "model", "run_sft", _distilled(recipe, number, checkpoint), launch))
+    return (*stages, gate_stage(place, name, str(place / "model"), recipe.gate, gate_file(recipe.gate, folder)))
 
 
 def write_distillation_prompts(recipe: AlignRecipe) -> None:
@@ -196,21 +201,19 @@ def _distilled(recipe: AlignRecipe, number: int, checkpoint: str) -> SftRecipe:
         "training": {"output_dir": str(place / "model"), "seed": recipe.seed + number - 1},
         "merge_adapter": True,
     }
-    resolved: SftRecipe = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)
+    resolved = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)
     if not resolved.distill.wanted:
-        problem = "this recipe distils nothing: it would train the model to say again what it says"
-        raise recipe_error(
-            recipe, "distill.recipe", problem, "'distill: {repetition_penalty: 1.05}' in it, or under distill.set"
-        )
+        problem = "this recipe distils nothing: it would train the model on its own answers unchanged"
+        expected = "'distill: {repetition_penalty: 1.05}' in it, or under distill.set"
+        raise recipe_error(recipe, "distill.recipe", problem, expected)
     return resolved
 
 
-def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage:
+def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage[EvaluateRecipe]:
     """Start and best on prompts that no gate has seen."""
     assert recipe.evaluate
     folder = Path(recipe.output_dir)
     resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
     models = {"sft": start, "aligned": str(folder / "best")}
     resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
-    launch = recipe.evaluate.accelerate_config
-    return Stage("evaluation", "evaluate", resolved, folder / "evaluate.yaml", folder / "evaluation", launch)
+    return _stage(folder, "evaluation", "evaluate", resolved, recipe.evaluate.accelerate_config, "evaluation")

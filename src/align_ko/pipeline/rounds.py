@@ -22,10 +22,10 @@ from align_ko.pipeline.plan import (
     write_gate_prompts,
 )
 from align_ko.pipeline.stages import Stage, nothing_to_do
-from align_ko.recipe import AcceptanceArgs, AlignRecipe, DpoRecipe
+from align_ko.recipe import AcceptanceArgs, AlignRecipe, DpoRecipe, Recipe
 from align_ko.records import read_jsonl, write_json
 
-Runner = Callable[[Stage], bool]
+Runner = Callable[[Stage[Recipe]], bool]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
             stopped = f"{outcome.name} brought {100 * verdict.gain:.1f} points, less than {100 * recipe.min_gain:g}"
             break
     dpo = rounds[1].stages[1].recipe
+    assert isinstance(dpo, DpoRecipe)
     interpolated = None
     if recipe.interpolation < 1 and best is not start:
         interpolated = _interpolate(recipe, start, best, dpo, run)

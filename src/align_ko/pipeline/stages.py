@@ -7,16 +7,15 @@ clock is read, so a run that was killed at any moment continues, and a change re
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 
@@ -29,6 +28,7 @@ from align_ko.recipe.yaml_lines import Node, Place, Table, merge, node_of, read_
 from align_ko.records import atomic_write, write_json
 
 R = TypeVar("R", bound=Recipe)
+R_co = TypeVar("R_co", bound=Recipe, covariant=True)
 TIMES = "times.json"
 # Training continues from its own checkpoints, and starts over where an unfinished run has another recipe or other pairs.
 RESUME_FLAGS = {"run_sft": ("--resume", "replace"), "run_dpo": ("--resume", "replace")}
@@ -40,12 +40,12 @@ class StageFailed(UserError):
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Generic[R_co]):
     """`script` is run with `recipe`, written to `file`, and writes a manifest into `folder`."""
 
     title: str  # "round-1/dpo"
     script: str  # "run_dpo"
-    recipe: Any
+    recipe: R_co
     file: Path
     folder: Path
     accelerate_config: str = ""
@@ -66,16 +66,19 @@ def node_at(recipe: Recipe, *keys: str | int) -> Node | None:
     return yaml_lines.node_at(recipe.tree, keys)
 
 
-def plain(recipe: Any) -> Any:
+def plain(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON, without the keys that only say how a run is resumed."""
-    values = json.loads(json.dumps(dataclasses.asdict(recipe) if dataclasses.is_dataclass(recipe) else recipe))  # type: ignore[arg-type]
+    return _without_resume(json.loads(json.dumps(asdict(recipe))))  # type: ignore[call-overload]
+
+
+def _without_resume(values: dict[str, Any]) -> dict[str, Any]:
     values.pop("resume", None)
     if isinstance(values.get("training"), dict):
         values["training"].pop("resume_from_checkpoint", None)
     return values
 
 
-def why_again(stage: Stage) -> str:
+def why_again(stage: Stage[Recipe]) -> str:
     """Why the stage has to run; empty when it is done."""
     manifest = stage.folder / MANIFEST_FILE
     if not manifest.is_file():
@@ -83,7 +86,7 @@ def why_again(stage: Stage) -> str:
     if is_unfinished(stage.folder):  # killed between its manifest and its last file
         return "not finished"
     saved = json.loads(manifest.read_text(encoding="utf-8"))
-    now, then = masked(plain(stage.recipe)), plain(saved["recipe"])
+    now, then = masked(plain(stage.recipe)), _without_resume(saved["recipe"])
     if now != then:
         return "the recipe has changed: " + ", ".join(_differences(then, now)[:3])
     digests = masked(input_digests(hash_inputs(stage.recipe)))
@@ -92,7 +95,7 @@ def why_again(stage: Stage) -> str:
     return f"{changed[0]} has changed" if changed else ""
 
 
-def _differences(then: Any, now: Any, above: str = "") -> list[str]:
+def _differences(then: object, now: object, above: str = "") -> list[str]:
     """Dotted keys whose values differ."""
     if not isinstance(then, dict) or not isinstance(now, dict):
         return [] if then == now else [above]
@@ -100,11 +103,11 @@ def _differences(then: Any, now: Any, above: str = "") -> list[str]:
     return [name for key in keys for name in _differences(then.get(key), now.get(key), f"{above}.{key}" if above else key)]
 
 
-def run_stage(stage: Stage, scripts: Path) -> bool:
-    """Run a stage that is not done; whether it ran.
+def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
+    """Run a stage that is not done; returns whether it ran.
 
-    Raises KeyboardInterrupt when it was interrupted and UserError when it failed (the stage has printed why) or when another
-    run, such as a stage that a killed align.py left behind, is writing to its folder.
+    Raises KeyboardInterrupt when it was interrupted, UserError when it failed (it has printed why) or when another run, such as
+    a stage that a killed align.py left behind, is writing to its folder.
     """
     check_unlocked(stage.folder)  # first: a stage left behind may be done by the time its manifest is read
     reason = why_again(stage)
@@ -119,12 +122,9 @@ def run_stage(stage: Stage, scripts: Path) -> bool:
     with atomic_write(stage.file) as out:
         out.write(text)
     (stage.folder / MANIFEST_FILE).unlink(missing_ok=True)
-    command = [
-        *_launcher(stage.accelerate_config),
-        str(scripts / f"{stage.script}.py"),
-        str(stage.file),
-        *RESUME_FLAGS.get(stage.script, ()),
-    ]
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", stage.accelerate_config] if stage.accelerate_config else []
+    program = [str(scripts / f"{stage.script}.py"), str(stage.file), *RESUME_FLAGS.get(stage.script, ())]
+    command = [sys.executable, *launcher, *program]
     print(f"── {stage.title}: {reason}\n   python {' '.join(command[1:])}", flush=True)
     began = time.monotonic()
     try:
@@ -146,12 +146,6 @@ def nothing_to_do(folder: Path) -> str:
     """What a stage wrote into its manifest when it ran to its end and had nothing to make; empty for any other stage."""
     manifest = folder / MANIFEST_FILE
     return str(json.loads(manifest.read_text(encoding="utf-8")).get("nothing_to_do") or "") if manifest.is_file() else ""
-
-
-def _launcher(accelerate_config: str) -> list[str]:
-    if not accelerate_config:
-        return [sys.executable]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate_config]
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
