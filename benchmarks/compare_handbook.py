@@ -37,7 +37,7 @@ from align_ko.recipe import (
     check_inputs,
     load_recipe,
 )
-from align_ko.recipe.record import Free, InputPath, NotNegative, Seed, Text, YesNo, record
+from align_ko.recipe.record import Free, InputPath, Seed, Text, YesNo, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
 from align_ko.report.rounds import Line, markdown, show
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
@@ -70,8 +70,6 @@ class CompareRecipe(Recipe):
     variants: dict[str, VariantArgs]
     spoilt_key: str = ""
     """Which row of which spoilt file is a worse copy of which clean one (recipes/quickstart/data/spoil.py writes it)."""
-    sft_minutes: NotNegative = 0.0
-    """What our SFT took; 0: as long as the other way's SFT of as many steps."""
     seed: Seed = 42
 
     def inputs(self) -> Iterator[InputPath]:
@@ -233,7 +231,7 @@ def main() -> None:
     words: dict[str, str] = {}
     with locked_folder(folder):
         counts = write_data(recipe, ours.pairs)
-        sft_seconds = 60 * recipe.sft_minutes
+        sft_seconds = 0.0  # of ours: as long as the other way's SFT of as many steps
         for name, variant in sorted(recipe.variants.items(), key=lambda item: item[1].minutes_of_ours):
             wanted = steps
             if variant.minutes_of_ours:

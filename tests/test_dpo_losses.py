@@ -72,7 +72,7 @@ def test_wpo_weighs_each_pair_by_how_likely_it_is(sft, tmp_path):  # noqa: F811
 
 
 def test_canary_wpo_and_the_sft_term_do_not_go_together(sft, tmp_path):  # noqa: F811
-    # TRL multiplies an expanded tensor in place; recipe/checks.py refuses it in words. When this fails, TRL has mended it.
+    # TRL multiplies an expanded tensor in place; loss_problems refuses it. When this fails, TRL has mended it.
     trainer, _ = dpo_trainer(sft, tmp_path, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0], use_weighting=True)
     with pytest.raises(RuntimeError, match="single memory location"):
         first_loss(trainer)

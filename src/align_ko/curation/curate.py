@@ -154,9 +154,7 @@ def _work(recipe: DataRecipe) -> Work:
         recipe.require_speech_level,
         recipe.personal_data,
         recipe.profanity_file,
-        recipe.refusal_share,
-        recipe.off_topic_words,
-        MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0,
+        wrong_particles=MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0,
     )
     topics = recipe.selection == "quality_diverse"
     return Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)

@@ -92,9 +92,9 @@ class Rules:
     """drop: a row with any falls; mask: the repair of that name has replaced it; keep."""
     profanity_file: str = DataRecipe.profanity_file
     """A list of words, one a line; "" is the one that ships."""
-    refusal_share: float = DataRecipe.refusal_share
+    refusal_share: float = 0.5
     """What part of an answer refusal, apology and courtesy have to make up."""
-    off_topic_words: int = DataRecipe.off_topic_words
+    off_topic_words: int = 3
     """Content words that a question needs for its answer to be judged off topic."""
     wrong_particles: int = 0
     """Most of them that an answer may have; more than 0 where the repair `particles` puts them right afterwards."""

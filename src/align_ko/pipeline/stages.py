@@ -24,7 +24,7 @@ from align_ko.manifest import MANIFEST_FILE, input_digests, is_unfinished, is_wh
 from align_ko.process import STARTED_BY, check_unlocked, command_name
 from align_ko.recipe import Recipe, recipe_of, yaml_lines
 from align_ko.recipe.inputs import hash_inputs
-from align_ko.recipe.yaml_lines import Node, Place, Table, merge, node_of, read_recipe_file
+from align_ko.recipe.yaml_lines import Table, merge, node_of, read_recipe_file
 from align_ko.records import atomic_write, write_json
 
 R = TypeVar("R", bound=Recipe)
@@ -51,19 +51,19 @@ class Stage(Generic[R_co]):
     accelerate_config: str = ""
 
 
-def resolve(recipe_class: type[R], path: str, *overrides: Node | dict[str, Any] | None) -> R:
+def resolve(recipe_class: type[R], path: str, *overrides: Table | dict[str, Any] | None) -> R:
     """The recipe at `path` with mappings laid over it, later ones winning. UserError with the line of a wrong key."""
-    tree: Node = read_recipe_file(path)
+    tree = read_recipe_file(path)
     for over in overrides:
         if over is not None:
-            tree = merge(tree, node_of(over, Place()) if isinstance(over, dict) else over)
-    assert isinstance(tree, Table)
+            tree = merge(tree, node_of(over) if isinstance(over, dict) else over)
     return recipe_of(tree, recipe_class)
 
 
-def node_at(recipe: Recipe, *keys: str | int) -> Node | None:
-    """What was written under `keys` of a loaded recipe, with its places; None where nothing was."""
-    return yaml_lines.node_at(recipe.tree, keys)
+def node_at(recipe: Recipe, *keys: str | int) -> Table | None:
+    """The mapping under `keys` of a loaded recipe as it was written, with its places; None where there is none."""
+    node = yaml_lines.node_at(recipe.tree, keys)
+    return node if isinstance(node, Table) else None
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

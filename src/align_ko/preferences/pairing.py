@@ -84,7 +84,7 @@ def _rejected(failure: Rating, chosen_length: int, args: PairingArgs) -> Side:
     one at the tolerance. A text that was cut is not finished: no eos is put behind it.
     """
     candidate, judgement = failure
-    text = cut_loop(candidate.text, args.loop_periods)
+    text = cut_loop(candidate.text)
     limit = int(chosen_length * (1 + args.length_tolerance))
     if len(text) > limit:
         text = text[:limit].rsplit(" ", 1)[0]

@@ -101,10 +101,6 @@ class DataRecipe(Recipe):
     """Telephone, resident, card and account numbers, e-mail: masked as [전화번호], or the row is dropped."""
     profanity_file: str = ""
     """A list of swear words, one a line; empty: the one that ships."""
-    refusal_share: Share = 0.5
-    """Part of an answer that refusal and apology must make up for `wrong_refusal`."""
-    off_topic_words: AtLeastOne = 3
-    """Content words that a question needs for its answer to be judged off topic; fewer finds more and errs more."""
     near_duplicates: NearDuplicateArgs = field(default_factory=NearDuplicateArgs)
     eval_share: ShareBelowOne = 0.05
     """Share of rows held out for eval loss, chosen by content hash."""

@@ -9,9 +9,9 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, cast
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe.load import error_at
@@ -31,12 +31,13 @@ _COMMON = (
 
 @dataclass(frozen=True)
 class Flag:
-    """One key as a flag: its path (not split at dots: a source's name may contain one), type, help and present value."""
+    """One key as a flag: its path (not split at dots: a source's name may contain one), and the record that it belongs to."""
 
     keys: tuple[str, ...]
     type: Any
     help: str
     node: Node | None
+    owner: Any
 
     @property
     def name(self) -> str:
@@ -48,12 +49,12 @@ def flags_of(owner: Any, node: Node | None, above: tuple[str, ...] = ()) -> Iter
     for name, key in keys_of(owner).items():
         item = node_at(node, (name,))
         if item is None and key.default is not MISSING:
-            item = node_of(key.default, Place())
+            item = node_of(key.default)
         path = (*above, name)
         if (below := record_of(key.type)) is not None:
             yield from flags_of(below, item, path)
             continue
-        yield Flag(path, key.type, key.help, item)
+        yield Flag(path, key.type, key.help, item, owner)
         values = dict_values(key.type)
         if values is None or isinstance(owner, TrlConfig) or not isinstance(item, Table):
             continue
@@ -61,7 +62,7 @@ def flags_of(owner: Any, node: Node | None, above: tuple[str, ...] = ()) -> Iter
             if (below := record_of(values)) is not None:
                 yield from flags_of(below, child, (*path, entry))
             else:
-                yield Flag((*path, entry), values, "", child)
+                yield Flag((*path, entry), values, "", child, None)
 
 
 def lay_over(tree: Table, recipe_class: Any, words: list[str]) -> Table:
@@ -71,11 +72,13 @@ def lay_over(tree: Table, recipe_class: Any, words: list[str]) -> Table:
         flag = flags.get(written.replace("-", "_"))
         if flag is None:
             raise _unknown_flag(written, flags, recipe_class)
+        top = flag.keys[0]
+        if top not in tree.entries and dict_values((key := keys_of(recipe_class)[top]).type) is not None and flag.keys[1:]:
+            tree = merge(node_of({top: key.default}), tree)  # a flag changes one entry of the default and keeps the others
         over = _value(flag, values)
         for name in reversed(flag.keys):
             over = Table({name: over}, _HERE, {name: _HERE})
-        assert isinstance(over, Table)
-        tree = _lay(_with_defaults(tree, recipe_class, flag.keys[:-1]), over)
+        tree = cast(Table, merge(tree, over))
     return tree
 
 
@@ -105,31 +108,6 @@ def _value(flag: Flag, words: list[str]) -> Node:
     raise error_at(_HERE, flag.name, problem, describe(flag.type))
 
 
-def _with_defaults(tree: Table, owner: Any, keys: tuple[str, ...]) -> Table:
-    """`tree` with the defaults written out along `keys`, so that a flag changes one part of them and keeps the rest."""
-    if not keys or isinstance(owner, TrlConfig) or (key := keys_of(owner).get(keys[0])) is None:
-        return tree
-    entries = dict(tree.entries)
-    if keys[0] not in entries:
-        if key.default is MISSING or key.default is None:
-            return tree
-        entries[keys[0]] = node_of(key.default, Place())
-    below, owner = entries[keys[0]], record_of(key.type)
-    if isinstance(below, Table) and owner is not None:
-        entries[keys[0]] = _with_defaults(below, owner, keys[1:])
-    return replace(tree, entries=entries, key_places={keys[0]: Place()} | tree.key_places)
-
-
-def _lay(tree: Table, over: Table) -> Table:
-    """`over` merged into `tree`, whose mappings keep their places: a key missing there is missing in the file."""
-    entries = dict(tree.entries)
-    for name, node in over.entries.items():
-        old = entries.get(name)
-        both = isinstance(old, Table) and isinstance(node, Table)
-        entries[name] = _lay(old, node) if both else merge(old, node) if old else node  # type: ignore[arg-type]
-    return Table(entries, tree.place, over.key_places | tree.key_places)
-
-
 def _unknown_flag(written: str, flags: dict[str, Flag], recipe_class: Any) -> UserError:
     name = written.replace("-", "_")
     if any(flag.startswith(f"{name}.") for flag in flags):
@@ -149,15 +127,14 @@ def print_help(recipe_class: Any, tree: Table | None, program: str, description:
     lines = [f"usage: {program} RECIPE.yaml [--KEY VALUE …]", "", description.strip() or (recipe_class.__doc__ or "").strip()]
     width, group = min(get_terminal_size().columns, 120), None
     for flag in flags_of(recipe_class, tree):
-        owner = _owner(recipe_class, flag.keys[:-1])
         if flag.keys[:-1] != group:
             group = flag.keys[:-1]
             lines += ["", f"{'.'.join(group) or 'recipe'}:"]
-            if isinstance(owner, TrlConfig):
-                others = ", ".join(name for name in keys_of(owner) if name not in _COMMON)
-                note = f"Any field of TRL's {owner.name} may stand here. The most used are below, the others are: {others}"
+            if isinstance(flag.owner, TrlConfig):
+                others = ", ".join(name for name in keys_of(flag.owner) if name not in _COMMON)
+                note = f"Any field of TRL's {flag.owner.name} may stand here. The most used are below, the others are: {others}"
                 lines += textwrap.wrap(note, width, initial_indent="  ", subsequent_indent="  ")
-        if isinstance(owner, TrlConfig) and flag.keys[-1] not in _COMMON:
+        if isinstance(flag.owner, TrlConfig) and flag.keys[-1] not in _COMMON:
             continue
         limits = "" if _metavar(flag.type) == "TEXT" else range_words(flag.type)
         value = f"default: {_shown(flag.node)}" if flag.node else "required"
@@ -169,15 +146,6 @@ def print_help(recipe_class: Any, tree: Table | None, program: str, description:
         sys.stdout.flush()
     except BrokenPipeError:  # `--help | head` has read enough; Python would complain again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _owner(recipe_class: Any, keys: tuple[str, ...]) -> Any:
-    """The record or TRL config that the last key belongs to; None in a mapping with free keys."""
-    owner = recipe_class
-    for name in keys:
-        key = keys_of(owner).get(name) if owner is not None else None
-        owner = record_of(key.type) if key else None
-    return owner
 
 
 def _shown(node: Node) -> str:

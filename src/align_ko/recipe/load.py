@@ -66,9 +66,7 @@ def recipe_from(recipe_class: type[R], **keys: Any) -> R:
 
     >>> recipe_from(ExportRecipe, model_name_or_path="outputs/dpo", output_dir="outputs/export", dtype="bfloat16")
     """
-    tree = node_of(keys, Place())
-    assert isinstance(tree, Table)
-    return recipe_of(tree, recipe_class)
+    return recipe_of(node_of(keys), recipe_class)
 
 
 def recipe_of(tree: Table, recipe_class: type[R]) -> R:

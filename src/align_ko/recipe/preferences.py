@@ -183,8 +183,6 @@ class PairingArgs:
     """Drop pairs whose two sides share more than this of their character trigrams."""
     length_tolerance: NotNegative = 1.0
     """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
-    loop_periods: AtLeastOne = 3
-    """A loop in a rejected answer is cut after this many periods."""
     min_chosen_score: Share = 0.8
     """Naturalness (assess's score) that a chosen candidate needs."""
     min_variety: Share = 0.75

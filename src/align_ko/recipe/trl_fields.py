@@ -10,17 +10,18 @@ import ast
 import functools
 import importlib.metadata
 import importlib.util
+import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, Optional, Union, get_args, get_origin
 
 from align_ko.errors import UserError, missing_package
 
 HOMES = {"SFTConfig": "trl.trainer.sft_config", "DPOConfig": "trl.trainer.dpo_config"}
 NO_DEFAULT = object()
 _PLAIN_TYPES: dict[str, Any] = {
-    "str": str, "int": int, "float": float, "bool": bool, "None": None, "Any": Any,
-    "dict": dict, "Dict": dict, "list": list, "List": list, "tuple": tuple, "Tuple": tuple,
+    "str": str, "int": int, "float": float, "bool": bool, "Any": Any, "dict": dict, "Dict": dict, "list": list,
+    "List": list, "Optional": Optional, "Union": Union, "Literal": Literal,
 }  # fmt: skip
 
 
@@ -96,38 +97,31 @@ def _literal(node: ast.expr) -> Any:
         return NO_DEFAULT
 
 
-def _type(module: str, node: ast.expr) -> Any:
-    """An annotation as a typing object; a class that a YAML file cannot write becomes Any."""
-    if isinstance(node, ast.Constant):
-        return _type(module, ast.parse(node.value, mode="eval").body) if isinstance(node.value, str) else node.value
-    if isinstance(node, ast.BinOp):
-        return _union([_type(module, node.left), _type(module, node.right)])
-    if isinstance(node, ast.Subscript):
-        name = ast.unparse(node.value).removeprefix("typing.")
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if name == "Literal":
-            return Literal[tuple(ast.literal_eval(item) for item in inner)]
-        if name in ("Union", "Optional"):
-            return _union([_type(module, item) for item in inner] + ([None] if name == "Optional" else []))
-        if name in ("list", "List"):
-            return list[_type(module, inner[0])]  # type: ignore[misc]
-        if name in ("dict", "Dict"):
-            return dict[str, _type(module, inner[1])]  # type: ignore[misc]
-        return _PLAIN_TYPES.get(name, Any)
-    if isinstance(node, ast.Name):
-        if node.id in _PLAIN_TYPES:
-            return _PLAIN_TYPES[node.id]
-        return _enum_values(module, node.id)
-    return Any
+class _Names(dict[str, Any]):
+    """What an annotation may name; a class that a YAML file cannot write is Any."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(_PLAIN_TYPES)
+        self.module = module
+
+    def __missing__(self, name: str) -> Any:
+        return _enum_values(self.module, name)
 
 
-def _union(kinds: list[Any]) -> Any:
-    """`IntervalStrategy | str` means one of the strategy's names: the config turns the text into the enum at once."""
-    if str in kinds and any(getattr(kind, "__origin__", None) is Literal for kind in kinds):
-        named = [kind for kind in kinds if getattr(kind, "__origin__", None) is Literal]
-        if all(isinstance(value, str) for kind in named for value in kind.__args__):
-            kinds = [kind for kind in kinds if kind is not str]
-    return Any if Any in kinds else Union[tuple(kinds)]  # noqa: UP007 - built at run time
+def _type(module: str, annotation: ast.expr) -> Any:
+    """An annotation as a typing object. The text is that of an installed package, which training imports anyway."""
+    text = str(annotation.value) if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
+    try:
+        kind = eval(text, {"__builtins__": {}}, _Names(module))
+    except (AttributeError, TypeError):  # torch.dtype
+        return Any
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if Any in members:
+        return Any
+    # `IntervalStrategy | str` means one of the strategy's names: the config turns the text into the enum at once.
+    if any(get_origin(member) is Literal and isinstance(get_args(member)[0], str) for member in members):
+        members = tuple(member for member in members if member is not str)
+    return Union[members]  # noqa: UP007 - built at run time
 
 
 def _enum_values(module: str, name: str) -> Any:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 
@@ -83,6 +83,10 @@ def parse_text(text: str, place: Place, key: str) -> Node:
     return Scalar("", place) if node is None else _Reader(place).read(node, place)
 
 
+@overload
+def merge(base: Table, over: Table) -> Table: ...
+@overload
+def merge(base: Node, over: Node) -> Node: ...
 def merge(base: Node, over: Node) -> Node:
     """`over` laid over `base`: mappings merge key by key, anything else is replaced."""
     if not isinstance(base, Table) or not isinstance(over, Table):
@@ -90,6 +94,8 @@ def merge(base: Node, over: Node) -> Node:
     entries = dict(base.entries)
     for key, node in over.entries.items():
         entries[key] = merge(entries[key], node) if key in entries else node
+    if over.place.file == COMMAND_LINE:  # a key that the mapping lacks is the file's mistake, not the flag's
+        return Table(entries, base.place, over.key_places | base.key_places)
     return Table(entries, over.place, base.key_places | over.key_places)
 
 
@@ -120,12 +126,16 @@ def node_at(node: Node | None, steps: Iterable[str | int]) -> Node | None:
     return node
 
 
-def node_of(value: Any, place: Place) -> Node:
+@overload
+def node_of(value: Mapping[str, Any], place: Place = ...) -> Table: ...
+@overload
+def node_of(value: Any, place: Place = ...) -> Node: ...
+def node_of(value: Any, place: Place = Place()) -> Node:
     """A Python value (a default, or an argument) as a tree."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        entries = {str(key): node_of(item, place) for key, item in value.items()}
+        entries: dict[str, Node] = {str(key): node_of(item, place) for key, item in value.items()}
         return Table(entries, place, dict.fromkeys(entries, place))
     if isinstance(value, list | tuple):
         return Items(tuple(node_of(item, place) for item in value), place)
@@ -150,9 +160,7 @@ def _read(path: str, named_at: Place | None, children: tuple[str, ...]) -> Table
     if not isinstance(parent, Scalar) or parent.is_null:
         raise UserError("is not the path of a recipe", **_at(parent.place), key="extends", expected="one path")
     parent_path = os.path.normpath(os.path.join(os.path.dirname(path), parent.text))
-    merged = merge(_read(parent_path, parent.place, (*children, real)), tree)
-    assert isinstance(merged, Table)
-    return merged
+    return merge(_read(parent_path, parent.place, (*children, real)), tree)
 
 
 def _compose_file(path: str, named_at: Place | None) -> Table:

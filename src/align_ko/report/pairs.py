@@ -86,7 +86,7 @@ def advise(summary: PairSummary) -> list[Advice]:
     if with_sft:
         values["loss_weights"] = "[1.0, 1.0]"
     values |= {"ld_alpha": "0.5"} if shorter else {"beta": "5.0"}
-    if curated > OFF_POLICY and not with_sft:  # TRL cannot weigh beside the sft term (recipe/losses.py)
+    if curated > OFF_POLICY and not with_sft:  # TRL cannot weigh beside the sft term (loss_problems)
         values["use_weighting"] = "true"
     numbers = {"pairs": pairs, "collapse": collapse, "curated": curated}
     numbers |= {"few": FEW_PAIRS, "generic": GENERIC, "gap": LENGTH_GAP, "off_policy": OFF_POLICY}
