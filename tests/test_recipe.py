@@ -557,7 +557,7 @@ def test_deep_nesting(levels):
 
 
 def test_a_file_that_is_no_recipe():
-    assert message("# 데이터\n" * 40_000) == "sft.yaml: more than 256 KiB: this is no recipe"
+    assert message("가" * 90_000) == "sft.yaml: more than 256 KiB: this is no recipe"
     for argv in (["a\0b.yaml"], ["가" * 300]):
         with pytest.raises(UserError, match="this recipe file cannot be read"):
             load_recipe(SftRecipe, argv)

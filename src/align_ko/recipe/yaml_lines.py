@@ -167,6 +167,8 @@ def _compose_file(path: str, named_at: Place | None) -> Table:
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise _unreadable(path, named_at, f"more than {MAX_BYTES // 1024} KiB: this is no recipe", None)
         text = content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise _unreadable(path, named_at, "no such recipe file", _similar_file(path)) from None
@@ -177,8 +179,6 @@ def _compose_file(path: str, named_at: Place | None) -> Table:
         raise UserError("not UTF-8 text", file=path, line=line, expected="a file saved as UTF-8") from None
     except OSError as error:  # no permission, a name that is too long
         raise _unreadable(path, named_at, f"this recipe file cannot be read: {error}", None) from None
-    if len(content) > MAX_BYTES:
-        raise _unreadable(path, named_at, f"more than {MAX_BYTES // 1024} KiB: this is no recipe", None)
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
