@@ -290,7 +290,7 @@ def test_plots() -> None:
     strips = length_strips(scored)
     assert [strip.model for strip in strips.strips] == ["base", "dpo", None]
     assert [len(strip.dots) for strip in strips.strips] == [2, 2, 2]
-    assert [tick.label for tick in strips.ticks] == ["0", "100", "200", "300", "400", "500"]
+    assert [label for _, label in strips.ticks] == ["0", "100", "200", "300", "400", "500"]
     assert strips.strips[0].median == 220 and strips.strips[0].median_x == 44
     many = score_rows([row(str(n), "네, 그렇습니다.") for n in range(300)])
     dots = length_strips(many).strips[0].dots

@@ -6,7 +6,7 @@ It contains only numbers, names and settings: no path above the folder's own nam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,7 @@ def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, 
         packages=", ".join(f"{package} {version}" for package, version in list(manifest["packages"].items())[:5]),
         gpus=", ".join(manifest["machine"].get("gpus") or []),
         cores=manifest["machine"]["cores"],
-        parent=_row(_parent(manifest.get("parent"))),
-        format=_row(f"`{manifest['format']}`" if manifest.get("format") else ""),
-        commit=_row(f"align_ko `{manifest['git_commit'][:12]}`" if manifest.get("git_commit") else ""),
+        origin=_origin(manifest),
         settings=[(key, _plain(value)) for key, value in settings.items() if value is not None],
         has_curves=has_curves,
         verdicts=verdicts,
@@ -102,14 +100,17 @@ def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, 
     return text
 
 
-def _row(value: str) -> Callable[[str], list[tuple[str, str]]]:
-    """A table's row under a label, or none where there is no value."""
-    return lambda label: [(label, value)] if value else []
-
-
-def _parent(parent: object) -> str:
-    """Folder and manifest of the stage before; a start that was made elsewhere has no manifest."""
-    return f"{Path(parent['folder']).name} `sha256:{parent['manifest_sha256'][:12]}`" if isinstance(parent, dict) else ""
+def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(Korean label, English label, value) of what the stage was made from; what is not known is left out."""
+    rows = []
+    if isinstance(parent := manifest.get("parent"), dict):  # a start that was made elsewhere has no manifest
+        folder = f"{Path(parent['folder']).name} `sha256:{parent['manifest_sha256'][:12]}`"
+        rows.append(("이전 단계", "stage before", folder))
+    if manifest.get("format"):
+        rows.append(("대화 형식 지문", "chat format fingerprint", f"`{manifest['format']}`"))
+    if manifest.get("git_commit"):
+        rows.append(("코드", "code", f"align_ko `{manifest['git_commit'][:12]}`"))
+    return rows
 
 
 def _losses(row: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
-from align_ko.records import PreferencePair, atomic_write, last_user_text, write_json
+from align_ko.records import Message, PreferencePair, atomic_write, last_user_text, write_json
 from align_ko.report.answers import Answer, earlier_turns
 from align_ko.report.page import bars, load_yaml, render
 
@@ -106,22 +106,15 @@ def advise(summary: PairSummary) -> list[Advice]:
 
 
 @dataclass(frozen=True)
-class Side:
-    name: str  # chosen or rejected
-    by: str
-    score: float
-    codes: list[str]
-    answer: Answer
-
-
-@dataclass(frozen=True)
 class Card:
     """One pair side by side."""
 
-    origin: str
+    pair: PreferencePair
     question: str
-    earlier: Sequence[Mapping[str, str]]
-    sides: list[Side]
+    earlier: list[Message]
+    chosen: Answer
+    rejected: Answer
+    rejected_codes: list[str]  # those of assess, then those that the judges added
 
 
 def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> str:
@@ -140,14 +133,11 @@ def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: s
 
 def _card(pair: PreferencePair) -> Card:
     question = last_user_text(pair.prompt)
-    chosen = _side("chosen", pair.chosen[0]["content"], True, question, pair.chosen_by, pair.chosen_score)
-    rejected = _side(
-        "rejected", pair.rejected[0]["content"], pair.rejected_finished, question, pair.rejected_by, pair.rejected_score
-    )
-    rejected.codes.extend(code for code in pair.rejected_faults if code not in rejected.codes)
-    return Card(pair.origin, question, earlier_turns(pair.prompt), [chosen, rejected])
+    chosen = _answer(pair.chosen[0]["content"], question, True)
+    rejected = _answer(pair.rejected[0]["content"], question, pair.rejected_finished)
+    codes = list(dict.fromkeys([*rejected.codes, *pair.rejected_faults]))
+    return Card(pair, question, earlier_turns(pair.prompt), chosen, rejected, codes)
 
 
-def _side(name: str, text: str, finished: bool, question: str, by: str, score: float) -> Side:
-    assessment = assess(text, question, finished)
-    return Side(name, by, score, assessment.codes, Answer.of(text, assessment.faults, finished))
+def _answer(text: str, question: str, finished: bool) -> Answer:
+    return Answer.of(text, assess(text, question, finished).faults, finished)

@@ -40,11 +40,6 @@ def fault_bars(results: Sequence[Result]) -> dict[str, dict[str, float]]:
     return {code: shares[code] for code in worst if any(shares[code].values())}
 
 
-class Tick(NamedTuple):
-    x: float
-    label: str
-
-
 class Dot(NamedTuple):
     x: float
     y: float
@@ -64,7 +59,7 @@ class Strips(NamedTuple):
     """x in percent, y in pixels."""
 
     height: int
-    ticks: list[Tick]
+    ticks: list[tuple[float, str]]  # x, label
     strips: list[Strip]
 
 
@@ -83,7 +78,7 @@ def length_strips(rows: Iterable[ScoredAnswer]) -> Strips:
     longest = max((length for _, values in named for length, _ in values), default=0)
     step = _nice_step(longest)
     top = step * max(1, -(-longest // step))
-    ticks = [Tick(100 * value / top, f"{value:,}") for value in range(0, top + 1, step)]
+    ticks = [(100 * value / top, f"{value:,}") for value in range(0, top + 1, step)]
     return Strips(STRIP_HEIGHT, ticks, [_strip(model, values, top) for model, values in named])
 
 
