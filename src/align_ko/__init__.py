@@ -6,7 +6,8 @@ True
 >>> [answer.codes for answer in align_ko.assess_each(["감사합니다. 감사합니다. 감사합니다. 감사합니다."])]
 [['repetition']]
 
-The names of `__all__` are imported on first use, so that `import align_ko` is fast and needs no torch.
+The names of `__all__` are imported on first use, so that `import align_ko` is fast. The first, `curate` and `build_pairs`
+need no torch.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["assess", "assess_each"]
+__all__ = ["assess", "assess_each", "build_pairs", "curate", "evaluate", "generate", "load"]
 
 if TYPE_CHECKING:
+    from align_ko.api import build_pairs, curate, evaluate, generate, load
     from align_ko.korean import assess, assess_each
-
-_HOMES = {"assess": "align_ko.korean", "assess_each": "align_ko.korean"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'align_ko' has no attribute '{name}'")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    home = "align_ko.korean" if name.startswith("assess") else "align_ko.api"
+    value = globals()[name] = getattr(import_module(home), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -61,12 +61,13 @@ def warn(text: str) -> None:
 
 
 # import name → the extra of setup.cfg that installs it
-EXTRAS = dict.fromkeys(
-    ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "evaluate", "matplotlib", "safetensors"),
-    "train",
-) | {
-    "huggingface_hub": "train", "tokenizers": "train", "deepspeed": "deepspeed", "openai": "endpoint", "gguf": "quickstart",
-    "flash_attn": "gpu", "liger_kernel": "gpu",
+EXTRAS = {
+    **dict.fromkeys(
+        "accelerate bitsandbytes datasets evaluate huggingface_hub matplotlib peft sacrebleu safetensors tokenizers torch "
+        "transformers trl".split(),
+        "train",
+    ),
+    "deepspeed": "deepspeed", "openai": "endpoint", "gguf": "quickstart", "flash_attn": "gpu", "liger_kernel": "gpu",
 }  # fmt: skip
 
 
