@@ -95,7 +95,7 @@ def test_it_goes_on_after_an_interruption_and_a_torn_line(tmp_path, capsys):
     model = Model()
     drawn = draw(file, model)
     assert model.asked[0] == ("0.7", "1번 질문") and len(model.asked) == 7
-    assert "3 answers are there already, 7 to go" in capsys.readouterr().out
+    assert "3 answers are stored already, 7 to go" in capsys.readouterr().out
     assert drawn == draw(tmp_path / "whole.jsonl")  # the same seeds, so the same answers
     keys = [(row["id"], row["setting"], row["sample"]) for row in rows(file)]
     assert len(keys) == len(set(keys)) == 10

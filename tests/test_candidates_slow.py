@@ -164,7 +164,7 @@ def test_two_processes_killed_then_one_interrupted_then_two_again(place):
     second = lines(file)
     assert process.returncode == 130 and "interrupted; what was finished is saved" in text, text[-3000:]
     assert f"40 prompts; 0 left out as too near to an evaluation prompt, {len(rows())} because they are in skip" in text
-    assert f"{first} answers are there already, {total - first} to go" in text and first + 20 <= second < total
+    assert f"{first} answers are stored already, {total - first} to go" in text and first + 20 <= second < total
 
     process = start(place, "killed.yaml", two=True)
     text = process.communicate()[0]
@@ -214,7 +214,7 @@ def test_evaluate_shared_by_two_processes_and_killed_gives_what_one_gives(place)
     process = start(place, "by-two.yaml", two=True, script="evaluate")
     text = process.communicate()[0]
     assert process.returncode == 0, text[-3000:]
-    assert text.count("report:") == 1 and "of them there already" in text  # one process speaks
+    assert text.count("report:") == 1 and "of them stored already" in text  # one process speaks
 
     whole, shared = (list(read_jsonl(place / output / "responses.jsonl")) for output in ("by-one", "by-two"))
     assert [(row["setting"], row["prompt"]) for row in shared] == [(row["setting"], row["prompt"]) for row in whole]

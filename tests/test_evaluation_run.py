@@ -115,7 +115,7 @@ def test_a_finished_evaluation_loads_no_model(tmp_path, drawn, capsys):
     capsys.readouterr()
     assert ask(tmp_path, references=REFERENCES) == first
     assert drawn.loaded == ["weights-1"] and len(drawn) == 5
-    assert capsys.readouterr().out == "m: 5 answers, 5 of them there already\n"
+    assert capsys.readouterr().out == "m: 5 answers, 5 of them stored already\n"
 
 
 def test_answers_are_reused_only_for_the_same_weights_and_settings(tmp_path, drawn):

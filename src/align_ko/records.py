@@ -156,9 +156,11 @@ def read_conversations(path: str | Path) -> Iterator[ConversationRow]:
     for row in read_jsonl(path):
         if "messages" in row or "response" not in row:
             yield cast(ConversationRow, row)
-        elif any(map(str.isalnum, row["response"])):
-            answer = {"role": "assistant", "content": row["response"].strip()}
-            yield {"id": row["prompt_id"], "messages": [*row["prompt"], answer]}
+        elif any(map(str.isalnum, str(row["response"] or ""))):
+            asked = parse_prompt(row)
+            if asked is None:
+                raise UserError(f"the row of prompt {row.get('prompt_id')} has no prompt", file=path)
+            yield {"id": asked.id, "messages": [*asked.prompt, {"role": "assistant", "content": str(row["response"]).strip()}]}
 
 
 def read_pairs(path: str | Path) -> Iterator[PairRow]:

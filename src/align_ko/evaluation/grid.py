@@ -26,7 +26,7 @@ def cells(grid: GridArgs) -> dict[str, DecodingArgs]:
 def cross_fitted_gaps(scored: Iterable[ScoredAnswer]) -> dict[str, float]:
     """Model → the gap in points between the best cell and greedy: chosen on one half of the prompts, measured on the other.
 
-    The plain gap takes the largest of many shares over the very prompts that it is told for, so it is above zero even where
+    The plain gap takes the largest of many shares over the same prompts that it is measured on, so it is above zero even where
     no setting is better than greedy; this one has no such bias. Both halves of `SPLITS` random splits, always the same ones;
     cells that are equally good on a half count with their mean. Models without greedy answers or cells are left out, and so
     are prompts that not all settings have answered.
@@ -58,6 +58,6 @@ def _halves(n: int) -> Iterator[NDArray[np.bool_]]:
 
 def _lead_elsewhere(lead: NDArray[np.float64], half: NDArray[np.bool_]) -> float:
     """What the cells that lead most on `half` lead by on the rest, on average."""
-    there = lead[:, half].mean(axis=1)
-    best = np.isclose(there, there.max())
+    means = lead[:, half].mean(axis=1)
+    best = np.isclose(means, means.max())
     return float(lead[best][:, ~half].mean())

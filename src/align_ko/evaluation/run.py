@@ -190,8 +190,8 @@ class _ModelTask:
         share = range(processes.rank, len(self.keys), processes.count)
         unread = [key for key in list(self.references)[processes.rank :: processes.count] if key not in losses]
         if processes.rank == 0:
-            there = sum(key in answers for key in self.keys)
-            print(f"{self.name}: {len(self.keys)} answers" + f", {there} of them there already" * bool(there), flush=True)
+            stored = sum(key in answers for key in self.keys)
+            print(f"{self.name}: {len(self.keys)} answers" + f", {stored} of them stored already" * bool(stored), flush=True)
         if not unread and all(self.keys[n] in answers for n in share):
             return
         model, tokenizer = load_for_inference(self.path, self.generation.dtype, self.chat_template)

@@ -2,7 +2,7 @@
 
 `generate` keeps a finished row in the batch until the last one ends, so one looping answer makes all its neighbours pay to
 the token limit. Its documented `custom_generate` seam lets us keep its preparation, and drop rows. All settings and samples
-share the queue: a prompt is read once for all the answers to it that stand in a batch.
+share the queue: a prompt is read once for all the answers to it in a batch.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def draw_local(
         ids, mask = _left_pad(list(distinct), int(tokenizer.pad_token_id or 0))  # (prompts, T)
         decodings, seeds = [requests[i].decoding for i in batch], [requests[i].seed for i in batch]
 
-        def tell(row: int, tokens: list[int], finished: bool, batch: list[int] = batch) -> None:
+        def on_end(row: int, tokens: list[int], finished: bool, batch: list[int] = batch) -> None:
             text = tokenizer.decode(tokens[:-1] if finished else tokens, skip_special_tokens=True)
             on_answer(batch[row], Generated(str(text).strip(), finished, len(tokens)))
 
@@ -85,7 +85,7 @@ def draw_local(
                 _decode_shrinking,
                 knobs=RowKnobs(decodings, seeds, max_new_tokens, model.device),
                 prompt_of=[distinct[encoded[i]] for i in batch],
-                tell=tell,
+                on_end=on_end,
                 stop_loops=stop_loops,
             ),
         )
@@ -99,7 +99,7 @@ def _left_pad(rows: list[tuple[int, ...]], pad: int) -> tuple[torch.Tensor, torc
 
 
 def _is_looping(tokens: list[int], periods: int = 4, longest: int = 24) -> bool:
-    """Whether the tail is one piece of up to `longest` tokens, said `periods` times in a row."""
+    """Whether the tail is one piece of up to `longest` tokens, repeated `periods` times."""
     return any(
         len(tokens) >= size * periods and tokens[-size * periods :] == tokens[-size:] * periods
         for size in range(1, longest + 1)
@@ -112,14 +112,14 @@ def _decode_shrinking(
     generation_config: GenerationConfig,
     knobs: RowKnobs,
     prompt_of: list[int],
-    tell: Callable[[int, list[int], bool], None],
+    on_end: Callable[[int, list[int], bool], None],
     stop_loops: bool = False,
     **kwargs: Any,
 ) -> torch.Tensor:
-    """A `custom_generate` loop for `generate`: like its own, but a row that said eos leaves the batch.
+    """A `custom_generate` loop for `generate`: like its own, but a row leaves the batch at its eos.
 
-    input_ids: (prompts, T), each prompt once. `prompt_of`: the prompt of each of the B rows. `tell` hears (row, new ids with
-    eos, whether it ended) as soon as a row ends.
+    input_ids: (prompts, T), each prompt once. `prompt_of`: the prompt of each of the B rows. `on_end` is called with (row, new
+    ids with eos, whether it ended) as soon as a row ends.
     """
     device, width = input_ids.device, input_ids.shape[1]
     steps = int(generation_config.max_new_tokens or 0)
@@ -130,8 +130,8 @@ def _decode_shrinking(
     expand = torch.tensor(prompt_of, device=device)
     rows = torch.arange(len(prompt_of), device=device)  # which answer each live row is
     # What the penalty counts: the prompt, its padding overwritten by its own last token, then the answer.
-    said = torch.empty(len(rows), width + steps, dtype=torch.long, device=device)
-    said[:, :width] = torch.where(mask.bool(), input_ids, input_ids[:, -1:])[expand]
+    seen = torch.empty(len(rows), width + steps, dtype=torch.long, device=device)
+    seen[:, :width] = torch.where(mask.bool(), input_ids, input_ids[:, -1:])[expand]
     cache = kwargs["past_key_values"]
     new, positions = input_ids, (mask.cumsum(-1) - 1).clamp(min=0)
     for step in range(steps):
@@ -146,17 +146,17 @@ def _decode_shrinking(
         if step == 0:  # from here on one row per answer
             logits, mask, positions = logits[expand], mask[expand], positions[expand]
             cache.batch_select_indices(expand)
-        token = knobs.choose(said[rows, : width + step], logits.float(), step)
-        said[rows, width + step] = token
+        token = knobs.choose(seen[rows, : width + step], logits.float(), step)
+        seen[rows, width + step] = token
         ended = torch.isin(token, eos)
         stopped = torch.full_like(ended, step == steps - 1)
         if stop_loops and step % LOOP_CHECK_EVERY == LOOP_CHECK_EVERY - 1:
-            answers = said[rows, width : width + step + 1].tolist()
+            answers = seen[rows, width : width + step + 1].tolist()
             stopped |= torch.tensor([_is_looping(answer) for answer in answers], device=device)
         gone = ended | stopped
         if gone.any():
             for row, by_itself in zip(rows[gone].tolist(), ended[gone].tolist(), strict=True):
-                tell(row, said[row, width : width + step + 1].tolist(), by_itself)
+                on_end(row, seen[row, width : width + step + 1].tolist(), by_itself)
             keep = (~gone).nonzero()[:, 0]
             if not len(keep):
                 break

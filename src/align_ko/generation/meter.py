@@ -17,7 +17,7 @@ class Meter:
 
     def __init__(self, total: int, shown: bool = True) -> None:
         self.total, self.done, self.shown = total, 0, shown
-        self.began = self.told = time.monotonic()
+        self.began = self.printed = time.monotonic()
         columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
         self.live = shown and sys.stdout.isatty()
         self.progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not self.live, transient=True)
@@ -32,8 +32,8 @@ class Meter:
         now = time.monotonic()
         rate = self.done / max(now - self.began, 1e-3)
         self.progress.update(self.bar, advance=1, rate=f"{rate:.1f}/s")
-        if self.shown and not self.live and now - self.told >= EVERY:
-            self.told = now
+        if self.shown and not self.live and now - self.printed >= EVERY:
+            self.printed = now
             left = (self.total - self.done) / rate
             print(f"{self.done} of {self.total} answers, {rate:.1f}/s, {clock(left)} left", flush=True)
 

@@ -1,7 +1,7 @@
 """The next token of every row of a batch whose rows have decoding settings and random numbers of their own.
 
-transformers' processors hold one temperature, top_p and penalty for the whole batch, and draw from one generator, so an
-answer would hang on its neighbours. Here a row's numbers follow from its seed alone.
+transformers' processors have one temperature, top_p and penalty for the whole batch, and draw from one generator, so an
+answer would depend on its neighbours. Here a row's numbers follow from its seed alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 
 from align_ko.recipe import DecodingArgs
 
-HEAD = 256  # likeliest tokens among which the nucleus nearly always lies
+HEAD = 256  # likeliest tokens that nearly always contain the nucleus
 
 
 class RowKnobs:
@@ -33,10 +33,10 @@ class RowKnobs:
             values[rows] for values in (self.temperature, self.top_p, self.penalty, self.uniform)
         )
 
-    def choose(self, said: torch.Tensor, logits: torch.Tensor, step: int) -> torch.Tensor:
-        """Token number `step` of each row. said: ids (B, L) that the penalty counts; logits (B, V), changed in place → (B,)."""
+    def choose(self, seen: torch.Tensor, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """Token number `step` of each row. seen: ids (B, L) that the penalty counts; logits (B, V), changed in place → (B,)."""
         if (self.penalty != 1).any():
-            penalise(logits, said, self.penalty)
+            penalise(logits, seen, self.penalty)
         token = logits.argmax(-1)
         sampled = self.temperature.nonzero()[:, 0]
         if len(sampled):
@@ -45,17 +45,17 @@ class RowKnobs:
         return token
 
 
-def penalise(logits: torch.Tensor, said: torch.Tensor, penalty: torch.Tensor) -> None:
-    """transformers' repetition penalty, in place: a token already said has its logit divided by it, or times it below 0."""
-    scores, factor = logits.gather(1, said), penalty[:, None]
-    logits.scatter_(1, said, torch.where(scores < 0, scores * factor, scores / factor))
+def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: torch.Tensor) -> None:
+    """transformers' repetition penalty, in place: a token seen before has its logit divided by it, or times it below 0."""
+    scores, factor = logits.gather(1, seen), penalty[:, None]
+    logits.scatter_(1, seen, torch.where(scores < 0, scores * factor, scores / factor))
 
 
 def nucleus(probabilities: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor, head: int = HEAD) -> torch.Tensor:
-    """One token per row from the smallest set that holds `top_p` of the probability; (B, V), (B,), (B,) → (B,).
+    """One token per row from the smallest set that has `top_p` of the probability; (B, V), (B,), (B,) → (B,).
 
     The same distribution as transformers' top_p, which sorts the whole vocabulary of every row (most of a step on a CPU):
-    the set nearly always lies within the `head` likeliest tokens, and only rows where it does not are sorted.
+    the set is nearly always within the `head` likeliest tokens, and only the other rows are sorted.
     """
     likeliest, ids = probabilities.topk(min(head, probabilities.shape[-1]))
     token = _pick(likeliest, ids, top_p, uniform)

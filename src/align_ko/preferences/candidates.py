@@ -56,8 +56,8 @@ def draw_candidates(
     # The share is cut from all prompts, not from the missing ones: it is the same however far the others already are.
     share = [n for n in range(len(places)) if n // len(rungs) % processes.count == processes.rank]
     whose = f"process {processes.rank + 1} of {processes.count}: " if processes.count > 1 else ""
-    if there := sum(wanted[n] in store for n in share):
-        print(f"{whose}{there} answers are there already, {len(share) - there} to go", flush=True)
+    if stored := sum(wanted[n] in store for n in share):
+        print(f"{whose}{stored} answers are stored already, {len(share) - stored} to go", flush=True)
     if processes.rank == 0 and store.unused:
         print(store.describe_unused(), flush=True)
     labels = [{"id": task.id, "setting": name, "sample": sample} for task, name, sample in places]

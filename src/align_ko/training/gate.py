@@ -91,12 +91,12 @@ class GreedyGate(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
     ) -> TrainerControl:
-        found = self._look(state)
-        share = found["eval_greedy_natural"]
+        measures = self._look(state)
+        share = measures["eval_greedy_natural"]
         below = self._below(share)
         self.passed.append(not below)
         if metrics is not None:
-            metrics.update(found)  # the trainer chooses the best checkpoint by these
+            metrics.update(measures)  # the trainer chooses the best checkpoint by these
             if below and args.metric_for_best_model:
                 key = "eval_" + args.metric_for_best_model.removeprefix("eval_")
                 metrics[key] = float("-inf") if args.greater_is_better else float("inf")
@@ -193,7 +193,7 @@ class GreedyGate(TrainerCallback):
 def attach_gate(trainer: Any, args: GateArgs, eval_file: str) -> GreedyGate | None:
     """Add the gate to a trainer where the recipe asks for one; `eval_file` is where its prompts come from by default.
 
-    UserError under FSDP, where every process holds a part of each weight and none could generate.
+    UserError under FSDP, where every process has a part of each weight and none can generate.
     """
     if not args.prompts:
         return None
