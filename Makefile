@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Paths are relative throughout, so a checkout may lie under any name, spaces included.
+# `make` alone lists what there is. Paths are relative throughout, so the checkout's path may contain spaces.
 
 PYTHON ?= python3
 # More arguments for the installation of torch, for example the index with the builds you want.
@@ -69,7 +69,7 @@ format: setup ## put every file into the project's format
 bench-cpu: setup ## tokens per second of training on the CPU, beside plain TRL
 	@$(python) benchmarks/bench_cpu.py
 
-bench-korean: setup ## what the Korean checks find and miss, on labelled text
+bench-korean: setup ## precision and recall of the Korean checks on labelled text
 	@$(python) benchmarks/bench_korean.py
 
 bench-curation: setup ## 191,641 rows curated, beside datatrove on the same rows: time, memory, what is found
@@ -99,7 +99,7 @@ compare-handbook: setup ## our rounds beside the alignment-handbook's way on the
 bench-batching: setup ## shares of real tokens by way of batching on 191,641 lengths, and real tokens per second side by side
 	@$(python) benchmarks/bench_batching.py
 
-bench-memory: setup ## peak memory of training steps on the CPU beside what --plan says
+bench-memory: setup ## peak memory of training steps on the CPU, measured and planned
 	@$(python) benchmarks/bench_memory.py
 	@$(python) benchmarks/bench_reference.py
 

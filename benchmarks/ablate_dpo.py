@@ -90,7 +90,7 @@ def write_chosen(recipe: AblationRecipe) -> None:
 
 
 def plan_start(recipe: AblationRecipe) -> list[Stage[Recipe]]:
-    """The start judged, and merged where something is fine-tuned on it (a new adapter cannot stand on an adapter)."""
+    """The start judged, and merged where something is fine-tuned on it (an adapter cannot be trained on an adapter)."""
     folder = Path(recipe.output_dir)
     judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe))
     if not any(setting.stage == "sft" for setting in recipe.settings.values()):
@@ -169,8 +169,8 @@ def ablation_table(
         natural = spread([100 * measures["natural"] for measures in runs[name].values()])
         all_broken = [key for m in runs[name].values() for key in broken_limits(m, start["reference_nll"], recipe.gate)]
         counts = Counter(all_broken)
-        told = ", ".join(f"{key} ({count} of {len(runs[name])})" for key, count in counts.items()) or "none"
-        lines.append([name, natural, *measure_cells(averaged, 1)[1:], f"{minutes.get(name, 0.0):.1f}", told])
+        limits = ", ".join(f"{key} ({count} of {len(runs[name])})" for key, count in counts.items()) or "none"
+        lines.append([name, natural, *measure_cells(averaged, 1)[1:], f"{minutes.get(name, 0.0):.1f}", limits])
     text = markdown_table(heads, lines, escape_bars)
     best = winner(runs, start, recipe.gate)
     text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural also lowest and highest; "
@@ -202,7 +202,7 @@ def main() -> None:
             try:
                 run_stage(train, scripts)
                 run_stage(judged, scripts)
-            except StageFailed as error:  # one setting that cannot be trained says nothing of the others
+            except StageFailed as error:  # a setting that cannot be trained does not stop the others
                 failed[f"{name}/seed-{seed}"] = str(error)
                 continue
             runs[name][seed] = read_measures(judged.folder / "scores.json", f"{name}-seed-{seed}")

@@ -19,7 +19,7 @@ def hand_back(result: Any) -> None:
 
 
 def measure_apart(script: str, name: str, *flags: str) -> Any:
-    """Run `script` with `flags`, which measures and hands back. UserError with the end of what it said where it fails."""
+    """Run `script` with `flags`, which measures and hands back. Raises UserError with the end of its output if it fails."""
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run([sys.executable, script, *flags], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

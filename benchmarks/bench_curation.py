@@ -5,12 +5,12 @@
 
 Builds the rows once (outputs/bench/, by a fingerprint of what they depend on), runs `build_sft_data.py` with the SOLAR
 recipe and two processes on them, and prints time, memory and rows per second by step, and what share of the faulty rows
-fell, for the right reason, and of the clean ones. Target: 90 s and 2 GB, everything included. Then datatrove's Gopher
+was dropped, for the right reason, and of the clean ones. Target: 90 s and 2 GB, everything included. Then datatrove's Gopher
 filters and MinHash (see curation_bench/datatrove_run.py for its settings), where its environment is there.
 
 What is like the user's file: one JSON array of {"messages", "source"}; the row counts by source; sentences that people
 wrote, questions polite and plain, one turn and several, code and letters among the answers; faults of every kind that
-curation looks for, 25 % of the rows, none of them marked. A row stands on a line of its own, which the key needs.
+curation looks for, 25 % of the rows, none of them marked. Each row has its own line, which the key needs.
 
 What is not: 191,641 rows are put together from 950 conversations. A message asks two to seven things, a conversation goes
 from one subject to the next, and shortened answers end early, so clean rows are near one another in words and subject

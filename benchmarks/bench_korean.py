@@ -1,6 +1,6 @@
 """Measure align_ko.korean on labelled Korean text and print the table of docs/naturalness.md.
 
-    python benchmarks/bench_korean.py                 # reads ../shared/data; says so where that folder is missing
+    python benchmarks/bench_korean.py                 # reads ../shared/data; reports if that folder is missing
     python benchmarks/bench_korean.py --rules-alone   # what is found without Kiwi
 
 Nothing from that folder is shipped; rows whose data is missing are printed as "no data".
@@ -94,7 +94,7 @@ def bench_speech_level(data: Path, rng: random.Random) -> None:
 
 
 def spoil_loop(text: str, rng: random.Random) -> str:
-    """The last sentence said four times, the same counted on, or three of them repeated in turn."""
+    """The last sentence repeated four times, the same counted on, or three of them repeated in turn."""
     parts = [part.text for part in sentences(text) if part.kind == "prose" and len(part.text) >= 12 and part.text[-1] in ".!?"]
     if not parts:
         return ""
@@ -205,8 +205,8 @@ def quickstart(raw: Path) -> tuple[list[str], list[str]]:
         rows += read_jsonl(raw / f"{name}.jsonl")
     turns = [(row.get("instruction") or row.get("question"), row.get("output") or row.get("answer")) for row in rows]
     for row in rows:
-        said = [message["content"] for message in row.get("messages", ())]
-        turns += zip(said[::2], said[1::2], strict=True)
+        texts = [message["content"] for message in row.get("messages", ())]
+        turns += zip(texts[::2], texts[1::2], strict=True)
     return [q for q, a in turns if a], [a for q, a in turns if a]
 
 

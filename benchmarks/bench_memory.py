@@ -1,4 +1,4 @@
-"""Is the plan's memory right? Peak memory of real training steps on this CPU, beside what the plan says.
+"""Is the plan's memory right? Peak memory of real training steps on this CPU, compared with the plan.
 
     python benchmarks/bench_memory.py                # make bench-memory
     python benchmarks/bench_memory.py --only lora    # settings whose name holds a word
@@ -56,9 +56,9 @@ def main(only: str = "", setting: str = "", adapter: str = "") -> None:
     table = Table("setting", "planned GiB", "measured GiB", "planned / measured", f"within {TARGET:.0%}")
     for name in (name for name in SETTINGS if only in name):
         real = measure_apart(__file__, name, "--setting", name)
-        told = plan(name)
-        ratio = told / real
-        table.add_row(name, f"{told:.2f}", f"{real:.2f}", f"{ratio:.2f}", "yes" if abs(ratio - 1) <= TARGET else "no")
+        planned = plan(name)
+        ratio = planned / real
+        table.add_row(name, f"{planned:.2f}", f"{real:.2f}", f"{ratio:.2f}", "yes" if abs(ratio - 1) <= TARGET else "no")
     console = Console(width=118)
     if table.row_count:
         console.print(table)

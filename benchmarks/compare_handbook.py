@@ -225,7 +225,7 @@ def main() -> None:
     ours = read_ours(recipe)
     steps = (ours.sft_steps, ours.dpo_steps)
     for name in recipe.variants:
-        plan_variant(recipe, name, steps)  # mistakes are told before anything is trained
+        plan_variant(recipe, name, steps)  # mistakes are reported before anything is trained
     variants: dict[str, tuple[Stage[SftRecipe], Stage[DpoRecipe]]] = {}
     seconds: dict[str, float] = {}
     words: dict[str, str] = {}

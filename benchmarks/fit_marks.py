@@ -1,6 +1,6 @@
 """Fit the weights of the mild marks (align_ko.korean.polish) on half of the judged questions and try them on the other half.
 
-    python benchmarks/fit_marks.py            # reads ../shared/data/judged_answers.jsonl.gz; says so where it is missing
+    python benchmarks/fit_marks.py            # reads ../shared/data/judged_answers.jsonl.gz; reports if it is missing
 
 A logistic regression on pairs of answers to one question that the judge sets at least four points apart, weights of
 zero and more. It prints, for both directions, the weights and how they and the rounded ones in use agree on unseen questions.

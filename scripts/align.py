@@ -35,7 +35,7 @@ def main() -> None:
     if recipe.seeds:
         runs = {seed: changed(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}")) for seed in recipe.seeds}
     for run in runs.values():
-        plan_rounds(run)  # mistakes in any round's recipe are told before the first one starts
+        plan_rounds(run)  # mistakes in any round's recipe are reported before the first one starts
     results = {}
     for seed, run in runs.items():
         with locked_folder(run.output_dir):

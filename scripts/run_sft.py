@@ -5,7 +5,7 @@
     python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learning_rate 5e-5 --model.lora_r 16
     python scripts/run_sft.py recipes/solar/sft.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
-With `distill:` it trains on what the model itself would say under a decoding knob (recipes/quickstart/distill.yaml).
+With `distill:` it trains on the model's own distribution under a repetition penalty (recipes/quickstart/distill.yaml).
 Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
 Interrupted, the same command continues from the last complete checkpoint; --resume says what happens to an earlier run.
 """
