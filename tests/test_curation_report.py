@@ -16,15 +16,14 @@ from html_page import Page
 from jinja2 import UndefinedError
 from rich.console import Console
 
+from align_ko.report.answers import Part, pieces
 from align_ko.report.curation import bar_pairs, funnel_bar, render_html, show, write_report
 from align_ko.report.curation_examples import (
     BUDGET,
-    Part,
     differences,
     dropped_card,
     duplicate_cards,
     offending,
-    pieces,
     show_white_space,
 )
 from align_ko.report.curation_tables import MAX_SOURCES, by_source, tables
@@ -246,9 +245,9 @@ def test_long_texts_fold_around_the_mark_and_nothing_is_lost() -> None:
     assert shape([Part("가" * 1000, False), Part("나", True)]) == [(False, 120), (True, 780), (False, 101)]
     middle = [Part("가" * 1000, False), Part("나", True), Part("다" * 1000, False)]
     assert shape(middle) == [(False, 120), (True, 780), (False, 340), (True, 761)]
-    shown, missing = pieces([Part("가" * 100_000, False)])
+    shown, missing = pieces([Part("가" * 100_000, False)], BUDGET)
     assert (missing, sum(piece.characters for piece in shown)) == (100_000 - BUDGET, BUDGET)
-    shown, missing = pieces([Part("가" * 100_000, False), Part("나", True)])
+    shown, missing = pieces([Part("가" * 100_000, False), Part("나", True)], BUDGET)
     assert [part.text for piece in shown for part in piece.parts if part.marked] == ["나"]
 
 

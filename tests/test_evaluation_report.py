@@ -16,7 +16,7 @@ from rich.console import Console
 from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
-from align_ko.report.answers import CLIP, clip_at, segments
+from align_ko.report.answers import CLIP, clip_at, pieces, segments
 from align_ko.report.evaluation import closing, render_html, show, write_html
 from align_ko.report.page import FAULT_NAMES
 from align_ko.report.plots import fault_bars, length_strips, natural_bars
@@ -246,13 +246,12 @@ def test_overlapping_faults_are_cut_not_nested() -> None:
     faults = [fault(1, 5, "첫째"), fault(3, 7, "둘째"), fault(3, 4, "셋째"), fault(8, 8, "빈 구간")]
     faults.append(fault(0, 8, "전체", "wrong_register"))
     parts = segments(text, faults)
-    assert [tuple(part) for part in parts] == [
+    assert [(part.text, part.tip) for part in parts] == [
         ("가", ""), ("나다", "첫째"), ("라", "첫째 / 둘째 / 셋째"), ("마", "첫째 / 둘째"), ("바사", "둘째"), ("아", ""),
     ]  # fmt: skip
     assert "".join(part.text for part in parts) == text
-    both = segments(text, faults, 0, 2) + segments(text, faults, 2)  # the clip falls inside a fault
-    assert "".join(part.text for part in both) == text
-    assert both[1:3] == [("나", "첫째"), ("다", "첫째")]
+    shown = [part for piece in pieces(parts, 2)[0] for part in piece.parts]  # the limit is inside a fault
+    assert [(part.text, part.tip) for part in shown] == [("가", ""), ("나", "첫째")]
     assert segments("", []) == []
     assert "".join(part.text for part in segments(text, [fault(2, 99, "밖")])) == text
 

@@ -104,7 +104,7 @@ def judge(prompt: str, text: str, finished: bool, reference: str | None, weights
 def combine(verdicts: Mapping[str, Verdict], weights: JudgeWeights) -> float:
     """Mean of the verdicts by weight; judges without a verdict are left out.
 
-    >>> combine({"naturalness": Verdict(1.0, ""), "variety": Verdict(0.5, "")}, JudgeWeights(0.6, 0.2, 0.2, 0.0))
+    >>> round(combine({"naturalness": Verdict(1.0, ""), "variety": Verdict(0.5, "")}, JudgeWeights(0.6, 0.2, 0.2, 0.0)), 3)
     0.875
     """
     counted = {name: weight for name, weight in asdict(weights).items() if weight and name in verdicts}

@@ -1,19 +1,23 @@
-"""Answers as the HTML reports draw them: faults underlined, long texts folded."""
+"""Texts as the HTML reports draw them: faults and changes marked, long ones folded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from align_ko.records import Fault, Message
+from align_ko.report.tables import visible
 
 CLIP = 340
 """Characters of a text that are shown before "더 보기"."""
 CLIP_LINES = 12
 _WHOLE_ANSWER = frozenset({"empty", "too_short", "not_korean", "wrong_register"})
 """Faults of the answer as a whole: a badge says so, underlining every word would not help."""
+_LEAD = 120  # characters of the beginning that are shown where the first mark comes much later
+_AROUND = 100  # characters shown before that mark
 _WORTH_CLIPPING = 90  # a shorter rest is simply shown
 
 
@@ -27,11 +31,20 @@ def clip_at(text: str) -> int:
     return space + 1 if space > 0 else cut
 
 
-class Segment(NamedTuple):
-    """A stretch of an answer under the same faults; `tip` is empty where there are none."""
+class Part(NamedTuple):
+    """A stretch of a text, marked or not; `tip` says why."""
 
     text: str
-    tip: str
+    marked: bool
+    tip: str = ""
+
+
+class Piece(NamedTuple):
+    """A stretch of a text that is shown or folded."""
+
+    folded: bool
+    parts: list[Part]
+    characters: int
 
 
 @dataclass(frozen=True)
@@ -42,34 +55,64 @@ class Answer:
     finished: bool
     codes: list[str]
     notes: list[tuple[str, str]]  # fault code, message
-    shown: list[Segment]
-    rest: list[Segment]
-    rest_characters: int
+    pieces: list[Piece]
 
     @classmethod
     def of(cls, text: str, faults: Sequence[Fault], finished: bool) -> Answer:
-        cut = clip_at(text)
         return cls(
             len(text),
             finished,
             list(dict.fromkeys(fault.code for fault in faults)),
             list(dict.fromkeys((fault.code, fault.message) for fault in faults)),
-            segments(text, faults, 0, cut),
-            segments(text, faults, cut),
-            len(text) - cut,
+            pieces(segments(text, faults))[0],
         )
 
 
-def segments(text: str, faults: Sequence[Fault], start: int = 0, end: int | None = None) -> list[Segment]:
-    """`text[start:end]` cut wherever a fault begins or ends, so that overlapping faults need no nested marks."""
-    end = len(text) if end is None else min(end, len(text))
+def segments(text: str, faults: Sequence[Fault]) -> list[Part]:
+    """The text cut wherever a fault begins or ends, so that overlapping faults need no nested marks."""
     local = [fault for fault in faults if fault.code not in _WHOLE_ANSWER]
-    edges = {start, end} | {edge for f in local for edge in (f.start, f.end) if start < edge < end}
+    edges = {0, len(text)} | {edge for f in local for edge in (f.start, f.end) if 0 < edge < len(text)}
     parts = []
     for left, right in pairwise(sorted(edges)):
-        over = [f.message for f in local if f.start <= left and right <= f.end]
-        parts.append(Segment(text[left:right], " / ".join(dict.fromkeys(over))))
+        tips = dict.fromkeys(f.message for f in local if f.start <= left and right <= f.end)
+        parts.append(Part(text[left:right], bool(tips), " / ".join(tips)))
     return parts
+
+
+def pieces(parts: Sequence[Part], limit: int = sys.maxsize) -> tuple[list[Piece], int]:
+    """(pieces, characters beyond `limit`, which are left out).
+
+    The beginning is shown and the rest folded. Where the first mark is in the rest, a short beginning is shown and the text
+    around the mark, and what lies between is folded too.
+    """
+    text = "".join(part.text for part in parts)
+    whole = text[:limit]
+    cut = clip_at(whole)
+    first = next((sum(len(part.text) for part in parts[:n]) for n, part in enumerate(parts) if part.marked), 0)
+    if first < cut:
+        edges = [0, cut]
+    elif first - _AROUND <= _LEAD * 2:
+        edges = [0, min(first + CLIP, len(whole))]
+    else:
+        edges = [0, _LEAD, first - _AROUND, first - _AROUND + CLIP]
+        whole = text[: max(limit, edges[-1])] if limit else whole  # a mark beyond the limit brings its surroundings with it
+    edges = [min(edge, len(whole)) for edge in edges] + [len(whole)]
+    made = [
+        Piece(place % 2 == 1, [part._replace(text=visible(part.text)) for part in _between(parts, start, end)], end - start)
+        for place, (start, end) in enumerate(pairwise(edges))
+        if end > start
+    ]
+    return made, len(text) - len(whole)
+
+
+def _between(parts: Sequence[Part], start: int, end: int) -> Iterable[Part]:
+    """The stretch `start:end` of the joined text, still in parts."""
+    place = 0
+    for part in parts:
+        inside = part.text[max(start - place, 0) : max(end - place, 0)]
+        if inside:
+            yield part._replace(text=inside)
+        place += len(part.text)
 
 
 def earlier_turns(prompt: Sequence[Message]) -> list[Message]:

@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from itertools import pairwise
 from typing import NamedTuple
 
 from align_ko.curation.adapters import adapt
 from align_ko.curation.facts import DroppedRow, KeptRow, NearDuplicatePair, RepairExample
 from align_ko.records import Message
-from align_ko.report.answers import CLIP, clip_at
+from align_ko.report.answers import Part, Piece, pieces
 from align_ko.report.curation_tables import clip
 from align_ko.report.tables import visible
 
@@ -30,25 +29,8 @@ MAX_DETAIL = 600
 """Characters of a detail that are shown; one that names a row's keys may be as long as they are."""
 
 ROLES = {"user": "사용자", "assistant": "답변", "system": "지침"}
-_LEAD = 120  # characters of the beginning that are shown where the first mark comes much later
-_AROUND = 100  # characters shown before that mark
 _WHOLE_ANSWER = frozenset({"off_topic"})  # the detail quotes how the answer begins, not what is wrong
 _WHITE_SPACE = str.maketrans({" ": "␣", "\n": "↵\n", "\t": "⇥", "\u00a0": "⍽", "\u3000": "□"})
-
-
-class Part(NamedTuple):
-    """A stretch of a text, marked or not."""
-
-    text: str
-    marked: bool
-
-
-class Piece(NamedTuple):
-    """A stretch of a text that is shown or folded."""
-
-    folded: bool
-    parts: list[Part]
-    characters: int
 
 
 class Bubble(NamedTuple):
@@ -114,7 +96,7 @@ def duplicate_cards(pair: NearDuplicatePair) -> list[Card]:
 def repair_card(example: RepairExample) -> Repair:
     """A text before and after its repair, what changed marked."""
     before, after = map(show_white_space, differences(example["before"], example["after"]))
-    return Repair(example["repair"], pieces(before)[0], pieces(after)[0])
+    return Repair(example["repair"], pieces(before, BUDGET)[0], pieces(after, BUDGET)[0])
 
 
 def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
@@ -146,8 +128,8 @@ def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[lis
     """Every message in parts, marked where `detail` quotes it (`높임말과 반말이 섞여 있습니다. …내려 앉는다.…`).
 
     >>> messages = [{"role": "user", "content": "방법은?"}, {"role": "assistant", "content": "이 方法을 쓰세요."}]
-    >>> offending("strange_characters", "어울리지 않는 글자가 있습니다. …方法…", messages)[1]
-    [Part(text='이 ', marked=False), Part(text='方法', marked=True), Part(text='을 쓰세요.', marked=False)]
+    >>> [part[:2] for part in offending("strange_characters", "어울리지 않는 글자가 있습니다. …方法…", messages)[1]]
+    [('이 ', False), ('方法', True), ('을 쓰세요.', False)]
     """
     parts = _unmarked(messages)
     texts = [message["content"] for message in messages]
@@ -199,8 +181,8 @@ def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:
 def differences(before: str, after: str, words: bool = False) -> tuple[list[Part], list[Part]]:
     """Both texts in parts, what the other lacks marked; by character, or by word.
 
-    >>> differences("물를 끓여요.", "물을 끓여요.")[1]
-    [Part(text='물', marked=False), Part(text='을', marked=True), Part(text=' 끓여요.', marked=False)]
+    >>> [part[:2] for part in differences("물를 끓여요.", "물을 끓여요.")[1]]
+    [('물', False), ('을', True), (' 끓여요.', False)]
     """
     left, right = (re.findall(r"\s+|\S+", text) if words else list(text) for text in (before, after))
     if max(len(left), len(right)) > COMPARED:
@@ -216,39 +198,3 @@ def differences(before: str, after: str, words: bool = False) -> tuple[list[Part
 def show_white_space(parts: Sequence[Part]) -> list[Part]:
     """Marked blanks drawn as signs (␣, ↵); a repair of white space would be invisible otherwise."""
     return [Part(part.text.translate(_WHITE_SPACE) if part.marked else part.text, part.marked) for part in parts]
-
-
-def pieces(parts: Sequence[Part], limit: int = BUDGET) -> tuple[list[Piece], int]:
-    """(pieces, characters beyond `limit`, which are left out).
-
-    The beginning is shown and the rest folded. Where the first mark is in the rest, a short beginning is shown and the text
-    around the mark, and what lies between is folded too.
-    """
-    text = "".join(part.text for part in parts)
-    whole = text[:limit]
-    cut = clip_at(whole)
-    first = next((sum(len(part.text) for part in parts[:n]) for n, part in enumerate(parts) if part.marked), 0)
-    if first < cut:
-        edges = [0, cut]
-    elif first - _AROUND <= _LEAD * 2:
-        edges = [0, min(first + CLIP, len(whole))]
-    else:
-        edges = [0, _LEAD, first - _AROUND, first - _AROUND + CLIP]
-        whole = text[: max(limit, edges[-1])] if limit else whole  # a mark beyond the limit brings its surroundings with it
-    edges = [min(edge, len(whole)) for edge in edges] + [len(whole)]
-    made = [
-        Piece(place % 2 == 1, [Part(visible(part.text), part.marked) for part in _between(parts, start, end)], end - start)
-        for place, (start, end) in enumerate(pairwise(edges))
-        if end > start
-    ]
-    return made, len(text) - len(whole)
-
-
-def _between(parts: Sequence[Part], start: int, end: int) -> Iterable[Part]:
-    """The stretch `start:end` of the joined text, still in parts."""
-    place = 0
-    for part in parts:
-        inside = part.text[max(start - place, 0) : max(end - place, 0)]
-        if inside:
-            yield Part(inside, part.marked)
-        place += len(part.text)
