@@ -25,7 +25,7 @@ start_of_all=$SECONDS
 stage() {
     local title=$1 marker=$2 start=$SECONDS word
     shift 2
-    if [ -f "$marker" ] && ! grep -qs '"finished": null' "$(dirname "$marker")/training_run.json" && [ -z "$newer" ] &&
+    if [ -f "$marker" ] && ! grep -qs '"nothing_to_do"' "$marker" && ! grep -qs '"finished": null' "$(dirname "$marker")/training_run.json" && [ -z "$newer" ] &&
         { [ -n "$until" ] || [ -z "$(find "$R" -type f -newer "$marker" -print -quit)" ]; }; then
         [ -n "$until" ] || printf '\n── %s: done before (%s)\n' "$title" "$marker"
         stop_at "$title"

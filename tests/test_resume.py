@@ -21,7 +21,7 @@ from align_ko.manifest import RUN_FILE, Input, is_unfinished
 from align_ko.models.source import ModelSource
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 from align_ko.training import run_record
-from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_whole, last_whole, mark_whole
+from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_complete, last_complete, mark_complete
 from align_ko.training.run_record import begin_run, finish_run, open_run
 
 
@@ -58,7 +58,7 @@ def cut_at_call(patch, where: str, number: int) -> None:
 
 CUTS = {
     "training_step": ("transformers.trainer.Trainer.training_step", 24),  # in the second epoch, past checkpoint-9
-    "checkpoint": ("align_ko.training.checkpoints.mark_whole", 2),  # all files of a checkpoint, and not its marker
+    "checkpoint": ("align_ko.training.checkpoints.mark_complete", 2),  # all files of a checkpoint, and not its marker
     "result": ("align_ko.training.finish.save_stage", 1),  # after the last step
 }
 
@@ -158,7 +158,7 @@ def checkpoint(folder: Path, step: int, run_id: str | None = "run") -> Path:
     (path / "ref" / "adapter_model.safetensors").write_bytes(b"12")
     (path / "trainer_state.json").write_text("{}")
     if run_id:
-        mark_whole(path, run_id)
+        mark_complete(path, run_id)
     return path
 
 
@@ -169,13 +169,13 @@ def test_the_last_whole_checkpoint_is_taken(tmp_path):
     checkpoint(tmp_path, 12, run_id="another run")
     (tmp_path / "checkpoint-best").mkdir()
     assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (2, 9, 10, 11, 12)]
-    assert last_whole(tmp_path, "run").name == "checkpoint-10"
+    assert last_complete(tmp_path, "run").name == "checkpoint-10"
     (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"123")
-    assert last_whole(tmp_path, "run").name == "checkpoint-9"
+    assert last_complete(tmp_path, "run").name == "checkpoint-9"
     (tmp_path / "checkpoint-9" / "ref" / "adapter_model.safetensors").unlink()
-    assert last_whole(tmp_path, "run").name == "checkpoint-2"
+    assert last_complete(tmp_path, "run").name == "checkpoint-2"
     (tmp_path / "checkpoint-2" / "align_ko_whole.json").write_text('{"run_id": "ru')
-    assert last_whole(tmp_path, "run") is None and not is_whole(tmp_path / "checkpoint-2", "run")
+    assert last_complete(tmp_path, "run") is None and not is_complete(tmp_path / "checkpoint-2", "run")
 
 
 def test_a_resumed_epoch_has_its_own_order_below_every_wrapper():

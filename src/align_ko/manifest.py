@@ -140,7 +140,7 @@ def is_secret(name: str) -> bool:
     return name.lower().replace("-", "_").rpartition(".")[2].lstrip("_") in SECRET_KEYS
 
 
-def parent_facts(path: str) -> dict[str, Any] | None:
+def parent_facts(path: str) -> dict[str, str | None] | None:
     """Folder, stage and manifest hash of the stage that made a model folder; None where it has no manifest."""
     file = Path(path) / MANIFEST_FILE
     if not file.is_file():
@@ -156,7 +156,7 @@ def is_unfinished(folder: str | Path) -> bool:
     return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("finished") is None
 
 
-def is_whole(folder: str | Path) -> bool:
+def is_finished(folder: str | Path) -> bool:
     """Whether `folder` contains a stage's manifest and no unfinished training run."""
     return (Path(folder) / MANIFEST_FILE).is_file() and not is_unfinished(folder)
 

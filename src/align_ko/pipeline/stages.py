@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, input_digests, is_unfinished, is_whole, masked
+from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_unfinished, masked
 from align_ko.process import STARTED_BY, check_unlocked, command_name
 from align_ko.recipe import Recipe, recipe_of, yaml_lines
 from align_ko.recipe.inputs import hash_inputs
@@ -133,7 +133,7 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
-    if not is_whole(stage.folder) or (code and not nothing_to_do(stage.folder)):
+    if not is_finished(stage.folder) or (code and not nothing_to_do(stage.folder)):
         raise StageFailed(
             f"{stage.title} ended with exit code {code}; its own message is above",
             file=stage.file,

@@ -26,7 +26,7 @@ def checkpoints(folder: str | Path) -> list[Path]:
     return [path for _, path in sorted(steps)]
 
 
-def mark_whole(checkpoint: str | Path, run_id: str) -> None:
+def mark_complete(checkpoint: str | Path, run_id: str) -> None:
     """Flush every file of a checkpoint to disk, then write the marker with their sizes."""
     folder, sizes = Path(checkpoint), {}
     for path in sorted(folder.rglob("*")):
@@ -37,7 +37,7 @@ def mark_whole(checkpoint: str | Path, run_id: str) -> None:
     write_json(folder / MARKER, {"run_id": run_id, "files": sizes})
 
 
-def is_whole(checkpoint: str | Path, run_id: str) -> bool:
+def is_complete(checkpoint: str | Path, run_id: str) -> bool:
     """Whether this run wrote the complete checkpoint, and no file has changed its size since."""
     folder = Path(checkpoint)
     try:
@@ -48,12 +48,12 @@ def is_whole(checkpoint: str | Path, run_id: str) -> bool:
         return False
 
 
-def last_whole(folder: str | Path, run_id: str) -> Path | None:
-    return next((path for path in reversed(checkpoints(folder)) if is_whole(path, run_id)), None)
+def last_complete(folder: str | Path, run_id: str) -> Path | None:
+    return next((path for path in reversed(checkpoints(folder)) if is_complete(path, run_id)), None)
 
 
 def broken_checkpoints(folder: str | Path, run_id: str) -> list[Path]:
-    return [path for path in checkpoints(folder) if not is_whole(path, run_id)]
+    return [path for path in checkpoints(folder) if not is_complete(path, run_id)]
 
 
 class ResumableTrainer:
@@ -73,7 +73,7 @@ class ResumableTrainer:
         if not args.should_save:
             return
         state: Any = self.state  # type: ignore[attr-defined]
-        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.run_id)
+        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.run_id)
         rotate_checkpoints(args.output_dir, limit, state.best_model_checkpoint)
 
     def _run_epoch(self, **kwargs: Any) -> None:

@@ -21,11 +21,11 @@ from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_secret, is_whole
+from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_finished, is_secret
 from align_ko.models.source import SOURCE_FILE, ModelSource
 from align_ko.recipe.inputs import hash_inputs
 from align_ko.records import write_json
-from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_whole
+from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_complete
 
 # Keys that change neither the weights nor which of them are kept, as fnmatch patterns. Files are compared by content and the
 # chat template by the format's fingerprint, so their names do not matter.
@@ -157,7 +157,7 @@ def _decide(recipe: Any, config: Any, fingerprint: str, revision: str | None) ->
             expected="--resume fresh to start over (removes its checkpoints), --resume force to continue all the same, "
             "or another training.output_dir",
         )
-    if is_whole(folder) and not changed and not named:
+    if is_finished(folder) and not changed and not named:
         done = f"{folder} is finished ({old['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
         return Run(str(folder), old, done=True, message=done)
     return _continue(folder, {**new, "run_id": old["run_id"], "begun": old["begun"]}, inputs, config, named)
@@ -201,7 +201,7 @@ def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config
         if named is None or path.resolve() != Path(named).resolve()
     ]
     messages = [f"{path.name} was not written to its end: removed" for path in broken]
-    last = Path(named) if named else last_whole(folder, record["run_id"])
+    last = Path(named) if named else last_complete(folder, record["run_id"])
     if last:
         messages.append(f"continuing from {last}")
     elif config.save_strategy == "no":
