@@ -406,6 +406,16 @@ def test_dpo_before_its_sft_is_planned_as_the_recipe_beside_it_says():
     assert (run_settings(before).reference, run_settings(before).reference_passes) == ("none", 0)
 
 
+def test_a_dpo_recipe_needs_no_model_key(llama, tmp_path):
+    (tmp_path / "dpo.yaml").write_text(
+        f"model_name_or_path: {llama.folder}\ndata: {{train_file: a.jsonl, eval_file: b.jsonl}}\ntraining: {{output_dir: o}}\n"
+    )
+    run = run_settings(load_recipe(DpoRecipe, [str(tmp_path / "dpo.yaml")]))
+    assert (run.model.model_name_or_path, run.reference) == (str(llama.folder), "none")  # a new adapter: off, it is the start
+    run = run_settings(load_recipe(DpoRecipe, [str(tmp_path / "dpo.yaml"), "--model_name_or_path", str(tmp_path / "later")]))
+    assert "planned as an adapter with the recipe's own LoRA keys" in run.notes[0] and run.reference == "adapter"
+
+
 def test_flags_are_taken_out():
     words = [
         "r.yaml",

@@ -127,7 +127,8 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
     start, note = Path(recipe.model_name_or_path), ""
     if recipe.model:
         check_start_base(str(start), recipe.model.model_name_or_path)
-    own = replace(recipe.model or ModelArgs(""), model_name_or_path=recipe.model_name_or_path)
+    name = recipe.model_name_or_path
+    own = replace(recipe.model, model_name_or_path=name) if recipe.model else ModelArgs(model_name_or_path=name)
     adapter = True
     if (start / "adapter_config.json").is_file():
         model = _saved_adapter(start, recipe.model)
@@ -152,7 +153,7 @@ def _saved_adapter(folder: Path, base: ModelArgs | None) -> ModelArgs:
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     source, targets = base_of(str(folder)), saved["target_modules"]
     return replace(
-        base or ModelArgs(""),
+        base or ModelArgs(model_name_or_path=source.path),
         model_name_or_path=source.path,
         model_revision=source.revision,
         trust_remote_code=source.trust_remote_code,
