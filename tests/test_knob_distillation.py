@@ -19,8 +19,8 @@ from align_ko.training.distillation import (
     answer_numbers,
     distillation_loss,
     penalised,
-    said_before,
     sft_trainer,
+    tokens_before,
 )
 from align_ko.training.prepare import tokenize_conversations
 from align_ko.training.seams import AlignSFTTrainer
@@ -38,7 +38,7 @@ def test_the_penalty_is_that_of_transformers_over_the_answer_alone():
     ids, answers = torch.tensor([9, 3, 3, 4, 9, 5]), torch.tensor([0, 1, 1, 1, 0, 2])
     logits = torch.randn(3, 12)
     # at 0 the first answer is yet to begin, at 2 it has said 3 and 3, at 4 the second one is yet to begin
-    said = said_before(ids, answers, torch.tensor([0, 2, 4]), torch.tensor([1, 1, 2]))
+    said = tokens_before(ids, answers, torch.tensor([0, 2, 4]), torch.tensor([1, 1, 2]))
     assert said.tolist() == [[False] * 6, [False, True, True, False, False, False], [False] * 6]
     wanted = RepetitionPenaltyLogitsProcessor(PENALTY)(ids[None, 1:3], logits[1:2].clone())
     found = penalised(logits, ids, said, PENALTY)

@@ -204,8 +204,8 @@ class _Estimator:
                     "a larger eval_steps or a smaller eval file makes the run shorter"
                 )
         if recipe.gate.prompts and evaluations:
-            asked = f"the greedy gate's {recipe.gate.prompts} prompts {evaluations + 1} times"
-            self.notes.append(f"not in the hours: {asked}, at most {recipe.gate.max_seconds:g} s each")
+            prompts = f"the greedy gate's {recipe.gate.prompts} prompts {evaluations + 1} times"
+            self.notes.append(f"not in the hours: {prompts}, at most {recipe.gate.max_seconds:g} s each")
         table = [
             BatchingRow(name, real_share(some), len(some), steps[name], work[name].operations, name == run.batching)
             for name, some in batches.items()

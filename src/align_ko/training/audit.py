@@ -53,7 +53,7 @@ def audit_batches(
     """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`) against their conversations.
 
     Batches without padding (packing, padding_free) hold all rows in one, `(1, tokens)`, and `position_ids` instead of a mask.
-    `conversations` maps a row's full token ids to its messages. Raises AuditError at the first fault. Returns what was seen:
+    `conversations` maps a row's full token ids to its messages. Raises AuditError at the first fault. Returns the counts:
     rows, tokens, supervised tokens, padding.
     """
     eos_ids = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or [])
@@ -64,7 +64,7 @@ def audit_batches(
         )
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise AuditError("pad and eos are the same token, so eos may be masked and never learned", key="pad_token")
-    seen = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
+    counts = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
             for rows, padding in lines_of(batch):
@@ -76,15 +76,15 @@ def audit_batches(
                             f"…{tokenizer.decode(ids[-30:])!r}"
                         )
                     _audit_row(ids, labels, messages, tokenizer)
-                    seen["rows"] += 1
-                    seen["tokens"] += len(ids)
-                    seen["supervised"] += sum(label != IGNORE for label in labels)
+                    counts["rows"] += 1
+                    counts["tokens"] += len(ids)
+                    counts["supervised"] += sum(label != IGNORE for label in labels)
                 if any(label != IGNORE for label in padding):
                     raise AuditError(f"padding is trained on, in {_name(conversations[tuple(rows[-1][0])])}")
-                seen["padding"] += len(padding)
-    if not seen["rows"]:
+                counts["padding"] += len(padding)
+    if not counts["rows"]:
         raise AuditError("the training data loader gives no rows")
-    return seen
+    return counts
 
 
 def lines_of(batch: Batch) -> Iterator[tuple[list[tuple[list[int], list[int]]], list[int]]]:
@@ -99,11 +99,11 @@ def lines_of(batch: Batch) -> Iterator[tuple[list[tuple[list[int], list[int]]], 
     else:  # TRL fills up with position 0, one after the other; a row of a single token does not exist
         follows = torch.nn.functional.pad(positions[:, 1:], (0, 1), value=0)
         real = (positions != 0) | (follows == 1)
-    for line, kept in enumerate(real):
-        starts = [] if positions is None else (positions[line][kept] == 0).nonzero().flatten().tolist()[1:]
+    for line, mask in enumerate(real):
+        starts = [] if positions is None else (positions[line][mask] == 0).nonzero().flatten().tolist()[1:]
         ids, labels = (batch[name][line] for name in ("input_ids", "labels"))
-        pieces = (values[kept].tensor_split(starts) for values in (ids, labels))
-        yield [(one.tolist(), other.tolist()) for one, other in zip(*pieces, strict=True)], labels[~kept].tolist()
+        pieces = (values[mask].tensor_split(starts) for values in (ids, labels))
+        yield [(one.tolist(), other.tolist()) for one, other in zip(*pieces, strict=True)], labels[~mask].tolist()
 
 
 def _audit_row(ids: list[int], labels: list[int], messages: list[Message], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -112,30 +112,30 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
     if bos is not None and bos != tokenizer.eos_token_id:
         # as many as the template writes itself: one in ours, one a turn in Llama 2's, none in the tuned SOLAR's
         bare: list[Message] = [{**message, "content": "x"} for message in messages]
-        wanted, found = render(tokenizer, bare).count(str(tokenizer.bos_token)), ids.count(bos)
-        if (bos, bos) in pairwise(ids) or (wanted == 1 and found != 1):
-            raise AuditError(f"{found} bos tokens instead of one, in {name}")
-        if found != wanted:
-            raise AuditError(f"{found} bos tokens instead of {wanted}, in {name}")
+        expected, actual = render(tokenizer, bare).count(str(tokenizer.bos_token)), ids.count(bos)
+        if (bos, bos) in pairwise(ids) or (expected == 1 and actual != 1):
+            raise AuditError(f"{actual} bos tokens instead of one, in {name}")
+        if actual != expected:
+            raise AuditError(f"{actual} bos tokens instead of {expected}, in {name}")
     position = 0
     # where earlier answers are written in another way than asked for, each answer has a row of its own, as the last turn
     first = len(messages) - 1 if rewrites_history(tokenizer, messages) else 0
     for turn, message in enumerate(messages):
         if message["role"] != "assistant" or turn < first:
             continue
-        asked = prompt_ids(tokenizer, messages[:turn])
-        if ids[: len(asked)] != asked:
+        prompt = prompt_ids(tokenizer, messages[:turn])
+        if ids[: len(prompt)] != prompt:
             raise AuditError(f"turn {turn}: training shows another prompt than inference will, in {name}")
-        if any(label != IGNORE for label in labels[position : len(asked)]):
+        if any(label != IGNORE for label in labels[position : len(prompt)]):
             raise AuditError(f"turn {turn}: the prompt is trained on, in {name}")
-        end = len(asked)
+        end = len(prompt)
         while end < len(ids) and labels[end] != IGNORE:
             if labels[end] != ids[end]:
-                raise AuditError(f"turn {turn}: a label is not the token it stands on, in {name}")
+                raise AuditError(f"turn {turn}: a label is not the token at its position, in {name}")
             end += 1
             if labels[end - 1] == tokenizer.eos_token_id:
                 break
-        answer = ids[len(asked) : end]
+        answer = ids[len(prompt) : end]
         if not answer or answer[-1] != tokenizer.eos_token_id:
             raise AuditError(f"turn {turn}: the answer's closing {tokenizer.eos_token!r} is not trained, in {name}")
         text = tokenizer.decode(answer[:-1])
@@ -156,13 +156,13 @@ def audit_pairs(
     """Check collated preference batches: `input_ids` and `completion_mask` `(2 × pairs, tokens)`, chosen rows first.
 
     `pairs` maps ids to preference rows, `dataset` is the tokenised form (`prompt_ids`, `chosen_ids`, `rejected_ids`, `id`).
-    Raises AuditError; returns pairs seen and how many rejected sides were left open.
+    Raises AuditError; returns how many pairs there were and how many rejected sides were left open.
     """
     by_ids: dict[tuple[int, ...], tuple[str, PairRow]] = {}
     for row in dataset:
         for side in ("chosen", "rejected"):
             by_ids[tuple(row["prompt_ids"] + row[f"{side}_ids"])] = side, pairs[row["id"]]
-    seen = {"pairs": 0, "open": 0}
+    counts = {"pairs": 0, "open": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
             half = len(batch["input_ids"]) // 2
@@ -174,18 +174,18 @@ def audit_pairs(
                 if pair is None or known_side != side:
                     raise AuditError(f"a {side} row is not the whole of any pair: …{tokenizer.decode(real[-30:])!r}")
                 name = _name(pair["prompt"])
-                asked = prompt_ids(tokenizer, pair["prompt"])
-                if real[: len(asked)] != asked:
+                prompt = prompt_ids(tokenizer, pair["prompt"])
+                if real[: len(prompt)] != prompt:
                     raise AuditError(f"training shows another prompt than inference will, in {name}")
-                if scored.sum() != len(real) - len(asked) or scored[: len(asked)].any():
+                if scored.sum() != len(real) - len(prompt) or scored[: len(prompt)].any():
                     raise AuditError(f"the scored part is not exactly the answer, in {name}")
                 open_end = side == "rejected" and not pair.get("rejected_finished", True)
                 if (real[-1] == tokenizer.eos_token_id) == open_end:
                     fault = "is closed by eos though it never ended" if open_end else "lacks its eos"
                     raise AuditError(f"the {side} side {fault}, in {name}")
-                seen["open"] += open_end
-            seen["pairs"] += half
-    return seen
+                counts["open"] += open_end
+            counts["pairs"] += half
+    return counts
 
 
 def _name(messages: list[Message]) -> str:

@@ -1,10 +1,10 @@
 """A decoding knob spent once, at training time: greedy decoding learns what it would say under `repetition_penalty`.
 
 The teacher is the model that training starts from (the adapter switched off), with the score of every token lowered that the
-answer already holds, as transformers' RepetitionPenaltyLogitsProcessor does (Keskar et al. 2019, CTRL, section 4.1: a score
+answer already contains, as transformers' RepetitionPenaltyLogitsProcessor does (Keskar et al. 2019, CTRL, section 4.1: a score
 above 0 is divided by the penalty, one below is multiplied by it). The student is the same model with its adapter and no knob.
 The loss is the KL divergence of the student's distribution from the teacher's, in nats a token, over the answers' positions:
-the teacher's knob goes into the weights, and all else that the model has learnt is what the teacher says, too.
+the teacher's knob goes into the weights, and all else that the model has learnt is the teacher's too.
 
 Only the current answer's own tokens are penalised. transformers penalises the prompt's as well, and a model that learns this
 stops naming what it was asked about (docs/experiments.md).
@@ -42,7 +42,7 @@ class KnobDistillationTrainer(AlignSFTTrainer):
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         answers = answer_numbers(inputs["labels"])
-        columns = (answers[:, 1:] > 0).any(0).nonzero().squeeze(1)  # what stands at t is judged by what follows at t + 1
+        columns = (answers[:, 1:] > 0).any(0).nonzero().squeeze(1)  # position t predicts token t + 1
         read = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
         with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
             teacher = model(**read, use_cache=False, logits_to_keep=columns).logits
@@ -84,26 +84,26 @@ def distillation_loss(
     count = 0
     for row in range(len(input_ids)):
         following = answers[row, columns + 1]  # the answer that each position continues
-        kept = following > 0
-        if not kept.any():
+        trained = following > 0
+        if not trained.any():
             continue
-        said = said_before(input_ids[row], answers[row], columns[kept], following[kept])
-        wanted = penalised(teacher[row, kept].float(), input_ids[row], said, penalty).log_softmax(-1)
-        given = student[row, kept].float().log_softmax(-1)
-        total = total + functional.kl_div(given, wanted, log_target=True, reduction="sum")
-        count += int(kept.sum())
+        earlier = tokens_before(input_ids[row], answers[row], columns[trained], following[trained])
+        target = penalised(teacher[row, trained].float(), input_ids[row], earlier, penalty).log_softmax(-1)
+        output = student[row, trained].float().log_softmax(-1)
+        total = total + functional.kl_div(output, target, log_target=True, reduction="sum")
+        count += int(trained.sum())
     return total / max(count, 1)
 
 
-def said_before(ids: torch.Tensor, answers: torch.Tensor, positions: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
-    """(positions, length): which tokens the answer that goes on behind each position holds up to there."""
+def tokens_before(ids: torch.Tensor, answers: torch.Tensor, positions: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
+    """(positions, length): which tokens the answer continued at each position has up to there."""
     places = torch.arange(len(ids), device=ids.device)
     return (answers[None] == following[:, None]) & (places[None] <= positions[:, None])
 
 
-def penalised(logits: torch.Tensor, ids: torch.Tensor, said: torch.Tensor, penalty: float) -> torch.Tensor:
-    """`logits` (positions, vocabulary) with the tokens that `said` (positions, length) marks among `ids` made less likely."""
-    held = torch.zeros_like(logits, dtype=torch.uint8)
-    held.scatter_reduce_(1, ids.expand(len(logits), -1), said.to(torch.uint8), reduce="amax")
+def penalised(logits: torch.Tensor, ids: torch.Tensor, earlier: torch.Tensor, penalty: float) -> torch.Tensor:
+    """`logits` (positions, vocabulary), the tokens that `earlier` (positions, length) marks among `ids` made less likely."""
+    mask = torch.zeros_like(logits, dtype=torch.uint8)
+    mask.scatter_reduce_(1, ids.expand(len(logits), -1), earlier.to(torch.uint8), reduce="amax")
     lowered = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(held.bool(), lowered, logits)
+    return torch.where(mask.bool(), lowered, logits)

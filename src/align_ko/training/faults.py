@@ -1,6 +1,6 @@
 """Faults of a run that its batches do not show: nothing is trained, nothing moved, nothing was saved, evaluation rows leaked.
 
-What single batches show is in audit.py; every fault stands with its message in docs/faults.md.
+What single batches show is in audit.py; docs/faults.md lists every fault with its message.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def check_split(train: Rows, held_out: Rows) -> None:
             key="data.eval_file",
             expected="rows that data.train_file does not hold, as build_sft_data.py and build_preferences.py write them",
         )
-    asked = {content_id(_prompt(row)) for row in train}
-    again = sum(content_id(_prompt(row)) in asked for row in held_out)
+    prompts = {content_id(_prompt(row)) for row in train}
+    again = sum(content_id(_prompt(row)) in prompts for row in held_out)
     if again:
         warn(f"{again} of {len(held_out)} held-out prompts are trained on too, with other answers (data.eval_file)")
     if mix := _other_mix(train, held_out):
@@ -58,8 +58,8 @@ def check_split(train: Rows, held_out: Rows) -> None:
 
 
 def _prompt(row: ConversationRow | PairRow) -> list[Message]:
-    found = parse_prompt(row)
-    return found.prompt if found else []
+    parsed = parse_prompt(row)
+    return parsed.prompt if parsed else []
 
 
 def _conversation(row: ConversationRow | PairRow) -> list[Message]:
@@ -79,9 +79,9 @@ def _other_mix(train: Rows, held_out: Rows) -> str:
     return f"{name or 'no source'} {here:.0%} of them, {there:.0%} of the training rows"
 
 
-def warn_of_padding(seen: dict[str, int]) -> None:
+def warn_of_padding(counts: dict[str, int]) -> None:
     """Say so where most computed positions of the audited batches are padding."""
-    share = seen["padding"] / (seen["padding"] + seen["tokens"])
+    share = counts["padding"] / (counts["padding"] + counts["tokens"])
     if share > MOST_PADDING:
         warn(
             f"{share:.0%} of the computed positions are padding, which most of the time goes into; "
@@ -90,8 +90,8 @@ def warn_of_padding(seen: dict[str, int]) -> None:
 
 
 def check_saved(folder: Path, start: Path | None = None) -> None:
-    """Read what was saved, adapter or model. AuditError where it holds nothing (ZeRO-3 weights that were not gathered),
-    changes nothing, or is what stands in `start`."""
+    """Read what was saved, adapter or model. AuditError where it contains nothing (ZeRO-3 weights that were not gathered),
+    changes nothing, or equals what is in `start`."""
     files = sorted(folder.glob("adapter_model*.safetensors")) or sorted(folder.glob("model*.safetensors"))
     adapter = bool(files) and files[0].name.startswith("adapter")
     tensors = _weights(files) if adapter else {}

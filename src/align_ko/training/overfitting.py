@@ -9,7 +9,7 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 # The strategy document's table, as (train loss, eval loss): (1.5, 1.6) and (1.2, 1.3) normal, (0.8, 1.1) caution,
-# (0.3, 1.5) overfit. What separates its rows is the gap; the bounds lie midway between .1, .3 and 1.2.
+# (0.3, 1.5) overfit. What separates its rows is the gap; the bounds are midway between .1, .3 and 1.2.
 CAUTION_GAP = 0.2
 OVERFIT_GAP = 0.75
 
@@ -39,23 +39,23 @@ def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -
     The train loss is the mean of the five logged before it, or None. Without a verdict (DPO, whose loss starts at ln 2 and
     says nothing of memorising) that is "". A trainer keeps its log in every checkpoint, so a resumed run knows all of it.
     """
-    found: list[Evaluation] = []
+    result: list[Evaluation] = []
     recent: list[float] = []
     for entry in log:
         if "loss" in entry:
             recent = [*recent[-4:], entry["loss"]]
         greedy = {key: value for key, value in entry.items() if key.startswith("eval_greedy_")}
-        if greedy and found and found[-1]["step"] == entry["step"]:
-            found[-1].update(cast(Evaluation, greedy))
+        if greedy and result and result[-1]["step"] == entry["step"]:
+            result[-1].update(cast(Evaluation, greedy))
         if "eval_loss" in entry:
             train = sum(recent) / len(recent) if recent else None
             word = verdict(train, entry["eval_loss"]) if train is not None and with_verdict else ""
-            found.append({"step": int(entry["step"]), "train_loss": train, "eval_loss": entry["eval_loss"], "verdict": word})
-    return found
+            result.append({"step": int(entry["step"]), "train_loss": train, "eval_loss": entry["eval_loss"], "verdict": word})
+    return result
 
 
 def risen(losses: Iterable[float], min_rise: float) -> int:
-    """How many evaluations in a row, the last included, lie above the best before them by more than `min_rise`.
+    """How many evaluations in a row, the last included, are above the best before them by more than `min_rise`.
 
     >>> risen([1.6, 1.3, 1.31, 1.4], 0.0), risen([1.6, 1.3, 1.31, 1.4], 0.05), risen([1.3, 1.4, 1.2], 0.0)
     (2, 1, 0)
@@ -100,9 +100,9 @@ class OverfittingWatch(TrainerCallback):
             self.console.print(f"step {state.global_step}: train {train}  eval {now['eval_loss']:.3f}  {now['verdict']}")
         if self._too_often():
             if state.is_world_process_zero:
-                kept = "is what is saved" if args.load_best_model_at_end else "is NOT kept: load_best_model_at_end is false"
+                saved = "is what is saved" if args.load_best_model_at_end else "is NOT kept: load_best_model_at_end is false"
                 self.console.print(
-                    f"eval loss has risen above {best['eval_loss']:.3f}: training stops; step {best['step']}, the best, {kept}"
+                    f"eval loss has risen above {best['eval_loss']:.3f}: training stops; step {best['step']}, the best, {saved}"
                 )
             control.should_training_stop = True
         return control
