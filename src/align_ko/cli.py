@@ -47,7 +47,7 @@ def usage() -> str:
     return "\n".join(lines)
 
 
-def _plan_script(words: list[str]) -> str:
+def plan_script(words: list[str]) -> str:
     """`run_dpo` for a recipe with a checkpoint at its top, else `run_sft`."""
     from align_ko.recipe.yaml_lines import Table, read_recipe_file
 
@@ -72,7 +72,7 @@ def run(words: list[str]) -> None:
         raise UserError(f"there is no command '{command}'", expected=expected, nearest=nearest(command, COMMANDS))
     script = COMMANDS[command][0]
     if command == "plan":
-        script, rest = _plan_script(rest), [*rest, "--plan"]
+        script, rest = plan_script(rest), [*rest, "--plan"]
     path = folder_of("scripts") / f"{script}.py"
     sys.argv = [str(path), *rest]
     runpy.run_path(str(path), run_name="__main__")
