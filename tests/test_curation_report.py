@@ -16,7 +16,6 @@ from html_page import Page
 from jinja2 import UndefinedError
 from rich.console import Console
 
-from align_ko.report.answers import Part, pieces
 from align_ko.report.curation import bar_pairs, funnel_bar, render_html, show, write_report
 from align_ko.report.curation_examples import (
     BUDGET,
@@ -28,6 +27,7 @@ from align_ko.report.curation_examples import (
 )
 from align_ko.report.curation_tables import MAX_SOURCES, by_source, tables
 from align_ko.report.dataset_card import LICENCE, dataset_card, size_category
+from align_ko.report.marked_text import Part, pieces
 from align_ko.report.page import FAULT_NAMES, REASON_NAMES
 from align_ko.report.tables import escape_markdown, markdown_table, visible
 

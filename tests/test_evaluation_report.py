@@ -16,8 +16,8 @@ from rich.console import Console
 from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
-from align_ko.report.answers import CLIP, clip_at, pieces, segments
 from align_ko.report.evaluation import closing, render_html, show, write_html
+from align_ko.report.marked_text import CLIP, clip_at, pieces, segments
 from align_ko.report.page import FAULT_NAMES
 from align_ko.report.plots import fault_bars, length_strips, natural_bars
 

@@ -14,7 +14,7 @@ from test_pairing import GOOD, LOOP, OTHER, user
 from align_ko.errors import UserError
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import (
-    Verdict,
+    JudgeScore,
     closeness,
     combine,
     judge,
@@ -38,8 +38,8 @@ def test_the_real_judge_tells_a_loop_from_an_answer():
     assert (loop.natural, good.natural, good.relevant) == (False, True, True)
     assert {"repetition", "unfinished"} <= set(loop.faults) and good.faults == []
     assert good.score > 0.9 > 0.5 > loop.score
-    assert "repetition: 같은 말이" in loop.verdicts["naturalness"].reason
-    assert good.verdicts["relevance"] == Verdict(1.0, "met: 경복, 세워")
+    assert "repetition: 같은 말이" in loop.by_judge["naturalness"].reason
+    assert good.by_judge["relevance"] == JudgeScore(1.0, "met: 경복, 세워")
 
 
 def test_todays_weights_are_the_default():
@@ -50,9 +50,9 @@ def test_todays_weights_are_the_default():
 
 def test_without_a_reference_the_others_are_weighed_alone():
     parts = judge(QUESTION, GOOD, True, None)
-    assert "reference" not in parts.verdicts
+    assert "reference" not in parts.by_judge
     assert parts.score == pytest.approx((0.4 * parts.naturalness + 0.3 * parts.variety + 0.15) / 0.85)
-    assert combine({"llm": Verdict(0.3, "")}, JudgeWeights()) == 0.0  # nobody who counts has spoken
+    assert combine({"llm": JudgeScore(0.3, "")}, JudgeWeights()) == 0.0  # nobody who counts has spoken
 
 
 def test_closeness_and_variety():
@@ -181,10 +181,10 @@ def test_only_the_best_fit_candidates_are_compared(server, tmp_path):
     assert top == {texts[1], max(texts[:1] + texts[2:], key=lambda text: judge(QUESTION, text, True, texts[1]).score)}
     assert len(asked) == 2  # two candidates, both orders; the greedy answer is faulty and stays out
     best, second, *others = rated.fit(PairingArgs())
-    assert {judgement.verdicts["llm"].score for _, judgement in others} == {0.0}
-    assert best[1].verdicts["llm"].score + second[1].verdicts["llm"].score == 1.0
+    assert {judgement.by_judge["llm"].score for _, judgement in others} == {0.0}
+    assert best[1].by_judge["llm"].score + second[1].by_judge["llm"].score == 1.0
     cheap = judge(QUESTION, best[0].text, True, texts[1])
-    assert best[1].score == pytest.approx((cheap.score + best[1].verdicts["llm"].score) / 2)
+    assert best[1].score == pytest.approx((cheap.score + best[1].by_judge["llm"].score) / 2)
     [told] = [row for row in judgement_rows([rated]) if row["text"] == LOOP]
     assert told["judges"]["llm"]["reason"].startswith("not compared")
 
@@ -221,7 +221,7 @@ def test_the_reward_models_order_counts_by_its_weight(scorer, tmp_path):
     args = RewardModelArgs(str(scorer), dtype="float32")
     [rated] = rate([task], {"t": drawn}, JudgesArgs(JudgeWeights(0, 0, 0, 0, reward_model=1.0), args), PairingArgs(), tmp_path)
     raw = [row["score"] for row in whole_rows(tmp_path / "reward_scores.jsonl")]
-    verdicts = [rated.greedy[1].verdicts["reward_model"], rated.samples[0][1].verdicts["reward_model"]]
+    verdicts = [rated.greedy[1].by_judge["reward_model"], rated.samples[0][1].by_judge["reward_model"]]
     assert (
         sorted(verdict.score for verdict in verdicts)
         == [0.0, 1.0]

@@ -12,7 +12,7 @@ from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.build import build_pairs, split
 from align_ko.preferences.candidates import Candidate
-from align_ko.preferences.judges import Judgement, Rated, Verdict
+from align_ko.preferences.judges import Judgement, JudgeScore, Rated
 from align_ko.preferences.pairing import make_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
 from align_ko.records import PreferencePair, PromptRow, read_jsonl
@@ -34,7 +34,7 @@ LOOP = ROUND * 12
 
 def rating(natural=True, score=0.9, relevant=True, naturalness=1.0, variety=1.0, near=0.2, faults=()):
     said = {"naturalness": naturalness, "variety": variety, "relevance": float(relevant), "reference": near}
-    return Judgement(natural, list(faults), {name: Verdict(value, "") for name, value in said.items()}, score)
+    return Judgement(natural, list(faults), {name: JudgeScore(value, "") for name, value in said.items()}, score)
 
 
 def pairs_of(judged, finished=True, reference=OTHER, **options):
@@ -152,7 +152,7 @@ def test_faulty_samples_are_rejected_too_the_worst_first_and_each_once():
 
 
 def test_a_candidate_far_from_the_curated_answer_gives_way_to_it():
-    judged = {LOOP: BAD, GOOD: rating(near=0.19)}  # the verdict is the closeness doubled
+    judged = {LOOP: BAD, GOOD: rating(near=0.19)}  # the score is the closeness doubled
     [pair], _ = pairs_of(judged, min_closeness=0.1, reference_share=1.0)
     assert (pair.chosen_by, pair.chosen[0]["content"]) == ("reference", OTHER)
     [pair], _ = pairs_of({LOOP: BAD, GOOD: rating(near=0.2)}, min_closeness=0.1, reference_share=1.0)

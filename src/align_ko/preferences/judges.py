@@ -23,7 +23,7 @@ _WORD = re.compile(r"[가-힣]+|[A-Za-z]+|\d+")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgeScore:
     """What one judge says of one answer."""
 
     score: float  # 0..1
@@ -34,20 +34,20 @@ class Verdict:
 class Judgement:
     natural: bool
     faults: list[str]
-    verdicts: dict[str, Verdict]  # by the judges' names in the recipe
+    by_judge: dict[str, JudgeScore]  # by the judges' names in the recipe
     score: float  # what candidates are ranked by, 0..1
 
     @property
     def naturalness(self) -> float:
-        return self.verdicts["naturalness"].score
+        return self.by_judge["naturalness"].score
 
     @property
     def variety(self) -> float:
-        return self.verdicts["variety"].score
+        return self.by_judge["variety"].score
 
     @property
     def relevant(self) -> bool:
-        return self.verdicts["relevance"].score > 0
+        return self.by_judge["relevance"].score > 0
 
 
 def variety(text: str) -> float:
@@ -80,36 +80,38 @@ def closeness(text: str, reference: str) -> float:
 
 
 def judge(prompt: str, text: str, finished: bool, reference: str | None, weights: JudgeWeights | None = None) -> Judgement:
-    """The cheap judges' verdicts on one candidate; without a reference its judge does not count.
+    """The cheap judges' scores on one candidate; without a reference its judge does not count.
 
     Half of the trigrams shared with the reference count as all (doubled and cut at 1): other words may say the same.
     """
     assessment = assess(text, prompt, finished)
     relevant, rich = is_relevant(prompt, text), variety(text)
     words = ", ".join(sorted(content_pieces(prompt)))
-    verdicts = {
-        "naturalness": Verdict(assessment.score, "; ".join(dict.fromkeys(f"{f.code}: {f.message}" for f in assessment.faults))),
-        "variety": Verdict(rich, f"{1 - rich:.2f} of its words come again"),
-        "relevance": Verdict(float(relevant), f"{'met' if relevant else 'none comes back'}: {words}"),
+    faults = dict.fromkeys(f"{fault.code}: {fault.message}" for fault in assessment.faults)
+    scores = {
+        "naturalness": JudgeScore(assessment.score, "; ".join(faults)),
+        "variety": JudgeScore(rich, f"{1 - rich:.2f} of its words come again"),
+        "relevance": JudgeScore(float(relevant), f"{'met' if relevant else 'none comes back'}: {words}"),
     }
     if reference is not None:
         near = closeness(text, reference)
-        verdicts["reference"] = Verdict(
+        scores["reference"] = JudgeScore(
             min(1.0, 2 * near), f"{near:.3f} of its trigrams shared with the curated answer, doubled"
         )
-    score = combine(verdicts, weights or JudgeWeights())
-    return Judgement(assessment.natural, assessment.codes, verdicts, score)
+    score = combine(scores, weights or JudgeWeights())
+    return Judgement(assessment.natural, assessment.codes, scores, score)
 
 
-def combine(verdicts: Mapping[str, Verdict], weights: JudgeWeights) -> float:
-    """Mean of the verdicts by weight; judges without a verdict are left out.
+def combine(scores: Mapping[str, JudgeScore], weights: JudgeWeights) -> float:
+    """Mean of the scores by weight; judges that gave none are left out.
 
-    >>> round(combine({"naturalness": Verdict(1.0, ""), "variety": Verdict(0.5, "")}, JudgeWeights(0.6, 0.2, 0.2, 0.0)), 3)
+    >>> scores = {"naturalness": JudgeScore(1.0, ""), "variety": JudgeScore(0.5, "")}
+    >>> round(combine(scores, JudgeWeights(0.6, 0.2, 0.2, 0.0)), 3)
     0.875
     """
-    counted = {name: weight for name, weight in asdict(weights).items() if weight and name in verdicts}
+    counted = {name: weight for name, weight in asdict(weights).items() if weight and name in scores}
     total = sum(counted.values())
-    return sum(weight * verdicts[name].score for name, weight in counted.items()) / total if total else 0.0
+    return sum(weight * scores[name].score for name, weight in counted.items()) / total if total else 0.0
 
 
 def win_shares(scores: list[float]) -> list[float]:
@@ -154,12 +156,12 @@ class Rated:
         """The samples good enough to be chosen, the best first."""
         return sorted((one for one in self.samples if is_fit(one[1], args)), key=lambda one: -one[1].score)
 
-    def with_verdicts(self, name: str, verdicts: Sequence[Verdict], weights: JudgeWeights) -> Rated:
-        """With a further judge's verdicts, the greedy answer's first, counted in the scores."""
+    def with_scores(self, name: str, scores: Sequence[JudgeScore], weights: JudgeWeights) -> Rated:
+        """With a further judge's scores, the greedy answer's first, counted in the scores."""
         ratings = []
-        for (candidate, judgement), verdict in zip(self.ratings, verdicts, strict=True):
-            known = {**judgement.verdicts, name: verdict}
-            ratings.append((candidate, replace(judgement, verdicts=known, score=combine(known, weights))))
+        for (candidate, judgement), score in zip(self.ratings, scores, strict=True):
+            known = {**judgement.by_judge, name: score}
+            ratings.append((candidate, replace(judgement, by_judge=known, score=combine(known, weights))))
         return Rated(self.task, ratings[0], ratings[1:])
 
 
@@ -169,13 +171,13 @@ def is_faulty(judgement: Judgement) -> bool:
 
 def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
     """Natural, to the point, varied, and near enough to the curated answer where there is one."""
-    near = judgement.verdicts.get("reference")
+    near = judgement.by_judge.get("reference")
     return (
         judgement.natural
         and judgement.relevant
         and judgement.variety >= args.min_variety
         and judgement.naturalness >= args.min_chosen_score
-        and (near is None or near.score >= min(1.0, 2 * args.min_closeness))  # its verdict is the closeness doubled
+        and (near is None or near.score >= min(1.0, 2 * args.min_closeness))  # its score is the closeness doubled
     )
 
 
@@ -209,15 +211,15 @@ def _with_reward_model(rated: list[Rated], judges: JudgesArgs, file: Path) -> li
     from align_ko.preferences.reward_model import reward_scores
 
     questions = [(one.task.prompt, candidate.text) for one in rated for candidate, _ in one.ratings]
-    scores = iter(reward_scores(questions, judges.reward_model, file))
+    raw_scores = iter(reward_scores(questions, judges.reward_model, file))
     judged = []
     for one in rated:
-        raw = [next(scores) for _ in one.ratings]
-        verdicts = [
-            Verdict(share, f"{score:.3f}, above {share:.0%} of the others")
+        raw = [next(raw_scores) for _ in one.ratings]
+        scores = [
+            JudgeScore(share, f"{score:.3f}, above {share:.0%} of the others")
             for score, share in zip(raw, win_shares(raw), strict=True)
         ]
-        judged.append(one.with_verdicts("reward_model", verdicts, judges.weights))
+        judged.append(one.with_scores("reward_model", scores, judges.weights))
     return judged
 
 
@@ -231,10 +233,10 @@ def _with_llm(rated: list[Rated], judges: JudgesArgs, pairing: PairingArgs, file
         (one.task.prompt, one.task.reference, [c.text for c, _ in best]) for one, best in zip(rated, compared, strict=True)
     ]
     judged = []
-    lost = Verdict(0.0, "not compared: faulty, or not among the best by the other judges")
-    for one, best, verdicts in zip(rated, compared, LlmJudge(judges.llm, file).compare(groups), strict=True):
-        known = {id(candidate): verdict for (candidate, _), verdict in zip(best, verdicts, strict=True)}
-        judged.append(one.with_verdicts("llm", [known.get(id(c), lost) for c, _ in one.ratings], judges.weights))
+    lost = JudgeScore(0.0, "not compared: faulty, or not among the best by the other judges")
+    for one, best, scores in zip(rated, compared, LlmJudge(judges.llm, file).compare(groups), strict=True):
+        known = {id(candidate): score for (candidate, _), score in zip(best, scores, strict=True)}
+        judged.append(one.with_scores("llm", [known.get(id(c), lost) for c, _ in one.ratings], judges.weights))
     return judged
 
 
@@ -257,5 +259,5 @@ def judgement_rows(rated: Sequence[Rated]) -> Iterator[dict[str, object]]:
                 "natural": judgement.natural,
                 "faults": judgement.faults,
                 "score": round(judgement.score, 4),
-                "judges": {name: {**asdict(v), "score": round(v.score, 4)} for name, v in judgement.verdicts.items()},
+                "judges": {name: {**asdict(v), "score": round(v.score, 4)} for name, v in judgement.by_judge.items()},
             }

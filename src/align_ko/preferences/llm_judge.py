@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.generation.endpoint import Body, complete_all
-from align_ko.preferences.judges import Verdict
+from align_ko.preferences.judges import JudgeScore
 from align_ko.recipe import LlmJudgeArgs
 from align_ko.records import Message
 from align_ko.stores import Store, row_key
@@ -76,8 +76,8 @@ class LlmJudge:
     def __init__(self, args: LlmJudgeArgs, file: Path) -> None:
         self.args, self._store = args, Store(file)
 
-    def compare(self, groups: Sequence[tuple[Sequence[Message], str | None, Sequence[str]]]) -> list[list[Verdict]]:
-        """Per group (prompt, reference, answers) a verdict on each answer: the share of its comparisons that it won.
+    def compare(self, groups: Sequence[tuple[Sequence[Message], str | None, Sequence[str]]]) -> list[list[JudgeScore]]:
+        """Per group (prompt, reference, answers) a score for each answer: the share of its comparisons that it won.
 
         UserError where the endpoint fails after all retries; what was answered until then is stored.
         """
@@ -92,7 +92,7 @@ class LlmJudge:
 
             # the default api_key_env is OPENAI_API_KEY, which a local server does not need
             complete_all(self.args, [partial(self._body, text) for text in todo], save, "judges.llm", needs_key=False)
-        return [self._verdicts(*group) for group in groups]
+        return [self._scores(*group) for group in groups]
 
     def _questions(self, groups: Iterable[tuple[Sequence[Message], str | None, Sequence[str]]]) -> Iterable[str]:
         for prompt, reference, answers in groups:
@@ -107,7 +107,7 @@ class LlmJudge:
     def _key(self, text: str) -> str:
         return row_key(base_url=self.args.base_url, **self._body(text))
 
-    def _verdicts(self, prompt: Sequence[Message], reference: str | None, answers: Sequence[str]) -> list[Verdict]:
+    def _scores(self, prompt: Sequence[Message], reference: str | None, answers: Sequence[str]) -> list[JudgeScore]:
         points, reasons = [0.0] * len(answers), [list[str]() for _ in answers]
         for one, other in combinations(range(len(answers)), 2):
             replies = [
@@ -120,5 +120,6 @@ class LlmJudge:
                 reasons[place].append(f"{share:g} point: " + " | ".join(" ".join(reply.split()) for reply in replies))
         rounds = max(len(answers) - 1, 1)
         return [
-            Verdict(won / rounds if why else 0.5, " // ".join(why) or "alone") for won, why in zip(points, reasons, strict=True)
+            JudgeScore(won / rounds if why else 0.5, " // ".join(why) or "alone")
+            for won, why in zip(points, reasons, strict=True)
         ]

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from align_ko.curation.adapters import adapt
 from align_ko.curation.facts import DroppedRow, KeptRow, NearDuplicatePair, RepairExample
 from align_ko.records import Message
-from align_ko.report.answers import Part, Piece, pieces
 from align_ko.report.curation_tables import clip
+from align_ko.report.marked_text import Part, Piece, pieces
 from align_ko.report.tables import visible
 
 BUDGET = 5000
@@ -41,7 +41,7 @@ class Bubble(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Card:
+class RowCard:
     """A conversation, or the raw text of a row that is none."""
 
     source: str
@@ -62,11 +62,11 @@ class Repair(NamedTuple):
     after: list[Piece]
 
 
-def kept_card(row: KeptRow) -> Card:
+def kept_card(row: KeptRow) -> RowCard:
     return replace(_card(row["source"], row["group"], row["messages"], _unmarked(row["messages"])), id=row["id"])
 
 
-def dropped_card(example: DroppedRow) -> Card:
+def dropped_card(example: DroppedRow) -> RowCard:
     """A dropped row, the offending stretch marked."""
     row, messages = example["row"], messages_of(example["row"])
     parts = offending(example["reason"], example["detail"], messages)
@@ -80,7 +80,7 @@ def dropped_card(example: DroppedRow) -> Card:
     )
 
 
-def duplicate_cards(pair: NearDuplicatePair) -> list[Card]:
+def duplicate_cards(pair: NearDuplicatePair) -> list[RowCard]:
     """The row that was kept and the one that was dropped, their differing words marked on the side that is alike."""
     role = {"question": "user", "answer": "assistant"}.get(pair["side"], "")
     rows = [pair["kept"], pair["dropped"]]
@@ -103,7 +103,7 @@ def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
     return [[Part(message["content"], False)] for message in messages]
 
 
-def _card(source: str, group: str, messages: Sequence[Message], parts: Sequence[Sequence[Part]]) -> Card:
+def _card(source: str, group: str, messages: Sequence[Message], parts: Sequence[Sequence[Part]]) -> RowCard:
     bubbles, left = [], BUDGET
     for message, marked in list(zip(messages, parts, strict=True))[:TURNS]:
         shown, missing = pieces(marked, max(left, 0))
@@ -111,7 +111,7 @@ def _card(source: str, group: str, messages: Sequence[Message], parts: Sequence[
         role = message["role"]
         bubbles.append(Bubble(role if role in ROLES else "other", ROLES.get(role, _label(role)), shown, missing))
     characters = sum(len(message["content"]) for message in messages)
-    return Card(_label(source), _label(group), characters, bubbles, max(len(messages) - TURNS, 0))
+    return RowCard(_label(source), _label(group), characters, bubbles, max(len(messages) - TURNS, 0))
 
 
 def _label(text: str) -> str:

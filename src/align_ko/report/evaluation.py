@@ -14,7 +14,7 @@ from align_ko.evaluation.grid import SPLITS
 from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, Summary
 from align_ko.recipe import GridArgs
 from align_ko.records import Fault, Message, atomic_write, last_user_text
-from align_ko.report.answers import Answer, earlier_turns
+from align_ko.report.marked_text import MarkedAnswer, earlier_turns
 from align_ko.report.page import FAULT_NAMES, render
 from align_ko.report.plots import fault_bars, length_strips, natural_bars
 from align_ko.report.tables import MEASURES, markdown_table, measure_cells, measures_table, short
@@ -104,14 +104,14 @@ def grid_table(summary: Summary, grid: GridArgs) -> str:
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    answer: Answer
+    answer: MarkedAnswer
     natural: bool
     relevant: bool
     tokens: int
 
 
 @dataclass(frozen=True)
-class Card:
+class PromptCard:
     """One prompt with every model's answer under every setting."""
 
     group: str
@@ -159,15 +159,15 @@ def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Ma
     )
 
 
-def _cards(rows: Iterable[ScoredAnswer]) -> list[Card]:
+def _cards(rows: Iterable[ScoredAnswer]) -> list[PromptCard]:
     """One card per prompt, in the order of the rows."""
-    cards: dict[str, Card] = {}
+    cards: dict[str, PromptCard] = {}
     for row in rows:
         prompt = row["prompt"]
         card = cards.setdefault(
             row["prompt_id"],
-            Card(row["group"], row["topic"], earlier_turns(prompt), last_user_text(prompt), row["reference"], {}),
+            PromptCard(row["group"], row["topic"], earlier_turns(prompt), last_user_text(prompt), row["reference"], {}),
         )
-        answer = Answer.of(row["response"], [Fault(**fault) for fault in row["faults"]], row["finished"])
+        answer = MarkedAnswer.of(row["response"], [Fault(**fault) for fault in row["faults"]], row["finished"])
         card.answers[row["model"], row["setting"]] = ModelAnswer(answer, row["natural"], row["relevant"], row["tokens"])
     return list(cards.values())

@@ -15,7 +15,7 @@ from rich.table import Table
 from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
 from align_ko.records import Message, PreferencePair, atomic_write, last_user_text, write_json
-from align_ko.report.answers import Answer, earlier_turns
+from align_ko.report.marked_text import MarkedAnswer, earlier_turns
 from align_ko.report.page import bars, load_yaml, render
 
 EXAMPLES = 30
@@ -106,14 +106,14 @@ def advise(summary: PairSummary) -> list[Advice]:
 
 
 @dataclass(frozen=True)
-class Card:
+class PairCard:
     """One pair side by side."""
 
     pair: PreferencePair
     question: str
     earlier: list[Message]
-    chosen: Answer
-    rejected: Answer
+    chosen: MarkedAnswer
+    rejected: MarkedAnswer
     rejected_codes: list[str]  # those of assess, then those that the judges added
 
 
@@ -131,13 +131,13 @@ def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: s
     )
 
 
-def _card(pair: PreferencePair) -> Card:
+def _card(pair: PreferencePair) -> PairCard:
     question = last_user_text(pair.prompt)
     chosen = _answer(pair.chosen[0]["content"], question, True)
     rejected = _answer(pair.rejected[0]["content"], question, pair.rejected_finished)
     codes = list(dict.fromkeys([*rejected.codes, *pair.rejected_faults]))
-    return Card(pair, question, earlier_turns(pair.prompt), chosen, rejected, codes)
+    return PairCard(pair, question, earlier_turns(pair.prompt), chosen, rejected, codes)
 
 
-def _answer(text: str, question: str, finished: bool) -> Answer:
-    return Answer.of(text, assess(text, question, finished).faults, finished)
+def _answer(text: str, question: str, finished: bool) -> MarkedAnswer:
+    return MarkedAnswer.of(text, assess(text, question, finished).faults, finished)

@@ -48,7 +48,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answer:
+class MarkedAnswer:
     """An answer with its faults underlined, folded where it is long."""
 
     characters: int
@@ -58,7 +58,7 @@ class Answer:
     pieces: list[Piece]
 
     @classmethod
-    def of(cls, text: str, faults: Sequence[Fault], finished: bool) -> Answer:
+    def of(cls, text: str, faults: Sequence[Fault], finished: bool) -> MarkedAnswer:
         return cls(
             len(text),
             finished,
