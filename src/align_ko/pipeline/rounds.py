@@ -63,16 +63,12 @@ class Rounds:
         """What best/ contains."""
         return self.way[-1]
 
-    def to_row(self) -> dict[str, object]:
-        """For rounds.json."""
-        return {**asdict(self), "outcomes": [asdict(outcome) for outcome in self.outcomes]}
-
 
 def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
     """All rounds of one seed. `run` starts a stage unless it is done; all decisions are derived from the stages' files."""
     folder = Path(recipe.output_dir)
     rounds = plan_rounds(recipe)
-    write_gate_prompts(recipe.gate, Path(recipe.output_dir))
+    write_gate_prompts(recipe.gate, folder)
     start = _measure(rounds[0], run)
     outcomes, best = [start], start
     stopped = f"all {recipe.rounds} rounds are done" if recipe.rounds > 1 else "the round is done"
@@ -97,12 +93,14 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
     assert isinstance(dpo, DpoRecipe)
     interpolated = None
     if recipe.interpolation < 1 and best is not start:
-        interpolated = _interpolate(recipe, start, best, dpo, run)
+        stages = interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)
+        interpolated = _refine(INTERPOLATED, stages, best, start, recipe, run)
     result = Rounds(tuple(outcomes), best, stopped, interpolated)
     if recipe.distill and best is not start:
         write_distillation_prompts(recipe)
         for number in range(1, recipe.distill.passes + 1):
-            outcome = _distill(recipe, number, start, result.result, dpo, run)
+            stages = distillation_stages(recipe, number, result.result.checkpoint, dpo)
+            outcome = _refine(distilled_name(number), stages, result.result, start, recipe, run)
             result = replace(result, distilled=(*result.distilled, outcome))
             if result.result is not outcome:
                 break
@@ -122,29 +120,20 @@ def gate_of_rounds(recipe: AlignRecipe) -> AcceptanceArgs:
     return replace(recipe.gate, max_nll_rise=recipe.gate.max_nll_rise / recipe.interpolation**2)
 
 
-def _interpolate(recipe: AlignRecipe, start: Outcome, best: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
-    """A model between start and best round, refused where fewer answers are natural than chance explains.
+def _refine(
+    name: str, stages: tuple[Stage[Recipe], ...], before: Outcome, start: Outcome, recipe: AlignRecipe, run: Runner
+) -> Outcome:
+    """Make a model from `before` and measure it; refused where fewer answers are natural than chance explains.
 
-    Chance: down to the lower end of the best round's 95 % interval. After 50 of 51, 46 are accepted: content is the aim here.
+    Chance: down to the lower end of `before`'s 95 % interval. After 50 of 51 natural answers 46 are accepted: the gate has too
+    few prompts to resolve a point or two, and interpolation is done for content.
     """
-    for stage in (stages := interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)):
+    for stage in stages:
         run(stage)
-    measures = read_measures(stages[1].folder / "scores.json", INTERPOLATED)
-    verdict = judge_round(measures, best.measures, start.measures, recipe.gate, _chance(best))
-    return Outcome(INTERPOLATED, str(stages[0].folder), measures, verdict)
-
-
-def _distill(recipe: AlignRecipe, number: int, start: Outcome, before: Outcome, dpo: DpoRecipe, run: Runner) -> Outcome:
-    """`before` after one pass, accepted as interpolation is: the gate has too few prompts to resolve a point or two."""
-    for stage in (stages := distillation_stages(recipe, number, before.checkpoint, dpo)):
-        run(stage)
-    measures = read_measures(stages[-1].folder / "scores.json", name := distilled_name(number))
-    verdict = judge_round(measures, before.measures, start.measures, recipe.gate, _chance(before))
+    measures = read_measures(stages[-1].folder / "scores.json", name)
+    may_lose = before.measures["natural"] - before.measures["natural_low"]
+    verdict = judge_round(measures, before.measures, start.measures, recipe.gate, may_lose)
     return Outcome(name, str(stages[-2].folder), measures, verdict)
-
-
-def _chance(before: Outcome) -> float:
-    return before.measures["natural"] - before.measures["natural_low"]
 
 
 def _pairs(round_: Round, run: Runner) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -36,7 +37,7 @@ def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: boo
     text += "\n## Twenty answers to read\n\n" + answers_to_read(responses / "responses.jsonl", name)
     with atomic_write(folder / "report.md") as out:
         out.write(text)
-    write_json(folder / "rounds.json", result.to_row())
+    write_json(folder / "rounds.json", asdict(result))
     way, taken = [outcome.name for outcome in result.way], result.result
     best = {
         "round": way[0],
@@ -68,7 +69,7 @@ def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, conso
     title = f"{len(results)} seed{'s' if len(results) > 1 else ''}"
     with atomic_write(folder / "seeds.md") as out:
         out.write(f"# {title}\n\nGreedy answers to {what}.\n\n{markdown(lines, 'model', 'from')}{answers}")
-    write_json(folder / "seeds.json", {str(seed): result.to_row() for seed, result in results.items()})
+    write_json(folder / "seeds.json", {str(seed): asdict(result) for seed, result in results.items()})
     show(lines, f"{title}, {what}", console)
     console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, highlight=False)
 

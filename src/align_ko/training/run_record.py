@@ -23,7 +23,7 @@ from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_finished, is_secret
 from align_ko.models.source import SOURCE_FILE, ModelSource
-from align_ko.recipe.inputs import hash_inputs
+from align_ko.recipe import DpoRecipe, SftRecipe, hash_inputs
 from align_ko.records import write_json
 from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_complete
 
@@ -49,7 +49,7 @@ class RunRecord(TypedDict):
     run_id: str
     begun: str
     finished: str | None
-    recipe: dict[str, Any]  # dotted key → value, as `comparable` returns it
+    recipe: dict[str, object]  # dotted key → value, as `comparable` returns it
     inputs: dict[str, str]  # recipe key → content hash
     format: str  # fingerprint of the chat format
     revision: str | None  # commit of a base from the hub
@@ -73,7 +73,7 @@ class Run:
         return self.record["run_id"]
 
 
-def open_run(recipe: Any, config: Any, tokenizer: PreTrainedTokenizerBase, base: ModelSource) -> Run:
+def open_run(recipe: SftRecipe | DpoRecipe, config: Any, tokenizer: PreTrainedTokenizerBase, base: ModelSource) -> Run:
     """Decide what to do in `config.output_dir`; changes nothing there.
 
     The first process decides for all. UserError when the run was begun with something else.
@@ -121,7 +121,7 @@ def finish_run(run: Run) -> None:
     write_json(Path(run.folder) / RUN_FILE, {**run.record, "finished": _now()})
 
 
-def _decide(recipe: Any, config: Any, fingerprint: str, revision: str | None) -> Run:
+def _decide(recipe: SftRecipe | DpoRecipe, config: Any, fingerprint: str, revision: str | None) -> Run:
     folder, mode = Path(config.output_dir), recipe.resume
     inputs = hash_inputs(recipe)
     new: RunRecord = {
@@ -213,7 +213,7 @@ def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config
     return Run(str(folder), record, str(last) if last else None, False, message="; ".join(messages), inputs=inputs)
 
 
-def comparable(tree: Any, path: str = "") -> dict[str, Any]:
+def comparable(tree: object, path: str = "") -> dict[str, object]:
     """Leaves by dotted key, without null values, secrets and what may change in the middle of a run.
 
     >>> comparable({"training": {"learning_rate": 1e-4, "logging_steps": 5, "seed": None, "eos_token": "</s>"}})
@@ -222,7 +222,7 @@ def comparable(tree: Any, path: str = "") -> dict[str, Any]:
     if tree is None or is_secret(path) or any(fnmatchcase(path, pattern) for pattern in HARMLESS):
         return {}
     if isinstance(tree, dict):
-        flat: dict[str, Any] = {}
+        flat: dict[str, object] = {}
         for key, value in tree.items():
             flat |= comparable(value, f"{path}.{key}" if path else str(key))
         return flat
@@ -244,7 +244,7 @@ def _changes(old: RunRecord, new: RunRecord) -> list[str]:
     return changes
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     return "(not set)" if value is None else str(value)
 
 
