@@ -27,11 +27,11 @@ def main() -> None:
     check_inputs(recipe)
 
     from align_ko.models.hardware import check_hardware
-    from align_ko.models.source import base_of, check_start_base
+    from align_ko.models.source import base_of, start_source
 
-    base = base_of(recipe.model_name_or_path)
-    if recipe.model:
-        check_start_base(recipe.model_name_or_path, recipe.model.model_name_or_path)
+    named = recipe.model and (recipe.model.model_name_or_path, recipe.model.model_revision, recipe.model.trust_remote_code)
+    start = start_source(recipe.model_name_or_path, *(named or ()))
+    base = base_of(start)
     four_bit = bool(recipe.model and recipe.model.load_in_4bit)
     check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
     lock_folder(recipe.training["output_dir"])
@@ -59,12 +59,12 @@ def main() -> None:
     dtype = recipe.model.dtype if recipe.model else "auto"
     config = training_config(DPOConfig, recipe.training, dtype)
     check_push(recipe.training, base, recipe.merge_adapter)
-    run = open_run(recipe, config, load_checkpoint_tokenizer(recipe.model_name_or_path), base)
+    run = open_run(recipe, config, load_checkpoint_tokenizer(start), base)
     if run.done:
         return
 
     # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
-    model, tokenizer, new_adapter = load_policy(recipe.model_name_or_path, recipe.model)
+    model, tokenizer, new_adapter = load_policy(start, recipe.model)
     rows = list(read_pairs(recipe.data.train_file))
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
     eval_rows = list(read_pairs(recipe.data.eval_file))

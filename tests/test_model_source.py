@@ -30,9 +30,9 @@ from align_ko.models.source import (
     SOURCE_FILE,
     ModelSource,
     base_of,
-    check_start_base,
     model_source,
     origin_of,
+    start_source,
     weights_hash,
     write_source,
 )
@@ -209,8 +209,9 @@ def test_dpo_takes_the_base_of_its_start_and_refuses_another(llama, gemma, start
     with pytest.raises(UserError, match=r"model.model_name_or_path: .* is not the base of .*sft, which was made from .*llama"):
         run_settings(recipe(f"model_name_or_path: {gemma.folder}"))
     with pytest.raises(UserError, match="is not the base of"):
-        check_start_base(str(start), "upstage/SOLAR-10.7B-v1.0")
-    check_start_base("outputs/not/there/yet", "upstage/SOLAR-10.7B-v1.0")
+        start_source(str(start), "upstage/SOLAR-10.7B-v1.0")
+    with pytest.raises(UserError, match=r"model.model_revision: .* was made from revision main of .*llama"):
+        start_source(str(start), revision="v2")
 
 
 def test_the_record_is_only_believed_about_the_base_that_the_adapter_names(llama, start):

@@ -196,7 +196,7 @@ def load_interpolated(
 
 
 def load_policy(
-    path: str, args: ModelArgs | None
+    path: str | ModelSource, args: ModelArgs | None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, LoraConfig | None]:
     """The model DPO trains, from an SFT checkpoint, its tokenizer, and the new adapter to add (None when there is one already).
 

@@ -145,19 +145,27 @@ def _read_record(folder: str) -> ModelSource | None:
     return ModelSource(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
-def check_start_base(start: str, named: str) -> None:
-    """UserError where a DPO recipe names a base (`model.model_name_or_path`) that its SFT checkpoint was not made from."""
-    if not named or not Path(start).is_dir():
-        return
-    wanted = resolve_model_path(named).partition("@")[0]
-    same = {place for place in (start, base_of(start).path, origin_of(start).path)}
-    if wanted in same or any(Path(wanted).is_dir() and Path(wanted).resolve() == Path(place).resolve() for place in same):
-        return
-    raise UserError(
-        f"{named} is not the base of {start}, which was made from {origin_of(start).path}",
-        key="model.model_name_or_path",
-        expected="no such key: DPO takes the base of its start",
-    )
+def start_source(path: str, named: str = "", revision: str | None = None, trust_remote_code: bool = False) -> ModelSource:
+    """The checkpoint that DPO starts from. UserError where `named` or `revision` (its `model:` block) is not its base's."""
+    if not Path(resolve_model_path(path)).is_dir():
+        return model_source(path, revision, trust_remote_code)
+    start = model_source(path, None, trust_remote_code)
+    base, origin = base_of(start), origin_of(start)
+    wanted = Path(resolve_model_path(named).partition("@")[0])
+    places = [Path(place) for place in (start.path, base.path, origin.path)]
+    if named and wanted not in places and not any(wanted.is_dir() and wanted.resolve() == place.resolve() for place in places):
+        raise UserError(
+            f"{named} is not the base of {path}, which was made from {origin.path}",
+            key="model.model_name_or_path",
+            expected="no such key: DPO takes the base of its start",
+        )
+    if revision and revision not in (base.revision, base.requested_revision, origin.revision, origin.requested_revision):
+        raise UserError(
+            f"{path} was made from revision {origin.requested_revision or origin.revision or 'main'} of {origin.path}",
+            key="model.model_revision",
+            expected="no such key: DPO takes the base of its start",
+        )
+    return start
 
 
 def weights_hash(path: str | ModelSource) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align_ko.errors import UserError, nearest
-from align_ko.models.source import base_of, check_start_base
+from align_ko.models.source import base_of, start_source
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
 from align_ko.recipe.trl_fields import NO_DEFAULT, config_fields
 
@@ -125,8 +125,8 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
         distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
         return RunSettings("sft", recipe.model, recipe.training, file, "none", int(distilled), distilled=distilled)
     start, note = Path(recipe.model_name_or_path), ""
-    if recipe.model:
-        check_start_base(str(start), recipe.model.model_name_or_path)
+    if recipe.model and start.is_dir():
+        start_source(str(start), recipe.model.model_name_or_path, recipe.model.model_revision)
     name = recipe.model_name_or_path
     own = replace(recipe.model, model_name_or_path=name) if recipe.model else ModelArgs(model_name_or_path=name)
     adapter = True
