@@ -122,7 +122,7 @@ def test_a_revision_reaches_tokenizer_base_merge_and_config(hub, tmp_path):
     torch.testing.assert_close(merged.lm_head.weight, base.lm_head.weight)  # not main's, which is its negative
     beside = load_for_inference(str(folder), "float32", merge=False)[0]
     torch.testing.assert_close(logits(beside), logits(merged), atol=1e-4, rtol=0)
-    policy, _, _ = load_policy(str(folder), args_of(""))
+    policy, _, _ = load_policy(str(folder), args_of("any"))
     torch.testing.assert_close(logits(policy), logits(merged), atol=1e-4, rtol=0)
     assert load_config(HUB_ID, None, "v1").max_position_embeddings == 2048
     assert load_config(HUB_ID, None).max_position_embeddings == 1024
@@ -165,7 +165,7 @@ def own_code(tmp_path) -> Tiny:
 def test_what_was_trained_with_permission_is_loaded_with_it(own_code, tmp_path, merge):
     folder = train(args_of(str(own_code.folder), trust_remote_code=True), tmp_path / "sft", merge)
     model, tokenizer = load_for_inference(str(folder), "float32")
-    policy, _, _ = load_policy(str(folder), args_of(""))
+    policy, _, _ = load_policy(str(folder), args_of("any"))
     assert type(model).__name__ == "OwnModel"
     ids = torch.tensor([prompt_ids(tokenizer, turns("한국의 수도는?", "")[:1])])
     with torch.no_grad():
