@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from align_ko.korean import SetMeasures, is_relevant, measure
-from align_ko.korean.set_measures import content_pieces
+from align_ko.korean.words import content_pieces
 
 EMPTY = "다양한 주제에 대해 정보를 제공하고 있습니다."
 

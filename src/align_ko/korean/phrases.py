@@ -19,35 +19,15 @@ and 3). The limit agreed on for all of `filler`, which stuffing.py adds to, is 3
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import chain, compress, pairwise
 from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
-from align_ko.korean.recall import Recall
+from align_ko.korean.words import COUNTS, HANGUL, ROOTS, TOKEN, names, stem_root, tokens
 
-# Formulas and foreign words are left out: only what holds a Korean syllable is a word here (1999년, 100g이, O(n)은 not).
-# Every alternative opens with its own kind of character, so re skips what is none of them.
-_TOKEN = re.compile(r"[가-힣]+|\d+(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z]{2,}[가-힣]+")
-_HANGUL = re.compile(r"[가-힣]+")  # the same without a digit or letter in front, and twice as fast
-_MIXED = re.compile(r"[\dA-Za-z%][가-힣]")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[A-Za-z%]+|[가-힣]?)")
-_JOSA = re.compile(
-    r"(?<=[가-힣A-Za-z])(?:이?라고|이?라는|이에요|예요|입니다|에서는|에서|으로는|으로|에게|까지|부터|에는|하고"
-    r"|은|는|이|가|을|를|의|에|도|로|와|과|만)$"
-)
-# Stems that grammar needs again and again.
-_GRAMMAR_TEXT = (
-    "있 없 하 되 보 주 같 않 것 수 때 등 그 이 저 더 안 못 잘 할 될 한 두 세 네 내 제 나 너 해 합 됩 된 돼 및 또 좀 꼭 곳 점 "
-    "거 게 줄 데 말 뒤 전 후 중 각 위 입니 있습 합니 됩니 하는 되는 있는 없는 없습 경우 때문 것입 것이 것은 것을 수도 대해 "
-    "대한 통해 위해 위한 따라 하지 그리 그러 또한 먼저 이를 이는 이러 하고 하면 해서 하여 하기 않습 않고 않는 않은 해요 돼요 "
-    "되고 되면 있고 있으 있어 있다 없다 한다 된다 하나 우리 당신 사람 사용 다음 이렇 그런 이런 어떤 같은 같이 그것 이것 주세 "
-    "보세 드립 합니다 저는 저도 제가"
-)
-_GRAMMAR = frozenset(_GRAMMAR_TEXT.split())
 COVERED_SHORT = 0.55
 COVERED_LONG = 0.7
 CROWD = 6
@@ -55,7 +35,6 @@ CROWD_TOPIC = 7
 _QUOTES = re.compile("[“‘「『«\"']")
 _SUM = re.compile(r"[=\\→×÷]|\d ?[+*/] ?\d")
 _LABEL = re.compile(r"[^:.]{1,40}:")
-_ORDINAL = re.compile(r"첫|첫째|둘째|셋째|넷째|다섯째|(?:첫|두|세|네|다섯|여섯|\d+)?번째(?:로|는)?")
 _WINDOW = 40
 _NEAR = 20
 
@@ -67,40 +46,6 @@ class Word(NamedTuple):
     root: str
     start: int
     end: int
-
-
-@lru_cache(maxsize=65536)
-def _stem_root(word: str) -> tuple[str, str]:
-    number = _NUMBER.match(word)
-    if number:
-        return number.group(), number.group() if number.end() > 1 else ""
-    stem = _JOSA.sub("", word)
-    root = stem if stem[:1].isascii() and stem[:1].isalpha() else stem[:2]
-    # One syllable is a word of its own only before a particle: 털이, 털을, but not 털어.
-    if root in _GRAMMAR or (len(stem) == 1 and stem == word):
-        root = ""
-    return stem, root
-
-
-def words_of(text: str, most: int) -> Sequence[str]:
-    """The first `most` words as they count here: `정보를 제공하고` → [정보, 제공]; grammar words whole."""
-    return _names(text)[:most]
-
-
-_ANSWERS = 1024  # whose words are remembered: more than naturalness.py looks at together
-
-
-@lru_cache(maxsize=_ANSWERS)
-def tokens(text: str) -> Sequence[str]:
-    """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]. Cached, since several detectors ask for the same answer's."""
-    found: list[str] = (_TOKEN if _MIXED.search(text) else _HANGUL).findall(text)
-    return found
-
-
-@lru_cache(maxsize=_ANSWERS)
-def _names(text: str) -> Sequence[str]:
-    """Root or stem of each word."""
-    return list(_NAMES.each(tokens(text)))
 
 
 def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
@@ -142,39 +87,27 @@ def _joined(unit: list[tuple[int, str]]) -> str:
 
 def _may_hold_one_word(words: Sequence[str]) -> bool:
     """Does a root come often enough for rule 3, near or far?"""
-    counts = Counter(_ROOTS.each(words))
+    counts = Counter(ROOTS.each(words))
     return any([count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root and count >= 4])
 
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
     return [
-        Word(*_stem_root(m.group()), start + m.start(), start + m.end())
+        Word(*stem_root(m.group()), start + m.start(), start + m.end())
         for start, piece in unit
-        for m in _TOKEN.finditer(piece)
-        if not _ORDINAL.fullmatch(m.group())
+        for m in TOKEN.finditer(piece)
+        if not COUNTS[m.group()]
     ]
 
 
-def _name(word: str) -> str:
-    """Root or stem. The words of 첫 번째 상자는 …, 두 번째 상자는 … only count up, and are noted."""
-    if _ORDINAL.fullmatch(word):
-        _ORDINALS.add(word)
-    stem, root = _stem_root(word)
-    return root or stem
-
-
-_ORDINALS: set[str] = set()
-_NAMES = Recall(_name)
-_ROOTS = Recall(lambda word: _stem_root(word)[1])
-
-
 def _counting(text: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The names (root or stem) of the words that count, and the words."""
-    names, words = _names(text), tokens(text)
-    if _ORDINALS.isdisjoint(words):
-        return names, words
-    count = [word not in _ORDINALS for word in words]
-    return list(compress(names, count)), list(compress(words, count))
+    """The names and the words of a text without those that count up (첫 번째 상자는 …, 두 번째 상자는 …)."""
+    words = tokens(text)
+    up = list(COUNTS.each(words))
+    if not any(up):
+        return names(text), words
+    count = [not one for one in up]
+    return list(compress(names(text), count)), list(compress(words, count))
 
 
 def _all_new(stems: Sequence[str], words: Sequence[str]) -> bool:
@@ -214,17 +147,20 @@ def _may_stutter(stems: Sequence[str], words: Sequence[str]) -> bool:
         return True
     if size - len(set(stems)) < 3:
         return False
-    roots = list(_ROOTS.each(words))
+    roots = list(ROOTS.each(words))
     counts = Counter(roots)
     del counts[""]
     if not counts or max(counts.values()) < 4:
         return False
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, root in enumerate(roots):
+        places[root].append(place)
     for root, count in counts.items():
         crowd = CROWD if len(root) > 1 else 4
-        if count >= crowd:
-            places = [place for place, other in enumerate(roots) if other == root]
-            if any(last - first < _NEAR for first, last in zip(places, places[crowd - 1 :], strict=False)):
-                return True
+        if count >= crowd and any(
+            last - first < _NEAR for first, last in zip(places[root], places[root][crowd - 1 :], strict=False)
+        ):
+            return True
     return False
 
 
@@ -242,23 +178,26 @@ def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bo
 
 def _seamless(said: str, parts: list[Sentence]) -> bool:
     """Does no word stand between two sentences? A quotation that is a sentence alone does."""
-    return not any([_HANGUL.search(said, one.end, two.start) for one, two in pairwise(parts)])
+    return not any([HANGUL.search(said, one.end, two.start) for one, two in pairwise(parts)])
 
 
-def stuttering(text: str, parts: list[Sentence], prompt: str | None = None) -> Span | None:
+def stuttering(text: str, parts: list[Sentence], prompt: str | None = None, *, screen: bool = True) -> Span | None:
     """The stretch where phrases or one word crowd out everything else.
 
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
+    `screen`: look at spans only where words come back often enough; the outcome is the same without.
     """
     said = without_code(text)
-    if (not _QUOTES.search(said) or _seamless(said, parts)) and _all_new(*_counting(said)):
+    if screen and (not _QUOTES.search(said) or _seamless(said, parts)) and _all_new(*_counting(said)):
         return None
     pieces = _units(text, parts)
-    units = [_words(unit) for unit in pieces if _may_stutter(*_counting(_joined(unit)))]
-    paragraphs = [_words(item) for item in _paragraphs(text, pieces) if _may_hold_one_word(_counting(_joined(item))[1])]
+    units = [_words(unit) for unit in pieces if not screen or _may_stutter(*_counting(_joined(unit)))]
+    paragraphs = [
+        _words(item) for item in _paragraphs(text, pieces) if not screen or _may_hold_one_word(_counting(_joined(item))[1])
+    ]
     if not units and not paragraphs:
         return None
-    asked = [_stem_root(m.group()) for m in _TOKEN.finditer(prompt or "")]
+    asked = [stem_root(m.group()) for m in TOKEN.finditer(prompt or "")]
     known = frozenset(pairwise(root or stem for stem, root in asked))
     topic = frozenset(root for _, root in asked if root)
     for words in units:

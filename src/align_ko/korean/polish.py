@@ -31,9 +31,8 @@ from math import log
 from typing import NamedTuple
 
 from align_ko.korean.characters import other_language_wanted
-from align_ko.korean.phrases import words_of
 from align_ko.korean.prose import Sentence, without_code
-from align_ko.korean.set_measures import content_pieces
+from align_ko.korean.words import HANGUL, content_pieces, names
 
 MARK_WEIGHTS: dict[str, float] = {
     "dull": 0.13,
@@ -64,7 +63,6 @@ _CLOSING = re.compile(
     r"|도움이 되(?:길|었길|기를|었기를|셨길|었으면|면 좋겠)"
 )
 _LATIN = re.compile(r"[A-Za-z]{3,}")
-_HANGUL = re.compile(r"[가-힣]+")
 
 
 class Asked(NamedTuple):
@@ -94,7 +92,7 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
     lines = sum([not line.isspace() for line in response.split("\n") if line])
     # Counted where it matters: with foreign letters beside it, or with fewer lines than so many letters would want.
     counted = latin or lines < _lines_wanted(len(said))
-    hangul = sum(map(len, _HANGUL.findall(said))) if counted else 0
+    hangul = sum(map(len, HANGUL.findall(said))) if counted else 0
     asked = _read(prompt) if prompt else _NOTHING
     told = response.lower()
     taken = sum([piece in told for piece in asked.pieces]) / len(asked.pieces) if asked.pieces else 1.0
@@ -136,7 +134,7 @@ def _says_again(response: str, parts: Sequence[Sentence]) -> bool:
         return False
     seen: set[str] = set()
     for each in told:
-        if each in seen and sum(map(len, _HANGUL.findall(each))) >= 10:
+        if each in seen and sum(map(len, HANGUL.findall(each))) >= 10:
             return True
         seen.add(each)
     return False
@@ -144,7 +142,7 @@ def _says_again(response: str, parts: Sequence[Sentence]) -> bool:
 
 def _variety(said: str) -> float:
     """Mean share of distinct words in stretches of 40; for a shorter text, in the whole. Length does not matter."""
-    words = words_of(said, _MOST_WORDS)
+    words = names(said)[:_MOST_WORDS]
     size = len(words)
     if size < _LEAST_WORDS:
         return 1.0

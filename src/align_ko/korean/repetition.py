@@ -8,10 +8,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
-from align_ko.korean import screening
 from align_ko.korean.prose import Sentence, Span, sentences
-from align_ko.korean.recall import Recall
 from align_ko.korean.stuffing import filler
+from align_ko.korean.words import Recall
 
 __all__ = ["Loop", "Span", "character_runs", "cut_loop", "duplicate_sentences", "filler", "first_loop"]
 
@@ -45,6 +44,8 @@ class Loop(NamedTuple):
 
 def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     """First (word index, period in words, periods) of `least` or more equal periods."""
+    if len(words) - len(set(words)) < least - 1:  # all rounds but the first are made of words that came before
+        return None
     last: dict[object, int] = {}
     gap: dict[object, int] = {}
     candidates: set[int] = set()
@@ -71,11 +72,18 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     return best
 
 
+def _may_run(words: list[str]) -> bool:
+    """Can a word hold a run of seven equal letters, or four equal pieces of two? Then six of its letters come back."""
+    if max(map(len, words), default=0) < 7:
+        return False
+    return any(len(word) - len(set(word)) >= 6 for word in words if len(word) >= 7)
+
+
 @lru_cache(maxsize=2)
 def _split(text: str) -> tuple[list[str], bool]:
     """The words of an answer and whether letters can run on in one: asked for twice."""
     words = text.split()
-    return words, screening.may_run(words)
+    return words, _may_run(words)
 
 
 def first_loop(text: str) -> Loop | None:
@@ -85,13 +93,12 @@ def first_loop(text: str) -> Loop | None:
     """
     words, may_run = _split(text)
     found: list[Loop] = []
-    hit, counting = _word_loop(words, 3) if screening.may_loop(words, 3) else None, False
+    hit, counting = _word_loop(words, 3), False
     numbers = len(_DIGITS.findall(text)) if hit is None else 0
     # With their digits made equal no more words come back than hold digits; in four rounds of a phrase three do.
     if numbers and len(words) - len(set(words)) + numbers >= 3:
         counted = list(_COUNTED.each(words))
-        if screening.may_loop(counted, 4):
-            hit, counting = _word_loop(counted, 4), True
+        hit, counting = _word_loop(counted, 4), True
     if hit is not None:
         index, period, repeats = hit
         spans = [match.span() for match in _WORD.finditer(text)]
@@ -225,7 +232,9 @@ def _some_repeat(told: list[tuple[str, list[str], str, str]]) -> bool:
     return False
 
 
-def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> list[Span]:
+def duplicate_sentences(
+    text: str, parts: list[Sentence] | None = None, prompt: str | None = None, *, screen: bool = True
+) -> list[Span]:
     """Sentences that repeat an earlier one, with at most one or two words changed; spans of the repeats.
 
     `고객을 위해 늘 노력하고 있습니다. 가족을 위해 늘 노력하고 있습니다.` → the second sentence.
@@ -233,9 +242,10 @@ def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: 
     `잠은 중요합니다. 잠은 정말 중요합니다. 잠은 아주 중요합니다.` → the third.
     A repeat right after its model always counts. One further down counts when repeats fill a fifth of the answer:
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
+    `screen`: compare sentences only where enough words come back; the outcome is the same without.
     """
     parts = sentences(text) if parts is None else parts
-    if not _may_repeat(text, parts):
+    if screen and not _may_repeat(text, parts):
         return []
     asked = _PLAIN.sub("", prompt) if prompt else ""
     seen: list[list[str]] = []

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import median
 
+from align_ko.korean.words import content_pieces
+
 _WORD = re.compile(r"[가-힣]+|[a-zA-Z]+|\d+")
-_HANGUL_RUN = re.compile(r"[가-힣]+")
-_LATIN = re.compile(r"[a-zA-Z]{2,}")
 NEAR_IDENTICAL = 0.8
 
 
@@ -71,31 +70,6 @@ def collapse(prompts: list[str], responses: list[str], others: int = 3) -> float
     """Mean share of an answer's word trigrams that also stand in answers to at least `others` other prompts."""
     shares = [share for share in collapse_shares(prompts, responses, others) if share is not None]
     return sum(shares) / len(shares) if shares else 0.0
-
-
-_PARTICLE = re.compile(
-    r"(?:에서는|에서|으로는|으로|에게|에는|까지|부터|이란|란|이라는|라는|은|는|이|가|을|를|의|에|도|로|와|과|들)$"
-)
-_ASKING_TEXT = (
-    "무엇 뭐야 어떤 어떻게 알려 알려줘 설명 설명해 주세요 해줘 말해 대해 대한 대해서 "
-    "있는 있나 무슨 방법 이유 왜냐 좋은 작성 추천 어디 언제 "
-    "누구 인가 인가요 합니다 하는 위한 위해 그리고 다음 대하 해주 하세 있어 있을 것은 "
-    "싶어 싶은 뭐예 가지 제가 저는 안녕 고마 감사 미안 반가"
-)
-_ASKING = frozenset(_ASKING_TEXT.split())
-
-
-def content_pieces(prompt: str) -> set[str]:
-    """Two-syllable openings of the content words: `서울의 맛집을 추천해 주세요` → {서울, 맛집}."""
-    pieces = {piece for piece in map(_piece, _HANGUL_RUN.findall(prompt)) if piece}
-    pieces |= {word.lower() for word in _LATIN.findall(prompt)}
-    return pieces
-
-
-@lru_cache(maxsize=65536)
-def _piece(word: str) -> str:
-    stem = _PARTICLE.sub("", word) if len(word) > 2 else word
-    return stem[:2] if len(stem) >= 2 and stem not in _ASKING and stem[:2] not in _ASKING else ""
 
 
 def is_relevant(prompt: str, response: str) -> bool:

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from string import ascii_letters, digits
 
-from align_ko.korean.phrases import stuttering, tokens
-from align_ko.korean.prose import Sentence, Span, sentences, without_code
-from align_ko.korean.recall import Recall
+from align_ko.korean.phrases import stuttering
+from align_ko.korean.prose import Sentence, Span, sentences
+from align_ko.korean.words import HANGUL, NOUNS
 
 # Words that say little crowd sooner than names of things.
 _EMPTY = re.compile(r"[가-힣](?:한|적인|로운|스러운|는)$|^(?:여러|많은|좋은|모든|관련된)$")
-_JOSA = re.compile(r"(?<=[가-힣]{2})(?:에서는|에서|으로|에게|까지|부터|에는|은|는|이|가|을|를|의|에|도|로|와|과)$")
 _COMMON_TEXT = (
     "있습니다 합니다 입니다 됩니다 있는 하는 경우 때문 것입니다 수 것 있으며 대한 대해 "
     "통해 위해 위한 그 이 및 등 더 한 두 세 첫 번째"
 )
 _COMMON = frozenset(_COMMON_TEXT.split())
-_NO_HANGUL = digits + ascii_letters + ".,%"
 _SUM = re.compile(r"[=\\\d]")
 _ORDINALS = frozenset("첫 첫째 둘째 셋째 넷째 다섯째 여섯째 두 세 네 번째".split())
-_HANGUL_WORD = re.compile(r"[가-힣]+")
 _HESITATION = re.compile(
     r"(?<![가-힣])(?:음+|어+|으음|흠+|에+|뭐랄까|뭐라고 할까|그러니까|그게|그러니까 그게|글쎄요?)(?:,|…|\.{2,})"
 )
 _HESITATION_END = re.compile(r"[음어흠에까게쎄요](?:,|…|\.\.)")  # quickly found, and in every _HESITATION
-
-
-def _bare(word: str) -> str:
-    """`정보를` → `정보`, `12분이` → `분`."""
-    return _JOSA.sub("", word.lstrip(_NO_HANGUL))
-
-
-_STEMS = Recall(_bare)
-_stem = _STEMS.__getitem__
 
 
 def _crowding(count: int, share: float, size: int, kind: str) -> bool:
@@ -59,24 +46,12 @@ def _crowded_stretch(places: list[int], lines: list[int]) -> tuple[int, int] | N
     return None
 
 
-def _all_new(text: str) -> bool:
-    """Do fewer words come back in the whole answer than `_may_crowd` asks for in its sentences?
-
-    It asks for one word that comes three times, or for three triples that come back: five words, even in one stretch.
-    """
-    words = list(_STEMS.each(tokens(without_code(text))))
-    back = len(words) - len(set(words))
-    if back < 2 or back >= 5:
-        return back < 2
-    return not any([count > 2 and len(word) > 1 and word not in _COMMON for word, count in Counter(words).items()])
-
-
 def _may_crowd(parts: list[Sentence]) -> bool:
     """Is some word, or are so many words, said again that `filler` need look where? No bound of it lies lower."""
     said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading")])
     if _SUM.search(said):
         said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading") and not _SUM.search(part.text)])
-    words = list(_STEMS.each(_HANGUL_WORD.findall(said)))
+    words = list(NOUNS.each(HANGUL.findall(said)))
     size = len(words)
     if size < 10 or size - len(set(words)) < 2:
         return False
@@ -103,18 +78,19 @@ def hesitation(text: str) -> Span | None:
     return Span(found[0].start(), found[-1].end())
 
 
-def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> Span | None:
+def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = None, *, screen: bool = True) -> Span | None:
     """One word or phrase that crowds the answer, though no loop is exact; None if there is none.
 
     `다양한 주제에 대해 다양한 정보를 제공하고 있습니다. 또한, 다양한 주제에 대해 다양한 의견을 …` → 다양한
     The prompt's own words are the topic and may come back more often; sums and formulas are left out.
+    `screen`: look for places only where words come back often enough; the outcome is the same without.
     """
     parts = sentences(text) if parts is None else parts
-    if found := hesitation(text) or stuttering(text, parts, prompt):
+    if found := hesitation(text) or stuttering(text, parts, prompt, screen=screen):
         return found
-    if _all_new(text) or not _may_crowd(parts):
+    if screen and not _may_crowd(parts):
         return None
-    topic = {_stem(word)[:2] for word in _HANGUL_WORD.findall(prompt) if len(word) > 1} if prompt else set()
+    topic = {NOUNS[word][:2] for word in HANGUL.findall(prompt) if len(word) > 1} if prompt else set()
     where: dict[str, list[int]] = defaultdict(list)
     spots: list[tuple[int, int]] = []
     words: list[str] = []
@@ -125,8 +101,8 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
             continue
         line += "\n" in text[last_end : part.start]
         last_end = part.end
-        for match in _HANGUL_WORD.finditer(part.text):
-            word = _stem(match.group())
+        for match in HANGUL.finditer(part.text):
+            word = NOUNS[match.group()]
             if not words or words[-1] not in _ORDINALS:  # 첫째 주는 …, 둘째 주는 … counts up
                 where[word].append(len(words))
             words.append(word)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from align_ko.korean import assess, is_relevant
-from align_ko.korean.set_measures import content_pieces
+from align_ko.korean.words import content_pieces
 from align_ko.preferences.candidates import Candidate
 from align_ko.recipe import JudgesArgs, JudgeWeights, PairingArgs
 from align_ko.records import PromptRow, last_user_text

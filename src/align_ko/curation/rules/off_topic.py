@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import re
 
-from align_ko.korean.set_measures import content_pieces
+from align_ko.korean.words import HANGUL, STEMS, content_pieces
 
-_HANGUL = re.compile(r"[가-힣]+")
 _OTHER = re.compile(r"[A-Za-z]{2,}|\d{2,}")
-_PARTICLE = re.compile(r"(?<=.)(?:에서는|에서|으로|에게|에는|까지|부터|이란|란|은|는|이|가|을|를|의|에|도|로|와|과|들|만|요)$")
 # Frequent in questions about anything: they say nothing of what the question is about.
 _CHATTY = frozenset(
     "지금 너무 자꾸 오늘 보여 보이 좋을 되나 해야 하나 뭐가 얼마 들어 뭔가 좋아 써줘 다시 다른 하루 중에 처음 보내 나는 "
@@ -64,7 +62,7 @@ def is_off_topic(question: str, answer: str, earlier: str = "", least_words: int
         return False
     said = answer.lower()
     # Nearly every answer ends here, before anything is taken apart.
-    for word in _HANGUL.findall(question):
+    for word in HANGUL.findall(question):
         if len(word) > 2 and word[:2] in said and word[:2] not in _CHATTY:
             return False
     if _NOT_JUDGED.search(question):
@@ -77,18 +75,18 @@ def is_off_topic(question: str, answer: str, earlier: str = "", least_words: int
     asked = f"{earlier[-MOST_CHARACTERS:]} {question}".lower()
     if any(word in said for word in set(_OTHER.findall(asked))):
         return False
-    theirs, ours = _HANGUL.findall(asked), _HANGUL.findall(said)
+    theirs, ours = HANGUL.findall(asked), HANGUL.findall(said)
     if sum(map(len, ours)) < LEAST_CHARACTERS:
         return False
-    pairs = {pair for word in theirs for pair in _pairs(_PARTICLE.sub("", word))} - _GRAMMAR_PAIRS
+    pairs = {pair for word in theirs for pair in _pairs(STEMS[word])} - _GRAMMAR_PAIRS
     if any(pair in pairs for word in ours for pair in _pairs(word)):
         return False
     theirs = [word for word in theirs if word[0] not in _GRAMMAR_STARTS]
     ours = [word for word in ours if word[0] not in _GRAMMAR_STARTS]
-    single = {stem for word in theirs if len(stem := _PARTICLE.sub("", word)) == 1}
+    single = {stem for word in theirs if len(stem := STEMS[word]) == 1}
     if any(word[0] in single for word in ours):
         return False
-    alone = {stem for word in ours if len(stem := _PARTICLE.sub("", word)) == 1}
+    alone = {stem for word in ours if len(stem := STEMS[word]) == 1}
     return not any(word[0] in alone for word in theirs) and _stems(theirs).isdisjoint(_stems(ours))
 
 
