@@ -10,6 +10,7 @@ Interrupted and started again it goes on where it was; under `accelerate launch`
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from align_ko.errors import nearest, run_script
 from align_ko.process import lock_folder, quiet_known_noise
@@ -25,8 +26,8 @@ def main() -> None:
             expected = "one of " + ", ".join(recipe.models)
             raise recipe_error(recipe, "grid.models", f"'{name}' is none of the models", expected, nearest(name, recipe.models))
     check_inputs(recipe)
-
-    from pathlib import Path
+    folder = Path(recipe.output_dir) / "grid"
+    lock_folder(folder)
 
     from rich.console import Console
     from rich.markdown import Markdown
@@ -42,8 +43,6 @@ def main() -> None:
 
     keep_freed_memory()
     inputs = hash_inputs(recipe)
-    folder = Path(recipe.output_dir) / "grid"
-    lock_folder(folder)
     processes = launched_processes()
     evaluation = evaluate_grid(
         {name: model_source(recipe.models[name], trust_remote_code=recipe.trust_remote_code) for name in names},

@@ -25,6 +25,9 @@ def main() -> None:
     recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
 
     check_inputs(recipe)
+    lock_folder(
+        recipe.training["output_dir"]
+    )  # before the imports that take seconds: a killed align.py's stage is seen at once
 
     from align_ko.models.hardware import check_hardware
     from align_ko.models.source import base_of, start_source
@@ -34,7 +37,6 @@ def main() -> None:
     base = base_of(start)
     four_bit = bool(recipe.model and recipe.model.load_in_4bit)
     check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
-    lock_folder(recipe.training["output_dir"])
 
     from pathlib import Path
 
