@@ -66,6 +66,10 @@ def test_a_wrong_setting_is_named():
         align_ko.build_pairs([{"prompt": "안녕하세요"}])
 
 
+def test_no_pair_is_an_empty_list():
+    assert align_ko.build_pairs([{"prompt": "한국의 수도는 어디인가요?", "answers": ["한국의 수도는 서울입니다."]}]) == []
+
+
 def test_pairs_are_written_where_wanted(tmp_path):
     row = {"prompt": "한국의 수도는 어디인가요?", "reference": "한국의 수도는 한강이 흐르는 서울입니다."}
     cut = {"text": "한국의 수도는 예로부터 사람이 많이 모여 사는 큰 도시로 알려져 있고 또", "finished": False}

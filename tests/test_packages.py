@@ -97,6 +97,14 @@ def test_every_package_is_in_the_wheel():
     assert named == packages | {f"align_ko.{name}" for name in ("scripts", "recipes", "accelerate_configs")}
 
 
+def test_every_data_file_is_in_the_wheel():
+    patterns = setup_cfg()["options.package_data"]["*"].split()
+    files = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    data = [Path(file) for file in files if not file.endswith(".py")]
+    assert len(data) > 10
+    assert [file for file in data if not any(file.match(pattern.removeprefix("**/")) for pattern in patterns)] == []
+
+
 def test_every_extra_of_an_error_message_exists():
     from align_ko.errors import EXTRAS
 

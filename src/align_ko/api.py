@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from align_ko.errors import UserError
+from align_ko.errors import NothingToDo, UserError
 from align_ko.records import Message, parse_prompt
 
 if TYPE_CHECKING:
@@ -106,7 +106,10 @@ def build_pairs(rows: Sequence[Mapping[str, Any]], output_dir: str | None = None
         ]
     with tempfile.TemporaryDirectory() as unwanted:
         folder = Path(output_dir or unwanted)
-        built = build.build_pairs(prompts, candidates, recipe.judges, recipe.pairing, folder, PromptIndex([]))
+        try:
+            built = build.build_pairs(prompts, candidates, recipe.judges, recipe.pairing, folder, PromptIndex([]))
+        except NothingToDo:
+            return []
     return [
         cast("PairRow", pair.to_row()) for pair in (*built.train, *(pair for pair in built.held_out if pair not in built.train))
     ]
