@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from align_ko.records import Message
 
@@ -31,7 +31,7 @@ ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # other names
 ALTERNATIVES = {"messages": ("conversations",), "question": ("Q",), "answer": ("A",)}
 
 
-def adapt(row: Any, adapter: str = "auto", columns: Mapping[str, str] | None = None) -> list[Message] | Rejection:
+def adapt(row: object, adapter: str = "auto", columns: Mapping[str, str] | None = None) -> list[Message] | Rejection:
     """The row's messages, NFC and stripped, or why there are none.
 
     >>> adapt({"instruction": "번역해 줘", "input": "Good morning", "output": "좋은 아침이에요."})[0]
@@ -54,7 +54,7 @@ def adapt(row: Any, adapter: str = "auto", columns: Mapping[str, str] | None = N
     return Rejection("broken_row", f"no adapter fits the keys ({keys}); name columns in the recipe")
 
 
-def _rename(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+def _rename(row: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
     """The row under our names; the file's other columns stay as they are."""
     renamed = dict(row)
     for ours, theirs in columns.items():
@@ -68,7 +68,7 @@ def _rename(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     return renamed
 
 
-def _guess(row: dict[str, Any]) -> str:
+def _guess(row: dict[str, object]) -> str:
     """By the keys that are there; one of a pair is enough, so that the message can name the missing one."""
     if "messages" in row:
         return "messages"
@@ -79,22 +79,22 @@ def _guess(row: dict[str, Any]) -> str:
     return "instruction" if "output" in row else ""
 
 
-def _from_turns(row: dict[str, Any], question: str, answer: str, optional: str = "") -> list[Message] | Rejection:
+def _from_turns(row: dict[str, object], question: str, answer: str, optional: str = "") -> list[Message] | Rejection:
+    texts = []
     for key in (question, answer):
         if key not in row:
             return Rejection("broken_row", f"'{key}' is missing")
-        if not isinstance(row[key], str):
-            return Rejection("broken_row", f"'{key}' is {_kind(row[key])}, expected text")
+        if not isinstance(text := row[key], str):
+            return Rejection("broken_row", f"'{key}' is {_kind(text)}, expected text")
+        texts.append(_clean(text))
     given = row.get(optional) or ""
     if not isinstance(given, str):
         return Rejection("broken_row", f"'{optional}' is {_kind(given)}, expected text")
-    asked = _clean(row[question])
-    if _clean(given):
-        asked = f"{asked}\n\n{_clean(given)}"
-    return [{"role": "user", "content": asked}, {"role": "assistant", "content": _clean(row[answer])}]
+    asked = f"{texts[0]}\n\n{_clean(given)}" if _clean(given) else texts[0]
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": texts[1]}]
 
 
-def _from_messages(messages: Any) -> list[Message] | Rejection:
+def _from_messages(messages: object) -> list[Message] | Rejection:
     if not isinstance(messages, list):
         problem = "'messages' is missing" if isinstance(messages, dict) else f"'messages' is {_kind(messages)}"
         return Rejection("broken_row", f"{problem}, expected a list")
@@ -121,7 +121,7 @@ def _clean(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     """JSON's word for the type, as a person would say it."""
     if value is None:
         return "null"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from align_ko.errors import UserError
 
@@ -25,7 +25,7 @@ AHEAD = 3  # batches that wait for each process: enough to keep it busy, few eno
 class SideBySide(Protocol):
     """`Workers.side_by_side` or `one_by_one`: several calls of one function, their results in order."""
 
-    def __call__(self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], /) -> list[Result]: ...
+    def __call__(self, function: Callable[..., Result], calls: Sequence[tuple[object, ...]], /) -> list[Result]: ...
 
 
 def cores() -> int:
@@ -47,7 +47,7 @@ class Workers:
     raises UserError; Ctrl-C ends the processes with this one.
     """
 
-    def __init__(self, num_proc: int, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()) -> None:
+    def __init__(self, num_proc: int, initializer: Callable[..., None], initargs: tuple[object, ...] = ()) -> None:
         self._num_proc = num_proc
         self._pool: ProcessPoolExecutor | None = None
         if num_proc <= 1:
@@ -76,7 +76,7 @@ class Workers:
             while waiting:
                 yield waiting.popleft().result()
 
-    def side_by_side(self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]) -> list[Result]:
+    def side_by_side(self, function: Callable[..., Result], calls: Sequence[tuple[object, ...]]) -> list[Result]:
         """`function(*call)` of each, in order: the first here, where its arguments are, the others elsewhere meanwhile."""
         if not self._pool or len(calls) < 2:
             return one_by_one(function, calls)
@@ -105,12 +105,12 @@ def few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]) -> list[Result]:
+def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[object, ...]]) -> list[Result]:
     """What `Workers.side_by_side` gives, without any process."""
     return [function(*call) for call in calls]
 
 
-def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+def _start(initializer: Callable[..., None], initargs: tuple[object, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the first one decides
     initializer(*initargs)
     _look_for_cycles_rarely()
