@@ -9,8 +9,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from align_ko.errors import UserError
-from align_ko.models.interpolate import interpolate
 from align_ko.models.load import load_interpolated
+from align_ko.models.merge import interpolate
 from align_ko.recipe import ExportRecipe, load_recipe
 
 

@@ -21,8 +21,7 @@ from transformers import (
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
 from align_ko.errors import UserError
-from align_ko.models.interpolate import interpolate
-from align_ko.models.merge import attach_adapter, merge_adapter
+from align_ko.models.merge import attach_adapter, interpolate, merge_adapter
 from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
 from align_ko.recipe import ModelArgs
 

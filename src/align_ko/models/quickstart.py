@@ -1,6 +1,6 @@
 """Gemma 3 270M (base) from its PyPI package, as a normal transformers folder with a Korean vocabulary.
 
-Of the 262,144 tokens only 4,561 hold Hangul, and the embedding is 168 M of 268 M parameters. Keeping Hangul, ASCII,
+Of the 262,144 tokens only 4,561 contain Hangul, and the embedding is 168 M of 268 M parameters. Keeping Hangul, ASCII,
 punctuation and the byte tokens leaves under 30,000 tokens and 119 M parameters. Rare characters fall back to byte
 tokens, so every text still round-trips.
 """
@@ -36,12 +36,12 @@ def default_folder() -> Path:
 
 
 def is_ready(folder: Path) -> bool:
-    """Whether a finished model lies there (it is renamed into place only when whole)."""
+    """Whether `folder` contains a complete model (it is renamed into place at the end)."""
     return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
 
 
 def keep_token(token: str, index: int) -> bool:
-    """Whether one vocabulary entry stays.
+    """Whether a vocabulary entry is kept.
 
     >>> [keep_token(t, 20_000) for t in ("▁안녕", "the", "▁привет", "…", "<unused7>", "<0xEC>", "語")]
     [True, True, False, True, False, True, False]
@@ -53,7 +53,7 @@ def keep_token(token: str, index: int) -> bool:
     text = token.replace("▁", " ")
     if any("가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" for c in text):
         return all(c.isascii() or "가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" or _is_sign(c) for c in text)
-    if len(text) == 1:  # single characters stand at the end of the vocabulary; every merge starts from them
+    if len(text) == 1:  # every merge starts from single characters
         return text.isascii() or _is_sign(text)
     return index < ASCII_IDS and all(c.isascii() or _is_sign(c) for c in text)
 
@@ -63,7 +63,7 @@ def _is_sign(char: str) -> bool:
 
 
 def prune_tokenizer(data: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """A tokenizer.json tree with the kept tokens renumbered from 0, and the old ids in their new order."""
+    """A tokenizer.json tree without the dropped tokens, renumbered from 0, and the old ids in their new order."""
     vocabulary: dict[str, int] = data["model"]["vocab"]
     ordered = sorted(vocabulary.items(), key=lambda item: item[1])
     kept = [(token, index) for token, index in ordered if keep_token(token, index)]
@@ -81,7 +81,7 @@ def prune_tokenizer(data: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
 
 
 def prepare(folder: Path) -> Path:
-    """Build the model in `folder` unless it is there already; needs the `quickstart` extra.
+    """Build the model in `folder` unless it exists; needs the `quickstart` extra.
 
     Raises UserError when the package is missing or its SHA-256 is wrong.
     """
@@ -119,7 +119,7 @@ def prepare(folder: Path) -> Path:
         big = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         config = big.config
         config.vocab_size = len(keep)
-        del config.quantization_config  # otherwise save_pretrained refuses: the weights are plain by now
+        del config.quantization_config  # save_pretrained refuses quantised models; the weights are dequantised by now
         config.bos_token_id, config.eos_token_id, config.pad_token_id = (
             tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id,
         )  # fmt: skip
