@@ -25,9 +25,7 @@ def main() -> None:
     recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
 
     check_inputs(recipe)
-    lock_folder(
-        recipe.training["output_dir"]
-    )  # before the imports that take seconds: a killed align.py's stage is seen at once
+    lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
 
     from align_ko.models.hardware import check_hardware
     from align_ko.models.source import base_of, start_source

@@ -25,9 +25,7 @@ def main() -> None:
     if "--plan" in sys.argv:
         return plan_command(SftRecipe, sys.argv[1:])
     recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
-    lock_folder(
-        recipe.training["output_dir"]
-    )  # before the imports that take seconds: a killed align.py's stage is seen at once
+    lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
 
     from align_ko.models.hardware import check_hardware
 
