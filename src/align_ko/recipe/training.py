@@ -316,7 +316,7 @@ READ_WITH: dict[str, tuple[str, Any]] = {
 
 
 def loss_problems(training: Mapping[str, Any]) -> Iterator[Problem]:
-    """Loss keys of `training` that do not work together; tests/test_dpo_losses.py shows on a tiny model what works.
+    """Loss keys of `training` that do not work together; tests/training/test_dpo_losses.py shows on a tiny model what works.
 
     `{"loss_type": ["sigmoid"], "label_smoothing": 0.1}` → ("label_smoothing", "sigmoid does not read it: …", …)
     """

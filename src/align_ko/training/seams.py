@@ -1,6 +1,6 @@
 """Every place where TRL 1.16 / transformers 5.23 fall short and we step in, each with the upstream fact and a test.
 
-tests/test_trl_seams.py has one canary per seam that fails when upstream changes, so that the seam can go.
+tests/training/test_trl_seams.py has one canary per seam that fails when upstream changes, so that the seam can go.
 
 1. `SupervisedPositionsOnly`: TRL's fused LM head scores every position, prompt and padding included, wherever there is no
    Triton (trl/trainer/utils.py, add_fused_lm_head: "Elsewhere, every position is scored instead", meant for Neuron, which

@@ -17,7 +17,7 @@ from align_ko.training.audit import AuditError
 from align_ko.training.faults import check_saved, check_split, check_trainable, warn_of_padding
 from align_ko.training.finish import save_stage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def row(number: int, source: str = "koalpaca", answer: str = "답입니다.") -> dict:
@@ -180,7 +180,7 @@ def test_every_line_of_the_table_names_a_test_that_exists_and_a_message_that_is_
         for part in re.findall(r"`([^`]+)`", message):
             for piece in part.split("…"):
                 assert piece.strip() in code, (fault, piece)
-        names = re.findall(r"`(tests/\w+\.py)::(\w+)`", tests)
+        names = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
         assert names, fault
         for file, name in names:
             assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), (fault, name)

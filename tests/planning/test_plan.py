@@ -36,7 +36,7 @@ from align_ko.planning.settings import PlanFlags, run_settings, take_plan_flags
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe
 from align_ko.records import write_jsonl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOLAR = "upstage/SOLAR-10.7B-v1.0"
 
 

@@ -21,7 +21,7 @@ from align_ko.manifest import is_unfinished
 from align_ko.models.load import load_for_inference
 from align_ko.records import read_jsonl, write_json, write_jsonl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 RECIPES = {

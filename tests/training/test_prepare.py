@@ -80,7 +80,7 @@ def test_one_process_of_two_tokenises_and_both_have_the_rows(llama, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "program.py"]
     done = subprocess.run(
-        [*launch, str(llama.folder), os.path.dirname(__file__)],
+        [*launch, str(llama.folder), os.path.dirname(os.path.dirname(__file__))],
         cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ from align_ko.recipe import CandidateArgs, DecodingArgs, EndpointArgs
 from align_ko.records import PromptRow, read_jsonl, write_jsonl
 from align_ko.stores import shards
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = {"cool": CandidateArgs(0.7, 0.9, 1.1, samples=2), "warm": CandidateArgs(1.0)}
 TASKS = [PromptRow(f"t{n}", [{"role": "user", "content": f"{n}번 " + "서울에는 한강이 " * (n % 9)}], None) for n in range(60)]
 RUNGS = [("greedy", 0), ("cool", 0), ("cool", 1), ("warm", 0)]

@@ -236,7 +236,7 @@ def test_the_pair_builder_asks_anew_when_the_checkpoints_template_changes(llama,
     shutil.copytree(llama.folder, folder)
     write_jsonl(tmp_path / "p.jsonl", [{"prompt": "안녕하세요"}])
     tasks, _ = read_tasks(str(tmp_path / "p.jsonl"))
-    draw = runpy.run_path(str(Path(__file__).parents[1] / "scripts/build_preferences.py"))["_draw"]
+    draw = runpy.run_path(str(Path(__file__).parents[2] / "scripts/build_preferences.py"))["_draw"]
     generation = GenerationArgs(max_new_tokens=4, dtype="float32")
     recipe = PreferencesRecipe(str(folder), "p.jsonl", str(tmp_path / "out"), candidates={}, generation=generation)
 

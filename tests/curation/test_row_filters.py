@@ -18,7 +18,7 @@ from align_ko.errors import UserError
 from align_ko.recipe import LengthBounds
 from align_ko.records import Conversation
 
-RAW = Path(__file__).parents[1] / "recipes" / "quickstart" / "data" / "raw"
+RAW = Path(__file__).parents[2] / "recipes" / "quickstart" / "data" / "raw"
 POTATO = "감자조림이 자꾸 부서져요. 모양을 살리려면 어떻게 하죠?"
 CELADON = (
     "고려청자의 푸른빛은 유약에 든 철분에서 나옵니다. "

@@ -405,7 +405,7 @@ def test_the_report_needs_no_torch() -> None:
 
 
 def test_the_wheel_has_every_template_and_word_of_the_reports() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     setup = ConfigParser()
     setup.read(root / "setup.cfg", encoding="utf-8")
     patterns = setup["options.package_data"]["*"].split()

@@ -47,7 +47,7 @@ from align_ko.records import read_jsonl, write_json, write_jsonl
 from align_ko.report.rounds import show, write_report, write_seeds
 from compare_handbook import CompareRecipe, plan_variant
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PREFERENCES = """\
 model_name_or_path: outputs/sft
 prompts_file: train.jsonl
@@ -766,7 +766,7 @@ def test_prompts_are_asked_in_turn(recipe):
     ],
 )
 def test_our_own_recipes_plan_all_their_rounds(kind, flags, planned, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     recipe = load_recipe(AlignRecipe, [f"recipes/{kind}.yaml", *flags])
     rounds = plan_rounds(recipe)[1:]
     assert [stage.script for stage in rounds[-1].stages] == ["build_preferences", "run_dpo", "evaluate"]
@@ -779,7 +779,7 @@ def test_our_own_recipes_plan_all_their_rounds(kind, flags, planned, monkeypatch
 
 
 def test_our_ablation_and_comparison_plan_all_they_train(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     ablation = load_recipe(AblationRecipe, ["recipes/quickstart/ablation.yaml"])
     assert len(ablation.settings) >= 6 and len(ablation.seeds) >= 2
     for name in ablation.settings:

@@ -95,7 +95,7 @@ def test_every_round_holds_every_class_of_lengths():
 
 
 def test_packing_without_flash_attention_is_refused():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     packing = [str(root / "recipes/solar/sft.yaml"), "--training.packing", "true"]
     with pytest.raises(
         UserError, match=r"training\.packing: packed rows attend to each other without FlashAttention; expected .*flash"

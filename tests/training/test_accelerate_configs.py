@@ -24,7 +24,7 @@ from align_ko.errors import UserError
 from align_ko.records import write_jsonl
 from align_ko.training.prepare import training_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "accelerate_configs"
 KINDS = {"cpu": "NO", "single_gpu": "NO", "ddp": "MULTI_GPU", "zero2": "DEEPSPEED", "zero3": "DEEPSPEED",
          "zero3_offload": "DEEPSPEED", "fsdp": "FSDP"}  # fmt: skip

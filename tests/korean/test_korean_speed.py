@@ -17,7 +17,7 @@ from align_ko.korean.sentence_endings import TAIL, without_tail
 HAND_WRITTEN = [
     (row["response"], row["prompt"])
     for row in map(
-        json.loads, filter(None, (Path(__file__).parent / "data" / "naturalness.jsonl").read_text("utf-8").split("\n"))
+        json.loads, filter(None, (Path(__file__).parents[1] / "data" / "naturalness.jsonl").read_text("utf-8").split("\n"))
     )
 ]
 WORDS = (

@@ -18,7 +18,7 @@ from align_ko.korean import FAULT_CODES, assess
 
 ROWS = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data" / "naturalness.jsonl").read_text(encoding="utf-8").split("\n")
+    for line in (Path(__file__).parents[1] / "data" / "naturalness.jsonl").read_text(encoding="utf-8").split("\n")
     if line
 ]
 CLEAN = [row for row in ROWS if not row["faults"]]

@@ -17,7 +17,7 @@ from align_ko.korean import document_level, sentence_level
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data" / "speech_levels.jsonl").read_text(encoding="utf-8").split("\n")
+    for line in (Path(__file__).parents[1] / "data" / "speech_levels.jsonl").read_text(encoding="utf-8").split("\n")
     if line
 ]
 SENTENCES = [row for row in ROWS if "level" in row]

@@ -32,7 +32,7 @@ from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceA
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import write_report
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
 WEIGHTS = {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15}
 REAL_COUNTS = {"instruction": 54_190, "dialogue": 88_752, "knowledge": 48_699}

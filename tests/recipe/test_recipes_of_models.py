@@ -18,7 +18,7 @@ from align_ko.training.finish import save_stage
 from align_ko.training.prepare import tokenize_conversations, training_config
 from align_ko.training.seams import AlignSFTTrainer
 
-ROOT = Path(__file__).parents[1] / "recipes"
+ROOT = Path(__file__).parents[2] / "recipes"
 MODELS = {  # folder: hub id, chat template, 4-bit
     "eeve": ("yanolja/EEVE-Korean-Instruct-10.8B-v1.0", "eeve", True),
     "kullm3": ("nlpai-lab/KULLM3", "tokenizer", True),

@@ -20,7 +20,7 @@ from conftest import Tiny, make_llama, other_rows, rows, turns
 
 from align_ko.records import read_jsonl, write_jsonl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = ["--training.max_steps", "2", "--training.eval_steps", "1", "--training.save_steps", "1",
          "--training.logging_steps", "1", "--training.per_device_train_batch_size", "2",
          "--training.gradient_accumulation_steps", "1", "--training.warmup_steps", "0"]  # fmt: skip

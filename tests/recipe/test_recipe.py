@@ -41,7 +41,7 @@ from align_ko.recipe.training import TRAINING_RANGES
 from align_ko.recipe.trl_fields import config_fields
 from compare_handbook import CompareRecipe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGES = {
     "data": DataRecipe,
     "sft": SftRecipe,

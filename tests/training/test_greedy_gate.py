@@ -157,6 +157,6 @@ def test_a_run_chooses_its_best_by_the_gate(llama, tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_gate_keys_that_do_not_go_together(flags, said):
-    recipe = str(Path(__file__).parents[1] / "recipes/solar/sft.yaml")
+    recipe = str(Path(__file__).parents[2] / "recipes/solar/sft.yaml")
     with pytest.raises(UserError, match=said):
         load_recipe(SftRecipe, [recipe, "--training.greater_is_better", "null", *flags])
