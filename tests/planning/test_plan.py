@@ -33,7 +33,7 @@ from align_ko.planning.model_shape import (
 )
 from align_ko.planning.plan import make_plan
 from align_ko.planning.settings import PlanFlags, run_settings, take_plan_flags
-from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe
+from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, recipe_from
 from align_ko.records import write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -454,3 +454,15 @@ def test_the_switch_prints_a_plan_and_starts_nothing(small, tmp_path):
 def test_a_mistake_in_a_plan_is_one_line(tmp_path):
     done = run_script("scripts/run_dpo.py", "recipes/solar/dpo.yaml", "--plan", "--plan_gpu", "H1000")
     assert done.returncode == 2 and "error: --plan_gpu: no GPU H1000" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_dpo_recipe_without_model_keys_is_planned(tmp_path):
+    def settings(start):
+        data = {"train_file": "a", "eval_file": "b"}
+        return run_settings(recipe_from(DpoRecipe, model_name_or_path=start, data=data, training={"output_dir": "o"}))
+
+    assert settings("owner/name").model.model_name_or_path == "owner/name"
+    saved = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "owner/base"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(saved))
+    model = settings(str(tmp_path)).model
+    assert (model.model_name_or_path, model.lora_r, model.lora_target_modules) == ("owner/base", 4, ("q_proj",))
