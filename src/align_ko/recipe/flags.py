@@ -11,12 +11,13 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from shutil import get_terminal_size
-from typing import Any, cast
+from typing import cast
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe.load import error_at
 from align_ko.recipe.record import MISSING, TrlConfig, describe, dict_values, keys_of, list_items, parts, range_words, record_of
 from align_ko.recipe.training import RENAMED
+from align_ko.recipe.trl_fields import Kind
 from align_ko.recipe.yaml_lines import COMMAND_LINE, Items, Node, Place, Scalar, Table, merge, node_at, node_of, parse_text
 
 _HERE = Place(COMMAND_LINE)
@@ -34,17 +35,17 @@ class Flag:
     """One key as a flag: its path (not split at dots: a source's name may contain one), and the record that it belongs to."""
 
     keys: tuple[str, ...]
-    type: Any
+    type: Kind
     help: str
     node: Node | None
-    owner: Any
+    owner: Kind
 
     @property
     def name(self) -> str:
         return ".".join(self.keys)
 
 
-def flags_of(owner: Any, node: Node | None, above: tuple[str, ...] = ()) -> Iterator[Flag]:
+def flags_of(owner: Kind, node: Node | None, above: tuple[str, ...] = ()) -> Iterator[Flag]:
     """Every key of a recipe: those of its records, and those that `node` (or a default) has in mappings with free keys."""
     for name, key in keys_of(owner).items():
         item = node_at(node, (name,))
@@ -65,7 +66,7 @@ def flags_of(owner: Any, node: Node | None, above: tuple[str, ...] = ()) -> Iter
                 yield Flag((*path, entry), values, "", child, None)
 
 
-def lay_over(tree: Table, recipe_class: Any, words: list[str]) -> Table:
+def lay_over(tree: Table, recipe_class: Kind, words: list[str]) -> Table:
     """The recipe `tree` with the flags in `words` laid over it; later flags win."""
     flags = {flag.name.replace("-", "_"): flag for flag in flags_of(recipe_class, tree)}
     for written, values in _split(words):
@@ -108,7 +109,7 @@ def _value(flag: Flag, words: list[str]) -> Node:
     raise error_at(_HERE, flag.name, problem, describe(flag.type))
 
 
-def _unknown_flag(written: str, flags: dict[str, Flag], recipe_class: Any) -> UserError:
+def _unknown_flag(written: str, flags: dict[str, Flag], recipe_class: Kind) -> UserError:
     name = written.replace("-", "_")
     if any(flag.startswith(f"{name}.") for flag in flags):
         return error_at(_HERE, written, "this is a group of keys", f"one of them, '--{written}.KEY value'")
@@ -122,7 +123,7 @@ def _unknown_flag(written: str, flags: dict[str, Flag], recipe_class: Any) -> Us
 # -------------------- help
 
 
-def print_help(recipe_class: Any, tree: Table | None, program: str, description: str) -> None:
+def print_help(recipe_class: Kind, tree: Table | None, program: str, description: str) -> None:
     """Print every key with its docstring, range and value (of `tree`, else the default)."""
     lines = [f"usage: {program} RECIPE.yaml [--KEY VALUE …]", "", description.strip() or (recipe_class.__doc__ or "").strip()]
     width, group = min(get_terminal_size().columns, 120), None
@@ -156,7 +157,7 @@ def _shown(node: Node) -> str:
     return "{" + ", ".join(f"{name}: {_shown(item)}" for name, item in node.entries.items()) + "}"
 
 
-def _metavar(kind: Any) -> str:
+def _metavar(kind: Kind) -> str:
     words = describe(kind).removesuffix(" or null")
     short = {"text": "TEXT", "a whole number": "INT", "a number": "FLOAT", "true or false": "BOOL", "a mapping": "{…}"}
     if words.startswith("one of ") and len(words) < 60:

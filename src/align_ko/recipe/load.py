@@ -9,7 +9,7 @@ import dataclasses
 import os
 import re
 import sys
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from align_ko.errors import UserError, nearest
 from align_ko.recipe.record import LARGEST, Recipe, describe, parts, range_words, record_of, suggest, type_at
 from align_ko.recipe.training import RENAMED
+from align_ko.recipe.trl_fields import origin_of
 from align_ko.recipe.yaml_lines import (
     COMMAND_LINE,
     Items,
@@ -126,7 +127,7 @@ def _mistake(error: ValidationError, tree: Table, recipe_class: type[Recipe]) ->
         return error_at(node.place, path, f"{written} cannot work", expected or describe(wanted))
     close = None
     if isinstance(node, Scalar):
-        choices = [str(value) for part in parts(wanted) if get_origin(part) is Literal for value in get_args(part)]
+        choices = [str(value) for part in parts(wanted) if origin_of(part) is Literal for value in get_args(part)]
         close, written = nearest(node.text, choices), f"'{written}'" if written else ""
     return error_at(node.place, path, f"{written} does not fit" if written else "there is no value", describe(wanted), close)
 

@@ -33,7 +33,6 @@ from typing import (
     cast,
     dataclass_transform,
     get_args,
-    get_origin,
 )
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -42,7 +41,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from align_ko.errors import nearest
-from align_ko.recipe.trl_fields import NO_DEFAULT, config_fields
+from align_ko.recipe.trl_fields import NO_DEFAULT, Kind, config_fields, origin_of
 from align_ko.recipe.yaml_lines import Table, Word
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ def record(cls: type[T]) -> type[T]:
 # -------------------- types of fields
 
 
-def _yes_or_no(value: Any) -> Any:
+def _yes_or_no(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value.lower() not in ("true", "yes", "on", "false", "no", "off"):
@@ -69,7 +68,7 @@ def _yes_or_no(value: Any) -> Any:
     return value.lower() in ("true", "yes", "on")
 
 
-def _guess(value: Any) -> Any:
+def _guess(value: object) -> object:
     """A value of a mapping with free content, by YAML 1.2's rules: `5e-7` → 5e-07, `no` → "no", `"5"` → "5"."""
     if isinstance(value, dict):
         return {key: _guess(item) for key, item in value.items()}
@@ -106,35 +105,39 @@ Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 # -------------------- the mapping `training`
 
 
+Ranges = dict[str, tuple[object, ...]]
+"""Name pattern → limits of its numbers."""
+
+
 @dataclass(frozen=True)
 class TrlConfig:
-    """In an annotation: a mapping of fields of this TRL config. `ranges`: name pattern → limits of its numbers."""
+    """In an annotation: a mapping of fields of this TRL config, with our ranges."""
 
     name: str
-    ranges: dict[str, tuple[Any, ...]] = dataclasses.field(compare=False)
+    ranges: Ranges = dataclasses.field(compare=False)
 
-    def type_of(self, name: str) -> Any:
+    def type_of(self, name: str) -> Kind:
         limits = next((limits for pattern, limits in self.ranges.items() if fnmatchcase(name, pattern)), ())
         return _limited(config_fields(self.name)[name].type, limits)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         schemas = {name: handler.generate_schema(_from_text(self.type_of(name))) for name in config_fields(self.name)}
         fields = {name: core_schema.typed_dict_field(schema, required=False) for name, schema in schemas.items()}
         return core_schema.typed_dict_schema(fields, extra_behavior="forbid")
 
 
-def _limited(kind: Any, limits: tuple[Any, ...]) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
+def _limited(kind: Kind, limits: tuple[object, ...]) -> Kind:
+    if origin_of(kind) in (Union, types.UnionType):
         return Union[tuple(_limited(member, limits) for member in get_args(kind))]  # noqa: UP007 - built at run time
-    if get_origin(kind) is list:
+    if origin_of(kind) is list:
         return list[_limited(get_args(kind)[0], limits)]  # type: ignore[misc]
     return Annotated[kind, *limits] if limits and kind in (int, float) else kind
 
 
-def _from_text(kind: Any) -> Any:
+def _from_text(kind: Kind) -> Kind:
     """`kind` as pydantic shall read it from text. A whole number under a float stays one: transformers tells
     `save_steps: 100` and `save_steps: 0.1` apart by that. A bare word is text only when nothing else fits."""
-    origin, members = get_origin(kind), get_args(kind)
+    origin, members = origin_of(kind), get_args(kind)
     if origin is Annotated:
         return Annotated[_from_text(members[0]), *members[1:]]
     if origin in (Union, types.UnionType):
@@ -194,13 +197,13 @@ class Recipe:
 class Key:
     """One key of a mapping: its type, its default (MISSING where the recipe must give it) and its docstring."""
 
-    type: Any
-    default: Any
+    type: Kind
+    default: object
     help: str = ""
 
 
 @functools.cache
-def keys_of(owner: Any) -> dict[str, Key]:
+def keys_of(owner: Kind) -> dict[str, Key]:
     """The keys of a record or of a TRL config, in order."""
     if isinstance(owner, TrlConfig):
         return {name: Key(owner.type_of(name), item.default, item.help) for name, item in config_fields(owner.name).items()}
@@ -212,7 +215,7 @@ def keys_of(owner: Any) -> dict[str, Key]:
     return keys
 
 
-def _docstrings(owner: Any) -> dict[str, str]:
+def _docstrings(owner: Kind) -> dict[str, str]:
     """The strings below the fields of a class; pydantic's own reading would parse the file once for each class."""
     notes: dict[str, str] = {}
     for above in reversed(owner.__mro__):
@@ -231,35 +234,35 @@ def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
     return {item.name: item.body for item in tree.body if isinstance(item, ast.ClassDef)}
 
 
-def parts(kind: Any) -> tuple[Any, ...]:
+def parts(kind: Kind) -> tuple[Kind, ...]:
     """The members of a union, or the type alone; without what `Annotated` adds, but for a TRL config."""
-    if get_origin(kind) is Annotated:
+    if origin_of(kind) is Annotated:
         inner, *notes = get_args(kind)
         config = next((note for note in notes if isinstance(note, TrlConfig)), None)
         return (config,) if config else parts(inner)
-    if get_origin(kind) in (Union, types.UnionType):
+    if origin_of(kind) in (Union, types.UnionType):
         return tuple(part for member in get_args(kind) for part in parts(member))
     return (kind,)
 
 
-def record_of(kind: Any) -> Any | None:
+def record_of(kind: Kind) -> Kind | None:
     """The record or TRL config in `kind` or in `kind | None`, if there is one."""
     return next((part for part in parts(kind) if isinstance(part, TrlConfig) or dataclasses.is_dataclass(part)), None)
 
 
-def dict_values(kind: Any) -> Any | None:
+def dict_values(kind: Kind) -> Kind | None:
     """The type of the values where `kind` is a mapping with free keys, else None."""
-    found = [part for part in parts(kind) if (get_origin(part) or part) is dict]
+    found = [part for part in parts(kind) if (origin_of(part) or part) is dict]
     return (get_args(found[0]) or (str, Any))[1] if found else None
 
 
-def list_items(kind: Any) -> Any | None:
+def list_items(kind: Kind) -> Kind | None:
     """The type of the items where a list is allowed, else None."""
-    found = [part for part in parts(kind) if (get_origin(part) or part) in (list, tuple)]
+    found = [part for part in parts(kind) if (origin_of(part) or part) in (list, tuple)]
     return (get_args(found[0]) or (Any,))[0] if found else None
 
 
-def type_at(owner: Any, steps: tuple[str | int, ...]) -> Any:
+def type_at(owner: Kind, steps: tuple[str | int, ...]) -> Kind:
     """The type of the value that `steps` lead to from a record; Any in a mapping with free content."""
     kind = owner
     for step in steps:
@@ -273,7 +276,7 @@ def type_at(owner: Any, steps: tuple[str | int, ...]) -> Any:
 
 
 @functools.cache
-def dotted_names(owner: Any) -> tuple[str, ...]:
+def dotted_names(owner: Kind) -> tuple[str, ...]:
     """Dotted names of all keys of `owner` outside mappings with free keys."""
     names: list[str] = []
     for name, key in keys_of(owner).items():
@@ -282,7 +285,7 @@ def dotted_names(owner: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def describe(kind: Any) -> str:
+def describe(kind: Kind) -> str:
     """A type in words: "a whole number or null"."""
     return " or ".join(_describe_part(part) for part in parts(kind))
 
@@ -292,15 +295,15 @@ _WORDS = {
 }  # fmt: skip
 
 
-def _describe_part(part: Any) -> str:
-    if get_origin(part) is Literal:
+def _describe_part(part: Kind) -> str:
+    if origin_of(part) is Literal:
         return "one of " + ", ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in get_args(part))
     if (item := list_items(part)) is not None:
         return "a list" if item is Any else f"a list ({describe(item)})"
     return _WORDS.get(part) or ("a mapping" if dict_values(part) is not None else "a mapping of keys to values")
 
 
-def range_words(kind: Any) -> str:
+def range_words(kind: Kind) -> str:
     """The range of a type in words, empty where it has none: `Share` → "a share from 0 to 1"."""
     match _limits(kind):
         case {"ge": 0, "le": 1}:
@@ -320,15 +323,15 @@ def range_words(kind: Any) -> str:
     return ""
 
 
-def _limits(kind: Any) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if get_origin(kind) in (Union, types.UnionType, Annotated):
+def _limits(kind: Kind) -> dict[str, float]:
+    limits: dict[str, float] = {}
+    if origin_of(kind) in (Union, types.UnionType, Annotated):
         for item in get_args(kind):
             limits |= dataclasses.asdict(item) if isinstance(item, Gt | Ge | Lt | Le | MinLen) else _limits(item)
     return limits
 
 
-def suggest(name: str, owner: Any, root: Any, renamed: dict[str, str]) -> tuple[str | None, str | None]:
+def suggest(name: str, owner: Kind, root: Kind, renamed: dict[str, str]) -> tuple[str | None, str | None]:
     """(expected, nearest) for a key that `owner` lacks: its new name, a near one, or where in `root` it belongs."""
     keys = keys_of(owner)
     close = renamed[name] if renamed.get(name) in keys else nearest(name, keys)

@@ -17,6 +17,7 @@ from align_ko.recipe.record import (
     NotNegative,
     Positive,
     Problem,
+    Ranges,
     Recipe,
     Share,
     ShareBelowOne,
@@ -29,6 +30,7 @@ from align_ko.recipe.record import (
 from align_ko.recipe.trl_fields import config_fields
 
 Resume = Literal["auto", "replace", "fresh", "force"]
+Training = Mapping[str, Any]  # fields of a TRL config
 GATE_METRICS = ("greedy_natural", "greedy_stopped")  # higher is better; `metric_for_best_model` takes them
 RENAMED = {
     "warmup_ratio": "warmup_steps",
@@ -54,7 +56,7 @@ def _not_zero(value: int) -> int:
     return value
 
 
-TRAINING_RANGES: dict[str, tuple[Any, ...]] = {
+TRAINING_RANGES: Ranges = {
     "learning_rate": (Gt(0),),
     "num_train_epochs": (Gt(0),),
     "max_steps": (Ge(-1), AfterValidator(_not_zero)),
@@ -154,7 +156,7 @@ class GateArgs:
     stop_margin: Share | None = 0.1
     """Training stops when the natural share falls below that of the start by more than this; null: never."""
 
-    def problems(self, training: Mapping[str, Any]) -> Iterator[Problem]:
+    def problems(self, training: Training) -> Iterator[Problem]:
         metric = str(training.get("metric_for_best_model") or "").removeprefix("eval_")
         chooses, key = metric.startswith("greedy_"), "training.metric_for_best_model"
         if not self.prompts:
@@ -185,7 +187,7 @@ class DistillArgs:
     def wanted(self) -> bool:
         return self.repetition_penalty != 1
 
-    def problems(self, use_peft: bool, training: Mapping[str, Any]) -> Iterator[Problem]:
+    def problems(self, use_peft: bool, training: Training) -> Iterator[Problem]:
         key = "distill.repetition_penalty"
         if not self.wanted:
             return
@@ -272,7 +274,7 @@ class DpoRecipe(Recipe):
         yield from self.gate.inputs()
 
 
-def _training_problems(training: Mapping[str, Any]) -> Iterator[Problem]:
+def _training_problems(training: Training) -> Iterator[Problem]:
     """What TRL or transformers would only say after half a minute, and without the line."""
     if not training.get("output_dir"):
         yield Problem("training.output_dir", "this key is missing", "the folder for the checkpoint")
@@ -307,7 +309,7 @@ READ_BY_LOSSES: dict[str, tuple[str, ...]] = {
     "beta": tuple(loss for loss in LOSSES if loss != "sft"),
     "ld_alpha": tuple(loss for loss in LOSSES if loss != "sft"),
 }
-READ_WITH: dict[str, tuple[str, Any]] = {
+READ_WITH: dict[str, tuple[str, str | bool]] = {
     "f_alpha_divergence_coef": ("f_divergence_type", "alpha_divergence"),
     "ref_model_mixup_alpha": ("sync_ref_model", True),
     "ref_model_sync_steps": ("sync_ref_model", True),
@@ -315,7 +317,7 @@ READ_WITH: dict[str, tuple[str, Any]] = {
 }
 
 
-def loss_problems(training: Mapping[str, Any]) -> Iterator[Problem]:
+def loss_problems(training: Training) -> Iterator[Problem]:
     """Loss keys of `training` that do not work together; tests/training/test_dpo_losses.py shows on a tiny model what works.
 
     `{"loss_type": ["sigmoid"], "label_smoothing": 0.1}` → ("label_smoothing", "sigmoid does not read it: …", …)
@@ -348,6 +350,6 @@ def loss_problems(training: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("truncation_mode", problem, "no such key")
 
 
-def _is_set(training: Mapping[str, Any], key: str) -> bool:
+def _is_set(training: Training, key: str) -> bool:
     """Given, and other than TRL's default."""
     return key in training and training[key] != config_fields("DPOConfig")[key].default

@@ -18,11 +18,17 @@ from typing import Any, Literal, Optional, Union, get_args, get_origin
 from align_ko.errors import UserError, missing_package
 
 HOMES = {"SFTConfig": "trl.trainer.sft_config", "DPOConfig": "trl.trainer.dpo_config"}
+Kind = Any  # a type, or what typing builds of types: mypy has no word for it yet (PEP 747)
 NO_DEFAULT = object()
-_PLAIN_TYPES: dict[str, Any] = {
+_PLAIN_TYPES: dict[str, Kind] = {
     "str": str, "int": int, "float": float, "bool": bool, "Any": Any, "dict": dict, "Dict": dict, "list": list,
     "List": list, "Optional": Optional, "Union": Union, "Literal": Literal,
 }  # fmt: skip
+
+
+def origin_of(kind: Kind) -> Kind:
+    """`list[int]` → list, `int` → None."""
+    return get_origin(kind)
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class ConfigField:
     """One option: its type as a typing object (an Enum as a Literal of its values) and its default, where readable."""
 
     name: str
-    type: Any
-    default: Any
+    type: Kind
+    default: object
     help: str
 
 
@@ -71,7 +77,7 @@ def _field(module: str, name: str, annotation: ast.expr, value: ast.expr | None)
         keywords = {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
     elif value is not None:
         keywords = {"default": value}
-    default: Any = NO_DEFAULT
+    default: object = NO_DEFAULT
     if "default" in keywords:
         default = _literal(keywords["default"])
     elif isinstance(factory := keywords.get("default_factory"), ast.Lambda):
@@ -79,7 +85,7 @@ def _field(module: str, name: str, annotation: ast.expr, value: ast.expr | None)
     elif isinstance(factory, ast.Name) and factory.id in ("list", "dict"):
         default = [] if factory.id == "list" else {}
     metadata = keywords.get("metadata")
-    notes: dict[str, Any] = {}
+    notes: dict[str, object] = {}
     if isinstance(metadata, ast.Dict):
         pairs = zip(metadata.keys, metadata.values, strict=True)
         notes = {str(_literal(key)): _literal(item) for key, item in pairs if key}
@@ -90,41 +96,41 @@ def _field(module: str, name: str, annotation: ast.expr, value: ast.expr | None)
     return ConfigField(name, kind, default, str(notes.get("help", "")))
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr) -> object:
     try:
         return ast.literal_eval(node)
     except ValueError:
         return NO_DEFAULT
 
 
-class _Names(dict[str, Any]):
+class _Names(dict[str, Kind]):
     """What an annotation may name; a class that a YAML file cannot write is Any."""
 
     def __init__(self, module: str) -> None:
         super().__init__(_PLAIN_TYPES)
         self.module = module
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> Kind:
         return _enum_values(self.module, name)
 
 
-def _type(module: str, annotation: ast.expr) -> Any:
+def _type(module: str, annotation: ast.expr) -> Kind:
     """An annotation as a typing object. The text is that of an installed package, which training imports anyway."""
     text = str(annotation.value) if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
     try:
         kind = eval(text, {"__builtins__": {}}, _Names(module))
     except (AttributeError, TypeError):  # torch.dtype
         return Any
-    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    members = get_args(kind) if origin_of(kind) in (Union, types.UnionType) else (kind,)
     if Any in members:
         return Any
     # `IntervalStrategy | str` means one of the strategy's names: the config turns the text into the enum at once.
-    if any(get_origin(member) is Literal and isinstance(get_args(member)[0], str) for member in members):
+    if any(origin_of(member) is Literal and isinstance(get_args(member)[0], str) for member in members):
         members = tuple(member for member in members if member is not str)
     return Union[members]  # noqa: UP007 - built at run time
 
 
-def _enum_values(module: str, name: str) -> Any:
+def _enum_values(module: str, name: str) -> Kind:
     try:
         _, definition = _find_class(module, name)
     except LookupError:
