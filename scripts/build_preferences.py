@@ -20,9 +20,9 @@ from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
 
 if TYPE_CHECKING:
-    from align_ko.generation.processes import Processes
     from align_ko.generation.requests import OnAnswer, Request
     from align_ko.preferences.candidates import Candidate
+    from align_ko.process import Processes
     from align_ko.records import PromptRow
 
 
@@ -35,12 +35,11 @@ def main() -> None:
     from rich.console import Console
 
     from align_ko.curation.curate import evaluation_prompts
-    from align_ko.generation.processes import launched_processes
     from align_ko.manifest import write_manifest
     from align_ko.overlap import PromptIndex, overlaps
     from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import read_tasks
-    from align_ko.process import peak_memory_gib
+    from align_ko.process import launched_processes, peak_memory_gib
     from align_ko.recipe.inputs import hash_inputs
     from align_ko.records import last_user_text
     from align_ko.report.pairs import show, write_report

@@ -1,4 +1,4 @@
-"""Mistakes of a person, reported in one message with exit code 2."""
+"""Mistakes of a user, reported in one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class UserError(Exception):
 
 
 class NothingToDo(UserError):
-    """A stage ran to its end and had nothing to make. Its script writes the reason into the manifest; no failure is one."""
+    """A stage ran to its end and had nothing to make; a result, not a failure."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
@@ -84,10 +84,7 @@ def missing_package(name: str) -> UserError:
 def run_script(
     main: Callable[[], None], interrupted: str = "what was finished is saved, the same command continues from there"
 ) -> None:
-    """Run a script's main: a UserError or a missing extra becomes one line and exit 2, Ctrl-C exits 130 after one line.
-
-    Of several processes (`accelerate launch`) only the first prints.
-    """
+    """Run a script's main: after one line, printed by the first process, a UserError or a missing extra exits 2, Ctrl-C 130."""
     try:
         main()
     except (UserError, ModuleNotFoundError) as error:

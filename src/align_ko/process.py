@@ -1,7 +1,7 @@
-"""The process that runs a stage: warnings it filters, memory it keeps, and the folder that it alone may write to.
+"""The process that runs a stage: warnings it filters, memory it keeps, processes beside it, the folder that it locks.
 
-One lock and one policy for every stage: a second run on a folder is refused and names the first one. The lock belongs to the
-kernel (flock; a byte range on Windows), so it is free as soon as its process has ended, however it ended.
+A second run on a folder is refused and names the first one. The lock belongs to the kernel (flock; a byte range on Windows),
+so it is free as soon as its process has ended, however it ended.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -54,8 +55,8 @@ _LARGEST = 32 * 2**20  # the highest mmap threshold that glibc accepts on 64 bit
 def keep_freed_memory() -> bool:
     """Let glibc's malloc keep freed blocks; True where that took effect.
 
-    glibc maps each block over 32 MB afresh and returns it on free; a training step on the CPU then spends up to half its time
-    in page faults (measured on the quickstart: 3.4 s a step, 1.9 s with this; docs/experiments.md). Peak memory is unchanged.
+    Otherwise it maps each block over 32 MB afresh, and a training step on the CPU spends up to half its time in page faults
+    (quickstart: 3.4 s a step, 1.9 s with this; docs/experiments.md). Peak memory is unchanged.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -77,6 +78,35 @@ def machine_memory_gib() -> float:
     return float(psutil.virtual_memory().total) / 2**30
 
 
+# -------------------- the processes of `accelerate launch`
+
+
+@dataclass(frozen=True)
+class Processes:
+    """`rank` of `count`; `wait` returns when every process has called it, `leave` ends the connection between them."""
+
+    rank: int = 0
+    count: int = 1
+    wait: Callable[[], None] = lambda: None
+    leave: Callable[[], None] = lambda: None
+
+
+def launched_processes() -> Processes:
+    """What `accelerate launch` started; a plain `python …` is one process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Processes()
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    # The usual limit is half an hour: one process may well have that much more to do than another.
+    state = PartialState(cpu=cpu, timeout=timedelta(days=30))
+    if state.num_processes != int(os.environ["WORLD_SIZE"]):  # then each would draw everything
+        raise UserError(f"{os.environ['WORLD_SIZE']} processes were launched and cannot find each other: {state}")
+    return Processes(state.process_index, state.num_processes, state.wait_for_everyone, state.destroy_process_group)
+
+
 # -------------------- the folder lock
 
 LOCK_FILE = ".align_ko.lock"
@@ -86,27 +116,14 @@ COMPILE_SECONDS = 600  # DeepSpeed's cpu_adam takes about four minutes on two co
 _held: dict[Path, FileLock] = {}
 
 
-@dataclass(frozen=True)
-class Holder:
-    """The run that holds a folder."""
-
-    name: str  # "run_sft.py recipes/quickstart/sft.yaml"
-    pid: int
-    started: str  # "2026-11-30 05:52:10"
-    host: str
-    started_by: str = ""  # "812 align.py recipes/quickstart/align.yaml"
-
-
 def command_name() -> str:
     """Script and recipe: `run_sft.py recipes/quickstart/sft.yaml`."""
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
 
 
 def lock_folder(folder: str | Path) -> None:
-    """Hold `folder` until this process ends. UserError, naming the holder, when another run has it.
-
-    Of several processes (`accelerate launch`) the first one holds it for all.
-    """
+    """Lock `folder` until this process ends; of several processes the first one does. UserError, naming the holder, when
+    another run has it."""
     path = Path(folder)
     if not is_first_process() or path.resolve() in _held:
         return
@@ -114,9 +131,14 @@ def lock_folder(folder: str | Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK_FILE, timeout=0)
         lock.acquire()
-        now, host = time.strftime("%Y-%m-%d %H:%M:%S"), socket.gethostname()
-        me = Holder(command_name(), os.getpid(), now, host, os.environ.get(STARTED_BY, ""))
-        (path / HOLDER_FILE).write_text(json.dumps(asdict(me), ensure_ascii=False), encoding="utf-8")
+        holder = {
+            "name": command_name(),
+            "pid": os.getpid(),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "host": socket.gethostname(),
+            "started_by": os.environ.get(STARTED_BY, ""),
+        }
+        (path / HOLDER_FILE).write_text(json.dumps(holder, ensure_ascii=False), encoding="utf-8")
     except Timeout:
         raise _refusal(path) from None
     except OSError as error:
@@ -158,10 +180,9 @@ def check_unlocked(folder: str | Path) -> None:
 
 
 def warn_of_compile_locks() -> None:
-    """Warn of the locks of torch's extension builds, for which DeepSpeed waits without a message.
+    """Warn of the lock files of torch's extension builds, for which DeepSpeed waits without a message.
 
-    Such a lock is a file that only the process that made it removes (torch/utils/file_baton.py), so a run that was killed
-    while it compiled makes every later one wait for ever.
+    Only the process that made one removes it (torch/utils/file_baton.py): a run killed while it compiled blocks all later ones.
     """
     from torch.utils.cpp_extension import get_default_build_root
 
@@ -181,16 +202,16 @@ def warn_of_compile_locks() -> None:
 def _refusal(folder: Path) -> UserError:
     again = "this command again when that run has ended, or another output folder"
     try:
-        holder: Holder | None = Holder(**json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        holder = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         holder = None
-    here = holder is not None and holder.host == socket.gethostname()
-    if holder is None or (here and not psutil.pid_exists(holder.pid)):  # the new holder is about to write its name
+    here = holder and holder["host"] == socket.gethostname()
+    if not holder or (here and not psutil.pid_exists(holder["pid"])):  # the new holder is about to write its name
         return UserError("another run is writing to this folder", file=folder, expected=again)
-    where = f"pid {holder.pid}" if here else f"pid {holder.pid} on {holder.host}"
-    problem = f"{holder.name} ({where}), started {holder.started}, is writing to this folder"
-    pid, _, parent = holder.started_by.partition(" ")
+    where = f"pid {holder['pid']}" if here else f"pid {holder['pid']} on {holder['host']}"
+    problem = f"{holder['name']} ({where}), started {holder['started']}, is writing to this folder"
+    pid, _, parent = holder["started_by"].partition(" ")
     if here and pid and not psutil.pid_exists(int(pid)):
         problem += f"; it is a stage that {parent} (pid {pid}) left behind when it was killed"
-        again = f"this command again when that stage has ended (its work counts), or after 'kill {holder.pid}'"
+        again = f"this command again when that stage has ended (its work counts), or after 'kill {holder['pid']}'"
     return UserError(problem, file=folder, expected=again)

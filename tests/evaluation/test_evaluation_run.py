@@ -17,10 +17,10 @@ from align_ko.errors import UserError
 from align_ko.evaluation import run
 from align_ko.evaluation.reference_loss import encode_references, reference_losses
 from align_ko.evaluation.run import ask_models, evaluate, evaluate_grid
-from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.models.export import modelfile
 from align_ko.preferences.candidates import read_tasks
+from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, PreferencesRecipe
 from align_ko.records import PromptRow, read_jsonl, write_jsonl
 from align_ko.stores import shards

@@ -8,9 +8,8 @@ from conftest import SHORT_ROWS
 from transformers import RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
 from align_ko.chat_format import prompt_ids
-from align_ko.generation.local import draw_local, generate_answers, stream_answer
+from align_ko.generation.local import RowKnobs, draw_local, generate_answers, nucleus, penalise, stream_answer
 from align_ko.generation.requests import GREEDY, Request, describe, row_seed
-from align_ko.generation.sampling import RowKnobs, nucleus, penalise
 from align_ko.models.load import greedy_config
 from align_ko.recipe import DecodingArgs
 

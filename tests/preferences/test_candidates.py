@@ -11,11 +11,10 @@ import pytest
 from conftest import turns
 
 from align_ko.errors import UserError
-from align_ko.generation import meter as meters
-from align_ko.generation.meter import Meter, clock
-from align_ko.generation.processes import Processes
-from align_ko.generation.requests import GREEDY, Generated, describe, row_seed
+from align_ko.generation import requests
+from align_ko.generation.requests import GREEDY, Generated, clock, describe, progress, row_seed
 from align_ko.preferences.candidates import Candidate, draw_candidates, read_tasks
+from align_ko.process import Processes
 from align_ko.recipe import CandidateArgs, PreferencesRecipe, load_recipe
 from align_ko.records import PromptRow, write_jsonl
 from align_ko.stores import row_key, shards
@@ -301,14 +300,14 @@ def test_recipe_mistakes_are_told_with_their_line(tmp_path, options, message):
 
 def test_a_log_hears_rate_and_time_left(monkeypatch, capsys):
     now = [100.0]
-    monkeypatch.setattr(meters.time, "monotonic", lambda: now[0])
-    with Meter(100) as meter:
+    monkeypatch.setattr(requests.time, "monotonic", lambda: now[0])
+    with progress(100) as advance:
         for _ in range(40):
             now[0] += 1
-            meter.advance()
+            advance()
     assert capsys.readouterr().out.splitlines() == ["30 of 100 answers, 1.0/s, 70 s left", "40 of 100 answers in 40 s (1.0/s)"]
-    with Meter(100, shown=False) as meter:
+    with progress(100, is_shown=False) as advance:
         now[0] += 100
-        meter.advance()
+        advance()
     assert capsys.readouterr().out == ""
     assert [clock(s) for s in (45, 700, 12_000)] == ["45 s", "12 min", "3 h 20 min"]

@@ -15,10 +15,10 @@ from align_ko.evaluation.grid import cells, cross_fitted_gaps
 from align_ko.evaluation.reference_loss import encode_references, reference_losses
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
 from align_ko.generation.local import draw_local
-from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
 from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_for_inference
 from align_ko.models.source import ModelSource, weights_hash
+from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs
 from align_ko.records import PromptRow, evenly, read_prompts, write_json, write_jsonl
 from align_ko.stores import Store, StoredRow, row_key

@@ -1,10 +1,10 @@
-"""Answers from any OpenAI-compatible server: many requests at once, retries with back-off, each answer passed on as it ends.
+"""Answers from any OpenAI-compatible server: many requests at once, each answer passed on as it ends.
 
-The openai package does the retries (0.5 s doubling to 8 s, or as the server's Retry-After says). What cannot get better by
-waiting, such as a wrong key, a wrong model name or a refused field, ends the run at once with the recipe key to look at.
+The openai package retries (0.5 s doubling to 8 s, or as the server's Retry-After says). What no retry mends, such as a wrong
+key, model name or field, ends the run at once with the recipe key to look at.
 
-A server that reads text adds its own bos, and one that reads messages uses its own template: both can differ from what the
-checkpoint was trained with, silently. Where a server takes token ids, it gets ours.
+A server that reads text adds its own bos, one that reads messages uses its own template: both can silently differ from what
+the checkpoint was trained with. Where a server takes token ids, it gets ours.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     import openai
     from transformers import PreTrainedTokenizerBase
 
-Body = dict[str, Any]
-"""Fields of a request."""
+Body = dict[str, Any]  # fields of a request
 SENDS: dict[Server, str] = {
     "vllm": "token_ids",
     "sglang": "token_ids",
@@ -46,10 +45,9 @@ def complete_all(
     needs_key: bool = True,
     describe: Callable[[int], str] = str,
 ) -> None:
-    """Send the request that each of `bodies` makes to the route that takes it (`prompt`, `messages`), many at once.
+    """Send the request that each of `bodies` returns, many at once; `on_reply` is called with its index as each reply arrives.
 
-    `on_reply` is called as each reply arrives. UserError for what a person has to put right; it names the recipe's keys under
-    `section` and the request by `describe`.
+    UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`.
     """
     import openai
 
@@ -58,7 +56,9 @@ def complete_all(
     async def work(client: openai.AsyncOpenAI) -> None:
         for index in queue:
             try:
-                reply = await _send(client, bodies[index]())
+                body = bodies[index]()
+                create: Any = client.chat.completions.create if "messages" in body else client.completions.create
+                reply = await create(**body)
             except openai.OpenAIError as error:
                 raise _user_error(error, server, section, describe(index)) from None
             if not reply.choices:
@@ -67,9 +67,13 @@ def complete_all(
             on_reply(index, reply)
 
     async def run() -> None:
-        options: Body = {"timeout": server.timeout, "max_retries": server.max_retries}
-        key = _api_key(server, section, needs_key)
-        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key, **options) as client:
+        key = os.environ.get(server.api_key_env) if server.api_key_env else None
+        if not key and server.api_key_env and needs_key:
+            problem = f"the environment variable {server.api_key_env} is not set"
+            raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
+        key = key or "none"  # local servers want no key, but the client does
+        limits: Body = {"timeout": server.timeout, "max_retries": server.max_retries}
+        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key, **limits) as client:
             try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
                 await client.with_options(max_retries=1).models.list()
             except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
@@ -87,17 +91,8 @@ def complete_all(
         raise (errors or group.exceptions)[0] from None
 
 
-async def _send(client: openai.AsyncOpenAI, body: Body) -> Any:
-    create: Any = client.chat.completions.create if "messages" in body else client.completions.create
-    return await create(**body)
-
-
 def draw_from_endpoint(
-    requests: list[Request],
-    on_answer: OnAnswer,
-    tokenizer: PreTrainedTokenizerBase,
-    args: EndpointArgs,
-    max_new_tokens: int,
+    requests: list[Request], on_answer: OnAnswer, tokenizer: PreTrainedTokenizerBase, args: EndpointArgs, max_new_tokens: int
 ) -> None:
     """Answer every request with the checkpoint that the server has loaded."""
     lengths: dict[int, int] = {}
@@ -120,13 +115,10 @@ def draw_from_endpoint(
         text = (choice.message.content if hasattr(choice, "message") else choice.text) or ""
         read = reply.usage.prompt_tokens if reply.usage else None
         if args.check_prompt and read and read != length:
-            raise UserError(
-                f"{args.base_url} read {read} prompt tokens where the checkpoint's own format has {length}, for the "
-                f"question {begin(index)}",
-                key="endpoint.send",
-                expected="token_ids where the server takes them, or the checkpoint's own chat template on the server "
-                "(check_prompt: false where it only counts differently)",
-            )
+            problem = f"{args.base_url} read {read} prompt tokens where the checkpoint's own format has {length}"
+            expected = "token_ids where the server takes them, or the checkpoint's own chat template on the server "
+            expected += "(check_prompt: false where it only counts differently)"
+            raise UserError(f"{problem}, for the question {begin(index)}", key="endpoint.send", expected=expected)
         tokens = reply.usage.completion_tokens if reply.usage else len(tokenizer(text, add_special_tokens=False)["input_ids"])
         on_answer(index, Generated(text.strip(), choice.finish_reason == "stop", tokens))
 
@@ -136,17 +128,7 @@ def draw_from_endpoint(
     complete_all(args, [partial(body, index) for index in range(len(requests))], save, describe=begin)
 
 
-def _api_key(server: EndpointArgs | LlmJudgeArgs, section: str, is_needed: bool) -> str:
-    """Local servers want no key, but the client does."""
-    key = os.environ.get(server.api_key_env) if server.api_key_env else None
-    if not key and server.api_key_env and is_needed:
-        problem = f"the environment variable {server.api_key_env} is not set"
-        raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
-    return key or "none"
-
-
 def _user_error(error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, section: str, request: str = "") -> UserError:
-    """What a person can do about a failed request."""
     import openai
 
     where, tries = server.base_url, f"{server.max_retries + 1} times; {_LATER}"
@@ -194,11 +176,8 @@ def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokeni
         config |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
         return {"generation_config": json.dumps(config)}
     if penalty != 1.0:
-        raise UserError(
-            f"Ollama's OpenAI interface takes no repetition penalty, and a candidate asks for {penalty:g}",
-            key="candidates",
-            expected="repetition_penalty 1.0, or another server",
-        )
+        problem = f"Ollama's OpenAI interface takes no repetition penalty, and a candidate asks for {penalty:g}"
+        raise UserError(problem, key="candidates", expected="repetition_penalty 1.0, or another server")
     return {}
 
 
@@ -222,8 +201,5 @@ def text_for_server(tokenizer: PreTrainedTokenizerBase, messages: list[Message],
     for candidate in (text.removeprefix(str(tokenizer.bos_token)), text):
         if list(tokenizer(candidate)["input_ids"]) == ids:
             return candidate
-    raise UserError(
-        "no text gives this checkpoint's prompt ids back once the server's tokenizer adds its own special tokens",
-        key="endpoint.send",
-        expected="token_ids (vllm, sglang, llama_cpp)",
-    )
+    problem = "no text gives this checkpoint's prompt ids back once the server's tokenizer adds its own special tokens"
+    raise UserError(problem, key="endpoint.send", expected="token_ids (vllm, sglang, llama_cpp)")

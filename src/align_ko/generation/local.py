@@ -1,8 +1,8 @@
-"""Batched decoding with transformers: one queue, left padding, like lengths together, finished rows leave the batch.
+"""Batched decoding with transformers: like lengths together, finished rows leave the batch, each row has its own settings.
 
-`generate` keeps a finished row in the batch until the last one ends, so one looping answer makes all its neighbours pay to
-the token limit. Its documented `custom_generate` seam lets us keep its preparation, and drop rows. All settings and samples
-share the queue: a prompt is read once for all the answers to it in a batch.
+`generate` keeps a finished row until the last one ends, so one looping answer makes all its neighbours pay to the token limit.
+Its documented `custom_generate` seam lets us keep its preparation, and drop rows. A prompt is read once for all the answers to
+it in a batch.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from align_ko.chat_format import prompt_ids
 from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, encode_prompts, row_seed
-from align_ko.generation.sampling import RowKnobs
 from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
 LOOP_CHECK_EVERY = 16  # steps between looks for loops
+HEAD = 256  # likeliest tokens that nearly always contain the nucleus
 
 
 def generate_answers(
@@ -35,8 +35,8 @@ def generate_answers(
 ) -> list[Generated]:
     """One answer per prompt (a question, or messages that end with one), in their order; for `stop_loops` see draw_local."""
     answers: dict[int, Generated] = {}
-    asked: list[list[Message]] = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
-    requests = [Request(prompt, decoding, row_seed(seed, index)) for index, prompt in enumerate(asked)]
+    messages: list[list[Message]] = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+    requests = [Request(prompt, decoding, row_seed(seed, index)) for index, prompt in enumerate(messages)]
     draw_local(requests, answers.__setitem__, model, tokenizer, max_new_tokens, batch_size, stop_loops)
     return [answers[index] for index in range(len(prompts))]
 
@@ -53,9 +53,8 @@ def draw_local(
 ) -> None:
     """Answer every request, longest prompts first (what does not fit into memory shows at once).
 
-    `stop_loops` ends a row that only repeats itself (as unfinished): right for drawing candidates, where a loop is cut anyway,
-    and never for evaluation. An answer depends on its own request, not on its batch, but for rounding: matrix products of
-    another batch may differ in the last bit, and where two tokens are equally likely that decides.
+    `stop_loops` ends a row that only repeats itself, as unfinished: for candidates, never for evaluation. An answer depends on
+    its own request alone, but for rounding, which differs with the batch and decides between equally likely tokens.
     """
     encoded = encode_prompts(requests, tokenizer)
     order = sorted(range(len(requests)), key=lambda i: (-len(encoded[i]), encoded[i]))  # a prompt's requests are neighbours
@@ -70,32 +69,27 @@ def draw_local(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         distinct = {ids: number for number, ids in enumerate(dict.fromkeys(encoded[i] for i in batch))}
-        ids, mask = _left_pad(list(distinct), int(tokenizer.pad_token_id or 0))  # (prompts, T)
-        decodings, seeds = [requests[i].decoding for i in batch], [requests[i].seed for i in batch]
+        width, pad = max(map(len, distinct)), int(tokenizer.pad_token_id or 0)
+        ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in distinct], device=model.device)  # (prompts, T)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in distinct], device=model.device)
+        knobs = RowKnobs([requests[i].decoding for i in batch], [requests[i].seed for i in batch], max_new_tokens, model.device)
 
         def on_end(row: int, tokens: list[int], finished: bool, batch: list[int] = batch) -> None:
             text = tokenizer.decode(tokens[:-1] if finished else tokens, skip_special_tokens=True)
             on_answer(batch[row], Generated(str(text).strip(), finished, len(tokens)))
 
         model.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+            input_ids=ids,
+            attention_mask=mask,
             generation_config=config,
             custom_generate=partial(
                 _decode_shrinking,
-                knobs=RowKnobs(decodings, seeds, max_new_tokens, model.device),
+                knobs=knobs,
                 prompt_of=[distinct[encoded[i]] for i in batch],
                 on_end=on_end,
                 stop_loops=stop_loops,
             ),
         )
-
-
-def _left_pad(rows: list[tuple[int, ...]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
 
 
 def _is_looping(tokens: list[int], periods: int = 4, longest: int = 24) -> bool:
@@ -125,8 +119,7 @@ def _decode_shrinking(
     steps = int(generation_config.max_new_tokens or 0)
     eos = torch.as_tensor(generation_config.eos_token_id, device=device).reshape(-1)
     mask: torch.Tensor | None = kwargs["attention_mask"]
-    if mask is None:  # `generate` drops a mask that hides nothing
-        mask = torch.ones_like(input_ids)
+    mask = torch.ones_like(input_ids) if mask is None else mask  # `generate` drops a mask that hides nothing
     expand = torch.tensor(prompt_of, device=device)
     rows = torch.arange(len(prompt_of), device=device)  # which answer each live row is
     # What the penalty counts: the prompt, its padding overwritten by its own last token, then the answer.
@@ -135,14 +128,8 @@ def _decode_shrinking(
     cache = kwargs["past_key_values"]
     new, positions = input_ids, (mask.cumsum(-1) - 1).clamp(min=0)
     for step in range(steps):
-        logits = model(
-            input_ids=new,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        inputs = {"input_ids": new, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
+        logits = model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
         if step == 0:  # from here on one row per answer
             logits, mask, positions = logits[expand], mask[expand], positions[expand]
             cache.batch_select_indices(expand)
@@ -153,8 +140,7 @@ def _decode_shrinking(
         if stop_loops and step % LOOP_CHECK_EVERY == LOOP_CHECK_EVERY - 1:
             answers = seen[rows, width : width + step + 1].tolist()
             stopped |= torch.tensor([_is_looping(answer) for answer in answers], device=device)
-        gone = ended | stopped
-        if gone.any():
+        if (gone := ended | stopped).any():
             for row, by_itself in zip(rows[gone].tolist(), ended[gone].tolist(), strict=True):
                 on_end(row, seen[row, width : width + step + 1].tolist(), by_itself)
             keep = (~gone).nonzero()[:, 0]
@@ -169,6 +155,69 @@ def _decode_shrinking(
     return input_ids
 
 
+class RowKnobs:
+    """Decoding settings of B rows, and a random number in [0, 1) for each of their tokens.
+
+    transformers' processors have one setting and one generator for the whole batch, so an answer would depend on its
+    neighbours. Here it depends on its seed alone.
+    """
+
+    def __init__(
+        self, decodings: list[DecodingArgs], seeds: list[int], max_new_tokens: int, device: torch.device | str = "cpu"
+    ) -> None:
+        def column(name: str) -> torch.Tensor:
+            return torch.tensor([float(getattr(d, name)) for d in decodings], device=device)
+
+        self.temperature, self.top_p, self.penalty = map(column, ("temperature", "top_p", "repetition_penalty"))
+        # Drawn on the CPU whatever the device is, so that the same seed gives the same numbers everywhere.
+        numbers = [torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        self.uniform = torch.stack(numbers).to(device)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self.temperature, self.top_p = self.temperature[rows], self.top_p[rows]
+        self.penalty, self.uniform = self.penalty[rows], self.uniform[rows]
+
+    def choose(self, seen: torch.Tensor, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """Token number `step` of each row. seen: ids (B, L) that the penalty counts; logits (B, V), changed in place → (B,)."""
+        if (self.penalty != 1).any():
+            penalise(logits, seen, self.penalty)
+        token = logits.argmax(-1)
+        sampled = self.temperature.nonzero()[:, 0]
+        if len(sampled):
+            probabilities = (logits[sampled] / self.temperature[sampled, None]).softmax(-1)
+            token[sampled] = nucleus(probabilities, self.top_p[sampled], self.uniform[sampled, step])
+        return token
+
+
+def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: torch.Tensor) -> None:
+    """transformers' repetition penalty, in place: a token seen before has its logit divided by it, or times it below 0."""
+    scores, factor = logits.gather(1, seen), penalty[:, None]
+    logits.scatter_(1, seen, torch.where(scores < 0, scores * factor, scores / factor))
+
+
+def nucleus(probabilities: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor, head: int = HEAD) -> torch.Tensor:
+    """One token per row from the smallest set that has `top_p` of the probability; (B, V), (B,), (B,) → (B,).
+
+    The distribution of transformers' top_p, which sorts the whole vocabulary of every row (most of a step on a CPU): here only
+    rows are sorted whose set is not within the `head` likeliest tokens.
+    """
+    likeliest, ids = probabilities.topk(min(head, probabilities.shape[-1]))
+    token = _pick(likeliest, ids, top_p, uniform)
+    wide = (likeliest.sum(-1) < top_p).nonzero()[:, 0]
+    if len(wide):
+        everything, order = probabilities[wide].sort(descending=True)
+        token[wide] = _pick(everything, order, top_p[wide], uniform[wide])
+    return token
+
+
+def _pick(likeliest: torch.Tensor, ids: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Walk down the tokens, likeliest first, until `uniform` of the set's probability is passed."""
+    inside = likeliest.cumsum(-1) - likeliest < top_p[:, None]
+    mass = (likeliest * inside).cumsum(-1)
+    place = (mass <= uniform[:, None] * mass[:, -1:]).sum(-1)
+    return ids.gather(-1, place.clamp(max=inside.sum(-1) - 1)[:, None])[:, 0]
+
+
 def stream_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_new_tokens: int = 512
 ) -> Iterator[str]:
@@ -179,12 +228,12 @@ def stream_answer(
 
     ids = torch.tensor([prompt_ids(tokenizer, messages)], device=model.device)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     failure: list[BaseException] = []
 
     def run() -> None:
         try:
-            model.generate(**inputs, streamer=streamer, max_new_tokens=max_new_tokens)
+            mask = torch.ones_like(ids)
+            model.generate(input_ids=ids, attention_mask=mask, streamer=streamer, max_new_tokens=max_new_tokens)
         except BaseException as error:  # in a thread: hand it over, or the reader would wait for ever
             failure.append(error)
             streamer.on_finalized_text("", stream_end=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from align_ko.errors import UserError
-from align_ko.generation.processes import Processes
 from align_ko.generation.requests import GREEDY, Draw, Keys, Request, describe, draw_missing, row_seed
+from align_ko.process import Processes
 from align_ko.recipe import CandidateArgs, DecodingArgs
 from align_ko.records import PromptRow, content_id, read_prompts
 from align_ko.stores import Store
