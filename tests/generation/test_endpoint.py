@@ -206,10 +206,10 @@ def test_text_gives_the_ids_back_or_is_refused(tiny):
 
 
 def test_ctrl_c_ends_it(tokenizer, monkeypatch):
-    async def interrupted(*args):
+    def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(endpoint, "_send", interrupted)
+    monkeypatch.setattr(endpoint, "prompt_fields", interrupted)
     with FaultyServer() as server, pytest.raises(KeyboardInterrupt):
         draw(server, tokenizer)
     gc.collect()  # prints the task's traceback here, not inside another test's ast.parse (CPython gh-106905)
