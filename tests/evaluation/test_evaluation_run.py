@@ -15,8 +15,7 @@ from conftest import turns
 from align_ko.chat_format import set_chat_template
 from align_ko.errors import UserError
 from align_ko.evaluation import run
-from align_ko.evaluation.reference_loss import encode_references, reference_losses
-from align_ko.evaluation.run import ask_models, evaluate, evaluate_grid
+from align_ko.evaluation.run import ask_models, encode_references, evaluate, evaluate_grid, reference_losses
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.models.export import modelfile
 from align_ko.preferences.candidates import read_tasks

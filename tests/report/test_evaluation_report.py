@@ -100,7 +100,7 @@ def test_summarise_exactly() -> None:
     assert (cool["chrf"], base["reference_nll"], greedy["reference_nll"]) == (None, None, 2.5)
     assert greedy["chrf"] == pytest.approx(chrf([GOOD, OTHER[:-4]], [GOOD, OTHER]))
     assert summary["decoding_gap"] == {
-        "dpo": {"setting": "sampling_cool", "prompts": 2, "greedy": 0.5, "sampling": 1.0, "points": 50.0}
+        "dpo": {"setting": "sampling_cool", "prompts": 2, "greedy": 0.5, "sampling": 1.0, "points": 50.0, "cross_fitted": 50.0}
     }
     assert summary["small_sample"] is True
 
@@ -111,7 +111,7 @@ def test_gap_is_taken_over_the_prompts_both_answered() -> None:
     rows += [row(str(n), LOOP, setting="sampling_warm") for n in range(10)]
     summary = summarise(score_rows(rows))
     assert summary["decoding_gap"]["dpo"] == {
-        "setting": "sampling_cool", "prompts": 4, "greedy": 0.5, "sampling": 1.0, "points": 50.0,
+        "setting": "sampling_cool", "prompts": 4, "greedy": 0.5, "sampling": 1.0, "points": 50.0, "cross_fitted": 50.0,
     }  # fmt: skip
     assert summarise(score_rows(rows[:10]))["decoding_gap"] == {}
 

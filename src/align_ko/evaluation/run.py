@@ -1,18 +1,22 @@
 """Checkpoints asked and scored: every model answers every prompt, greedily and under sampling settings.
 
-Every answer and every reference's loss is stored under a key of all that it depends on: a run that was killed goes on where it
-was, a finished one loads no model. The processes of `accelerate launch` share the prompts.
+Every answer and every reference's loss is stored under a key of all that it depends on: a killed run continues where it was, a
+finished one loads no model. The processes of `accelerate launch` share the prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch.nn.functional import cross_entropy
+
+from align_ko.chat_format import IGNORE, EncodedConversation, conversation_ids
 from align_ko.errors import UserError
-from align_ko.evaluation.grid import cells, cross_fitted_gaps
-from align_ko.evaluation.reference_loss import encode_references, reference_losses
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
 from align_ko.generation.local import draw_local
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
@@ -21,10 +25,10 @@ from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs
 from align_ko.records import PromptRow, evenly, read_prompts, write_json, write_jsonl
-from align_ko.stores import Store, StoredRow, row_key
+from align_ko.stores import Store, row_key
 
-Asked = Mapping[str, tuple[DecodingArgs, list[PromptRow]]]
-"""Name of a setting → how it decodes, and what it is asked."""
+Models = Mapping[str, str | ModelSource]  # name in the table → folder, hub id or source
+Asked = Mapping[str, tuple[DecodingArgs, list[PromptRow]]]  # name of a setting → how it decodes, and its prompts
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Evaluation:
 
 
 def evaluate(
-    models: Mapping[str, str | ModelSource],
+    models: Models,
     prompts_file: str,
     output_dir: str | Path,
     *,
@@ -50,7 +54,7 @@ def evaluate(
 ) -> Evaluation | None:
     """Judge checkpoints by greedy decoding, and beside it by `sampling` settings; writes responses.jsonl and scores.json.
 
-    `models` maps a name to a folder or hub id. `probes` are answered and shown, not counted. None in all but the first process.
+    `probes` are answered and shown, not counted. None in all but the first process.
     """
     held_out = list(read_prompts(prompts_file, "prompts_file", max_prompts))
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]
@@ -61,7 +65,7 @@ def evaluate(
 
 
 def evaluate_grid(
-    models: Mapping[str, str | ModelSource],
+    models: Models,
     prompts_file: str,
     output_dir: str | Path,
     grid: GridArgs,
@@ -77,8 +81,14 @@ def evaluate_grid(
     return _answer_and_score(models, asked, [], Path(output_dir), chat_template, generation, processes)
 
 
+def cells(grid: GridArgs) -> dict[str, DecodingArgs]:
+    """Every combination by name, `t0.7-p0.9-r1.1`; in the order temperature, top_p, repetition_penalty."""
+    every = product(grid.temperature, grid.top_p, grid.repetition_penalty)
+    return {f"t{t:g}-p{p:g}-r{r:g}": DecodingArgs(t, p, r) for t, p, r in every}
+
+
 def _answer_and_score(
-    models: Mapping[str, str | ModelSource],
+    models: Models,
     asked: Asked,
     references: list[PromptRow],
     folder: Path,
@@ -86,22 +96,19 @@ def _answer_and_score(
     generation: GenerationArgs | None,
     processes: Processes | None,
 ) -> Evaluation | None:
-    answered = ask_models(
-        models, asked, references, generation or GenerationArgs(), chat_template, folder / "answers", processes
-    )
+    generation = generation or GenerationArgs()
+    answered = ask_models(models, asked, references, generation, chat_template, folder / "answers", processes)
     if answered is None:
         return None
     scored = score_rows(answered[0])
     summary = summarise(scored, answered[1])
-    for name, points in cross_fitted_gaps(row for row in scored if row["kind"] == "heldout").items():
-        summary["decoding_gap"][name]["cross_fitted"] = points
     write_jsonl(folder / "responses.jsonl", scored)
     write_json(folder / "scores.json", summary)
     return Evaluation(scored, summary)
 
 
 def ask_models(
-    models: Mapping[str, str | ModelSource],
+    models: Models,
     asked: Asked,
     references: list[PromptRow],
     generation: GenerationArgs,
@@ -135,39 +142,29 @@ def ask_models(
     if missing := sum(key not in answers for key in keys) + sum(key not in losses for key in loss_keys):
         problem = f"{missing} of {len(keys) + len(loss_keys)} answers and reference losses are missing"
         raise UserError(problem, file=answers.file, expected="an output_dir that all processes share")
-    rows = [
-        _answer(task.name, setting, asked[setting][0], row, answers[key])
+    rows: list[Answer] = [
+        {
+            "model": task.name,
+            "setting": setting,
+            "decoding": describe(asked[setting][0]),
+            "kind": "probe" if row.group == "probe" else "heldout",
+            "prompt": row.prompt,
+            "prompt_id": row.id,
+            "group": row.group,
+            "topic": row.topic,
+            "reference": row.reference,
+            "response": answers[key]["text"],
+            "finished": answers[key]["finished"],
+            "tokens": answers[key]["tokens"],
+        }
         for task in tasks
         for (setting, _, row), key in zip(places, task.keys, strict=True)
     ]
-    return rows, {task.name: _mean_nll([losses[key] for key in task.references]) for task in tasks} if references else {}
-
-
-def _answer(model: str, setting: str, decoding: DecodingArgs, row: PromptRow, stored: StoredRow) -> Answer:
-    return {
-        "model": model,
-        "setting": setting,
-        "decoding": describe(decoding),
-        "kind": "probe" if row.group == "probe" else "heldout",
-        "prompt": row.prompt,
-        "prompt_id": row.id,
-        "group": row.group,
-        "topic": row.topic,
-        "reference": row.reference,
-        "response": stored["text"],
-        "finished": stored["finished"],
-        "tokens": stored["tokens"],
-    }
-
-
-def _mean_nll(losses: list[StoredRow]) -> float | None:
-    """Over all tokens of all references; None without any."""
-    tokens = sum(row["tokens"] for row in losses)
-    return sum(row["nats"] for row in losses) / tokens if tokens else None
+    return rows, {task.name: task.mean_nll(losses) for task in tasks} if references else {}
 
 
 class _ModelTask:
-    """What one model is asked, with the keys of the answers. Loads the tokenizer at once, the model where a key is missing."""
+    """One model's requests and references by key. Loads the tokenizer at once, the model only where a key is missing."""
 
     def __init__(
         self,
@@ -203,3 +200,35 @@ class _ModelTask:
         pad = int(tokenizer.pad_token_id or 0)
         for index, nats, tokens in reference_losses(model, [self.references[key] for key in unread], pad):
             losses.add(unread[index], model=self.name, nats=nats, tokens=tokens)
+
+    def mean_nll(self, losses: Store) -> float | None:
+        """Over all tokens of all references; None without any."""
+        tokens = sum(losses[key]["tokens"] for key in self.references)
+        return sum(losses[key]["nats"] for key in self.references) / tokens if tokens else None
+
+
+def encode_references(tokenizer: Any, rows: Sequence[PromptRow]) -> list[EncodedConversation]:
+    """Prompts with their references, only the reference (eos included) supervised."""
+    return [conversation_ids(tokenizer, row.messages, last_only=True) for row in rows if row.reference]
+
+
+@torch.inference_mode()
+def reference_losses(
+    model: Any, encoded: Sequence[EncodedConversation], pad: int = 0, batch_size: int = 8
+) -> Iterator[tuple[int, float, int]]:
+    """(number, negative log-likelihood in nats, tokens) of each reference, in batches of like lengths.
+
+    Right padding is harmless here: attention is causal and padded labels are ignored.
+    """
+    order = sorted(range(len(encoded)), key=lambda number: len(encoded[number].input_ids))
+    for start in range(0, len(order), batch_size):
+        numbers = order[start : start + batch_size]
+        rows = [encoded[number] for number in numbers]
+        padding = [max(len(row.input_ids) for row in rows) - len(row.input_ids) for row in rows]
+        ids = [row.input_ids + [pad] * extra for row, extra in zip(rows, padding, strict=True)]
+        labels = [row.labels + [IGNORE] * extra for row, extra in zip(rows, padding, strict=True)]
+        mask = [[1] * len(row.input_ids) + [0] * extra for row, extra in zip(rows, padding, strict=True)]
+        inputs, attended, target = (torch.tensor(values, device=model.device) for values in (ids, mask, labels))
+        logits, target = model(input_ids=inputs, attention_mask=attended).logits[:, :-1].float(), target[:, 1:]
+        nats = cross_entropy(logits.transpose(1, 2), target, reduction="none").sum(-1)  # (B,)
+        yield from zip(numbers, nats.tolist(), (target != IGNORE).sum(-1).tolist(), strict=True)

@@ -1,20 +1,25 @@
-"""What the answers of each model are worth: every row assessed, then one line of measures per model and decoding.
+"""Every answer assessed, then one line of measures per model and decoding setting, and the gap between the settings.
 
 Pure text, no torch: a responses.jsonl can be scored again on any machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 from statistics import mean, median
 from typing import NotRequired, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from align_ko.korean import FAULT_CODES, assess, is_relevant, measure
 from align_ko.records import Message, last_user_text
 
-GREEDY_SETTING = "greedy"
-"""Name of the setting that every model is judged by; all others are sampling."""
+GREEDY_SETTING = "greedy"  # the setting that every model is judged by; all others are sampling
+SMALL = 200  # below this many prompts the report warns that small differences may be chance
+SPLITS = 1000  # of the prompts, for the cross-fitted gap
+_Z95 = 1.959963984540054
 
 
 class Answer(TypedDict):
@@ -99,12 +104,6 @@ class Summary(TypedDict):
     small_sample: bool
 
 
-SMALL = 200
-"""Below this many prompts the report warns that small differences may be chance."""
-
-_Z95 = 1.959963984540054
-
-
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % Wilson score interval of a share. Unlike p ± 2·se it stays honest at 0 and 1.
 
@@ -116,13 +115,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     share, square = successes / n, _Z95**2
     centre = (share + square / (2 * n)) / (1 + square / n)
     half = _Z95 / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n * n))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
+    return max(0.0, centre - half) if successes else 0.0, min(1.0, centre + half) if successes < n else 1.0
 
 
 def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
-    """Each row assessed; the rows given are left alone."""
     scored: list[ScoredAnswer] = []
     for row in rows:
         asked = last_user_text(row["prompt"])
@@ -154,16 +150,11 @@ def summarise(scored_rows: Iterable[ScoredAnswer], reference_nll: Mapping[str, f
         results += [_measure(settings[name], nll) for name in names]
         if gap := _decoding_gap(settings):
             gaps[model] = gap
-    return {
-        "results": results,
-        "decoding_gap": gaps,
-        "interval": "95 % Wilson",
-        "small_sample": any(result["n"] < SMALL for result in results),
-    }
+    small = any(result["n"] < SMALL for result in results)
+    return {"results": results, "decoding_gap": gaps, "interval": "95 % Wilson", "small_sample": small}
 
 
 def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Result:
-    """One line of the table. Nothing here looks at the order of rows."""
     n = len(rows)
     natural = sum(row["natural"] for row in rows)
     low, high = wilson(natural, n)
@@ -223,4 +214,40 @@ def _decoding_gap(settings: Mapping[str, Sequence[ScoredAnswer]]) -> Gap | None:
             plain = mean(float(greedy[row["prompt_id"]]) for row in shared)
             points = round(100 * (sampled - plain), 4)
             best = {"setting": name, "prompts": len(shared), "greedy": plain, "sampling": sampled, "points": points}
+    if best and (fitted := cross_fitted_gap(settings)) is not None:
+        best["cross_fitted"] = fitted
     return best
+
+
+def cross_fitted_gap(settings: Mapping[str, Sequence[ScoredAnswer]]) -> float | None:
+    """The gap in points with the sampling setting chosen on one half of the prompts and measured on the other.
+
+    The plain gap takes the largest of many shares on the prompts that it is measured on, so it is above zero even where no
+    setting is better than greedy; this one has no such bias. The mean over both halves of `SPLITS` random splits, always the
+    same ones; settings that are equally good on a half count with their mean. Only prompts that all settings answered count;
+    None for fewer than two, or without greedy or sampled answers.
+    """
+    natural = {name: {row["prompt_id"]: row["natural"] for row in rows} for name, rows in settings.items()}
+    prompts = sorted(set.intersection(*map(set, natural.values())))
+    if GREEDY_SETTING not in natural or len(natural) < 2 or len(prompts) < 2:
+        return None
+    greedy = np.array([natural[GREEDY_SETTING][prompt] for prompt in prompts], dtype=float)
+    others = [[natural[name][prompt] for prompt in prompts] for name in natural if name != GREEDY_SETTING]
+    lead = np.array(others, dtype=float) - greedy  # settings × prompts
+    return 100 * float(np.mean([_lead_elsewhere(lead, half) for half in _halves(len(prompts))]))
+
+
+def _halves(n: int) -> Iterator[NDArray[np.bool_]]:
+    draw = np.random.default_rng(0)
+    for _ in range(SPLITS):
+        half = np.zeros(n, dtype=bool)
+        half[draw.permutation(n)[: n // 2]] = True
+        yield half
+        yield ~half
+
+
+def _lead_elsewhere(lead: NDArray[np.float64], half: NDArray[np.bool_]) -> float:
+    """The mean lead, on the other half, of the settings that lead most on `half`."""
+    means = lead[:, half].mean(axis=1)
+    best = np.isclose(means, means.max())
+    return float(lead[best][:, ~half].mean())

@@ -10,8 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from align_ko.evaluation.grid import SPLITS
-from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, Summary
+from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAnswer, Summary
 from align_ko.recipe import GridArgs
 from align_ko.records import Fault, Message, atomic_write, last_user_text
 from align_ko.report.marked_text import MarkedAnswer, earlier_turns
@@ -74,7 +73,7 @@ def grid_table(summary: Summary, grid: GridArgs) -> str:
     """Markdown: one table per model, a row per temperature and penalty, a column per top_p, natural share in %.
 
     The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts
-    (`cross_fitted` of each `decoding_gap`, see `cross_fitted_gaps`).
+    (`cross_fitted` of each `decoding_gap`, see `cross_fitted_gap`).
     """
     shares = {(r["model"], r["setting"]): (r["natural"], r["n"]) for r in summary["results"]}
     text = ""
