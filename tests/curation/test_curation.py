@@ -558,12 +558,16 @@ def test_pool_drops_rows_that_it_had_kept(tmp_path: Path) -> None:
     with out.open("w", encoding="utf-8") as rejected, Pool(tmp_path, rejected, tally) as pool:
         for line in range(1, 5):
             value = {"question": f"{line}번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD}
-            pool.add(judge("mine", RawRow(str(path), line, value)))
-        pool.add(judge("mine", RawRow(str(path), 5, {"question": "1번 김치는 어떻게 고르면 좋을까요", "answer": GOOD})))
+            pool.add(judge.each([("mine", RawRow(str(path), line, value))])[0])
+        pool.add(
+            judge.each([("mine", RawRow(str(path), 5, {"question": "1번 김치는 어떻게 고르면 좋을까요", "answer": GOOD}))])[0]
+        )
         assert [row.line for row in pool.rows] == [1, 2, 3, 4]
         pool.drop({1: Rejection("near_duplicate", "이웃과 같음"), 2: Rejection("near_duplicate", "이웃과 같음")})
         assert [row.line for row in pool.rows] == [1, 4]
-        pool.add(judge("mine", RawRow(str(path), 6, {"question": "6번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD})))
+        pool.add(
+            judge.each([("mine", RawRow(str(path), 6, {"question": "6번 김치는 어떻게 고르면 좋을까요?", "answer": GOOD}))])[0]
+        )
         assert [json.loads(pool.text(n))["messages"][0]["content"][:2] for n in (0, 1, 2)] == ["1번", "4번", "6번"]
     fallen = [(row["line"], row["reason"]) for row in read_jsonl(out)]
     assert fallen == [(5, "duplicate"), (2, "near_duplicate"), (3, "near_duplicate")]
@@ -588,7 +592,7 @@ def test_a_batch_is_judged_as_its_rows_are() -> None:
     judge = Judge(Work({"mine": SourceArgs("f", "dialogue")}, {}, rules, (), (held_out,), repairs, with_topics=True))
     rows = [("mine", RawRow("f", line, value)) for line, value in enumerate(values, 1)]
     judged = judge.each(rows)
-    alone = [judge(*row) for row in rows]
+    alone = [judge.each([row])[0] for row in rows]
     for name in Judged._fields:
         got, expected = ([getattr(row, name) for row in several] for several in (judged, alone))
         if name.endswith("sketch"):  # a signature has no equality

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from align_ko.curation.adapters import Rejection
-from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, Tally, gather_facts
+from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, NearDuplicatePair, Tally
 from align_ko.curation.filters import FILTERS, Rules
 from align_ko.curation.judge import Judged, Work, judge_batch, start
 from align_ko.curation.near_duplicates import near_duplicates
@@ -26,7 +27,7 @@ from align_ko.curation.sources import RawRow, read_source
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.overlap import prompts_to_hold_out
-from align_ko.recipe import DataRecipe, place_of, recipe_error
+from align_ko.recipe import DataRecipe, recipe_error
 from align_ko.recipe.inputs import local_files
 from align_ko.records import atomic_write, read_prompts
 
@@ -34,6 +35,7 @@ KEPT_EXAMPLES = 30
 BATCH = 400  # rows sent to a worker process at once
 BYTES_PER_PROCESS = 8_000_000
 """Bytes of input that pay for one more process: starting it and loading the morphological analyser takes about two seconds."""
+_RATE = "{task.fields[rows]:>9,} rows {task.fields[rate]:>8,.0f}/s"
 
 
 def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
@@ -58,34 +60,23 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
             features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
             places = select(features, mixture.taken, recipe.seed, recipe.selection, workers.side_by_side)
             taken = [pool.rows[place] for place in places]
-        splits = dict(
-            zip(("train", "eval", "preferences"), split(taken, recipe.eval_share, recipe.preference_share), strict=True)
-        )
-        if not splits["train"]:
+        train, held_out, preferences = split(taken, recipe.eval_share, recipe.preference_share)
+        if not train:
             raise UserError("no row is left for training; this file says why", file=out / "rejected.jsonl")
         tally.lap("select", len(pool.rows))
-        json_of = _json_of_rows(pool)
+        splits = {"train": train, "eval": held_out, "preferences": preferences}
+        numbers = {row.id: number for number, row in enumerate(pool.rows)}
         with ExitStack() as files:
             for name, rows in splits.items():
                 if rows or name != "preferences":
-                    files.enter_context(atomic_write(out / f"{name}.jsonl")).writelines(map(json_of, rows))
-        if not splits["preferences"]:  # an earlier run's rows would be trained on now
+                    file = files.enter_context(atomic_write(out / f"{name}.jsonl"))
+                    file.writelines(pool.text(numbers[row.id]) for row in rows)
+        if not preferences:  # an earlier run's rows would be trained on now
             (out / "preferences.jsonl").unlink(missing_ok=True)
-        examples = Random(recipe.seed).sample(splits["train"], min(KEPT_EXAMPLES, len(splits["train"])))
-        kept_examples: list[KeptRow] = [json.loads(json_of(row)) for row in examples]
+        examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
+        kept_examples: list[KeptRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
         tally.lap("write", len(taken))
-    return gather_facts(
-        tally,
-        mixture,
-        pool.rows,
-        taken,
-        splits,
-        repeated,
-        kept_examples,
-        recipe_file=str(place_of(recipe, "sources").file or ""),
-        filters=recipe.filters,
-        selection=recipe.selection,
-    )
+    return tally.facts(recipe, mixture, pool.rows, taken, splits, repeated, kept_examples)
 
 
 def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iterator[Judged]:
@@ -93,7 +84,8 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
     read: Counter[str] = Counter()
     broken: Counter[str] = Counter()
     first: dict[str, Judged] = {}  # broken row of each source
-    with _progress_bars(console) as progress:
+    columns = TextColumn("{task.description:<20}"), BarColumn(), TextColumn(_RATE), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
         batches = (
             [(name, raw) for raw in rows]
             for name, source in recipe.sources.items()
@@ -121,22 +113,13 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
     limits = recipe.near_duplicates
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
     questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
-    thresholds = limits.question, limits.long_question, limits.answer
-    repeats = near_duplicates(questions, answers, order, *thresholds)
-    shown = Random(recipe.seed).sample(sorted(repeats), min(EXAMPLES_PER_REASON, len(repeats)))
-    facts: NearDuplicateFacts = {
-        "question": sum(one.side == "question" for one in repeats.values()),
-        "answer": sum(one.side == "answer" for one in repeats.values()),
-        "examples": [
-            {
-                "kept": json.loads(pool.text(repeats[number].kept)),
-                "dropped": json.loads(pool.text(number)),
-                "side": repeats[number].side,
-                "similarity": repeats[number].similarity,
-            }
-            for number in shown
-        ],
-    }
+    repeats = near_duplicates(questions, answers, order, limits.question, limits.long_question, limits.answer)
+    sides = Counter(one.side for one in repeats.values())
+    facts: NearDuplicateFacts = {"question": sides["question"], "answer": sides["answer"], "examples": []}
+    for number in Random(recipe.seed).sample(sorted(repeats), min(EXAMPLES_PER_REASON, len(repeats))):
+        one, kept, dropped = repeats[number], pool.text(repeats[number].kept), pool.text(number)
+        pair = {"kept": json.loads(kept), "dropped": json.loads(dropped), "side": one.side, "similarity": one.similarity}
+        facts["examples"].append(cast(NearDuplicatePair, pair))
     reasons = {}
     for number, one in repeats.items():
         better = pool.rows[one.kept]
@@ -149,13 +132,9 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
 def _work(recipe: DataRecipe) -> Work:
     """What the judging processes have to know."""
     prompts = tuple(dict.fromkeys(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path)))
-    rules = Rules(
-        recipe.lengths,
-        recipe.require_speech_level,
-        recipe.personal_data,
-        recipe.profanity_file,
-        wrong_particles=MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0,
-    )
+    wrong_particles = MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0
+    bounds, level, data = recipe.lengths, recipe.require_speech_level, recipe.personal_data
+    rules = Rules(bounds, level, data, recipe.profanity_file, wrong_particles=wrong_particles)
     topics = recipe.selection == "quality_diverse"
     return Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)
 
@@ -179,39 +158,19 @@ def _check_names(recipe: DataRecipe) -> None:
     load_list(recipe.profanity_file)
 
 
-def _json_of_rows(pool: Pool) -> Callable[[Judged], str]:
-    """A function from a kept row to its line of JSON."""
-    numbers = {row.id: number for number, row in enumerate(pool.rows)}
-    return lambda row: pool.text(numbers[row.id])
-
-
 def evaluation_prompts(path: str) -> Iterator[str]:
     """The questions of a prompt file that training must not see."""
     for row in read_prompts(path, "evaluation_files"):
         yield from prompts_to_hold_out(row.prompt)
 
 
-class _RateColumn(ProgressColumn):
-    """`12,400 rows, 5,210/s`."""
-
-    def render(self, task: Task) -> Text:
-        rows = task.fields.get("rows", 0)
-        return Text(f"{rows:>9,} rows {rows / max(task.elapsed or 0.0, 1e-3):>8,.0f}/s")
-
-
-def _progress_bars(console: Console) -> Progress:
-    """One bar per source: name, bar, rows and rows per second, time left. Removed when all is read."""
-    columns = (TextColumn("{task.description:<20}"), BarColumn(), _RateColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
-
-
 def _read_with_progress(progress: Progress, name: str, path: str, split: str) -> Iterator[RawRow]:
     """The source's rows. The bar moves by bytes: the number of rows is not known before they are read."""
     total = sum(file.stat().st_size for file in local_files(path)) or None  # None: a hub data set
-    task = progress.add_task(name, total=total, rows=0)
+    task, start = progress.add_task(name, total=total, rows=0, rate=0.0), time.perf_counter()
     number = 0
     for number, raw in enumerate(read_source(path, split, lambda count: progress.advance(task, count)), 1):
         if number % 100 == 0:
-            progress.update(task, rows=number)
+            progress.update(task, rows=number, rate=number / (time.perf_counter() - start))
         yield raw
     progress.update(task, rows=number)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -14,6 +14,7 @@ from typing import TypedDict
 from align_ko.curation.filters import choose_filters
 from align_ko.curation.judge import Judged
 from align_ko.curation.select import GroupRows, Mixture
+from align_ko.recipe import DataRecipe, place_of
 from align_ko.records import Message
 
 EXAMPLES_PER_REASON = 5
@@ -27,15 +28,6 @@ FUNNEL_STAGES: dict[str, tuple[str, ...]] = {
 """Stage of the funnel → the reasons for which it drops rows."""
 LENGTH_BINS = (0, 10, 50, 100, 150, 300, 500, 800, 1500)
 """Lower edges of the length histogram, in characters. Answers of 150 to 500 are what training wants most."""
-
-
-class RowCounts(TypedDict):
-    read: int
-    kept: int
-    taken: int
-    train: int
-    eval: int
-    preferences: int
 
 
 class Step(TypedDict):
@@ -107,13 +99,9 @@ class RepairExample(TypedDict):
     after: str
 
 
-class Masked(TypedDict):
-    masked: dict[str, int]
-
-
 class CurationFacts(TypedDict):
     recipe: str
-    rows: RowCounts
+    rows: dict[str, int]  # read, kept, taken, and those of each split
     seconds: float
     rows_per_second: int
     steps: list[Step]
@@ -127,7 +115,7 @@ class CurationFacts(TypedDict):
     scores: BeforeAfter
     repairs: dict[str, int]
     repair_examples: list[RepairExample]
-    personal_data: Masked
+    personal_data: dict[str, dict[str, int]]  # "masked" → kind → places
     dropped_examples: dict[str, list[DroppedRow]]
     filters: list[str]
     near_duplicates: NearDuplicateFacts
@@ -135,7 +123,7 @@ class CurationFacts(TypedDict):
 
 
 class Tally:
-    """Counts rows as they are read and dropped, and the time of each step."""
+    """Counts rows as they are read and dropped, and the time of each step; `facts` is the sum of it."""
 
     def __init__(self, seed: int) -> None:
         self.read: Counter[str] = Counter()  # by source
@@ -167,68 +155,51 @@ class Tally:
         """Record the seconds since the last lap and the rows processed."""
         now = time.perf_counter()
         seconds, self._last_lap = now - self._last_lap, now
-        rate = round(rows / max(seconds, 1e-3))
-        self.steps.append({"step": step, "seconds": round(seconds, 2), "rows": rows, "rows_per_second": rate})
+        per_second = round(rows / max(seconds, 1e-3))
+        self.steps.append({"step": step, "seconds": round(seconds, 2), "rows": rows, "rows_per_second": per_second})
 
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
-
-def gather_facts(
-    tally: Tally,
-    mixture: Mixture,
-    kept: Sequence[Judged],
-    taken: Sequence[Judged],
-    splits: Mapping[str, Sequence[Judged]],
-    near_duplicates: NearDuplicateFacts,
-    kept_examples: list[KeptRow],
-    *,
-    recipe_file: str,
-    filters: tuple[str, ...],
-    selection: str,
-) -> CurationFacts:
-    """`kept`: rows that passed every filter; `taken`: those the mixture chose; `splits`: train, eval and preferences."""
-    read = tally.read.total()
-    different = list({row.id: row for row in taken}.values())  # upsampling repeats rows
-    taken_by_source = Counter(row.label for row in different)
-    repairs = Counter(name for row in different for name in row.repairs if name != "personal_data")
-    masked = Counter(kind for row in different for kind in row.masked)
-    levels = Counter(level for row in taken for level in row.levels)
-    return {
-        "recipe": recipe_file,
-        "rows": {
-            "read": read,
-            "kept": len(kept),
-            "taken": len(taken),
-            "train": len(splits["train"]),
-            "eval": len(splits["eval"]),
-            "preferences": len(splits["preferences"]),
-        },
-        "seconds": round(tally.seconds, 1),
-        "rows_per_second": round(read / max(tally.seconds, 1e-9)),
-        "steps": tally.steps,
-        "funnel": {name: funnel(count, tally.dropped[name], taken_by_source[name]) for name, count in tally.read.items()},
-        "reasons": {name: dict(tally.dropped[name].most_common()) for name in tally.read},
-        "mixture": {"groups": mixture.table(), "decision": mixture.decision},
-        "selection": {"how": selection, "score_before": _mean_score(kept), "score_after": _mean_score(different)},
-        "answer_characters": histogram(sum(tally.lengths.values(), Counter()), _lengths(taken)),
-        "answer_characters_by_group": {
-            group: histogram(tally.lengths[group], _lengths(row for row in taken if row.group == group))
-            for group in mixture.taken
-            if group in tally.lengths
-        },
-        "speech_levels": {"before": dict(tally.levels.most_common()), "after": dict(levels.most_common())},
-        "scores": {"before": _score_bins(kept), "after": _score_bins(different)},
-        "repairs": dict(repairs.most_common()),
-        "repair_examples": _repair_examples(different),
-        "personal_data": {"masked": dict(masked.most_common())},
-        "dropped_examples": dict(sorted(tally.examples.items())),
-        "filters": [check.__name__ for check in choose_filters(filters)]
-        + ["evaluation_overlap", "duplicate", "near_duplicate"],
-        "near_duplicates": near_duplicates,
-        "kept_examples": kept_examples,
-    }
+    def facts(
+        self,
+        recipe: DataRecipe,
+        mixture: Mixture,
+        kept: Sequence[Judged],
+        taken: Sequence[Judged],
+        splits: Mapping[str, Sequence[Judged]],
+        near_duplicates: NearDuplicateFacts,
+        kept_examples: list[KeptRow],
+    ) -> CurationFacts:
+        """`kept`: rows that passed every filter; `taken`: those the mixture chose; `splits`: train, eval and preferences."""
+        read, seconds = self.read.total(), time.perf_counter() - self._start
+        different = list({row.id: row for row in taken}.values())  # upsampling repeats rows
+        taken_by_source = Counter(row.label for row in different)
+        levels = _counts(level for row in taken for level in row.levels)
+        filters = [check.__name__ for check in choose_filters(recipe.filters)]
+        return {
+            "recipe": str(place_of(recipe, "sources").file or ""),
+            "rows": {"read": read, "kept": len(kept), "taken": len(taken)} | {name: len(rows) for name, rows in splits.items()},
+            "seconds": round(seconds, 1),
+            "rows_per_second": round(read / max(seconds, 1e-9)),
+            "steps": self.steps,
+            "funnel": {name: funnel(count, self.dropped[name], taken_by_source[name]) for name, count in self.read.items()},
+            "reasons": {name: dict(self.dropped[name].most_common()) for name in self.read},
+            "mixture": {"groups": mixture.table(), "decision": mixture.decision},
+            "selection": {"how": recipe.selection, "score_before": _mean_score(kept), "score_after": _mean_score(different)},
+            "answer_characters": histogram(sum(self.lengths.values(), Counter()), _lengths(taken)),
+            "answer_characters_by_group": {
+                group: histogram(self.lengths[group], _lengths(row for row in taken if row.group == group))
+                for group in mixture.taken
+                if group in self.lengths
+            },
+            "speech_levels": {"before": dict(self.levels.most_common()), "after": levels},
+            "scores": {"before": _score_bins(kept), "after": _score_bins(different)},
+            "repairs": _counts(name for row in different for name in row.repairs if name != "personal_data"),
+            "repair_examples": _repair_examples(different),
+            "personal_data": {"masked": _counts(kind for row in different for kind in row.masked)},
+            "dropped_examples": dict(sorted(self.examples.items())),
+            "filters": [*filters, "evaluation_overlap", "duplicate", "near_duplicate"],
+            "near_duplicates": near_duplicates,
+            "kept_examples": kept_examples,
+        }
 
 
 def funnel(read: int, dropped: Mapping[str, int], taken: int) -> dict[str, int]:
@@ -247,17 +218,20 @@ def funnel(read: int, dropped: Mapping[str, int], taken: int) -> dict[str, int]:
 
 def histogram(before: Mapping[int, int], after: Mapping[int, int]) -> list[LengthBin]:
     """Answers per bin of lengths: `[{"characters": "0-9", "before": 12, "after": 0}, …]`."""
-    labels = [f"{low}-{high - 1}" for low, high in pairwise(LENGTH_BINS)] + [f"{LENGTH_BINS[-1]} and more"]
-    bins: list[LengthBin] = [{"characters": label, "before": 0, "after": 0} for label in labels]
-    for length, count in before.items():
-        bins[bisect_right(LENGTH_BINS, length) - 1]["before"] += count
-    for length, count in after.items():
-        bins[bisect_right(LENGTH_BINS, length) - 1]["after"] += count
+    bins: list[LengthBin] = []
+    for low, high in pairwise([*LENGTH_BINS, sys.maxsize]):
+        name = f"{low}-{high - 1}" if high < sys.maxsize else f"{low} and more"
+        sums = [sum(n for length, n in counts.items() if low <= length < high) for counts in (before, after)]
+        bins.append({"characters": name, "before": sums[0], "after": sums[1]})
     return bins
 
 
 def _lengths(rows: Iterable[Judged]) -> Counter[int]:
     return Counter(length for row in rows for length in row.lengths)
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common())
 
 
 def _repair_examples(rows: Iterable[Judged]) -> list[RepairExample]:
