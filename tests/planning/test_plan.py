@@ -117,6 +117,56 @@ def test_a_vision_tower_is_held_but_text_does_not_pass_through_it(tmp_path):
     assert plan.costs.steps == 3 and plan.costs.operations["training"] > 0
 
 
+TOTALS = {  # as the hub counts each model's parameters
+    "eeve": ("yanolja/EEVE-Korean-Instruct-10.8B-v1.0", 10_804_924_416),
+    "kullm3": ("nlpai-lab/KULLM3", 10_731_524_096),
+    "qwen3_8b": ("Qwen/Qwen3-8B-Base", 8_190_735_360),
+    "llama3_1_8b": ("meta-llama/Meta-Llama-3-8B-Instruct", 8_030_261_248),
+    "gemma3_4b": ("google/gemma-3-4b-it", 4_300_079_472),
+    "gemma3_12b": ("google/gemma-3-12b-pt", 12_187_325_040),
+    "solar": ("upstage/SOLAR-10.7B-Instruct-v1.0", 10_731_524_096),
+}
+
+
+def test_every_family_has_its_config():
+    assert {path.parent.name for path in (ROOT / "recipes").glob("*/sft.yaml")} - {"quickstart"} == set(TOTALS)
+
+
+@pytest.mark.parametrize("family", TOTALS)
+def test_every_family_is_counted_out_of_the_box(family):
+    """Without network or weights: the recipe's own model, and the variant of equal sizes that its page names."""
+    recipe = load_recipe(SftRecipe, [f"recipes/{family}/sft.yaml"])
+    name, total = TOTALS[family]
+    config = load_config(name, f"recipes/{family}/sft.yaml")
+    assert load_config(recipe.model.model_name_or_path, f"recipes/{family}/sft.yaml").to_dict() == config.to_dict()
+    counts = count_parameters(config, recipe.model)
+    assert counts.base == total
+    assert counts.adapter > 1e8 and (counts.tower > 0) == family.startswith("gemma3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", TOTALS)
+@pytest.mark.parametrize(("stage", "kind"), [("sft", SftRecipe), ("dpo", DpoRecipe)])
+def test_every_family_plans_out_of_the_box(family, stage, kind):
+    plan = make_plan(load_recipe(kind, [f"recipes/{family}/{stage}.yaml"]), PlanFlags())
+    assert plan.memory[0].total_gib > 5 and (plan.costs is None) == (stage == "dpo")
+
+
+def test_a_config_is_found_beside_the_recipe_or_its_neighbours(tmp_path):
+    """A neighbour's folder `config` may hold anything else: no JSON, another program's, an array."""
+    for name, text in (("a", "// no JSON"), ("b", '{"theme": "dark"}'), ("c", "[1]"), ("d", '{"_name_or_path": "x/y"}')):
+        (tmp_path / name / "config").mkdir(parents=True)
+        (tmp_path / name / "config/config.json").write_text(text)
+    (tmp_path / "e/config").mkdir(parents=True)
+    (tmp_path / "e/config/config.json").write_text('{"_name_or_path": "me/a", "same_shape": ["me/b"], "model_type": "llama"}')
+    for recipe in ("a/sft.yaml", "e/sft.yaml"):
+        assert load_config("me/b", str(tmp_path / recipe)).model_type == "llama"
+    with pytest.raises(UserError, match=r"no config\.json of me/c"):
+        load_config("me/c", str(tmp_path / "a/sft.yaml"))
+    with pytest.raises(UserError, match=r"no config\.json of me/b"):
+        load_config("me/b", "/sft.yaml")
+
+
 def test_a_model_that_is_nowhere_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json of nobody/nothing is at hand.*config"):
         load_config("nobody/nothing", str(tmp_path / "sft.yaml"))

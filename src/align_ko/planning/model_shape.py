@@ -34,14 +34,16 @@ CONFIG_FOLDER = "config"  # beside a recipe: config.json of the model it names, 
 def load_config(
     name: str, recipe_file: str | None, revision: str | None = None, trust_remote_code: bool = False
 ) -> PretrainedConfig:
-    """The config of a model folder, of `quickstart`, of `config/` beside the recipe if its `_name_or_path` is this model, or
-    of the hub cache. Never asks the hub; UserError with all these places when none has it."""
+    """The config of a model folder, of `quickstart`, of a `config/` beside the recipe or its neighbours if it names this model
+    (`_name_or_path`, or `same_shape` for models of equal sizes), or of the hub cache. Never asks the hub; UserError with all
+    these places when none has it."""
     folder = default_folder() if name == "quickstart" else Path(name)
     if (folder / "config.json").is_file():
         return model_source(str(folder), None, trust_remote_code).load(AutoConfig)
-    beside = Path(recipe_file or ".").parent / CONFIG_FOLDER
-    if (file := beside / "config.json").is_file() and json.loads(file.read_text("utf-8")).get("_name_or_path") == name:
-        return ModelSource(str(beside), None, trust_remote_code).load(AutoConfig)
+    beside = Path(recipe_file or ".").resolve().parent / CONFIG_FOLDER
+    for file in (beside / "config.json", *sorted(beside.parent.parent.glob(f"*/{CONFIG_FOLDER}/config.json"))):
+        if name in _models_of(file):
+            return ModelSource(str(file.parent), None, trust_remote_code).load(AutoConfig)
     try:
         return model_source(name, revision, trust_remote_code).load(AutoConfig, local_files_only=True)
     except (OSError, ValueError):
@@ -49,8 +51,17 @@ def load_config(
             f"no config.json of {name} is at hand (a plan asks no hub)",
             file=recipe_file,
             key="model.model_name_or_path",
-            expected=f'a model folder, a model in the hub cache, or {file} with "_name_or_path": "{name}"',
+            expected=f'a model folder, a model in the hub cache, or {beside / "config.json"} with "_name_or_path": "{name}"',
         ) from None
+
+
+def _models_of(file: Path) -> tuple[str, ...]:
+    """The models that a config.json beside a recipe describes; none where the file is something else."""
+    try:
+        known = json.loads(file.read_text("utf-8"))
+        return (known["_name_or_path"], *known.get("same_shape", ()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def text_config(config: PretrainedConfig) -> Any:
