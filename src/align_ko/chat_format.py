@@ -1,7 +1,7 @@
 """The one place that knows how a conversation becomes text and token ids.
 
-Training, generation, evaluation and chat all call `prompt_ids` and `conversation_ids`, so what a model is trained on and
-what it is asked with cannot drift apart. A fingerprint of the format travels with every checkpoint.
+Training, generation, evaluation and chat all call `prompt_ids` and `conversation_ids`, so what a model is trained on and what
+it is asked with cannot drift apart. Every checkpoint contains a fingerprint of the format.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class EncodedConversation:
 
 
 def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: str = "default") -> None:
-    """Give the tokenizer a template, saved with it from then on, and make the token that closes its answers the eos.
+    """Give the tokenizer a template and make the token that closes its answers the eos.
 
     `template`: a name of chat_templates/ (`default` is ours), `tokenizer` for the one it brings, or a Jinja file. UserError
     for an unknown one, or a family's template on a tokenizer of another family.
@@ -83,10 +83,10 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: str = "defau
 
 
 def adopt_turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Make the token that the template closes an answer with the tokenizer's eos: it is what has to be learnt, stopped at
-    and checked. Gemma's `<eos>` becomes `<end_of_turn>`, Llama 3's `<|end_of_text|>` becomes `<|eot_id|>`.
+    """Make the token that the template closes an answer with the eos: Gemma's `<eos>` becomes `<end_of_turn>`, Llama 3's
+    `<|end_of_text|>` becomes `<|eot_id|>`.
 
-    Returns what stands after an answer where that begins with no token of the tokenizer (and eos stays), else None.
+    Returns the text after an answer where that begins with no token of the tokenizer (eos is kept), else None.
     """
     answer = "네, 그렇습니다."
     try:
@@ -128,8 +128,8 @@ def conversation_ids(
 ) -> EncodedConversation:
     """Token ids and labels of a whole conversation, every assistant turn (or, `last_only`, the last) supervised with its eos.
 
-    Raises FormatError when the ids before some answer are not the ids that `prompt_ids` gives for the same turns (a token
-    merged across the boundary), or when an answer does not end with eos.
+    FormatError when the ids before an answer are not those of `prompt_ids` for the same turns (a token merged across the
+    boundary), or when an answer does not end with eos.
     """
     text = render(tokenizer, messages)
     full = _encode(tokenizer, text)
@@ -156,10 +156,10 @@ def conversation_ids(
 def training_rows(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message]
 ) -> list[tuple[list[Message], EncodedConversation]]:
-    """The rows that teach every answer of a conversation once, each with the turns it holds.
+    """The rows that teach every answer of a conversation once, each with its turns.
 
-    One row, as a rule. A template that writes earlier answers in another way than it asks for them (Qwen3 drops their empty
-    think block) gets a row for each answer, in which only that one is supervised: each as it is asked for at inference.
+    One row, as a rule. A template that rewrites earlier answers (Qwen3 drops their empty think block) gets a row for each
+    answer, in which only that one is supervised, as it is asked for at inference.
     """
     try:
         return [(messages, conversation_ids(tokenizer, messages))]
@@ -184,7 +184,7 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    # The template writes bos and eos itself; letting the tokenizer add them too is the classic doubled bos.
+    # the template writes bos and eos itself; the tokenizer would add them once more
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -232,11 +232,8 @@ def check_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eo
     different = [key for key in now if key != "fingerprint" and saved.get(key) != now[key]]
     if different:
         details = "; ".join(f"{key} was {_short(saved.get(key))}, is {_short(now[key])}" for key in different)
-        raise UserError(
-            f"this checkpoint was trained in another chat format: {details}",
-            file=path,
-            expected="the tokenizer files and generation_config.json that were saved with it",
-        )
+        expected = "the tokenizer files and generation_config.json that were saved with it"
+        raise UserError(f"this checkpoint was trained in another chat format: {details}", file=path, expected=expected)
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""JSON files of rows, JSONL or one array, in whatever encoding people bring: read as a stream, one row at a time.
+"""JSONL files and JSON arrays in any common encoding, read as a stream, one row at a time.
 
 A row that cannot be read is yielded like any other, with `problem` set; the caller decides whether that is an error.
 """
@@ -18,15 +18,14 @@ CHUNK = 1 << 20  # characters read at a time from a JSON array
 MAX_ELEMENT = 1 << 25  # an array element longer than this (32 M characters) is a lost quotation mark, not a row
 _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")
-Advance = Callable[[int], None]  # told how many bytes were read, for the progress bar
+_OPENING = re.compile(r'\{\s*"[^"]{0,100}"\s*:')  # an element up to its first key: `{"id": 1}` → `{"id":`
+Advance = Callable[[int], None]  # called with the number of bytes read, for the progress bar
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """One row as it stands in the file, or why it could not be read.
-
-    `RawRow("koalpaca.jsonl", 7, {"instruction": …})`, `RawRow("koalpaca.jsonl", 8, '{"instruc', "not valid JSON: …")`
-    """
+    """One row of a file, `RawRow("koalpaca.jsonl", 7, {"instruction": …})`, or why it could not be read,
+    `RawRow("koalpaca.jsonl", 8, '{"instruc', "not valid JSON: …")`."""
 
     file: str  # path as the recipe has it
     line: int  # 1-based line where the row starts; in Parquet and on the hub the row's number
@@ -44,8 +43,8 @@ def read_json_rows(path: Path, advance: Advance = lambda count: None) -> Iterato
 def find_encoding(path: Path) -> str:
     """UTF-8 (with or without BOM), UTF-16 with BOM, or CP949, decided on the whole file.
 
-    A UTF-8 file with a few broken bytes is not valid CP949 either, so it comes back as `utf-8-sig`, and is decoded with
-    replacement characters: only the rows that hold one fall.
+    A UTF-8 file with a few broken bytes is not valid CP949 either: it is `utf-8-sig`, decoded with replacement characters, so
+    that only the rows with one are dropped.
     """
     for encoding in ("utf-8-sig", "cp949"):
         decoder = codecs.getincrementaldecoder(encoding)()
@@ -63,8 +62,6 @@ def find_encoding(path: Path) -> str:
 
 
 class _CountingFile(io.FileIO):
-    """A file that tells `advance` how much of it was read."""
-
     def __init__(self, path: Path, advance: Advance) -> None:
         super().__init__(str(path))
         self._advance = advance
@@ -99,18 +96,18 @@ def _read_jsonl(path: Path, advance: Advance) -> Iterator[RawRow]:
 
 
 def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
-    """Elements of one JSON array, without ever holding more than the element at hand and a chunk.
+    """Elements of one JSON array, with one element and a chunk in memory.
 
-    After a broken element the reader goes on at the next place that starts as the first element did (`{"messages":`).
+    After a broken element the reader continues at the next place that begins as the first element did (`{"messages":`).
     """
     with open_text(path, advance) as text:
         buffer, opening, ended = text.read(CHUNK), "", False
         position = buffer.index("[") + 1
         line = 1 + buffer.count("\n", 0, position)
         while True:
-            start = _skip(buffer, position)
-            line += buffer.count("\n", position, start)
-            position = start
+            between = _BETWEEN.match(buffer, position)
+            start, position = position, between.end() if between else position
+            line += buffer.count("\n", start, position)
             value, end, problem, cut = _decode(buffer, position)
             if cut and not ended and len(buffer) - position < MAX_ELEMENT:
                 # The chunk ends inside the element: read on. Doubling keeps a long one from being parsed over and over.
@@ -122,10 +119,13 @@ def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
             if position == len(buffer):
                 yield RawRow(str(path), line, "", "the file ends inside the array: it was cut off")
                 return
-            opening = opening or _opening(buffer[position : position + 200])
-            while problem and (end := _next_opening(buffer, position, opening)) == len(buffer) and not ended:
-                more = text.read(CHUNK)
-                buffer, ended = buffer + more, not more
+            if not opening and (found := _OPENING.match(buffer, position)):
+                opening = found.group()
+            if problem:
+                while (end := buffer.find(opening, position + 1) if opening else -1) < 0 and not ended:
+                    more = text.read(CHUNK)
+                    buffer, ended = buffer + more, not more
+                end = len(buffer) if end < 0 else end
             yield RawRow(str(path), line, buffer[position : min(end, position + 2000)] if problem else value, problem)
             line += buffer.count("\n", position, end)
             position = end
@@ -141,21 +141,3 @@ def _decode(buffer: str, position: int) -> tuple[Any, int, str, bool]:
         return None, position, f"not valid JSON: {error.msg}", cut
     except (RecursionError, ValueError) as error:
         return None, position, f"not readable as JSON: {error}", False
-
-
-def _next_opening(buffer: str, position: int, opening: str) -> int:
-    """Where the next element starts, or the buffer's end."""
-    found = buffer.find(opening, position + 1) if opening else -1
-    return len(buffer) if found < 0 else found
-
-
-def _skip(buffer: str, position: int) -> int:
-    """The next position that is neither white space nor a comma."""
-    found = _BETWEEN.match(buffer, position)
-    return found.end() if found else position
-
-
-def _opening(element: str) -> str:
-    """How an element starts, up to its first key: `{"id": 1}` → `{"id":`."""
-    found = re.match(r'\{\s*"[^"]{0,100}"\s*:', element)
-    return found.group() if found else ""

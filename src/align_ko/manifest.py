@@ -19,28 +19,22 @@ from typing import Any
 
 from align_ko.records import write_json
 
-PACKAGES = (
-    "torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "tokenizers", "kiwipiepy", "bitsandbytes",
-)  # fmt: skip
+PACKAGES = "torch transformers trl peft accelerate deepspeed datasets tokenizers kiwipiepy bitsandbytes".split()
 MANIFEST_FILE = "manifest.json"
-RUN_FILE = "training_run.json"
-"""Written by training/run_record.py when training begins; `finished` is null until the result is complete."""
+RUN_FILE = "training_run.json"  # of training/run_record.py; `finished` is null until the result is complete
 WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 SECRET_KEYS = frozenset(
     "hub_token push_to_hub_token hf_token token access_token auth_token api_key wandb_api_key password secret".split()
 )
 """Recipe keys whose values are never written. Other keys that end alike (`eos_token`, `pad_token`) are ordinary values."""
 _SECRET_IN_TEXT = re.compile(
-    r"(?<!\w)(?<!\w-)("
-    + "|".join(sorted(key.replace("_", "[_-]") for key in SECRET_KEYS))
-    + r")(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"}]+",
-    re.IGNORECASE,
+    rf"(?<!\w)(?<!\w-)({'|'.join(sorted(SECRET_KEYS)).replace('_', '[_-]')})(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"}}]+", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file or a local model folder that a stage reads, hashed when the stage starts (recipe/inputs.py lists them)."""
+    """A file or a local model folder that a stage reads, hashed when the stage starts (see recipe/inputs.py)."""
 
     key: str  # "data.train_file"
     path: str
@@ -62,23 +56,22 @@ def _hash(path: str, size: int, changed: int) -> str:
 
 def weights_marks(folder: str) -> dict[str, str]:
     """Names of the weight files in a model folder → a hash that changes with them; `{}` for a hub id."""
-    return {path.name: _mark(path) for path in sorted(Path(folder).glob("*.safetensors"))}
-
-
-def _mark(path: Path) -> str:
-    size = path.stat().st_size
-    if size <= WHOLE_HASH_UP_TO:
-        return file_hash(path)
-    with path.open("rb") as file:
-        head = file.read(1 << 20)
-        file.seek(-(1 << 20), os.SEEK_END)
-        return hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
+    marks = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        if (size := path.stat().st_size) <= WHOLE_HASH_UP_TO:
+            marks[path.name] = file_hash(path)
+            continue
+        with path.open("rb") as file:
+            head = file.read(1 << 20)
+            file.seek(-(1 << 20), os.SEEK_END)
+            marks[path.name] = hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
+    return marks
 
 
 def write_manifest(folder: str | Path, recipe: Any, inputs: Sequence[Input], **facts: Any) -> dict[str, Any]:
-    """Write `manifest.json` into `folder`, and return it. `facts`: whatever else the stage knows (metrics, parent).
+    """Write `manifest.json`, with whatever else the stage knows as `facts`, and return it.
 
-    Secrets are masked, and the home folder is written `~`: a manifest is pushed with its model.
+    Secrets are masked and the home folder is written `~`: a manifest is pushed with its model.
     """
     manifest: dict[str, Any] = masked(
         {
@@ -179,7 +172,5 @@ def _version(name: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    command = ["git", "rev-parse", "HEAD"]
-    return (
-        subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip() or None
-    )
+    command, folder = ["git", "rev-parse", "HEAD"], Path(__file__).parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout.strip() or None

@@ -1,4 +1,4 @@
-"""Is this prompt one of those, exactly or nearly? Asked about evaluation prompts by curation, preferences and rounds."""
+"""Whether a prompt is, exactly or nearly, one of a set, such as the evaluation prompts that training must avoid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def prompts_to_hold_out(messages: Sequence[Message]) -> list[str]:
 
 
 class PromptIndex:
-    """Prompts by their character bigrams: a text is compared with every prompt that shares one.
+    """Prompts by their character bigrams.
 
     >>> PromptIndex(["김치찌개는 어떻게 끓이나요?"]).nearest("김치찌개는 어떻게 끓여요?")
     ('김치찌개는 어떻게 끓이나요?', 0.8)
@@ -67,10 +67,9 @@ class PromptIndex:
         self._holders: dict[str, NDArray[np.int64]] = {gram: np.array(numbers) for gram, numbers in holders.items()}
 
     def nearest(self, text: str, threshold: float = 0.0) -> tuple[str, float]:
-        """The most similar prompt (the first of several) and its Dice similarity (1.0: the same bigrams).
+        """The most similar prompt (the first of several) and its Dice similarity; ("", 0.0) when none reaches `threshold`.
 
-        ("", 0.0) when none shares a bigram or reaches `threshold`. With OVERLAP_THRESHOLD most texts cost next to nothing:
-        too few of their bigrams occur in any prompt.
+        A threshold makes most texts cheap: too few of their bigrams occur in any prompt.
         """
         grams = _bigrams(text)
         shared = grams & self._holders.keys()
@@ -84,7 +83,7 @@ class PromptIndex:
 
 
 def overlaps(prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD) -> bool:
-    """Would training on `prompt` give an evaluation prompt away?
+    """Whether training on `prompt` would give an evaluation prompt away.
 
     >>> overlaps("한국의 수도는 어디인가요?", ["한국의 수도는 어디야?"])
     True

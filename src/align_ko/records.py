@@ -1,4 +1,4 @@
-"""The rows that pass between stages, and how they are read and written. Stages meet only through files."""
+"""The rows that pass between stages, and how their files are read and written."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ class Conversation:
             object.__setattr__(self, "id", content_id(self.messages))
 
     def to_row(self) -> dict[str, object]:
-        row = {"messages": self.messages, "source": self.source, "group": self.group, "id": self.id}
-        return {**row, "repairs": list(self.repairs)}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing a native reader would object to. `start:end` is the span in the assessed text (characters)."""
+    """One thing a native reader would object to, at characters `start:end` of the text."""
 
     code: str  # see align_ko.korean.naturalness.FAULT_CODES
     start: int
@@ -122,16 +121,16 @@ def last_user_text(messages: Sequence[Message]) -> str:
 
 
 def content_id(messages: list[Message]) -> str:
-    """Hash of what is said, 16 hex digits. Unicode form and surrounding white space do not matter.
+    """Hash of roles and texts, 16 hex digits; Unicode form and surrounding white space do not matter.
 
-    The train/eval split hangs on it, so a row keeps its side when other rows come or go.
+    The train/eval split depends on it, so a row keeps its side when other rows come or go.
     """
     text = "\x1e".join(f"{m['role']}\x1f{unicodedata.normalize('NFC', m['content']).strip()}" for m in messages)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file or a JSON array. Raises UserError with the line of a row that is broken or no object."""
+    """Rows of a JSONL file or a JSON array. UserError with the line of a row that is broken or no object."""
     for line, row in _numbered_rows(path):
         if not isinstance(row, dict):
             raise UserError("this row is no JSON object", file=path, line=line, expected="{…} on every line")
@@ -164,13 +163,12 @@ def read_conversations(path: str | Path) -> Iterator[ConversationRow]:
 
 
 def read_pairs(path: str | Path) -> Iterator[PairRow]:
-    """Preference rows."""
     return cast(Iterator[PairRow], read_jsonl(path))
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One prompt, which ends with the user's turn, and the answer that a person wrote for it, if there is one."""
+    """One prompt, which ends with the user's turn, and the reference answer, if there is one."""
 
     id: str
     prompt: list[Message]
@@ -188,10 +186,9 @@ class PromptRow:
 
 
 def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> Iterator[PromptRow]:
-    """The prompts of a file, for every stage that asks or avoids them: evaluation, gate, pairs, curation, rounds.
+    """The prompts of a file; JSONL or a JSON array, in any encoding that curation reads.
 
-    JSONL or a JSON array, in any encoding that curation reads. Raises UserError with the line of a row that `parse_prompt`
-    does not take. `key` is the recipe's key that names the file; `limit` 0 reads all.
+    `key` is the recipe's key that names the file; `limit` 0 reads all. UserError with the line of a row that is no prompt.
     """
     ids: dict[str, list[Message]] = {}
     for line, value in islice(_numbered_rows(path), limit or None):
@@ -207,8 +204,8 @@ def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> It
 def parse_prompt(row: object) -> PromptRow | None:
     """A row's prompt, and its reference: the last assistant turn, or the key `reference`. None for a row without a prompt.
 
-    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!". `{"prompt": "안녕하세요"}`
-    and messages that end with the user have no reference. An id that is missing becomes the hash of the prompt.
+    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!"; `{"prompt": "안녕하세요"}`
+    has no reference. A missing id becomes the hash of the prompt.
     """
     if not isinstance(row, dict):
         return None
@@ -232,7 +229,7 @@ def _is_message(message: object) -> bool:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[IO[str]]:
-    """Open a temporary file beside `path`; rename it over `path` only if the block ends well."""
+    """Write a temporary file beside `path`, renamed over `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -247,7 +244,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Write rows through a temporary file and rename; returns how many."""
+    """Write rows atomically; returns how many."""
     count = 0
     with atomic_write(path) as out:
         for row in rows:

@@ -1,7 +1,6 @@
 """Rows on disk by key, appended as they are made: a killed run repeats only what it was making, a finished one nothing.
 
-The key of a row is a hash of everything that the row depends on. A row under another key is not used and does no harm, so
-nothing has to be deleted when a setting changes.
+A row's key is a hash of everything that the row depends on, so nothing has to be deleted when a setting changes.
 """
 
 from __future__ import annotations
@@ -31,13 +30,12 @@ def row_key(**parts: object) -> str:
 
 
 class Store:
-    """One JSON line `{"key": …, …}` per row. Threads may share a store; processes append to shards of their own."""
+    """One JSON line `{"key": …, …}` per row. Threads may share a store; each process appends to a shard of its own."""
 
     def __init__(self, file: Path, rank: int = 0) -> None:
         self.file, self.own = file, shard(file, rank)
         self.rows: dict[str, StoredRow] = {}
-        self.unused = 0
-        """Rows on disk under keys that nobody asked for."""
+        self.unused = 0  # rows on disk under keys that were not asked for
         self._lock, self._is_repaired = threading.Lock(), False
 
     def load(self, keys: Collection[str]) -> Store:
@@ -62,17 +60,16 @@ class Store:
         with self._lock:
             if not self._is_repaired:
                 self.own.parent.mkdir(parents=True, exist_ok=True)
-                _drop_torn_line(self.own)
+                if self.own.is_file() and not (data := self.own.read_bytes()).endswith(b"\n"):
+                    os.truncate(self.own, data.rfind(b"\n") + 1)  # half a line of a killed run
                 self._is_repaired = True
             with self.own.open("a", encoding="utf-8", newline="\n") as out:
                 out.write(json.dumps({"key": key, **row}, ensure_ascii=False) + "\n")
             self.rows[key] = row
 
     def describe_unused(self) -> str:
-        """What to print of rows that are not used; `""` where there are none."""
-        if not self.unused:
-            return ""
-        return f"{self.file}: {self.unused:,} rows of other prompts, weights or settings are not used"
+        """What to print about unused rows; `""` where there are none."""
+        return f"{self.file}: {self.unused:,} rows of other prompts, weights or settings are not used" if self.unused else ""
 
 
 def shard(file: Path, rank: int) -> Path:
@@ -86,7 +83,7 @@ def shards(file: Path) -> list[Path]:
 
 
 def whole_rows(path: Path) -> Iterator[StoredRow]:
-    """The rows of a shard without half a line at its end, of a killed run or of a process that is still writing."""
+    """The rows of a shard, without half a line at its end."""
     # Not str.splitlines: an answer may contain U+2028, which it takes for the end of a line.
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
@@ -96,8 +93,3 @@ def whole_rows(path: Path) -> Iterator[StoredRow]:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None
-
-
-def _drop_torn_line(file: Path) -> None:
-    if file.is_file() and (data := file.read_bytes()) and not data.endswith(b"\n"):
-        os.truncate(file, data.rfind(b"\n") + 1)
