@@ -16,10 +16,9 @@ from rich.console import Console
 from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
-from align_ko.report.evaluation import closing, render_html, show, write_html
+from align_ko.report.evaluation import closing, fault_bars, length_strips, render_html, show, write_html
 from align_ko.report.marked_text import CLIP, clip_at, pieces, segments
 from align_ko.report.page import FAULT_NAMES
-from align_ko.report.plots import fault_bars, length_strips, natural_bars
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."
 OTHER = "불국사는 신라 경덕왕 때인 751년에 김대성이 다시 크게 짓기 시작한 절입니다."
@@ -285,11 +284,12 @@ def test_plots() -> None:
         "unfinished": {"base": 0.5, "dpo": 0.5}, "empty": {"base": 0.5, "dpo": 0}, "repetition": {"base": 0.5, "dpo": 0},
         "wrong_register": {"base": 0.5, "dpo": 0},
     }  # fmt: skip
-    assert [bar.gap and bar.gap["points"] for bar in natural_bars(summary)] == [None, 50.0]
+    page = render_html(scored, summary)
+    assert "<h3>base</h3>" in page and "<h3>dpo <small>격차 +50%p</small></h3>" in page
     strips = length_strips(scored)
     assert [strip.model for strip in strips.strips] == ["base", "dpo", None]
     assert [len(strip.dots) for strip in strips.strips] == [2, 2, 2]
-    assert [label for _, label in strips.ticks] == ["0", "100", "200", "300", "400", "500"]
+    assert [length for _, length in strips.ticks] == [0, 100, 200, 300, 400, 500]
     assert strips.strips[0].median == 220 and strips.strips[0].median_x == 44
     many = score_rows([row(str(n), "네, 그렇습니다.") for n in range(300)])
     dots = length_strips(many).strips[0].dots

@@ -1,21 +1,24 @@
-"""The report of an evaluation: report.html, one line per model and decoding in the terminal, and the grid of a decoding gap."""
+"""The report of an evaluation: report.html, one line per model and decoding in the terminal, and the grid of a decoding gap.
+
+Charts are drawn as HTML and SVG by the templates rather than by matplotlib: labels are Korean (a machine may have no font for
+them, a browser has), follow dark and light, and stay text that can be read out, searched and copied.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from itertools import count, product
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 
 from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAnswer, Summary
 from align_ko.recipe import GridArgs
-from align_ko.records import Fault, Message, atomic_write, last_user_text
-from align_ko.report.marked_text import MarkedAnswer, earlier_turns
+from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, render
-from align_ko.report.plots import fault_bars, length_strips, natural_bars
 from align_ko.report.tables import MEASURES, markdown_table, measure_cells, measures_table, short
 
 
@@ -100,25 +103,18 @@ def grid_table(summary: Summary, grid: GridArgs) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ report.html
 
-
-@dataclass(frozen=True)
-class ModelAnswer:
-    answer: MarkedAnswer
-    natural: bool
-    relevant: bool
-    tokens: int
+BINS = 64
+"""Dots whose lengths are in the same bin are stacked."""
+STRIP_HEIGHT = 76
+"""Pixels of one row of dots."""
+_STEP = 7.0  # pixels between two stacked dots, less where the stack would not fit
 
 
-@dataclass(frozen=True)
-class PromptCard:
-    """One prompt with every model's answer under every setting."""
+class PromptCard(NamedTuple):
+    """One prompt (of `row`) with every model's answer under every setting."""
 
-    group: str
-    topic: str
-    earlier: Sequence[Message]
-    question: str
-    reference: str | None
-    answers: dict[tuple[str, str], ModelAnswer]  # by model and setting
+    row: ScoredAnswer
+    answers: dict[tuple[str, str], ScoredAnswer]  # by model and setting
 
 
 def write_html(
@@ -134,8 +130,11 @@ def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Ma
     rows = list(scored_rows)
     models = list(dict.fromkeys(row["model"] for row in rows))
     decodings = sorted({row["setting"]: row["decoding"] for row in rows}.items(), key=lambda one: one[0] != GREEDY_SETTING)
-    held_out, probes = ([row for row in rows if row["kind"] == kind] for kind in ("heldout", "probe"))
-    cards = _cards(held_out)
+    cards: dict[str, dict[str, PromptCard]] = {"heldout": {}, "probe": {}}  # kind → prompt id → card
+    for row in rows:
+        card = cards[row["kind"]].setdefault(row["prompt_id"], PromptCard(row, {}))
+        card.answers[row["model"], row["setting"]] = row
+    codes = {fault["code"] for row in rows if row["kind"] == "heldout" for fault in row["faults"]}
     return render(
         "evaluation.html.jinja",
         models=models,
@@ -143,30 +142,77 @@ def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Ma
         decodings=dict(decodings),
         greedy=GREEDY_SETTING,
         measures=MEASURES,
-        results=summary["results"],
+        summary=summary,
         headline=_greedy(summary),
-        gaps=summary["decoding_gap"],
-        small_sample=summary["small_sample"],
-        natural_bars=natural_bars(summary),
         fault_bars=fault_bars(_greedy(summary)),
         lengths=length_strips(rows),
-        probes=_cards(probes),
-        cards=cards,
-        groups=list(dict.fromkeys(card.group for card in cards if card.group)),
-        codes=[code for code in FAULT_NAMES if any(fault["code"] == code for row in held_out for fault in row["faults"])],
+        probes=list(cards["probe"].values()),
+        cards=list(cards["heldout"].values()),
+        codes=[code for code in FAULT_NAMES if code in codes],
         about=about or {},
     )
 
 
-def _cards(rows: Iterable[ScoredAnswer]) -> list[PromptCard]:
-    """One card per prompt, in the order of the rows."""
-    cards: dict[str, PromptCard] = {}
+def fault_bars(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """Fault → model → share of its answers, the worst first; faults that no model shows are left out."""
+    codes = list(results[0]["faults"]) if results else []
+    shares = {code: {result["model"]: result["faults"][code] for result in results} for code in codes}
+    worst = sorted(shares, key=lambda code: -max(shares[code].values()))
+    return {code: shares[code] for code in worst if any(shares[code].values())}
+
+
+class Dot(NamedTuple):
+    x: float
+    y: float
+    natural: bool
+
+
+class Strip(NamedTuple):
+    """The lengths of one model's answers; without a model those of the references."""
+
+    model: str | None
+    median: float
+    median_x: float
+    dots: list[Dot]
+
+
+class Strips(NamedTuple):
+    """x in percent, y in pixels."""
+
+    height: int
+    ticks: list[tuple[float, int]]  # x, characters
+    strips: list[Strip]
+
+
+def length_strips(rows: Iterable[ScoredAnswer]) -> Strips:
+    """One strip of dots per model (held-out, greedy) and one for the references."""
+    lengths: dict[str | None, list[tuple[int, bool]]] = {}
+    references: dict[str, int] = {}
     for row in rows:
-        prompt = row["prompt"]
-        card = cards.setdefault(
-            row["prompt_id"],
-            PromptCard(row["group"], row["topic"], earlier_turns(prompt), last_user_text(prompt), row["reference"], {}),
-        )
-        answer = MarkedAnswer.of(row["response"], [Fault(**fault) for fault in row["faults"]], row["finished"])
-        card.answers[row["model"], row["setting"]] = ModelAnswer(answer, row["natural"], row["relevant"], row["tokens"])
-    return list(cards.values())
+        if row["kind"] == "heldout" and row["setting"] == GREEDY_SETTING:
+            lengths.setdefault(row["model"], []).append((len(row["response"]), row["natural"]))
+            if row["reference"]:
+                references[row["prompt_id"]] = len(row["reference"])
+    if references:
+        lengths[None] = [(length, True) for length in references.values()]
+    longest = max((length for values in lengths.values() for length, _ in values), default=0)
+    # about five ticks at round numbers: 430 → 100, 1900 → 500
+    step = next(size for power in count(1) for size in (10**power, 2 * 10**power, 5 * 10**power) if longest <= 5 * size)
+    top = step * max(1, -(-longest // step))
+    ticks = [(100 * value / top, value) for value in range(0, top + 1, step)]
+    return Strips(STRIP_HEIGHT, ticks, [_strip(model, values, top) for model, values in lengths.items()])
+
+
+def _strip(model: str | None, values: Sequence[tuple[int, bool]], top: int) -> Strip:
+    bins: dict[int, list[tuple[int, bool]]] = {}
+    for length, natural in sorted(values):
+        bins.setdefault(length * BINS // top, []).append((length, natural))
+    step = min(_STEP, (STRIP_HEIGHT - 10) / max(map(len, bins.values())))
+    middle = median(length for length, _ in values)
+    dots = [
+        # the first on the line, the others above and below it in turn
+        Dot(round(100 * length / top, 2), round(STRIP_HEIGHT / 2 + step * ((n + 1) // 2) * (-1) ** n, 1), natural)
+        for stack in bins.values()
+        for n, (length, natural) in enumerate(stack)
+    ]
+    return Strip(model, middle, round(100 * middle / top, 2), dots)

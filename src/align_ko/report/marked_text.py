@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from align_ko.evaluation.scores import FaultRow
 from align_ko.records import Fault, Message
 from align_ko.report.tables import visible
 
@@ -47,25 +47,9 @@ class Piece(NamedTuple):
     characters: int
 
 
-@dataclass(frozen=True)
-class MarkedAnswer:
-    """An answer with its faults underlined, folded where it is long."""
-
-    characters: int
-    finished: bool
-    codes: list[str]
-    notes: list[tuple[str, str]]  # fault code, message
-    pieces: list[Piece]
-
-    @classmethod
-    def of(cls, text: str, faults: Sequence[Fault], finished: bool) -> MarkedAnswer:
-        return cls(
-            len(text),
-            finished,
-            list(dict.fromkeys(fault.code for fault in faults)),
-            list(dict.fromkeys((fault.code, fault.message) for fault in faults)),
-            pieces(segments(text, faults))[0],
-        )
+def fold(text: str, faults: Iterable[Fault | FaultRow]) -> list[Piece]:
+    """An answer with its faults marked, folded where it is long; a filter of the templates."""
+    return pieces(segments(text, [fault if isinstance(fault, Fault) else Fault(**fault) for fault in faults]))[0]
 
 
 def segments(text: str, faults: Sequence[Fault]) -> list[Part]:
@@ -115,7 +99,6 @@ def _between(parts: Sequence[Part], start: int, end: int) -> Iterable[Part]:
         place += len(part.text)
 
 
-def earlier_turns(prompt: Sequence[Message]) -> list[Message]:
+def earlier_turns(prompt: Sequence[Message]) -> Sequence[Message]:
     """The turns before the last question."""
-    last = max((place for place, message in enumerate(prompt) if message["role"] == "user"), default=0)
-    return list(prompt[:last])
+    return prompt[: max((place for place, message in enumerate(prompt) if message["role"] == "user"), default=0)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +13,7 @@ from rich.table import Table
 
 from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
-from align_ko.records import Message, PreferencePair, atomic_write, last_user_text, write_json
-from align_ko.report.marked_text import MarkedAnswer, earlier_turns
+from align_ko.records import Assessment, PreferencePair, atomic_write, last_user_text, write_json
 from align_ko.report.page import bars, load_yaml, render
 
 EXAMPLES = 30
@@ -105,18 +103,6 @@ def advise(summary: PairSummary) -> list[Advice]:
 # ------------------------------------------------------------------------------------------------------------ report.html
 
 
-@dataclass(frozen=True)
-class PairCard:
-    """One pair side by side."""
-
-    pair: PreferencePair
-    question: str
-    earlier: list[Message]
-    chosen: MarkedAnswer
-    rejected: MarkedAnswer
-    rejected_codes: list[str]  # those of assess, then those that the judges added
-
-
 def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> str:
     """The whole page. `pairs`: those to read."""
     return render(
@@ -126,18 +112,11 @@ def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: s
         charts={name: bars(summary[name]) for name in ("origin", "rejected_for", "chosen_by", "rejected_by", "dropped")},
         by_origin={(row["origin"], row["fault"]): row["pairs"] for row in summary["origin_and_fault"]},
         gaps=bars({str(low): count for low, count in summary["length_gaps"]}),
-        cards=[_card(pair) for pair in pairs],
+        cards=[_assessed(pair) for pair in pairs],
         recipe=recipe,
     )
 
 
-def _card(pair: PreferencePair) -> PairCard:
-    question = last_user_text(pair.prompt)
-    chosen = _answer(pair.chosen[0]["content"], question, True)
-    rejected = _answer(pair.rejected[0]["content"], question, pair.rejected_finished)
-    codes = list(dict.fromkeys([*rejected.codes, *pair.rejected_faults]))
-    return PairCard(pair, question, earlier_turns(pair.prompt), chosen, rejected, codes)
-
-
-def _answer(text: str, question: str, finished: bool) -> MarkedAnswer:
-    return MarkedAnswer.of(text, assess(text, question, finished).faults, finished)
+def _assessed(pair: PreferencePair) -> tuple[PreferencePair, Assessment, Assessment]:
+    question, chosen, rejected = last_user_text(pair.prompt), pair.chosen[0]["content"], pair.rejected[0]["content"]
+    return pair, assess(chosen, question), assess(rejected, question, pair.rejected_finished)
