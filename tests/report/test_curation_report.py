@@ -16,17 +16,26 @@ from html_page import Page
 from jinja2 import UndefinedError
 from rich.console import Console
 
-from align_ko.report.curation import bar_pairs, funnel_bar, render_html, show, write_report
+from align_ko.report.curation import (
+    LICENCE,
+    MAX_SOURCES,
+    bar_pairs,
+    by_source,
+    dataset_card,
+    render_html,
+    show,
+    size_category,
+    tables,
+    write_report,
+)  # fmt: skip
 from align_ko.report.curation_examples import (
     BUDGET,
     differences,
     dropped_card,
-    duplicate_cards,
+    duplicate_chats,
     offending,
     show_white_space,
-)
-from align_ko.report.curation_tables import MAX_SOURCES, by_source, tables
-from align_ko.report.dataset_card import LICENCE, dataset_card, size_category
+)  # fmt: skip
 from align_ko.report.marked_text import Part, pieces
 from align_ko.report.page import FAULT_NAMES, REASON_NAMES
 from align_ko.report.tables import escape_markdown, markdown_table, visible
@@ -142,19 +151,22 @@ def evil_facts() -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
-def test_funnel_bar_adds_up() -> None:
-    bar = funnel_bar("koalpaca", plain_facts()["funnel"]["koalpaca"])
-    assert {stage: count for stage, count, _ in bar.parts} == {
+def test_the_bar_of_a_source_adds_up() -> None:
+    facts = plain_facts()
+    facts["funnel"]["nothing"] = dict.fromkeys(facts["funnel"]["koalpaca"], 0)
+    bars = [re.findall(r'class="s-(\w+)" style="width:([\d.]+)%" title="\S.*? (\d+)행', part)
+            for part in render_html(facts).split('<div class="flow')[1:]]  # fmt: skip
+    assert {stage: int(count) for stage, _, count in bars[1]} == {
         "taken": 5, "spare": 2, "valid": 4, "natural": 3, "distinct": 1, "unseen": 1,
     }  # fmt: skip
-    assert sum(share for _, _, share in bar.parts) == pytest.approx(1)
-    assert funnel_bar("nothing", dict.fromkeys(("read", "valid", "taken"), 0)).parts == []
+    assert sum(float(width) for _, width, _ in bars[1]) == pytest.approx(100)
+    assert len(bars) == 4 and bars[3] == []
 
 
 def test_pairs_are_shares_of_their_own_sum() -> None:
-    first, last = bar_pairs([("0-9", 4, 0), ("1500 and more", 12, 8)])
-    assert (first.before.share, first.after.share) == (0.25, 0)
-    assert [(bar.share, bar.width) for bar in (last.before, last.after)] == [(0.75, 75.0), (1.0, 100.0)]
+    first, last = bar_pairs({"0-9": 4, "1500 and more": 12}, {"0-9": 0, "1500 and more": 8}).values()
+    assert [bar.share for bar in first] == [0.25, 0]
+    assert [(bar.share, bar.width) for bar in last] == [(0.75, 75.0), (1.0, 100.0)]
 
 
 def test_many_sources_are_folded_and_lose_no_row() -> None:
@@ -220,7 +232,7 @@ def test_what_is_marked_in_the_text_is_not_told_again() -> None:
 def test_differences_by_character_and_by_word() -> None:
     before, after = differences("물를 끓여요.", "물을 끓여요.")
     assert (before[1], after[1]) == (Part("를", True), Part("을", True))
-    twins = duplicate_cards(full_facts()["near_duplicates"]["examples"][0])
+    twins = duplicate_chats(full_facts()["near_duplicates"]["examples"][0])
     marked = [[part.text for b in card.bubbles for p in b.pieces for part in p.parts if part.marked] for card in twins]
     assert marked == [["돌아와요?"], ["돌아오나요?"]]  # of the questions; the answers are left alone
     long = "가" * 5000

@@ -1,34 +1,45 @@
-"""The report of a curation run: report.json, report.html, the dataset card and tables in the terminal."""
+"""The report of a curation run: report.json, report.html, README.md (the dataset card) and tables in the terminal.
+
+The card tells `datasets` and the hub what the folder contains: `datasets.load_dataset("data/quickstart/sft")` gives train and
+eval, and ignores rejected.jsonl and the reports.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from align_ko.curation.facts import BeforeAfter, CurationFacts
+from align_ko.curation.facts import CurationFacts
 from align_ko.records import atomic_write
-from align_ko.report.curation_examples import dropped_card, duplicate_cards, kept_card, repair_card
-from align_ko.report.curation_tables import by_source, reason_counts, selection_line, sum_counts, summary, tables
-from align_ko.report.dataset_card import card_for
-from align_ko.report.page import Bar, render
-from align_ko.report.tables import cell, terminal_table, visible, writable
+from align_ko.report.curation_examples import chat, dropped_card, duplicate_chats, repair_card
+from align_ko.report.page import Bar, bars, render
+from align_ko.report.tables import cell, clip, terminal_table, writable
+
+MAX_SOURCES = 15
+"""Sources with a line and a column of their own; a file whose rows name their own source may contain thousands."""
+MARK = "<!-- align_ko writes this file anew with the data, all but the part between the licence marks. -->"
+LICENCE = ("<!-- licence: yours to fill in; kept when the file is written anew -->", "<!-- end of licence -->")
 
 _IN_TERMINAL = ("Rows left after each stage", "Why rows were dropped", "Mixture", "Time")
+_SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
+_LICENCE_KEYS = ("license", "license_name", "license_link")  # as the hub spells them
 
 
 def write_report(folder: Path, facts: CurationFacts) -> None:
     """Write report.json, report.html and README.md (the dataset card). All are rendered before the first is written."""
-    card, text = card_for(folder, facts)
+    readme = folder / "README.md"
+    earlier = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    is_ours = not earlier or MARK in earlier  # another README.md is left alone
     pages = {
         "report.json": json.dumps(facts, ensure_ascii=False, indent=2, default=str) + "\n",
         "report.html": render_html(facts),
-        card: text,
+        "README.md" if is_ours else "dataset_card.md": dataset_card(facts, folder.resolve().name, earlier if is_ours else ""),
     }
     for name, page in pages.items():
         with atomic_write(folder / name) as out:
@@ -57,88 +68,193 @@ def show(facts: CurationFacts, console: Console) -> None:
 # ------------------------------------------------------------------------------------------------------------ report.html
 
 
-@dataclass(frozen=True)
-class BarPair:
-    name: str
-    before: Bar
-    after: Bar
-
-
-@dataclass(frozen=True)
-class FunnelBar:
-    """One source's rows: `parts` are (stage, rows, share of those read)."""
-
-    name: str
-    read: int
-    left: float
-    parts: list[tuple[str, int, float]]
-
-
 def render_html(facts: CurationFacts) -> str:
     """The whole page."""
-    funnels, by_name = by_source(facts)
-    total = sum_counts(list(funnels.values()))
+    funnels, reasons_by_source = by_source(facts)
     reasons = reason_counts(facts)
-    read, most = max(facts["rows"]["read"], 1), max(reasons.values(), default=1)
-    groups, steps = facts["mixture"]["groups"], facts["steps"]
-    dropped = facts["dropped_examples"]
     bins = {"": facts["answer_characters"]} | facts["answer_characters_by_group"]
+    scores = [dict(sorted(facts["scores"][side].items())) for side in ("before", "after")]
     return render(
         "curation.html.jinja",
         facts=facts,
-        funnels={visible(name): row for name, row in funnels.items()},
-        total=total,
-        bars=[funnel_bar("전체", total), *(funnel_bar(visible(name), row) for name, row in funnels.items())],
-        reasons=[
-            (code, Bar(count, count / read, 100 * count / most), [counts.get(code, 0) for counts in by_name.values()])
-            for code, count in reasons.items()
-        ],
-        widest=max((max(row["wanted"], row["available"]) for row in groups), default=0) or 1,
+        funnels=funnels,
+        total=sum_counts(list(funnels.values())),
+        reasons=reasons,
+        reasons_by_source=reasons_by_source,
         lengths={
-            group: bar_pairs([(row["characters"], row["before"], row["after"]) for row in rows]) for group, rows in bins.items()
+            group: bar_pairs(*({row["characters"]: n for row in rows for n in [row[side]]} for side in ("before", "after")))
+            for group, rows in bins.items()
         },
-        levels=bar_pairs(before_after(facts["speech_levels"])),
-        scores=bar_pairs(sorted(before_after(facts["scores"]))),
+        levels=bar_pairs(facts["speech_levels"]["before"], facts["speech_levels"]["after"]),
+        scores=bar_pairs(*scores),
         repairs=[repair_card(example) for example in facts["repair_examples"]],
-        near=[(pair["side"], pair["similarity"], *duplicate_cards(pair)) for pair in facts["near_duplicates"]["examples"]],
-        kept=[kept_card(row) for row in facts["kept_examples"]],
-        dropped=[
-            (code, reasons.get(code, 0), [dropped_card(row) for row in dropped[code]])
-            for code in sorted(dropped, key=lambda code: -reasons.get(code, 0))
-        ],
-        slowest=max((step["seconds"] for step in steps), default=0) or 1,
+        near=[(pair, *duplicate_chats(pair)) for pair in facts["near_duplicates"]["examples"]],
+        kept=[(row, chat(row["messages"])) for row in facts["kept_examples"]],
+        dropped={
+            code: [dropped_card(row) for row in rows]
+            for code, rows in sorted(facts["dropped_examples"].items(), key=lambda item: (-reasons.get(item[0], 0), item[0]))
+        },
     )
 
 
-def funnel_bar(name: str, row: Mapping[str, int]) -> FunnelBar:
-    """One source's rows: taken, kept but not taken, and what each stage dropped.
+def bar_pairs(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, list[Bar]]:
+    """Name → its bars before and after, as shares of their own sums, so that their shapes can be compared.
 
-    >>> funnel_bar("a", {"read": 10, "valid": 9, "length": 9, "unseen": 9, "taken": 5}).parts
-    [('taken', 5, 0.5), ('spare', 4, 0.4), ('valid', 1, 0.1)]
-    """
-    stages = [stage for stage in row if stage != "taken"]
-    taken, last, read = row["taken"], row[stages[-1]], max(row["read"], 1)
-    counts = {"taken": min(taken, last), "spare": max(last - taken, 0)}
-    counts |= {here: row[before] - row[here] for before, here in pairwise(stages)}
-    return FunnelBar(name, row["read"], last / read, [(s, count, count / read) for s, count in counts.items() if count > 0])
-
-
-def before_after(counts: BeforeAfter) -> list[tuple[str, int, int]]:
-    """`[("polite", before, after), …]`."""
-    names = dict.fromkeys([*counts["before"], *counts["after"]])
-    return [(name, counts["before"].get(name, 0), counts["after"].get(name, 0)) for name in names]
-
-
-def bar_pairs(rows: Sequence[tuple[str, int, int]]) -> list[BarPair]:
-    """Before and after as shares of their own sums, so that their shapes can be compared.
-
-    >>> bar_pairs([("0-9", 3, 0), ("10-49", 1, 2)])[1].after
+    >>> bar_pairs({"0-9": 3, "10-49": 1}, {"10-49": 2})["10-49"][1]
     Bar(count=2, share=1.0, width=100.0)
     """
-    befores, afters = sum(row[1] for row in rows) or 1, sum(row[2] for row in rows) or 1
-    longest = max((max(row[1] / befores, row[2] / afters) for row in rows), default=0) or 1
+    names = dict.fromkeys([*before, *after])
+    sides = [bars({name: counts.get(name, 0) for name in names}) for counts in (before, after)]
+    longest = max((bar.share for side in sides for bar in side.values()), default=0) or 1
+    return {name: [replace(side[name], width=round(100 * side[name].share / longest, 1)) for side in sides] for name in names}
 
-    def bar(count: int, total: int) -> Bar:
-        return Bar(count, count / total, round(100 * count / total / longest, 1))
 
-    return [BarPair(name, bar(before, befores), bar(after, afters)) for name, before, after in rows]
+# ------------------------------------------------------------------------------ tables of the terminal and the dataset card
+
+
+@dataclass(frozen=True)
+class Sheet:
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def summary(facts: CurationFacts) -> str:
+    """The run in one sentence."""
+    rows = facts["rows"]
+    apart = f", {rows['preferences']:,} set apart for preference pairs" if rows["preferences"] else ""
+    return (
+        f"{rows['read']:,} rows read, {rows['kept']:,} kept, {rows['taken']:,} taken: "
+        f"{rows['train']:,} to train on, {rows['eval']:,} for eval loss{apart}. "
+        f"{facts['seconds']:g} s, {facts['rows_per_second']:,} rows/s."
+    )
+
+
+def selection_line(facts: CurationFacts) -> str:
+    """How the rows of a group were chosen."""
+    how = facts["selection"]
+    scores = f"{how['score_before']:.3f} before, {how['score_after']:.3f} after"
+    return f"Chosen within each group by `{how['how']}`: mean score {scores}."
+
+
+def tables(facts: CurationFacts) -> list[Sheet]:
+    """The tables of the terminal and of the dataset card; empty ones are left out."""
+    funnels, reasons = by_source(facts)
+    total = sum_counts(list(funnels.values()))
+    dropped = [
+        [reason, *(counts.get(reason, 0) for counts in reasons.values()), count]
+        for reason, count in reason_counts(facts).items()
+    ]
+    near = {side: count for side, count in facts["near_duplicates"].items() if side != "examples" and count}
+    sheets = [
+        Sheet(
+            "Rows left after each stage",
+            ["source", *total],
+            [[name, *row.values()] for name, row in funnels.items()] + [["all", *total.values()]],
+        ),
+        Sheet("Why rows were dropped", ["reason", *reasons, "all"], dropped),
+        Sheet(
+            "Mixture",
+            ["group", "wanted", "available", "taken", "share"],
+            [[*list(row.values())[:-1], f"{row['share']:.1%}"] for row in facts["mixture"]["groups"]],
+        ),
+        Sheet("Length of answers", ["characters", "before", "after"], [[*row.values()] for row in facts["answer_characters"]]),
+        Sheet("Near-duplicates dropped", ["similar in", "rows"], list(near.items())),
+        Sheet("Repaired rows", ["repair", "rows"], list(facts["repairs"].items())),
+        Sheet("Personal data masked", ["kind", "times"], list(facts["personal_data"]["masked"].items())),
+        Sheet(
+            "Time",
+            ["step", "rows", "seconds", "rows/s"],
+            [[step["step"], step["rows"], step["seconds"], step["rows_per_second"]] for step in facts["steps"]],
+        ),
+    ]
+    return [sheet for sheet in sheets if sheet.rows]
+
+
+def by_source(facts: CurationFacts) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+    """(funnel, reasons) per source; of many sources the largest, the rest summed up under `25 more`."""
+    funnels = facts["funnel"]
+    largest = set(sorted(funnels, key=lambda name: -funnels[name]["read"])[:MAX_SOURCES])
+    labels: dict[str, list[str]] = {}  # shown name → its sources
+    for name in sorted(funnels, key=lambda name: name not in largest):
+        labels.setdefault(clip(name) if name in largest else f"{len(funnels) - MAX_SOURCES:,} more", []).append(name)
+    return (
+        {label: sum_counts([funnels[name] for name in names]) for label, names in labels.items()},
+        {label: sum_counts([facts["reasons"].get(name, {}) for name in names]) for label, names in labels.items()},
+    )
+
+
+def sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """The counts of all, key by key.
+
+    >>> sum_counts([{"read": 3, "taken": 1}, {"read": 4}])
+    {'read': 7, 'taken': 1}
+    """
+    keys = dict.fromkeys(key for count in counts for key in count)
+    return {key: sum(count.get(key, 0) for count in counts) for key in keys}
+
+
+def reason_counts(facts: CurationFacts) -> dict[str, int]:
+    """Rows dropped for each reason, the most frequent first."""
+    counts = sum_counts(list(facts["reasons"].values()))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+# ------------------------------------------------------------------------------------------------------------ dataset card
+
+
+def dataset_card(facts: CurationFacts, name: str, earlier: str = "") -> str:
+    """The card. `earlier`: the card it replaces, whose licence is kept."""
+    start, end = earlier.find(LICENCE[0]), earlier.find(LICENCE[1])
+    return render(
+        "dataset_card.md.jinja",
+        facts=facts,
+        name=name,
+        mark=MARK,
+        summary=summary(facts),
+        selection=selection_line(facts),
+        front_matter=_front_matter(facts, name, earlier),
+        licence=earlier[start : end + len(LICENCE[1])] if 0 <= start < end else "",
+        licence_marks=LICENCE,
+        sources=[[source, row["taken"], "FILL IN"] for source, row in by_source(facts)[0].items() if row["taken"]],
+        sheets=tables(facts),
+    )
+
+
+def size_category(rows: int) -> str:
+    """The hub's word for the size.
+
+    >>> size_category(950), size_category(1000), size_category(190_000)
+    ('n<1K', '1K<n<10K', '100K<n<1M')
+    """
+    return next((name for name, limit in _SIZES.items() if rows < limit), "10M<n<100M")
+
+
+def _front_matter(facts: CurationFacts, name: str, earlier: str) -> str:
+    rows = {split: facts["rows"][split] for split in ("train", "eval", "preferences")}
+    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in rows.items() if count]
+    about = {
+        "pretty_name": name,
+        "language": ["ko"],
+        "task_categories": ["text-generation"],
+        "size_categories": [size_category(sum(rows.values()))],
+        "tags": ["conversational", "sft", "korean", "align-ko"],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    licence = {key: value for key, value in _read_front_matter(earlier).items() if key in _LICENCE_KEYS}
+    first = (
+        yaml.safe_dump(licence, allow_unicode=True, sort_keys=False)
+        if licence.get("license", "unknown") != "unknown"
+        else 'license: unknown  # fill in: see "Sources and licence" below\n'
+    )
+    return first + yaml.safe_dump(about, allow_unicode=True, sort_keys=False)
+
+
+def _read_front_matter(card: str) -> dict[str, object]:
+    if not card.startswith("---\n") or "\n---" not in card[4:]:
+        return {}
+    try:
+        front = yaml.safe_load(card[4 : card.index("\n---", 4)])
+    except yaml.YAMLError:  # edited by hand, and wrong
+        return {}
+    return front if isinstance(front, dict) else {}

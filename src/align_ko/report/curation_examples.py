@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from align_ko.curation.adapters import adapt
-from align_ko.curation.facts import DroppedRow, KeptRow, NearDuplicatePair, RepairExample
+from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
 from align_ko.records import Message
-from align_ko.report.curation_tables import clip
 from align_ko.report.marked_text import Part, Piece, pieces
 from align_ko.report.tables import visible
 
@@ -28,32 +26,30 @@ COMPARED = 1500
 MAX_DETAIL = 600
 """Characters of a detail that are shown; one that names a row's keys may be as long as they are."""
 
-ROLES = {"user": "사용자", "assistant": "답변", "system": "지침"}
 _WHOLE_ANSWER = frozenset({"off_topic"})  # the detail quotes how the answer begins, not what is wrong
 _WHITE_SPACE = str.maketrans({" ": "␣", "\n": "↵\n", "\t": "⇥", "\u00a0": "⍽", "\u3000": "□"})
 
 
 class Bubble(NamedTuple):
     role: str
-    who: str
     pieces: list[Piece]
     left_out: int  # characters
 
 
-@dataclass(frozen=True)
-class RowCard:
-    """A conversation, or the raw text of a row that is none."""
-
-    source: str
-    group: str
+class Chat(NamedTuple):
     characters: int
     bubbles: list[Bubble]
     more_turns: int
-    id: str = ""
-    detail: str = ""
-    place: str = ""
-    raw: str = ""
-    raw_left_out: int = 0
+
+
+class DroppedCard(NamedTuple):
+    """A dropped row: a conversation, or the raw text of a row that is none."""
+
+    example: DroppedRow
+    detail: str
+    chat: Chat
+    raw: str
+    raw_left_out: int
 
 
 class Repair(NamedTuple):
@@ -62,35 +58,36 @@ class Repair(NamedTuple):
     after: list[Piece]
 
 
-def kept_card(row: KeptRow) -> RowCard:
-    return replace(_card(row["source"], row["group"], row["messages"], _unmarked(row["messages"])), id=row["id"])
+def chat(messages: Sequence[Message], parts: Sequence[Sequence[Part]] = ()) -> Chat:
+    """A conversation; `parts` of its messages where something is marked."""
+    bubbles, left = [], BUDGET
+    for message, marked in list(zip(messages, parts or _unmarked(messages), strict=True))[:TURNS]:
+        shown, missing = pieces(marked, max(left, 0))
+        left -= len(message["content"])
+        bubbles.append(Bubble(message["role"], shown, missing))
+    return Chat(sum(len(message["content"]) for message in messages), bubbles, max(len(messages) - TURNS, 0))
 
 
-def dropped_card(example: DroppedRow) -> RowCard:
+def dropped_card(example: DroppedRow) -> DroppedCard:
     """A dropped row, the offending stretch marked."""
     row, messages = example["row"], messages_of(example["row"])
     parts = offending(example["reason"], example["detail"], messages)
     raw = "" if messages else row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, indent=1, default=str)
-    return replace(
-        _card(example["source"], "", messages, parts),
-        detail=visible(_without_quote(example["detail"], parts)[:MAX_DETAIL]),
-        place=visible(f"{example['file']}:{example['line']}"),
-        raw=visible(raw[:BUDGET]) or "(아무것도 없음)" * (not messages),
-        raw_left_out=max(len(raw) - BUDGET, 0),
-    )
+    detail = visible(_without_quote(example["detail"], parts)[:MAX_DETAIL])
+    shown = visible(raw[:BUDGET]) or "(아무것도 없음)" * (not messages)
+    return DroppedCard(example, detail, chat(messages, parts), shown, max(len(raw) - BUDGET, 0))
 
 
-def duplicate_cards(pair: NearDuplicatePair) -> list[RowCard]:
+def duplicate_chats(pair: NearDuplicatePair) -> list[Chat]:
     """The row that was kept and the one that was dropped, their differing words marked on the side that is alike."""
     role = {"question": "user", "answer": "assistant"}.get(pair["side"], "")
-    rows = [pair["kept"], pair["dropped"]]
-    messages = [messages_of(row) for row in rows]
+    messages = [messages_of(row) for row in (pair["kept"], pair["dropped"])]
     parts = [_unmarked(side) for side in messages]
     firsts = [next((n for n, m in enumerate(side) if m["role"] == role), -1) for side in messages]
     if min(firsts) >= 0:
         before, after = (side[first]["content"] for side, first in zip(messages, firsts, strict=True))
         parts[0][firsts[0]], parts[1][firsts[1]] = differences(before, after, words=True)
-    return [_card(str(row.get("source", "")), str(row.get("group", "")), messages[n], parts[n]) for n, row in enumerate(rows)]
+    return [chat(*side) for side in zip(messages, parts, strict=True)]
 
 
 def repair_card(example: RepairExample) -> Repair:
@@ -101,21 +98,6 @@ def repair_card(example: RepairExample) -> Repair:
 
 def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
     return [[Part(message["content"], False)] for message in messages]
-
-
-def _card(source: str, group: str, messages: Sequence[Message], parts: Sequence[Sequence[Part]]) -> RowCard:
-    bubbles, left = [], BUDGET
-    for message, marked in list(zip(messages, parts, strict=True))[:TURNS]:
-        shown, missing = pieces(marked, max(left, 0))
-        left -= len(message["content"])
-        role = message["role"]
-        bubbles.append(Bubble(role if role in ROLES else "other", ROLES.get(role, _label(role)), shown, missing))
-    characters = sum(len(message["content"]) for message in messages)
-    return RowCard(_label(source), _label(group), characters, bubbles, max(len(messages) - TURNS, 0))
-
-
-def _label(text: str) -> str:
-    return visible(clip(text))
 
 
 def messages_of(row: object) -> list[Message]:

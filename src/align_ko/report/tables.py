@@ -10,6 +10,8 @@ from typing import Literal
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+MAX_NAME = 60
+"""Characters of a source's name that are shown."""
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN = re.compile(r"[\\`*<>\[\]~$|&]|(?<![^\W_])_|_(?![^\W_])")  # not the _ inside a name
@@ -32,6 +34,12 @@ def writable(text: str) -> str:
     '가\ufffd'
     """
     return _SURROGATE.sub("\ufffd", text)
+
+
+def clip(name: str) -> str:
+    """A name on one line, cut at MAX_NAME characters."""
+    line = " ".join(name.split())
+    return line if len(line) <= MAX_NAME else line[: MAX_NAME - 1] + "…"
 
 
 def escape_markdown(text: str) -> str:
