@@ -82,7 +82,7 @@ def render_html(facts: CurationFacts) -> str:
         reasons=reasons,
         reasons_by_source=reasons_by_source,
         lengths={
-            group: bar_pairs(*({row["characters"]: n for row in rows for n in [row[side]]} for side in ("before", "after")))
+            group: bar_pairs(*({row["characters"]: row[side] for row in rows} for side in ("before", "after")))
             for group, rows in bins.items()
         },
         levels=bar_pairs(facts["speech_levels"]["before"], facts["speech_levels"]["after"]),

@@ -14,7 +14,6 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from align_ko.records import atomic_write
 from align_ko.report.page import render
-from align_ko.report.tables import escape_bars
 from align_ko.training.gate import gate_rounds
 from align_ko.training.overfitting import evaluations
 
@@ -24,7 +23,6 @@ _STAGE = {
     "dpo": ("DPO(선호 최적화)", "preference optimisation (DPO)"),
     "distill": ("디코딩 설정 증류", "distillation of a decoding knob"),
 }
-_VERDICT = {"normal": "정상", "caution": "주의", "overfit": "과적합", "–": "–"}
 _COLOURS = {"normal": "#2a9d57", "caution": "#e0a100", "overfit": "#c8342b", "": "#555555"}
 _SETTINGS = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -69,7 +67,6 @@ def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, 
     settings = {key: recipe["training"].get(key) for key in _SETTINGS}
     if stage == "distill":
         settings |= {f"distill.{key}": value for key, value in recipe["distill"].items()}
-    verdicts = [(*_losses(row), row["verdict"] or "–") for row in losses]
     text = render(
         "model_card.md.jinja",
         front_matter=data.to_yaml(),
@@ -78,44 +75,16 @@ def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, 
         stage=_STAGE[stage],
         merged=merged,
         pairs=stage == "dpo",
-        rows=f"{manifest['rows']:,}",
-        files="".join(f", {Path(path).name} `sha256:{digest[:12]}`" for path, digest in manifest["inputs"].items()),
+        manifest=manifest,
         packages=", ".join(f"{package} {version}" for package, version in list(manifest["packages"].items())[:5]),
         gpus=", ".join(manifest["machine"].get("gpus") or []),
-        cores=manifest["machine"]["cores"],
-        origin=_origin(manifest),
         settings=[(key, _plain(value)) for key, value in settings.items() if value is not None],
         has_curves=has_curves,
-        verdicts=verdicts,
-        korean_verdicts=[(*row[:-1], _VERDICT[row[-1]]) for row in verdicts],
-        weights=manifest["weights"],
-        gate=[
-            (f"{row['step']:,}", f"{row['natural']:.1%}", f"{row['stopped']:.1%}", f"{row['loops']:.1%}",
-             f"{row['characters']:.0f}", f"{row['collapse']:.3f}", f"{row['answered']:.0f}")
-            for row in rounds
-        ],
-        bars=escape_bars,
-    )  # fmt: skip
+        losses=losses,
+        gate=rounds,
+    )
     ModelCard(text)  # what cannot be parsed must not be published
     return text
-
-
-def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(Korean label, English label, value) of what the stage was made from; what is not known is left out."""
-    rows = []
-    if isinstance(parent := manifest.get("parent"), dict):  # a start that was made elsewhere has no manifest
-        folder = f"{Path(parent['folder']).name} `sha256:{parent['manifest_sha256'][:12]}`"
-        rows.append(("이전 단계", "stage before", folder))
-    if manifest.get("format"):
-        rows.append(("대화 형식 지문", "chat format fingerprint", f"`{manifest['format']}`"))
-    if manifest.get("git_commit"):
-        rows.append(("코드", "code", f"align_ko `{manifest['git_commit'][:12]}`"))
-    return rows
-
-
-def _losses(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    train = row["train_loss"]
-    return f"{row['step']:,}", "–" if train is None else f"{train:.3f}", f"{row['eval_loss']:.3f}"
 
 
 def _plain(value: object) -> str:

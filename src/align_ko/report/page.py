@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from align_ko.records import last_user_text
 from align_ko.report.marked_text import earlier_turns, fold
-from align_ko.report.tables import clip, code_span, escape_markdown, interval, markdown_table, short, visible
+from align_ko.report.tables import clip, code_span, escape_bars, escape_markdown, interval, markdown_table, short, visible
 
 
 def load_yaml(name: str) -> dict[str, dict[str, str]]:
@@ -50,6 +51,7 @@ def environment() -> Environment:
         made.filters[name] = lambda code, names=names: names.get(code, code)
     made.filters |= {"n": number, "percent": percent, "whole": whole_percent, "points": points, "signed": signed}
     made.filters |= {"interval": interval, "short": short, "by": written_by, "dropped_pair": dropped_pair}
+    made.filters |= {"bars": escape_bars, "basename": lambda path: PurePath(path).name}
     made.filters |= {"visible": visible, "label": lambda text: visible(clip(str(text)))}
     made.filters |= {"earlier": earlier_turns, "question": last_user_text, "fold": fold}
     made.filters |= {"md": escape_markdown, "code": code_span, "table": markdown_table}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,23 +44,14 @@ def write_report(folder: Path, summary: PairSummary, pairs: Sequence[PreferenceP
 def show(summary: PairSummary, pairs: Sequence[PreferencePair], console: Console) -> None:
     """Print the numbers as a table, the advice, and one pair to read."""
     table = Table(title=f"{summary['pairs']} pairs from {summary['prompts']} prompts", show_header=False)
-    rows: dict[str, Mapping[str, object]] = {
-        "origin": summary["origin"],
-        "chosen_by": summary["chosen_by"],
-        "rejected_for": summary["rejected_for"],
-        "median_characters": summary["median_characters"],
-        "chosen": summary["chosen"],
-        "dropped": summary["dropped"],
-    }
-    for key, values in rows.items():
-        table.add_row(key, ", ".join(f"{escape(name)} {count}" for name, count in values.items()))
+    for key in ("origin", "chosen_by", "rejected_for", "median_characters", "chosen", "dropped"):
+        table.add_row(key, ", ".join(f"{escape(name)} {count}" for name, count in summary[key].items()))
     console.print(table)
     for advice in advise(summary):
         console.print(f"advice {advice.key}: {advice.value}  ({advice.because})", markup=False, highlight=False)
     pair = pairs[0]
-    console.print(f"질문   {pair.prompt[-1]['content']}", markup=False)
-    console.print(f"선택   {pair.chosen[0]['content']}", style="green", markup=False)
-    console.print(f"거부   {pair.rejected[0]['content']}", style="red", markup=False)
+    for name, messages, style in (("질문", pair.prompt, None), ("선택", pair.chosen, "green"), ("거부", pair.rejected, "red")):
+        console.print(f"{name}   {messages[-1]['content']}", style=style, markup=False)
 
 
 def examples(pairs: Sequence[PreferencePair], count: int = EXAMPLES) -> list[PreferencePair]:
