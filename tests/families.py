@@ -59,7 +59,23 @@ def make_llama3_1(folder: Path) -> Tiny:
     return _byte_level(folder, LlamaConfig, special, [], bos_token="<|begin_of_text|>", eos_token="<|end_of_text|>")
 
 
-MAKE = {"eeve": make_eeve, "kullm3": make_kullm3, "qwen3": make_qwen3, "llama3_1": make_llama3_1, "gemma3": make_gemma3}
+def make_llama3(folder: Path) -> Tiny:
+    """As 3.1, but the token that 3.1 pads with is a reserved one."""
+    from transformers import LlamaConfig
+
+    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|start_header_id|>",
+               "<|end_header_id|>", "<|eot_id|>"]  # fmt: skip
+    return _byte_level(folder, LlamaConfig, special, [], bos_token="<|begin_of_text|>", eos_token="<|end_of_text|>")
+
+
+MAKE = {
+    "llama3": make_llama3,
+    "eeve": make_eeve,
+    "kullm3": make_kullm3,
+    "qwen3": make_qwen3,
+    "llama3_1": make_llama3_1,
+    "gemma3": make_gemma3,
+}
 
 
 def _grow(tiny: Tiny, tokens: list[str], **settings: str) -> Tiny:

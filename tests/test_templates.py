@@ -34,8 +34,16 @@ from align_ko.training.prepare import conversations_of, tokenize_conversations, 
 from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer
 
 ROOT = Path(__file__).parents[1]
-RECIPES = {"eeve": "eeve", "kullm3": "kullm3", "qwen3": "qwen3_8b", "llama3_1": "llama3_1_8b", "gemma3": "gemma3_4b"}
-TURN_END = {"eeve": "<|im_end|>", "kullm3": "</s>", "qwen3": "<|im_end|>", "llama3_1": "<|eot_id|>", "gemma3": "<end_of_turn>"}
+RECIPES = {
+    "llama3": "llama3_1_8b",
+    "eeve": "eeve",
+    "kullm3": "kullm3",
+    "qwen3": "qwen3_8b",
+    "llama3_1": "llama3_1_8b",
+    "gemma3": "gemma3_4b",
+}
+TURN_END = {"eeve": "<|im_end|>", "kullm3": "</s>", "qwen3": "<|im_end|>", "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>",
+            "gemma3": "<end_of_turn>"}  # fmt: skip
 THINK = "<think>\n\n</think>\n\n"
 EEVE = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -67,7 +75,8 @@ def family(request, families):
 
 def recipe_of(name, tiny, *flags) -> SftRecipe:
     path = ROOT / "recipes" / RECIPES[name] / "sft.yaml"
-    small = ("--model.model_name_or_path", str(tiny.folder), "--model.dtype", "float32", "--model.load_in_4bit", "false")
+    small = ["--model.model_name_or_path", str(tiny.folder), "--model.dtype", "float32", "--model.load_in_4bit", "false"]
+    small += ["--data.chat_template", "llama3"] if name == "llama3" else []  # as the page of llama3_1_8b says
     return load_recipe(SftRecipe, [str(path), *small, *flags])
 
 
@@ -76,7 +85,12 @@ def recipe_of(name, tiny, *flags) -> SftRecipe:
 
 @pytest.mark.parametrize(
     ("name", "file", "options"),
-    [("qwen3", "qwen3", {"enable_thinking": False}), ("gemma3", "gemma3", {}), ("llama3_1", "llama3_1", {})],
+    [
+        ("qwen3", "qwen3", {"enable_thinking": False}),
+        ("gemma3", "gemma3", {}),
+        ("llama3", "llama3", {}),
+        ("llama3_1", "llama3_1", {}),
+    ],
 )
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_text_is_the_published_one(families, name, file, options, asked):
@@ -177,7 +191,13 @@ def test_qwen3_trains_each_answer_after_an_empty_think_block_that_is_not_trained
 
 def test_pad_is_never_the_closing_token(family):
     name, _, tokenizer = family
-    pads = {"eeve": "</s>", "kullm3": "<unk>", "qwen3": "<|endoftext|>", "gemma3": "<pad>"}
+    pads = {
+        "eeve": "</s>",
+        "kullm3": "<unk>",
+        "llama3": "<|reserved_special_token_0|>",
+        "qwen3": "<|endoftext|>",
+        "gemma3": "<pad>",
+    }
     assert (
         tokenizer.pad_token == pads.get(name, "<|finetune_right_pad_id|>") and tokenizer.pad_token_id != tokenizer.eos_token_id
     )
@@ -280,7 +300,7 @@ def test_without_a_template_of_its_own_that_is_told(families):
         load_tokenizer(str(families("eeve").folder), "tokenizer")
     assert str(raised.value) == (
         "chat_template: this tokenizer brings no chat template; expected a model that was tuned for chat, or one of "
-        "default, eeve, gemma3, llama3_1, qwen3"
+        "default, eeve, gemma3, llama3, llama3_1, qwen3"
     )
 
 
@@ -317,6 +337,31 @@ def test_qwens_own_template_would_have_the_think_block_trained_and_the_audit_ref
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     with pytest.raises(AuditError, match="not on the whole answer"):
         audit_batches([batch], tokenizer, conversations_of(data, rows()), tokenizer.eos_token_id)
+
+
+SOLAR_INSTRUCT = (  # what upstage/SOLAR-10.7B-Instruct-v1.0 brings: our turns, no bos, nothing after an answer
+    "{% for m in messages %}{% if m.role == 'system' %}{{ '### System:\n' + m.content + '\n\n' }}{% elif m.role == 'user' %}"
+    "{{ '### User:\n' + m.content + '\n\n' }}{% elif m.role == 'assistant' %}{{ '### Assistant:\n' + m.content }}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %}{% endfor %}"
+)
+
+
+def test_solar_instructs_own_template_would_never_teach_to_stop_and_that_is_told(llama, tmp_path):
+    """Before the first step, in one sentence: open_run looks at the format first, and its refusal was a bare ValueError."""
+    tokenizer = llama.tokenizer()
+    ours = render(tokenizer, MULTI_TURN[:2], add_generation_prompt=True)
+    tokenizer.chat_template = SOLAR_INSTRUCT
+    assert f"<s>{render(tokenizer, MULTI_TURN[:2], add_generation_prompt=True)}" == ours  # one question: what it was tuned with
+    for kind, messages in (("describe", None), ("rows", rows())):
+        with pytest.raises(
+            UserError, match=r"data\.chat_template: .* with nothing, not with '</s>'.*; expected default \(for SOLAR"
+        ):
+            describe_format(tokenizer, 2) if kind == "describe" else tokenize_conversations(tokenizer, messages, None)
+    tokenizer.chat_template = SOLAR_INSTRUCT.replace(
+        "+ m.content }}{% endif %}{% if loop", "+ m.content + '<|끝|>' }}{% endif %}{% if loop"
+    )
+    with pytest.raises(UserError, match=r"with '<\|끝\|>', which is no token of this tokenizer, not with '</s>'"):
+        tokenize_conversations(tokenizer, rows(), None)
 
 
 def test_an_untrained_model_is_asked_in_the_named_template_and_a_trained_one_in_its_own(families, tmp_path):

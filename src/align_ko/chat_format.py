@@ -39,7 +39,7 @@ FIXED_CONVERSATIONS: list[list[Message]] = [
 ]
 
 
-class FormatError(ValueError):
+class FormatError(UserError):
     """A conversation whose training ids would differ from the ids the model sees at inference."""
 
 
@@ -47,7 +47,7 @@ class RewrittenHistory(FormatError):
     """The template writes an earlier answer in another way than it asks for it."""
 
 
-class RefusedConversation(FormatError, UserError):
+class RefusedConversation(FormatError):
     """The template itself refuses the conversation, for example a system message (Gemma 2)."""
 
 
@@ -148,9 +148,19 @@ def conversation_ids(
         while end > len(before) and full[end - 1] != tokenizer.eos_token_id:
             end -= 1  # a template may write a line break after its eos; that is not the answer
         if end == len(before):
-            raise FormatError(f"the answer of turn {turn} does not end with {tokenizer.eos_token!r}")
+            raise _no_end(tokenizer, turn, upto_text.rpartition(message["content"].strip())[2].strip())
         labels[len(before) : end] = full[len(before) : end]
     return EncodedConversation(full, labels)
+
+
+def _no_end(tokenizer: PreTrainedTokenizerBase, turn: int, closing: str) -> FormatError:
+    closed = f"with {closing!r}, which is no token of this tokenizer" if closing else "with nothing"
+    return FormatError(
+        f"the template closes the answer of turn {turn} {closed}, not with {tokenizer.eos_token!r}: a model trained in it "
+        "never learns to stop",
+        key="data.chat_template",
+        expected="default (for SOLAR Instruct its own turns, with eos), or a Jinja file with eos_token after an answer",
+    )
 
 
 def training_rows(

@@ -14,7 +14,7 @@ def names() -> tuple[str, ...]:
     """`default` first, then the model families.
 
     >>> names()
-    ('default', 'eeve', 'gemma3', 'llama3_1', 'qwen3')
+    ('default', 'eeve', 'gemma3', 'llama3', 'llama3_1', 'qwen3')
     """
     found = sorted(path.stem for path in Path(__file__).parent.glob("*.jinja"))
     return ("default", *(name for name in found if name != "default"))

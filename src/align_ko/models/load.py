@@ -67,7 +67,8 @@ def load_tokenizer(
 
 
 def _spare_pad_token(tokenizer: Any) -> str:
-    for token in ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|fim_pad|>", "<unk>", tokenizer.unk_token):
+    family = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<|fim_pad|>")  # Llama 3.1, Llama 3, Qwen's coder
+    for token in ("<pad>", "[PAD]", "<|pad|>", *family, "<unk>", tokenizer.unk_token):
         if token and token in tokenizer.get_vocab() and token != tokenizer.eos_token:
             return str(token)
     raise UserError("this tokenizer has no token to pad with other than eos", expected="a tokenizer with <pad>, [PAD] or <unk>")

@@ -127,8 +127,8 @@ class TrainData:
     train_file: Text
     eval_file: Text
     chat_template: Text = "default"
-    """`default` (ours), `eeve`, `gemma3`, `llama3_1`, `qwen3`, `tokenizer` for the one that a chat model brings, or a path to a
-    Jinja file. DPO keeps the SFT checkpoint's."""
+    """`default` (ours), `eeve`, `gemma3`, `llama3`, `llama3_1`, `qwen3`, `tokenizer` for the one that a chat model brings, or a
+    path to a Jinja file. DPO keeps the SFT checkpoint's."""
 
 
 @record
