@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import align_ko
-from align_ko import api
 from align_ko.errors import UserError
 from align_ko.records import read_jsonl, write_jsonl
 
@@ -31,13 +30,14 @@ def workplace(llama, tmp_path, monkeypatch):
 
 
 def test_examples_of_the_package_run():
-    assert doctest.testmod(align_ko) == (0, 3)
+    (example,) = doctest.DocTestFinder(recurse=False).find(align_ko)
+    assert doctest.DocTestRunner().run(example) == (0, 3)
 
 
 @pytest.mark.parametrize("name", [name for name in align_ko.__all__ if not name.startswith("assess")])
 def test_examples_run(name, workplace):
     function = getattr(align_ko, name)
-    (example,) = doctest.DocTestFinder(recurse=False).find(function, name, globs=vars(api).copy())
+    (example,) = doctest.DocTestFinder(recurse=False).find(function, name, globs=vars(align_ko).copy())
     assert example.examples
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed == 0
 
@@ -52,7 +52,9 @@ def test_example_of_the_readme_runs(capsys):
 
 def test_names_are_imported_on_first_use():
     assert set(align_ko.__all__) == {"assess", "assess_each"} | {
-        name for name, value in vars(api).items() if inspect.isfunction(value) and value.__module__ == api.__name__
+        name
+        for name, value in vars(align_ko).items()
+        if inspect.isfunction(value) and value.__module__ == "align_ko" and not name.startswith("_")
     }
     code = "import sys, align_ko; print(sorted({'torch', 'numpy', 'align_ko.korean'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

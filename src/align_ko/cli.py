@@ -1,7 +1,6 @@
 """`align-ko COMMAND …`: each command is a script of scripts/ under a short name; its options follow the command.
 
-The scripts are the single source. An installation has them beside this file (setup.cfg maps scripts/ into the package), a
-checkout has them in its root.
+An installation has the scripts beside this file (setup.cfg maps scripts/ into the package), a checkout has them in its root.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from align_ko import __version__
 from align_ko.errors import UserError, nearest, run_script
 
 COMMANDS = {
@@ -39,11 +39,8 @@ def usage() -> str:
     """What `align-ko --help` prints."""
     lines = ["usage: align-ko COMMAND RECIPE [OPTIONS]    (align-ko COMMAND --help lists a command's options)", ""]
     lines += [f"  {name:<10}{description}" for name, (_, description) in COMMANDS.items()]
-    lines += [
-        "",
-        f"example recipes:  {folder_of('recipes')}",
-        f"several GPUs:     accelerate launch {folder_of('scripts') / 'run_sft.py'} RECIPE",
-    ]
+    lines += ["", f"example recipes:  {folder_of('recipes')}"]
+    lines += [f"several GPUs:     accelerate launch {folder_of('scripts') / 'run_sft.py'} RECIPE"]
     return "\n".join(lines)
 
 
@@ -62,9 +59,7 @@ def run(words: list[str]) -> None:
         print(usage())
         return
     if words[0] == "--version":
-        import align_ko
-
-        print(align_ko.__version__)
+        print(__version__)
         return
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
@@ -79,7 +74,6 @@ def run(words: list[str]) -> None:
 
 
 def main() -> None:
-    """The entry point."""
     run_script(lambda: run(sys.argv[1:]))
 
 
