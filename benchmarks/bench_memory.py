@@ -100,7 +100,7 @@ def plan(name: str) -> float:
     traced = trace_activations(config, model, rows, tokens, dtype=number, mixed=half, checkpointing=checkpointing)
     distilled = DISTILLING in name
     setting = Setting(rows, tokens, TRAINED_SHARE, weight_bytes=2 if half else 4, device="cpu", distilled=distilled)
-    return plan_memory(count_parameters(config, model), config, setting, traced).total / GIB
+    return sum(plan_memory(count_parameters(config, model), config, setting, traced)) / GIB
 
 
 def measure(name: str) -> float:

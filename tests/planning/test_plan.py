@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from align_ko.planning.model_shape import (
     Activations,
     Parameters,
     _trace,
-    build_on_meta,
+    build_model,
     count_parameters,
     layer_period,
     load_config,
@@ -90,7 +90,7 @@ def test_deep_models_are_counted_from_two_repeats(gemma):
     config.layer_types = ["sliding_attention", "full_attention"] * 4
     config.num_hidden_layers = 8
     assert layer_period(config) == 2 and shallow(config, 2).layer_types == ["sliding_attention", "full_attention"]
-    whole = build_on_meta(config, lora(), torch.bfloat16)
+    whole = build_model(config, lora(), torch.bfloat16)
     assert count_parameters(config, lora()).trained == sum(p.numel() for p in whole.parameters() if p.requires_grad)
 
 
@@ -247,7 +247,6 @@ def memory(setting, sharding="one GPU", gpus=1, parts=PARTS):
 def test_parts_of_lora_on_half_precision():
     made = memory(Setting(2, 16, 0.5))
     assert (made.weights, made.adapter, made.gradients, made.optimizer) == (1410 * 2, 50 * 4, 50 * 4, 50 * 8)
-    assert made.total == sum(getattr(made, part.name) for part in fields(made))
 
 
 def test_four_bits_reach_the_linear_layers_only():
@@ -286,9 +285,9 @@ def test_solar_fits_where_people_train_it(solar):
     keys = {"dtype": "bfloat16", "mixed": True}
     with_, without = (trace_activations(solar, model, 8, 512, checkpointing=c, **keys) for c in (True, False))
     four_bit, half = Setting(8, 512, 0.8, four_bit=True), Setting(8, 512, 0.8)
-    assert 9 < plan_memory(counts, solar, four_bit, with_).total / GIB < GPUS["RTX4090"].gib
-    assert plan_memory(counts, solar, four_bit, without).total / GIB > GPUS["A100-40"].gib
-    assert plan_memory(counts, solar, half, with_).total / GIB > GPUS["RTX4090"].gib
+    assert 9 < sum(plan_memory(counts, solar, four_bit, with_)) / GIB < GPUS["RTX4090"].gib
+    assert sum(plan_memory(counts, solar, four_bit, without)) / GIB > GPUS["A100-40"].gib
+    assert sum(plan_memory(counts, solar, half, with_)) / GIB > GPUS["RTX4090"].gib
 
 
 # Operations and hours ---------------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import linear_regression
-from typing import Any
+from typing import NamedTuple
 
 from transformers import PretrainedConfig
 
 from align_ko.errors import UserError, nearest
 from align_ko.planning.lengths import Batch
-from align_ko.planning.model_shape import Parameters, layer_period, shallow, text_config
+from align_ko.planning.model_shape import Parameters, build_model, extrapolate, prepare_for_training, text_config
 from align_ko.recipe import ModelArgs
 
 NF4_TRAFFIC = 0.5 + 2 + 2
@@ -28,12 +28,11 @@ TIMED_QUANTILES = (0.1, 0.5, 0.9)  # of the batches' computed positions
 TIMED_STEPS = 3
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """From the vendor's sheet, written from memory where the sheet could not be opened (L40S and RTX 4090 were seen elsewhere).
+class Gpu(NamedTuple):
+    """From the vendor's data sheet, written from memory where it could not be opened (L40S and RTX 4090 were seen elsewhere).
 
-    `gib`: usable, a little under the label. `flops`: dense bfloat16 with float32 accumulation, a second; sheets that print the
-    sparse rate are halved.
+    `gib`: usable, a little under the label. `bandwidth`: bytes a second. `flops`: dense bfloat16 with float32 accumulation, a
+    second; sheets that print the sparse rate are halved.
     """
 
     name: str
@@ -42,17 +41,15 @@ class Gpu:
     flops: float
 
 
-GPUS = {
-    gpu.name: gpu
-    for gpu in (
-        Gpu("A100-40", 39.4, 1.555e12, 312e12),  # NVIDIA A100 Tensor Core GPU data sheet
-        Gpu("A100-80", 79.2, 2.039e12, 312e12),  # the same, SXM
-        Gpu("H100-80", 79.1, 3.35e12, 989e12),  # NVIDIA H100 Tensor Core GPU data sheet, SXM
-        Gpu("RTX4090", 23.5, 1.008e12, 165.2e12),  # NVIDIA Ada GPU architecture white paper
-        Gpu("RTX3090", 23.6, 0.936e12, 71e12),  # NVIDIA Ampere GA102 white paper
-        Gpu("L40S", 44.5, 0.864e12, 362e12),  # NVIDIA L40S data sheet
-    )
-}
+_GPUS = (
+    Gpu("A100-40", 39.4, 1.555e12, 312e12),  # NVIDIA A100 Tensor Core GPU data sheet
+    Gpu("A100-80", 79.2, 2.039e12, 312e12),  # the same, SXM
+    Gpu("H100-80", 79.1, 3.35e12, 989e12),  # NVIDIA H100 Tensor Core GPU data sheet, SXM
+    Gpu("RTX4090", 23.5, 1.008e12, 165.2e12),  # NVIDIA Ada GPU architecture white paper
+    Gpu("RTX3090", 23.6, 0.936e12, 71e12),  # NVIDIA Ampere GA102 white paper
+    Gpu("L40S", 44.5, 0.864e12, 362e12),  # NVIDIA L40S data sheet
+)
+GPUS = {gpu.name: gpu for gpu in _GPUS}
 
 
 def find_gpu(name: str) -> Gpu:
@@ -70,11 +67,8 @@ class Method:
     """What is computed for every batch."""
 
     checkpointing: bool
-    four_bit: bool = False
-    flash: bool = False
-    """FlashAttention leaves out the upper half of the attention matrix; SDPA with a padding mask computes it all."""
-    reference_passes: int = 0
-    """Forward passes of the DPO reference beside each policy batch."""
+    flash: bool = False  # FlashAttention leaves out the matrix's upper half; SDPA with a padding mask computes it all
+    reference_passes: int = 0  # forward passes of DPO's reference beside each policy batch
 
 
 @dataclass(frozen=True)
@@ -111,9 +105,7 @@ def forward_work(batches: Sequence[Batch], config: PretrainedConfig, parameters:
     return Work(float(sum(sum(forward(batch)) for batch in batches) * each), len(batches) * each)
 
 
-def _forward(
-    config: PretrainedConfig, parameters: Parameters, method: Method
-) -> Callable[[Batch], tuple[float, float, float, float]]:
+def _forward(config: PretrainedConfig, parameters: Parameters, method: Method) -> Callable[[Batch], tuple[float, ...]]:
     """A batch's operations in the layers' weights, the adapter, attention (queries × keys, weights × values), the LM head."""
     text = text_config(config)
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -121,7 +113,7 @@ def _forward(
     sliding = kinds.count("sliding_attention") if method.flash else 0  # SDPA masks the rest of the matrix and computes it
     each = 4.0 * text.num_attention_heads * size * (0.5 if method.flash else 1.0)
 
-    def forward(batch: Batch) -> tuple[float, float, float, float]:
+    def forward(batch: Batch) -> tuple[float, ...]:
         seen = (text.num_hidden_layers - sliding) * batch.width + sliding * min(batch.width, window)
         weights, adapter = (2.0 * batch.computed * size for size in (parameters.linear, parameters.adapter))
         head = 2.0 * batch.trained * text.hidden_size * text.vocab_size
@@ -157,77 +149,62 @@ def measure_pace(
     """
     ordered = sorted(batches, key=lambda batch: batch.computed)
     picked = [ordered[round(share * (len(ordered) - 1))] for share in TIMED_QUANTILES]
-    period, layers = layer_period(config), text_config(config).num_hidden_layers
-    if parameters <= TIMED_WHOLE_UP_TO or layers <= 2 * period:
-        steps, forwards = _time_steps(config, model, picked, checkpointing)
-    else:
-        one, two = (_time_steps(shallow(config, n * period), model, picked, checkpointing) for n in (1, 2))
-        steps, forwards = (
-            [a + (layers // period - 1) * (b - a) for a, b in zip(*pair, strict=True)] for pair in zip(one, two, strict=True)
-        )
-    sizes = [batch.computed for batch in picked]
+
+    def measure(shape: PretrainedConfig) -> list[float]:
+        return _time_steps(shape, model, picked, checkpointing)
+
+    times = measure(config) if parameters <= TIMED_WHOLE_UP_TO else extrapolate(config, 1, measure, whole_periods=False)
+    sizes, steps, forwards = [batch.computed for batch in picked], times[::2], times[1::2]
     each, start = linear_regression(sizes, steps) if len(set(sizes)) > 1 else (0.0, 0.0)
     if each <= 0:
         each, start = sum(steps) / sum(sizes), 0.0
     return Pace(start, each, sum(forwards) / sum(steps))
 
 
-def _time_steps(
-    config: PretrainedConfig, model: ModelArgs, batches: Sequence[Batch], checkpointing: bool
-) -> tuple[list[float], list[float]]:
-    """Seconds of a training micro-batch, and of a forward, for each batch; the median of TIMED_STEPS after one to warm up."""
+def _time_steps(config: PretrainedConfig, model: ModelArgs, batches: Sequence[Batch], checkpointing: bool) -> list[float]:
+    """Seconds of a training micro-batch and of a forward, for each batch; the median of TIMED_STEPS after one to warm up."""
     import torch
-    from peft import get_peft_model
     from peft.helpers import disable_input_dtype_casting
-    from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from align_ko.models.load import best_dtype, lora_config
+    from align_ko.models.load import best_dtype
     from align_ko.process import keep_freed_memory
     from align_ko.training.seams import score_supervised_positions_only
 
     keep_freed_memory()
     score_supervised_positions_only()
     device, dtype = "cuda" if torch.cuda.is_available() else "cpu", best_dtype(model.dtype)
-    built: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=model.attn_implementation)
-    add_fused_lm_head(built)
-    if model.use_peft:
-        built = get_peft_model(built, lora_config(model))
-    built.to(device).train()
-    if checkpointing:
-        built.gradient_checkpointing_enable({"use_reentrant": False})
-        if model.use_peft:
-            built.enable_input_require_grads()
+    built = build_model(config, model, dtype, device, model.attn_implementation)
+    add_fused_lm_head(built.get_base_model() if model.use_peft else built)
+    prepare_for_training(built, checkpointing)
     optimizer = torch.optim.AdamW([p for p in built.parameters() if p.requires_grad], lr=1e-6)
     mixed = dtype != torch.float32
 
-    def timed(step: Callable[[], None]) -> float:
+    def timed(step: Callable[..., None], values: dict[str, object]) -> float:
         seconds = []
         for _ in range(TIMED_STEPS + 1):
             begin = time.perf_counter()
-            step()
+            step(values)
             if device == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - begin)
         return sorted(seconds[1:])[TIMED_STEPS // 2]
 
-    steps, forwards = [], []
+    def train(values: dict[str, object]) -> None:
+        built(**values).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    @torch.no_grad()
+    def score(values: dict[str, object]) -> None:
+        built(**values)
+
+    times = []
     with disable_input_dtype_casting(built, active=mixed), torch.autocast(device, dtype=dtype, enabled=mixed):
         for batch in batches:
             ids = torch.randint(5, text_config(config).vocab_size - 1, (batch.sequences, batch.width), device=device)
             labels = ids.clone()
             labels[:, : batch.width - max(1, round(batch.trained / batch.sequences))] = -100
             values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "fused_lm_head": True}
-
-            def train(values: dict[str, object] = values) -> None:
-                built(**values).loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-
-            @torch.no_grad()
-            def score(values: dict[str, object] = values) -> None:
-                built(**values)
-
-            steps.append(timed(train))
-            forwards.append(timed(score))
-    return steps, forwards
+            times += [timed(train, values), timed(score, values)]
+    return times

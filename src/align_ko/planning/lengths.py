@@ -14,12 +14,13 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
 from align_ko.errors import UserError
 from align_ko.records import ConversationRow, PairRow, read_conversations, read_pairs
+from align_ko.training.prepare import ShuffledLengthGroupedSampler, encode_conversations, encode_pairs
 
 RowType = TypeVar("RowType", ConversationRow, PairRow)
 TOKENS_PER_CHARACTER = 1.19
@@ -35,8 +36,7 @@ BATCHINGS = {
 """The original script's, TRL's default, ours, and the tightest."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Tokens of one row; a preference pair is computed as two sequences of its longer side's length."""
 
     longest: int
@@ -60,17 +60,17 @@ class Lengths:
         return sum(row.trained for row in self.rows) / max(1, sum(row.real for row in self.rows))
 
 
+def _fitting(rows: list[Row], max_length: int | None, method: str, real_file: bool = True) -> Lengths:
+    fitting = [row for row in rows if max_length is None or row.longest <= max_length]
+    return Lengths(fitting, len(rows) - len(fitting), method, real_file)
+
+
 def sft_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
     """Lengths of curated conversations; `reference_rows` where the file does not exist."""
     if not Path(file).is_file():
-        rows = reference_rows()
-        fitting = [row for row in rows if max_length is None or row.longest <= max_length]
-        method = f"{file} is not there: assumed lengths of 191,641 rows instead"
-        return Lengths(fitting, len(rows) - len(fitting), method, False)
+        return _fitting(reference_rows(), max_length, f"{file} is not there: assumed lengths of 191,641 rows instead", False)
 
     def count(rows: list[ConversationRow]) -> list[Row]:
-        from align_ko.training.prepare import encode_conversations
-
         columns = encode_conversations(tokenizer, rows, None)
         return [Row(len(labels), len(labels), sum(label != -100 for label in labels)) for labels in columns["labels"]]
 
@@ -92,8 +92,6 @@ def pair_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_lengt
         return Row(prompt + max(chosen, rejected), 2 * prompt + chosen + rejected, chosen + rejected, sequences=2)
 
     def count(rows: list[PairRow]) -> list[Row]:
-        from align_ko.training.prepare import encode_pairs
-
         columns = encode_pairs(tokenizer, rows, None)
         sides = zip(columns["prompt_ids"], columns["chosen_ids"], columns["rejected_ids"], strict=True)
         return [pair(*map(len, ids)) for ids in sides]
@@ -130,28 +128,24 @@ def _count_file(
         raise UserError("a row has not the fields of this stage", file=file, expected=expected) from None
     if tokenizer is not None and estimated:
         method += f", beyond {COUNTED_ROWS} rows estimated from characters"
-    every = counted + estimated
-    fitting = [row for row in every if max_length is None or row.longest <= max_length]
-    return Lengths(fitting, len(every) - len(fitting), method)
+    return _fitting(counted + estimated, max_length, method)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Rows of one source: median characters and spread (sigma of the logarithm) of questions and answers."""
 
     name: str
     rows: int
     question: tuple[float, float]
     answer: tuple[float, float]
-    turn_shares: Mapping[int, float]
+    turn_shares: Mapping[int, float] = {1: 1.0}
 
 
-ONE_TURN = {1: 1.0}
 SOURCES = (
     Source("smol_koreantalk", 88_752, (30, 0.5), (110, 0.6), {1: 0.30, 2: 0.35, 3: 0.20, 4: 0.15}),
-    Source("kowiki_qa", 48_699, (40, 0.4), (230, 0.5), ONE_TURN),
-    Source("kullm_v2", 33_422, (60, 0.8), (330, 0.7), ONE_TURN),
-    Source("koalpaca", 20_768, (60, 0.6), (390, 0.6), ONE_TURN),
+    Source("kowiki_qa", 48_699, (40, 0.4), (230, 0.5)),
+    Source("kullm_v2", 33_422, (60, 0.8), (330, 0.7)),
+    Source("koalpaca", 20_768, (60, 0.6), (390, 0.6)),
 )
 ROWS = sum(source.rows for source in SOURCES)
 
@@ -176,8 +170,7 @@ def reference_rows(rows: int = ROWS, spread: float = 1.0, seed: int = 42) -> lis
     return result
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One micro-batch: `sequences` rows of `width` positions, `real` of them tokens, `trained` with loss."""
 
     sequences: int
@@ -203,21 +196,20 @@ def epoch_batches(
     if batching == "packing":
         packs = _pack(rows, max_length)
         groups = [packs[start : start + batch_size] for start in range(0, len(packs), batch_size)]
-        flat = ((len(group), [row for pack in group for row in pack]) for group in groups)
-        return [Batch(n, max_length, sum(r.real for r in some), sum(r.trained for r in some)) for n, some in flat]
-    if batching == "group_by_length":
-        from align_ko.training.prepare import ShuffledLengthGroupedSampler
-
-        order: Iterable[int] = ShuffledLengthGroupedSampler([row.longest for row in rows], step_rows, seed)
+        parts = [(len(group), max_length, [row for pack in group for row in pack]) for group in groups]
     else:
-        order = random.Random(seed).sample(range(len(rows)), len(rows))
-    ordered = [rows[index] for index in order]
-    batches = []
-    for chunk in (ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)):
-        width = max_length if batching == "max_length" else max(row.longest for row in chunk)
-        sizes = (sum(r.sequences for r in chunk), -(-width // multiple) * multiple)
-        batches.append(Batch(*sizes, sum(r.real for r in chunk), sum(r.trained for r in chunk)))
-    return batches
+        if batching == "group_by_length":
+            order: Iterable[int] = ShuffledLengthGroupedSampler([row.longest for row in rows], step_rows, seed)
+        else:
+            order = random.Random(seed).sample(range(len(rows)), len(rows))
+        ordered = [rows[index] for index in order]
+        chunks = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+        widths = [max_length if batching == "max_length" else max(row.longest for row in chunk) for chunk in chunks]
+        parts = [
+            (sum(row.sequences for row in chunk), -(-width // multiple) * multiple, chunk)
+            for chunk, width in zip(chunks, widths, strict=True)
+        ]
+    return [Batch(n, width, sum(row.real for row in some), sum(row.trained for row in some)) for n, width, some in parts]
 
 
 def _pack(rows: Sequence[Row], max_length: int) -> list[list[Row]]:

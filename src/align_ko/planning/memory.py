@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
 from transformers import PretrainedConfig
 
+from align_ko.models.load import best_dtype
 from align_ko.planning.lengths import Lengths
 from align_ko.planning.model_shape import Activations, Parameters, text_config, trace_activations
 from align_ko.planning.settings import Reference, RunSettings
 
 Sharding = Literal["one GPU", "ZeRO-2", "ZeRO-3"]
-ZERO: tuple[Sharding, ...] = ("ZeRO-2", "ZeRO-3")
-SHARDINGS: list[tuple[Sharding, int]] = [("one GPU", 1), *((stage, gpus) for stage in ZERO for gpus in (1, 2, 4, 8))]
+SHARDINGS: list[tuple[Sharding, int]] = [("one GPU", 1), ("ZeRO-2", 1), ("ZeRO-2", 2), ("ZeRO-2", 4), ("ZeRO-2", 8),
+                                         ("ZeRO-3", 1), ("ZeRO-3", 2), ("ZeRO-3", 4), ("ZeRO-3", 8)]  # fmt: skip
 GIB = 2**30
 NF4_BYTES = 0.5 + 4 / 64
 NF4_NESTED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -31,9 +32,8 @@ ZERO3_LIVE_PARAMETERS = 1_000_000_000  # DeepSpeed's stage3_max_live_parameters,
 BUCKET = 500_000_000  # DeepSpeed's reduce_bucket_size and allgather_bucket_size, the same
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device at the worst moment of training."""
+class Memory(NamedTuple):
+    """Bytes on one device at the worst moment of training; `communication`: ZeRO-3's gathered weights, gradient buckets."""
 
     weights: float
     adapter: float
@@ -43,32 +43,23 @@ class Memory:
     head: float
     reference: float
     communication: float
-    """Gathered weights of ZeRO-3, buckets of gradients under way."""
     runtime: float
-
-    @property
-    def total(self) -> float:
-        return sum(asdict(self).values())
 
 
 @dataclass(frozen=True)
 class Setting:
     """What decides the memory besides the model: number formats, batch, reference."""
 
-    rows: int
-    """Sequences in one micro-batch on one device: in DPO two for each pair."""
-    tokens: int
-    """Of the longest row."""
-    trained_share: float
-    """Of the positions that the LM head scores."""
+    rows: int  # sequences in one micro-batch on one device: in DPO two for each pair
+    tokens: int  # of the longest row
+    trained_share: float  # of the positions, those that the LM head scores
     weight_bytes: int = 2
     four_bit: bool = False
     nested: bool = True
     optimizer: str = "adamw_torch_fused"
     reference: Reference = "none"
     device: Literal["gpu", "cpu"] = "gpu"
-    distilled: bool = False
-    """Student's and teacher's whole distributions are compared (distillation.py), without tiles."""
+    distilled: bool = False  # student's and teacher's whole distributions are compared (distillation.py), without tiles
 
 
 @dataclass(frozen=True)
@@ -89,44 +80,27 @@ def memory_table(
     run: RunSettings, config: PretrainedConfig, parameters: Parameters, train: Lengths | None, on_this_machine: bool
 ) -> list[MemoryRow]:
     """Every way to spread the model, with checkpointing and without, at the longest batch that can come."""
-    dtype, mixed, on_cpu = _formats(run, on_this_machine)
-    max_length = run.max_length or 1024
-    longest = max((row.longest for row in train.rows), default=max_length) if train else max_length
-    setting = Setting(
-        rows=run.value("per_device_train_batch_size") * (2 if run.stage == "dpo" else 1),
-        tokens=max_length if run.batching == "packing" else longest,
-        trained_share=train.trained_share if train else 0.8,
-        weight_bytes=4 if dtype == "float32" else 2,
-        four_bit=run.model.load_in_4bit,
-        nested=run.model.use_bnb_nested_quant,
-        optimizer=str(run.value("optim")),
-        reference=run.reference,
-        device="cpu" if on_cpu else "gpu",
-        distilled=run.distilled,
-    )
-    table = []
-    for checkpointing in (True, False):
-        traced = trace_activations(
-            config, run.model, setting.rows, setting.tokens, dtype=dtype, mixed=mixed, checkpointing=checkpointing
-        )
-        for sharding, gpus in SHARDINGS[:1] if on_cpu else SHARDINGS:
-            four_bit = setting.four_bit and sharding != "ZeRO-3"  # which cannot split 4-bit weights: bfloat16 is planned
-            memory = plan_memory(parameters, config, replace(setting, four_bit=four_bit), traced, sharding, gpus)
-            parts = {name: value / GIB for name, value in asdict(memory).items()}
-            size = setting.rows, setting.tokens
-            table.append(MemoryRow(sharding, gpus, checkpointing, *size, four_bit, parts, memory.total / GIB))
-    return table
-
-
-def _formats(run: RunSettings, on_this_machine: bool) -> tuple[str, bool, bool]:
-    """(format of the weights, whether autocast is on, whether the run is on a CPU)."""
-    from align_ko.models.load import best_dtype
-
     on_cpu = bool(run.training.get("use_cpu")) or (on_this_machine and not torch.cuda.is_available())
     dtype: str = run.model.dtype
     if dtype == "auto":
         dtype = "bfloat16" if not on_cpu or best_dtype() == torch.bfloat16 else "float32"
-    return dtype, bool(run.training.get("bf16", run.training.get("fp16", dtype != "float32"))), on_cpu
+    mixed = bool(run.training.get("bf16", run.training.get("fp16", dtype != "float32")))
+    rows, tokens = run.value("per_device_train_batch_size") * (2 if run.stage == "dpo" else 1), run.max_length or 1024
+    if train and run.batching != "packing":
+        tokens = max((row.longest for row in train.rows), default=tokens)
+    setting = Setting(
+        rows, tokens, train.trained_share if train else 0.8, 4 if dtype == "float32" else 2, run.model.load_in_4bit,
+        run.model.use_bnb_nested_quant, str(run.value("optim")), run.reference, "cpu" if on_cpu else "gpu", run.distilled,
+    )  # fmt: skip
+    table = []
+    for checkpointing in (True, False):
+        traced = trace_activations(config, run.model, rows, tokens, dtype=dtype, mixed=mixed, checkpointing=checkpointing)
+        for sharding, gpus in SHARDINGS[:1] if on_cpu else SHARDINGS:
+            four_bit = setting.four_bit and sharding != "ZeRO-3"  # which cannot split 4-bit weights: bfloat16 is planned
+            memory = plan_memory(parameters, config, replace(setting, four_bit=four_bit), traced, sharding, gpus)
+            gib = {part: size / GIB for part, size in memory._asdict().items()}
+            table.append(MemoryRow(sharding, gpus, checkpointing, rows, tokens, four_bit, gib, sum(memory) / GIB))
+    return table
 
 
 def weight_bytes(parameters: Parameters, setting: Setting) -> float:
@@ -181,14 +155,5 @@ def plan_memory(
     # the head's backward has all saved activations beside it; the layers' backward comes after the head has gone
     at_head = activations.saved + head_bytes(parameters, setting, text.hidden_size, text.vocab_size)
     slack = ALLOCATOR_SLACK[setting.device]
-    return Memory(
-        weights=base,
-        adapter=adapter,
-        gradients=gradients,
-        optimizer=optimizer,
-        activations=moving * slack,
-        head=max(0.0, at_head - moving) * slack,
-        reference=reference,
-        communication=communication,
-        runtime=RUNTIME[setting.device],
-    )
+    layers, head = moving * slack, max(0.0, at_head - moving) * slack
+    return Memory(base, adapter, gradients, optimizer, layers, head, reference, communication, RUNTIME[setting.device])

@@ -11,12 +11,12 @@ import copy
 import json
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,6 +28,7 @@ from align_ko.models.quickstart import default_folder
 from align_ko.models.source import ModelSource, model_source
 from align_ko.recipe import ModelArgs
 
+Number = TypeVar("Number", int, float)
 CONFIG_FOLDER = "config"  # beside a recipe: config.json of the model it names, so that a plan needs no hub
 
 
@@ -85,40 +86,58 @@ def shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     return small
 
 
-def build_on_meta(config: PretrainedConfig, model: ModelArgs, dtype: torch.dtype) -> Any:
-    """The model with its adapter (`model.use_peft`) on the meta device: shapes and dtypes, no memory."""
+def extrapolate(
+    config: PretrainedConfig, first: int, measure: Callable[[PretrainedConfig], Sequence[Number]], whole_periods: bool = True
+) -> list[Number]:
+    """What `measure` returns for all layers, from `first` and `first + 1` periods of them: every further one adds the same.
+    A model that is not deeper (or, with `whole_periods`, no multiple of its period deep) is measured whole."""
+    period, layers = layer_period(config), text_config(config).num_hidden_layers
+    if layers <= (first + 1) * period or (whole_periods and layers % period):
+        return list(measure(config))
+    less, more = (measure(shallow(config, period * count)) for count in (first, first + 1))
+    return [a + (layers // period - first) * (b - a) for a, b in zip(less, more, strict=True)]
+
+
+def build_model(
+    config: PretrainedConfig, model: ModelArgs, dtype: torch.dtype, device: str = "meta", attention: str | None = "sdpa"
+) -> Any:
+    """The model with random weights and its adapter (`model.use_peft`); on the meta device shapes and dtypes, no memory."""
     config = copy.deepcopy(config)
     text_config(config).use_cache = False
-    with torch.device("meta"):
+    with torch.device(device):
         built: Any = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=model.trust_remote_code
+            config, dtype=dtype, attn_implementation=attention, trust_remote_code=model.trust_remote_code
         )
         if model.use_peft:
             from peft import get_peft_model
 
             from align_ko.models.load import lora_config
 
-            built = get_peft_model(built, lora_config(model), low_cpu_mem_usage=True)
+            built = get_peft_model(built, lora_config(model), low_cpu_mem_usage=device == "meta")
     return built
+
+
+def prepare_for_training(built: Any, checkpointing: bool) -> None:
+    """Training mode, and checkpointing as TRL switches it on."""
+    built.train()
+    if checkpointing:
+        built.gradient_checkpointing_enable({"use_reentrant": False})
+        if hasattr(built, "peft_config"):
+            built.enable_input_require_grads()
 
 
 @dataclass(frozen=True)
 class Parameters:
     """Numbers of parameters by part. 4-bit quantisation reaches `linear` and `tower`; text is computed in `linear` alone."""
 
-    linear: int
-    """Linear layers in the language model's blocks."""
+    linear: int  # linear layers in the language model's blocks
     largest_linear: int
     embedding: int
-    head: int
-    """0 where the head shares the embedding's weights."""
-    rest: int
-    """Norms and biases."""
-    trained: int
-    """The adapter's, or all of them in full fine-tuning."""
+    head: int  # 0 where the head shares the embedding's weights
+    rest: int  # norms and biases
+    trained: int  # the adapter's, or all of them in full fine-tuning
     adapter: int
-    tower: int = 0
-    """Linear layers outside the language model, as in a vision tower."""
+    tower: int = 0  # linear layers outside the language model, as in a vision tower
 
     @property
     def base(self) -> int:
@@ -130,16 +149,11 @@ class Parameters:
 
 
 def count_parameters(config: PretrainedConfig, model: ModelArgs) -> Parameters:
-    """From one and two periods of layers; every further period adds the same again.
+    """From one and two periods of layers.
 
     >>> # recipes/solar/sft.yaml: base 10_731_524_096, adapter 251_658_240 (r 64 on seven linear layers of 48 blocks)
     """
-    period, layers = layer_period(config), text_config(config).num_hidden_layers
-    if layers <= 2 * period or layers % period:
-        return _count(build_on_meta(config, model, torch.bfloat16))
-    one, two = (_count(build_on_meta(shallow(config, period * n), model, torch.bfloat16)) for n in (1, 2))
-    numbers = {part.name: (getattr(one, part.name), getattr(two, part.name)) for part in fields(Parameters)}
-    return Parameters(**{name: a + (layers // period - 1) * (b - a) for name, (a, b) in numbers.items()})
+    return Parameters(*extrapolate(config, 1, lambda shape: astuple(_count(build_model(shape, model, torch.bfloat16)))))
 
 
 def _count(built: Any) -> Parameters:
@@ -169,14 +183,11 @@ def _language_model(built: Any) -> Any:
     return getattr(backbone, "language_model", backbone)
 
 
-@dataclass(frozen=True)
-class Activations:
+class Activations(NamedTuple):
     """Bytes of one micro-batch's forward and backward, without weights and their gradients."""
 
-    saved: int
-    """Alive between forward and backward."""
-    peak: int
-    """The most that is alive at once in the layers, backward included."""
+    saved: int  # alive between forward and backward
+    peak: int  # the most that is alive at once in the layers, backward included
 
 
 def trace_activations(
@@ -184,17 +195,12 @@ def trace_activations(
 ) -> Activations:
     """Activations of the layers for a batch of `rows` × `tokens`; memory.py adds the LM head's.
 
-    `dtype`: of the weights ("bfloat16", "float32"); `mixed`: autocast to bfloat16. Two and three periods of layers run; every
-    further one adds the same bytes (a test compares with the whole depth). Attention is SDPA, which keeps on a CPU what
+    `dtype`: of the weights ("bfloat16", "float32"); `mixed`: autocast to bfloat16. Two and three periods of layers run (a test
+    compares with the whole depth). Attention is SDPA, which keeps on a CPU what
     FlashAttention keeps: queries, keys, values, the result and one number a row, never the matrix.
     """
-    period, layers = layer_period(config), text_config(config).num_hidden_layers
-    if layers <= 3 * period or layers % period:
-        return _trace(config, model, rows, tokens, dtype, mixed, checkpointing)
-    # not one: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
-    two, three = (_trace(shallow(config, period * n), model, rows, tokens, dtype, mixed, checkpointing) for n in (2, 3))
-    times = layers // period - 2
-    return Activations(two.saved + times * (three.saved - two.saved), two.peak + times * (three.peak - two.peak))
+    # not one period: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
+    return Activations(*extrapolate(config, 2, lambda shape: _trace(shape, model, rows, tokens, dtype, mixed, checkpointing)))
 
 
 def _trace(
@@ -203,18 +209,20 @@ def _trace(
     from peft.helpers import disable_input_dtype_casting
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    built = build_on_meta(config, model, getattr(torch, dtype))
+    built = build_model(config, model, getattr(torch, dtype))
     if model.use_peft and model.load_in_4bit:  # as TRL does after loading
         for weight in built.parameters():
             weight.data = weight.data.to(torch.bfloat16) if weight.requires_grad else weight.data
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _move_to_fake_cpu(built)
-        built.train()
-        if checkpointing:
-            built.gradient_checkpointing_enable({"use_reentrant": False})
-            if model.use_peft:
-                built.enable_input_require_grads()
+        for module in built.modules():  # from meta to a fake CPU; it unties a tied head, which no layer notices
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    empty = torch.empty_like(weight, device="cpu")
+                    module._parameters[name] = torch.nn.Parameter(empty, requires_grad=weight.requires_grad)
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
+        prepare_for_training(built, checkpointing)
         for weight in built.parameters():  # as in the second of several accumulated batches: the gradients exist already
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         known = [*built.parameters(), *built.buffers(), *(w.grad for w in built.parameters() if w.grad is not None)]
@@ -227,17 +235,6 @@ def _trace(
             saved = live.now
             hidden.backward(torch.empty_like(hidden))
         return Activations(saved, live.peak)
-
-
-def _move_to_fake_cpu(built: torch.nn.Module) -> None:
-    """Replace meta parameters and buffers by fake tensors on the CPU. A tied head is untied by it, which no layer notices."""
-    for module in built.modules():
-        for name, weight in module._parameters.items():
-            if weight is not None:
-                empty = torch.empty_like(weight, device="cpu")
-                module._parameters[name] = torch.nn.Parameter(empty, requires_grad=weight.requires_grad)
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="cpu")
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -9,9 +9,10 @@ import math
 import os
 from dataclasses import asdict, dataclass, field, replace
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 
 from align_ko.errors import UserError
+from align_ko.models.load import load_tokenizer, training_source
 from align_ko.planning.devices import (
     GPUS,
     THIS,
@@ -28,7 +29,7 @@ from align_ko.planning.lengths import BATCHINGS, Batch, Lengths, epoch_batches, 
 from align_ko.planning.memory import MemoryRow, memory_table
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
-from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe
+from align_ko.recipe import DpoRecipe, SftRecipe
 
 
 @dataclass(frozen=True)
@@ -95,63 +96,46 @@ class Plan:
 
     def to_json(self) -> dict[str, object]:
         values = asdict(self)
-        costs = values.pop("costs")
-        return {**values, **(costs or {})}
+        return values | (values.pop("costs") or {})
 
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     """The plan of a recipe. Reads the model's config, the tokenizer if it is at hand, and the data file if it exists."""
     if flags.gpu != THIS:
         find_gpu(flags.gpu)
-    run = run_settings(recipe)
+    run, data = run_settings(recipe), recipe.data
     model = run.model
     config = load_config(model.model_name_or_path, run.recipe_file, model.model_revision, model.trust_remote_code)
-    parameters = count_parameters(config, run.model)
+    parameters = count_parameters(config, model)
     notes = list(run.notes)
-    tokenizer = _tokenizer_at_hand(run.model, recipe.data.chat_template)
-    train = _lengths(run, recipe.data.train_file, tokenizer, notes)
+    try:
+        tokenizer = load_tokenizer(training_source(model), data.chat_template)
+    except (OSError, ValueError, UserError):  # it would have to be downloaded (plan_command keeps the hub out)
+        tokenizer = None
+    train = held_out = None
+    if run.stage == "sft":
+        train = sft_lengths(data.train_file, tokenizer, run.max_length)
+        notes += [] if train.real_file else [train.method]
+        held_out = sft_lengths(data.eval_file, tokenizer, run.max_length) if train.real_file else None
+    elif os.path.isfile(data.train_file):
+        train = pair_lengths(data.train_file, tokenizer, run.max_length)
+        held_out = pair_lengths(data.eval_file, tokenizer, run.max_length) if os.path.isfile(data.eval_file) else None
+    else:
+        notes.append(f"{data.train_file} is not there: memory is planned for pairs of max_length, steps and hours are not")
     memory = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
     counts = {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share}
-    plan = Plan(run.recipe_file, run.stage, model.model_name_or_path, _method_name(run), counts, notes, memory)
+    method = "full fine-tuning"
+    if model.use_peft:
+        kind = "DoRA" if model.use_dora else "rsLoRA" if model.use_rslora else "LoRA"
+        method = f"{kind} r {model.lora_r}" + (" on 4-bit weights" if model.load_in_4bit else "")
+    plan = Plan(run.recipe_file, run.stage, model.model_name_or_path, method, counts, notes, memory)
     if not train:
         return plan
-    held_out = _lengths(run, recipe.data.eval_file, tokenizer, []) if train.real_file else None
+    sizes = sorted(row.longest for row in train.rows) or [0]
+    tokens, spread = sum(row.real for row in train.rows), (sizes[len(sizes) // 2], sizes[int(len(sizes) * 0.95)], sizes[-1])
+    facts = DataFacts(data.train_file, train.method, len(train.rows), train.too_long, tokens, train.trained_share, *spread)
     costs = _Estimator(run, config, parameters, train, held_out, notes).costs(recipe, flags, memory)
-    return replace(plan, data=_data_facts(recipe.data.train_file, train), costs=costs)
-
-
-def _method_name(run: RunSettings) -> str:
-    if not run.model.use_peft:
-        return "full fine-tuning"
-    kind = "DoRA" if run.model.use_dora else "rsLoRA" if run.model.use_rslora else "LoRA"
-    return f"{kind} r {run.model.lora_r}" + (" on 4-bit weights" if run.model.load_in_4bit else "")
-
-
-def _tokenizer_at_hand(model: ModelArgs, template: str) -> PreTrainedTokenizerBase | None:
-    """The tokenizer, if no download is needed for it (plan_command keeps the hub out)."""
-    from align_ko.models.load import load_tokenizer, training_source
-
-    try:
-        return load_tokenizer(training_source(model), template)
-    except (OSError, ValueError, UserError):
-        return None
-
-
-def _lengths(run: RunSettings, file: str, tokenizer: PreTrainedTokenizerBase | None, notes: list[str]) -> Lengths | None:
-    if run.stage == "sft":
-        lengths = sft_lengths(file, tokenizer, run.max_length)
-        notes += [] if lengths.real_file else [lengths.method]
-        return lengths
-    if not os.path.isfile(file):
-        notes.append(f"{file} is not there: memory is planned for pairs of max_length, steps and hours are not")
-        return None
-    return pair_lengths(file, tokenizer, run.max_length)
-
-
-def _data_facts(file: str, lengths: Lengths) -> DataFacts:
-    rows, sizes = lengths.rows, sorted(row.longest for row in lengths.rows) or [0]
-    tokens, spread = sum(row.real for row in rows), (sizes[len(sizes) // 2], sizes[int(len(sizes) * 0.95)], sizes[-1])
-    return DataFacts(file, lengths.method, len(rows), lengths.too_long, tokens, lengths.trained_share, *spread)
+    return replace(plan, data=facts, costs=costs)
 
 
 @dataclass
@@ -168,20 +152,20 @@ class _Estimator:
     def costs(self, recipe: SftRecipe | DpoRecipe, flags: PlanFlags, memory: list[MemoryRow]) -> Costs:
         run, shape = self.run, (self.config, self.parameters)
         size, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
-        names = [name for name in BATCHINGS if run.stage == "sft" or name != "packing"]
-        batches = {name: self._batches(self.train, name, size, size * parts) for name in names}
         flash = "flash" in (run.model.attn_implementation or "") or run.batching == "packing"
-        method = Method(run.checkpointing, run.model.load_in_4bit, flash, run.reference_passes)
-        epochs = float(run.value("num_train_epochs"))
-        steps, work = {}, {}
-        for name, some in batches.items():
+        method = Method(run.checkpointing, flash, run.reference_passes)
+        epochs, max_steps = float(run.value("num_train_epochs")), run.value("max_steps") or 0
+        table, batches, work = [], {}, {}
+        for way in (way for way in BATCHINGS if run.stage == "sft" or way != "packing"):
+            some = batches[way] = self._batches(self.train, way, size, size * parts)
             of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
-            steps[name] = run.value("max_steps") if (run.value("max_steps") or 0) > 0 else of_epochs
-            epoch = train_work(some, *shape, replace(method, flash=flash or name == "packing"))
-            work[name] = epoch.times(epochs * steps[name] / of_epochs)
+            steps = max_steps if max_steps > 0 else of_epochs
+            epoch = train_work(some, *shape, replace(method, flash=flash or way == "packing"))
+            work[way] = epoch.times(epochs * steps / of_epochs)
+            table.append(BatchingRow(way, real_share(some), len(some), steps, work[way].operations, way == run.batching))
         mine, training = batches[run.batching], work[run.batching]
-        evaluations = run.evaluations(steps[run.batching])
-        evaluation, scored = Work(), []
+        steps = next(row.steps for row in table if row.recipe)
+        evaluations, evaluation, scored = run.evaluations(steps), Work(), []
         if evaluations and self.held_out and self.held_out.rows:
             size = run.value("per_device_eval_batch_size")
             scored = self._batches(self.held_out, "random" if run.batching == "random" else "group_by_length", size, size)
@@ -192,10 +176,10 @@ class _Estimator:
         if run.stage == "dpo" and run.precomputed:
             training += forward_work(mine, *shape, method)
         if flags.gpu == THIS:
-            hours = [self._measured_hours(mine, scored, steps[run.batching] * parts, evaluations)]
+            hours = [self._measured_hours(mine, scored, steps * parts, evaluations)]
         else:
-            one_gpu = {row.checkpointing: row.total_gib for row in memory if row.sharding == "one GPU"}
-            hours = self._hours(flags, training, evaluation, work, one_gpu[run.checkpointing])
+            needed = next(row.total_gib for row in memory if row.checkpointing == run.checkpointing)  # one GPU is the first
+            hours = self._hours(flags, training, evaluation, work, needed)
             if evaluation.operations > 0.25 * training.operations:
                 share = evaluation.operations / (training.operations + evaluation.operations)
                 rows = len(self.held_out.rows) if self.held_out else 0
@@ -206,12 +190,8 @@ class _Estimator:
         if recipe.gate.prompts and evaluations:
             prompts = f"the greedy gate's {recipe.gate.prompts} prompts {evaluations + 1} times"
             self.notes.append(f"not in the hours: {prompts}, at most {recipe.gate.max_seconds:g} s each")
-        table = [
-            BatchingRow(name, real_share(some), len(some), steps[name], work[name].operations, name == run.batching)
-            for name, some in batches.items()
-        ]
         operations = {"training": training.operations, "evaluation": evaluation.operations}
-        return Costs(table, steps[run.batching], evaluations, operations, flags.utilisation, hours)
+        return Costs(table, steps, evaluations, operations, flags.utilisation, hours)
 
     def _batches(self, lengths: Lengths, batching: str, size: int, step_rows: int) -> list[Batch]:
         max_length = self.run.max_length or max(row.longest for row in self.train.rows)
@@ -225,8 +205,8 @@ class _Estimator:
                 seconds_on(gpu, each, self.parameters, flags.utilisation, self.run.model.load_in_4bit) / 3600
                 for each in (training, evaluation, *work.values())
             )
-            chosen, fits = gpu is find_gpu(flags.gpu), needed <= gpu.gib
-            rows.append(Hours(gpu.name, chosen, whole, scored, fits, dict(zip(work, by_way, strict=True))))
+            ways = dict(zip(work, by_way, strict=True))
+            rows.append(Hours(gpu.name, gpu is find_gpu(flags.gpu), whole, scored, needed <= gpu.gib, ways))
         return rows
 
     def _measured_hours(self, batches: list[Batch], scored: list[Batch], micro_batches: int, evaluations: int) -> Hours:

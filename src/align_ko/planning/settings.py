@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,30 +35,25 @@ def take_plan_flags(words: Sequence[str]) -> tuple[PlanFlags, list[str]]:
     >>> take_plan_flags(["r.yaml", "--plan", "--plan_gpu", "L40S"])
     (PlanFlags(gpu='L40S', utilisation=0.35, json=''), ['r.yaml'])
     """
-    values: dict[str, str] = {}
-    rest: list[str] = []
-    queue = list(words)
-    while queue:
-        word = queue.pop(0)
-        flag, equals, value = word.partition("=")
-        prefix, _, name = flag.replace("-", "_").partition("__plan_")
-        if prefix or not name:
-            rest += [] if word == "--plan" else [word]
-            continue
-        if name not in FLAGS:
-            close = nearest(name, FLAGS)
-            raise UserError("no such flag", key=flag, nearest=f"--plan_{close}" if close else None)
-        values[name] = value if equals else queue.pop(0) if queue else ""
-        if not values[name]:
-            raise UserError("a value is missing", key=word)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--plan", action="store_true")
+    for name in FLAGS:
+        parser.add_argument(f"--plan_{name}", f"--plan-{name}", dest=name, default=getattr(PlanFlags, name))
     try:
-        share = float(values.get("utilisation", PlanFlags.utilisation))
+        values, rest = parser.parse_known_args(words)
+    except ArgumentError as error:
+        raise UserError("a value is missing", key=str(error.argument_name).partition("/")[0]) from None
+    for flag in (word.partition("=")[0] for word in rest if word.startswith(("--plan_", "--plan-"))):
+        close = nearest(flag[len("--plan_") :].replace("-", "_"), FLAGS)
+        raise UserError("no such flag", key=flag, nearest=f"--plan_{close}" if close else None)
+    try:
+        share = float(values.utilisation)
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        problem = f"{values['utilisation']} cannot work"
+        problem = f"{values.utilisation} cannot work"
         raise UserError(problem, key="--plan_utilisation", expected="a share above 0, up to 1")
-    return PlanFlags(values.get("gpu", PlanFlags.gpu), share, values.get("json", "")), rest
+    return PlanFlags(values.gpu, share, values.json), rest
 
 
 @dataclass(frozen=True)
