@@ -1,6 +1,6 @@
 """What a run will cost, before it starts: parameters, memory per GPU, tokens, steps, operations, hours.
 
-show.py prints the plan, `--plan_json` writes it.
+plan_command (__init__.py) prints the plan, `--plan_json` writes it.
 """
 
 from __future__ import annotations
