@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import sys
 
-from align_ko.planning import plan_command
-
 from align_ko.errors import run_script
+from align_ko.planning import plan_command
 from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 

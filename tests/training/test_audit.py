@@ -26,7 +26,7 @@ def sft_batches(tiny, tmp_path, **options):
     values = {"output_dir": str(tmp_path), "per_device_train_batch_size": 4, "max_length": None, **LOCAL, **options}
     config = SFTConfig(**values)
     trainer = AlignSFTTrainer(model=tiny.model(), args=config, train_dataset=dataset, processing_class=tokenizer)
-    known = {tuple(ids): row["messages"] for ids, row in zip(dataset["input_ids"], rows(), strict=True)}
+    known = {hash(tuple(ids)): row["messages"] for ids, row in zip(dataset["input_ids"], rows(), strict=True)}
     return list(trainer.get_train_dataloader()), tokenizer, known
 
 
@@ -112,7 +112,7 @@ CONVERSATIONS = [MULTI_TURN, turns("한국의 수도는?", "서울입니다.")]
 def batch_of(tokenizer, conversations=CONVERSATIONS):
     encoded = [conversation_ids(tokenizer, messages) for messages in conversations]
     return collate(tokenizer, [(e.input_ids, e.labels) for e in encoded]), {
-        tuple(e.input_ids): messages for e, messages in zip(encoded, conversations, strict=True)
+        hash(tuple(e.input_ids)): messages for e, messages in zip(encoded, conversations, strict=True)
     }
 
 
@@ -127,7 +127,11 @@ def collate(tokenizer, pairs):
 
 def labels_rebuilt_from_input_ids(batch, tokenizer, known):
     collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)
-    return collator([{"input_ids": list(ids)} for ids in known]), known
+    return collator([{"input_ids": ids} for ids in real_ids(batch)]), known
+
+
+def real_ids(batch):
+    return [ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
 
 
 def eos_masked_as_padding(batch, tokenizer, known):
@@ -136,8 +140,9 @@ def eos_masked_as_padding(batch, tokenizer, known):
 
 
 def bos_doubled(batch, tokenizer, known):
-    double = {(tokenizer.bos_token_id, *ids): messages for ids, messages in known.items()}
-    return collate(tokenizer, [([*ids], [IGNORE] * len(ids)) for ids in double]), double
+    double = [[tokenizer.bos_token_id, *ids] for ids in real_ids(batch)]
+    doubled = {hash(tuple(ids)): known[hash(tuple(ids[1:]))] for ids in double}
+    return collate(tokenizer, [(ids, [IGNORE] * len(ids)) for ids in double]), doubled
 
 
 def tail_cut(batch, tokenizer, known):

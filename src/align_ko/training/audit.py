@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,27 +34,27 @@ class AuditError(UserError):
 @contextmanager
 def _untouched_randomness() -> Iterator[None]:
     """Looking at batches must not change which batches training then sees."""
-    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    pythons, numpys, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        random.setstate(pythons)
+        np.random.set_state(numpys)
+        torch.set_rng_state(torchs)
 
 
 def audit_batches(
     batches: Iterable[Batch],
     tokenizer: PreTrainedTokenizerBase,
-    conversations: dict[tuple[int, ...], list[Message]],
+    conversations: Mapping[int, list[Message]],
     generation_eos: int | list[int] | None,
     max_batches: int = 8,
 ) -> dict[str, int]:
     """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`) against their conversations.
 
     Batches without padding (packing, padding_free) hold all rows in one, `(1, tokens)`, and `position_ids` instead of a mask.
-    `conversations` maps a row's full token ids to its messages. Raises AuditError at the first fault. Returns the counts:
-    rows, tokens, supervised tokens, padding.
+    `conversations` maps the hash of a row's token ids to its messages (conversations_of). Raises AuditError at the first fault.
+    Returns the counts: rows, tokens, supervised tokens, padding.
     """
     eos_ids = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or [])
     if tokenizer.eos_token_id not in eos_ids:
@@ -69,7 +69,7 @@ def audit_batches(
         for batch in islice(batches, max_batches):
             for rows, padding in lines_of(batch):
                 for ids, labels in rows:
-                    messages = conversations.get(tuple(ids))
+                    messages = conversations.get(hash(tuple(ids)))
                     if messages is None:
                         raise AuditError(
                             f"a batch row is not the whole of any conversation, so it was cut or changed: "
@@ -80,7 +80,7 @@ def audit_batches(
                     counts["tokens"] += len(ids)
                     counts["supervised"] += sum(label != IGNORE for label in labels)
                 if any(label != IGNORE for label in padding):
-                    raise AuditError(f"padding is trained on, in {_name(conversations[tuple(rows[-1][0])])}")
+                    raise AuditError(f"padding is trained on, in {_name(conversations[hash(tuple(rows[-1][0]))])}")
                 counts["padding"] += len(padding)
     if not counts["rows"]:
         raise AuditError("the training data loader gives no rows")
@@ -158,10 +158,11 @@ def audit_pairs(
     `pairs` maps ids to preference rows, `dataset` is the tokenised form (`prompt_ids`, `chosen_ids`, `rejected_ids`, `id`).
     Raises AuditError; returns how many pairs there were and how many rejected sides were left open.
     """
-    by_ids: dict[tuple[int, ...], tuple[str, PairRow]] = {}
-    for row in dataset:
-        for side in ("chosen", "rejected"):
-            by_ids[tuple(row["prompt_ids"] + row[f"{side}_ids"])] = side, pairs[row["id"]]
+    by_hash = {
+        hash(tuple(row["prompt_ids"] + row[f"{side}_ids"])): (side, pairs[row["id"]])
+        for row in dataset
+        for side in ("chosen", "rejected")
+    }
     counts = {"pairs": 0, "open": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
@@ -170,7 +171,7 @@ def audit_pairs(
             for position, (ids, scored, mask) in enumerate(rows):
                 real = ids[mask.bool()].tolist()
                 side = "chosen" if position < half else "rejected"
-                known_side, pair = by_ids.get(tuple(real), ("", None))
+                known_side, pair = by_hash.get(hash(tuple(real)), ("", None))
                 if pair is None or known_side != side:
                     raise AuditError(f"a {side} row is not the whole of any pair: …{tokenizer.decode(real[-30:])!r}")
                 name = _name(pair["prompt"])
@@ -195,19 +196,8 @@ def _name(messages: list[Message]) -> str:
 def show_example(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase, console: Console | None = None) -> None:
     """Print one row, what is trained on in green, the rest dim."""
     text = Text()
-    for trained, tokens in _runs(ids, labels):
-        text.append(tokenizer.decode(tokens), style="bold green" if trained else "dim")
+    for trained, run in groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORE):
+        text.append(tokenizer.decode([token for token, _ in run]), style="bold green" if trained else "dim")
     console = console or Console()
     console.print("One training row. Green is trained on, the rest is only read:", style="bold")
     console.print(text)
-
-
-def _runs(ids: list[int], labels: list[int]) -> Iterator[tuple[bool, list[int]]]:
-    run: list[int] = []
-    state = labels[0] != IGNORE
-    for token, label in zip(ids, labels, strict=True):
-        if (label != IGNORE) != state:
-            yield state, run
-            run, state = [], not state
-        run.append(token)
-    yield state, run

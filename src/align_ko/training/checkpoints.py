@@ -10,11 +10,17 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_utils import rotate_checkpoints
 
 from align_ko.records import write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import Trainer as _Trainer
+else:
+    _Trainer = object  # a mixin beside TRL's trainers
 
 MARKER = "align_ko_whole.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -56,25 +62,24 @@ def broken_checkpoints(folder: str | Path, run_id: str) -> list[Path]:
     return [path for path in checkpoints(folder) if not is_complete(path, run_id)]
 
 
-class ResumableTrainer:
+class ResumableTrainer(_Trainer):
     """Mixin for a transformers Trainer: checkpoints with a marker, and exact resuming from them."""
 
     run_id = ""
     """Set by the script before `train()`; written into every marker."""
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        args: Any = self.args  # type: ignore[attr-defined]
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        args = self.args
         limit, args.save_total_limit = args.save_total_limit, None
         try:
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            super()._save_checkpoint(model, trial)
         finally:
             args.save_total_limit = limit
-        self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
+        self.accelerator.wait_for_everyone()
         if not args.should_save:
             return
-        state: Any = self.state  # type: ignore[attr-defined]
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.run_id)
-        rotate_checkpoints(args.output_dir, limit, state.best_model_checkpoint)
+        mark_complete(Path(args.output_dir) / f"checkpoint-{self.state.global_step}", self.run_id)
+        rotate_checkpoints(args.output_dir, limit, self.state.best_model_checkpoint)
 
     def _run_epoch(self, **kwargs: Any) -> None:
         """Two things that transformers 5.23 gets wrong when it resumes.
@@ -83,14 +88,14 @@ class ResumableTrainer:
         With several processes the sampler's epoch is not set below the skipping wrapper, so the rest of a later epoch would be
         in the first epoch's order: some rows twice, others never.
         """
-        state, control = self.state, self.control  # type: ignore[attr-defined]
+        state, control = self.state, self.control
         if control.should_training_stop or state.global_step >= state.max_steps:
             control.should_training_stop = True
             return
-        sampler: Any = getattr(kwargs["train_dataloader"], "batch_sampler", None)
+        sampler = kwargs["train_dataloader"]
         while hasattr(sampler, "batch_sampler"):
             sampler = sampler.batch_sampler
-        rows: Any = getattr(sampler, "sampler", None)
+        rows = getattr(sampler, "sampler", None)
         if hasattr(rows, "set_epoch"):
             rows.set_epoch(kwargs["epoch"])
-        super()._run_epoch(**kwargs)  # type: ignore[misc]
+        super()._run_epoch(**kwargs)

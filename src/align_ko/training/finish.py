@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, Trainer
 
 from align_ko.chat_format import FORMAT_FILE, save_format
 from align_ko.errors import UserError
@@ -19,6 +19,7 @@ from align_ko.manifest import Input, write_manifest
 from align_ko.models.export import save_model
 from align_ko.models.load import greedy_config, load_weights
 from align_ko.models.source import SOURCE_FILE, ModelSource, base_of, origin_of, write_source
+from align_ko.recipe import DpoRecipe, SftRecipe
 from align_ko.training.faults import check_saved
 from align_ko.training.gate import GreedyGate, gate_rounds
 from align_ko.training.overfitting import evaluations
@@ -35,15 +36,15 @@ class Saved:
 
     folder: Path
     manifest: dict[str, Any]
-    log: list[dict[str, Any]]
+    log: list[dict[str, float]]
     base: str
     """Hub id or folder of the model that training here began with."""
 
 
 def save_result(
-    trainer: Any,
+    trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
-    recipe: Any,
+    recipe: SftRecipe | DpoRecipe,
     inputs: Sequence[Input],
     *,
     stage: str,
@@ -51,7 +52,7 @@ def save_result(
     dtype: torch.dtype,
     gate: GreedyGate | None = None,
     start: Path | None = None,
-    **facts: Any,
+    **facts: object,
 ) -> Saved | None:
     """After the last step: save the weights, then the manifest. None in all processes but the first.
 
@@ -84,7 +85,7 @@ def save_result(
     return Saved(folder, manifest, log, origin.path)
 
 
-def publish(trainer: Any, run: Run, saved: Saved | None) -> None:
+def publish(trainer: Trainer, run: Run, saved: Saved | None) -> None:
     """After the model card: push, then mark the run finished, so that a kill before this repeats it. Every process calls it."""
     if saved is not None:
         weights = saved.manifest["weights"]
@@ -97,7 +98,7 @@ def publish(trainer: Any, run: Run, saved: Saved | None) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def check_push(training: dict[str, Any], base: ModelSource, merged: bool) -> None:
+def check_push(training: Mapping[str, object], base: ModelSource, merged: bool) -> None:
     """UserError before the run where its adapter would be pushed with the path of a local folder as its base."""
     if training.get("push_to_hub") and not merged and Path(base.path).is_dir():
         raise UserError(
@@ -107,7 +108,7 @@ def check_push(training: dict[str, Any], base: ModelSource, merged: bool) -> Non
         )
 
 
-def weights_taken(trainer: Any, gate_failed: bool = False) -> dict[str, Any]:
+def weights_taken(trainer: Trainer, gate_failed: bool = False) -> dict[str, object]:
     """Which weights the model holds after `train()`: `{"from": "best" | "last", "step", "metric", "value", "warning"}`.
 
     UserError where nothing may be saved: every evaluation fell below the greedy gate, or the best checkpoint is gone.
@@ -129,7 +130,7 @@ def weights_taken(trainer: Any, gate_failed: bool = False) -> dict[str, Any]:
             )
         step = int(str(state.best_model_checkpoint).rpartition("-")[2])
         return {"from": "best", "step": step, "metric": args.metric_for_best_model, "value": state.best_metric}
-    taken: dict[str, Any] = {"from": "last", "step": state.global_step}
+    taken: dict[str, object] = {"from": "last", "step": state.global_step}
     seen = evaluations(state.log_history)
     best = min(seen, key=lambda entry: entry["eval_loss"], default=None)
     if best and best["eval_loss"] < seen[-1]["eval_loss"]:
@@ -140,7 +141,7 @@ def weights_taken(trainer: Any, gate_failed: bool = False) -> dict[str, Any]:
     return taken
 
 
-def push_stage(trainer: Any, folder: Path) -> str | None:
+def push_stage(trainer: Trainer, folder: Path) -> str | None:
     """With `training.push_to_hub`, upload `folder`. First process only.
 
     TRL's own push would save the model over it again, unmerged, and write its own card.
@@ -160,7 +161,11 @@ def push_stage(trainer: Any, folder: Path) -> str | None:
 
 
 def save_stage(
-    trainer: Any, tokenizer: PreTrainedTokenizerBase, merge_adapter: bool, dtype: torch.dtype, base: ModelSource | None = None
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    merge_adapter: bool,
+    dtype: torch.dtype,
+    base: ModelSource | None = None,
 ) -> Path:
     """Save the trainer's model (the best checkpoint, when `load_best_model_at_end`) into its output folder.
 

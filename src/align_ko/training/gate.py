@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from align_ko.errors import UserError
 from align_ko.generation.local import generate_answers
@@ -66,7 +66,7 @@ class GreedyGate(TrainerCallback):
     weights are gathered for the time of the answers.
     """
 
-    def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Any, clock: Clock = time.monotonic) -> None:
+    def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Trainer, clock: Clock = time.monotonic) -> None:
         self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
         self.start: float | None = None
         """Natural share before the first step."""
@@ -78,7 +78,7 @@ class GreedyGate(TrainerCallback):
         return bool(self.passed) and not any(self.passed)
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> TrainerControl:
         shares = [entry["eval_greedy_natural"] for entry in state.log_history if "eval_greedy_natural" in entry]
         if not shares:  # a resumed run finds its start in the log of its checkpoint
@@ -89,7 +89,12 @@ class GreedyGate(TrainerCallback):
         return control
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: object,
     ) -> TrainerControl:
         measures = self._look(state)
         share = measures["eval_greedy_natural"]
@@ -190,7 +195,7 @@ class GreedyGate(TrainerCallback):
         }
 
 
-def attach_gate(trainer: Any, args: GateArgs, eval_file: str) -> GreedyGate | None:
+def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate | None:
     """Add the gate to a trainer where the recipe asks for one; `eval_file` is where its prompts come from by default.
 
     UserError under FSDP, where every process has a part of each weight and none can generate.

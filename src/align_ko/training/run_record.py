@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
@@ -73,7 +73,9 @@ class Run:
         return self.record["run_id"]
 
 
-def open_run(recipe: SftRecipe | DpoRecipe, config: Any, tokenizer: PreTrainedTokenizerBase, base: ModelSource) -> Run:
+def open_run(
+    recipe: SftRecipe | DpoRecipe, config: TrainingArguments, tokenizer: PreTrainedTokenizerBase, base: ModelSource
+) -> Run:
     """Decide what to do in `config.output_dir`; changes nothing there.
 
     The first process decides for all. UserError when the run was begun with something else.
@@ -97,7 +99,7 @@ def open_run(recipe: SftRecipe | DpoRecipe, config: Any, tokenizer: PreTrainedTo
     return run
 
 
-def begin_run(run: Run, config: Any) -> None:
+def begin_run(run: Run, config: TrainingArguments) -> None:
     """Write the record and remove what the run replaces. Call just before `train()`: a run that was refused for its data or by
     the audit has then touched nothing, and the corrected command is no other run."""
     if config.process_index:
@@ -121,7 +123,7 @@ def finish_run(run: Run) -> None:
     write_json(Path(run.folder) / RUN_FILE, {**run.record, "finished": _now()})
 
 
-def _decide(recipe: SftRecipe | DpoRecipe, config: Any, fingerprint: str, revision: str | None) -> Run:
+def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprint: str, revision: str | None) -> Run:
     folder, mode = Path(config.output_dir), recipe.resume
     inputs = hash_inputs(recipe)
     new: RunRecord = {
@@ -163,7 +165,7 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: Any, fingerprint: str, revisi
     return _continue(folder, {**new, "run_id": old["run_id"], "begun": old["begun"]}, inputs, config, named)
 
 
-def _named_checkpoint(config: Any) -> str | None:
+def _named_checkpoint(config: TrainingArguments) -> str | None:
     named = str(config.resume_from_checkpoint or "")
     if named.lower() in ("", "true", "false", "none"):
         return None
@@ -184,7 +186,9 @@ def _check_folder(folder: Path, inputs: Sequence[Input], has_record: bool) -> No
         )
 
 
-def _start(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: Any, named: str | None, message: str) -> Run:
+def _start(
+    folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: TrainingArguments, named: str | None, message: str
+) -> Run:
     if named:
         message += f"continuing from {named}"
     elif config.save_strategy == "no":
@@ -194,7 +198,7 @@ def _start(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: A
     return Run(str(folder), record, named, message=message, inputs=inputs)
 
 
-def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: Any, named: str | None) -> Run:
+def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: TrainingArguments, named: str | None) -> Run:
     broken = [
         path
         for path in broken_checkpoints(folder, record["run_id"])
