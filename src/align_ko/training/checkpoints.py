@@ -95,7 +95,7 @@ class ResumableTrainer(_Trainer):
         sampler = kwargs["train_dataloader"]
         while hasattr(sampler, "batch_sampler"):
             sampler = sampler.batch_sampler
-        rows = getattr(sampler, "sampler", None)
+        rows: Any = getattr(sampler, "sampler", None)
         if hasattr(rows, "set_epoch"):
             rows.set_epoch(kwargs["epoch"])
         super()._run_epoch(**kwargs)

@@ -68,20 +68,12 @@ def save_result(
     log = trainer.state.log_history
     last = {key: value for entry in log for key, value in entry.items() if key.startswith("train_") or key == "total_flos"}
     origin = origin_of(base)
+    fingerprint = json.loads((folder / FORMAT_FILE).read_text(encoding="utf-8"))["fingerprint"]
     manifest = write_manifest(
-        folder,
-        recipe,
-        inputs,
-        stage=stage,
-        adapter=is_peft and not recipe.merge_adapter,
-        base=asdict(origin),
-        weights=weights,
-        metrics=last,
-        evaluations=evaluations(log, with_verdict=stage == "sft"),
-        greedy=gate_rounds(log),
-        format=json.loads((folder / FORMAT_FILE).read_text(encoding="utf-8"))["fingerprint"],
+        folder, recipe, inputs, stage=stage, adapter=is_peft and not recipe.merge_adapter, base=asdict(origin), weights=weights,
+        metrics=last, evaluations=evaluations(log, with_verdict=stage == "sft"), greedy=gate_rounds(log), format=fingerprint,
         **facts,
-    )
+    )  # fmt: skip
     return Saved(folder, manifest, log, origin.path)
 
 

@@ -14,8 +14,10 @@ from statistics import mean
 from typing import Any, TypedDict
 
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl.models.utils import unwrap_model_for_generation
 
 from align_ko.errors import UserError
 from align_ko.generation.local import generate_answers
@@ -45,6 +47,13 @@ class GateRow(TypedDict):
     natural: bool
     score: float
     faults: list[str]
+
+
+def _gate_row(prompt: str, answer: Generated) -> GateRow:
+    assessed = assess(answer.text, prompt=prompt, finished=answer.finished)
+    facts: GateRow = {"prompt": prompt, "response": answer.text, "finished": answer.finished, "natural": assessed.natural,
+                      "score": assessed.score, "faults": assessed.codes}  # fmt: skip
+    return facts
 
 
 def gate_measures(rows: list[GateRow]) -> dict[str, float]:
@@ -125,14 +134,10 @@ class GreedyGate(TrainerCallback):
         answered = self._answers(began)
         shared: list[dict[str, float]] = [{}]
         if state.is_world_process_zero:
-            rows = [self._row(number, answer) for number, answer in sorted(answered.items())]
+            rows = [_gate_row(last_user_text(self.prompts[number]), answer) for number, answer in sorted(answered.items())]
             write_jsonl(Path(self.trainer.args.output_dir) / FOLDER / f"step-{state.global_step:06d}.jsonl", rows)
             shared = [{**gate_measures(rows), "eval_greedy_seconds": round(self.clock() - began, 2)}]
-        if self.trainer.args.world_size > 1:
-            from accelerate.utils import broadcast_object_list
-
-            shared = broadcast_object_list(shared)
-        measures = shared[0]
+        measures = (broadcast_object_list(shared) if self.trainer.args.world_size > 1 else shared)[0]
         self.trainer.log(dict(measures))
         if state.is_world_process_zero:
             shown = {name.removeprefix("eval_greedy_"): value for name, value in measures.items()}
@@ -145,8 +150,6 @@ class GreedyGate(TrainerCallback):
 
     def _answers(self, began: float) -> dict[int, Generated]:
         """Prompt number → answer, from all processes."""
-        from trl.models.utils import unwrap_model_for_generation
-
         trainer, accelerator = self.trainer, self.trainer.accelerator
         mine = range(trainer.args.process_index, len(self.prompts), trainer.args.world_size)
         answers: dict[int, Generated] = {}
@@ -165,34 +168,14 @@ class GreedyGate(TrainerCallback):
                 prompts = [self.prompts[number] for number in numbers]
                 # a row that only repeats itself fails either way; ending it early saves most of the time
                 batch = generate_answers(
-                    model,
-                    tokenizer,
-                    prompts,
-                    max_new_tokens=self.args.max_new_tokens,
-                    batch_size=self.args.batch_size,
+                    model, tokenizer, prompts, max_new_tokens=self.args.max_new_tokens, batch_size=self.args.batch_size,
                     stop_loops=True,
-                )
+                )  # fmt: skip
                 answers.update(zip(numbers, batch, strict=True))
                 if self.clock() - began > self.args.max_seconds:
                     break
             model.train(training)
-        if trainer.args.world_size == 1:
-            return answers
-        from accelerate.utils import gather_object
-
-        return dict(gather_object(list(answers.items())))
-
-    def _row(self, number: int, answer: Generated) -> GateRow:
-        asked = last_user_text(self.prompts[number])
-        assessment = assess(answer.text, prompt=asked, finished=answer.finished)
-        return {
-            "prompt": asked,
-            "response": answer.text,
-            "finished": answer.finished,
-            "natural": assessment.natural,
-            "score": assessment.score,
-            "faults": assessment.codes,
-        }
+        return answers if trainer.args.world_size == 1 else dict(gather_object(list(answers.items())))
 
 
 def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate | None:

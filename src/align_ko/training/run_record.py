@@ -199,22 +199,16 @@ def _start(
 
 
 def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: TrainingArguments, named: str | None) -> Run:
-    broken = [
-        path
-        for path in broken_checkpoints(folder, record["run_id"])
-        if named is None or path.resolve() != Path(named).resolve()
-    ]
-    messages = [f"{path.name} was not written to its end: removed" for path in broken]
     last = Path(named) if named else last_complete(folder, record["run_id"])
+    broken = [path for path in broken_checkpoints(folder, record["run_id"]) if not last or path.resolve() != last.resolve()]
+    messages = [f"{path.name} was not written to its end: removed" for path in broken]
     if last:
         messages.append(f"continuing from {last}")
-    elif config.save_strategy == "no":
-        messages.append(
-            "an earlier start was interrupted, and save_strategy is 'no', so there is no checkpoint: starting afresh"
-        )
     else:
-        messages.append("an earlier start was interrupted before its first checkpoint: starting afresh")
-    return Run(str(folder), record, str(last) if last else None, False, message="; ".join(messages), inputs=inputs)
+        never = config.save_strategy == "no"
+        why = ", and save_strategy is 'no', so there is no checkpoint" if never else " before its first checkpoint"
+        messages.append(f"an earlier start was interrupted{why}: starting afresh")
+    return Run(str(folder), record, str(last) if last else None, starts_over=False, message="; ".join(messages), inputs=inputs)
 
 
 def comparable(tree: object, path: str = "") -> dict[str, object]:
@@ -235,21 +229,17 @@ def comparable(tree: object, path: str = "") -> dict[str, object]:
 
 def _changes(old: RunRecord, new: RunRecord) -> list[str]:
     """`["training.learning_rate 0.0001 → 0.0002", "data.train_file has another content"]`"""
-    was, now = old["recipe"], new["recipe"]
-    changes = [f"{key} {_show(was.get(key))} → {_show(now.get(key))}" for key in {**was, **now} if was.get(key) != now.get(key)]
-    before, after = old.get("inputs", {}), new["inputs"]
-    changes += [f"{key} has another content" for key in {**before, **after} if before.get(key) != after.get(key)]
-    if old.get("format") != new["format"]:
-        changes.append(f"the chat format {old.get('format')} → {new['format']}")
-    if old.get("revision") != new["revision"]:
-        changes.append(f"the base model's revision {old.get('revision')} → {new['revision']}")
-    if old["processes"] != new["processes"]:
-        changes.append(f"processes {old['processes']} → {new['processes']}")
-    return changes
 
+    def change(name: str, *values: object) -> list[str]:
+        before, now = ("(not set)" if value is None else value for value in values)
+        return [f"{name} {before} → {now}"] if before != now else []
 
-def _show(value: object) -> str:
-    return "(not set)" if value is None else str(value)
+    recipes, inputs = (old["recipe"], new["recipe"]), (old.get("inputs", {}), new["inputs"])
+    changes = [each for key in recipes[0] | recipes[1] for each in change(key, *(values.get(key) for values in recipes))]
+    changes += [f"{key} has another content" for key in inputs[0] | inputs[1] if inputs[0].get(key) != inputs[1].get(key)]
+    changes += change("the chat format", old.get("format"), new["format"])
+    changes += change("the base model's revision", old.get("revision"), new["revision"])
+    return changes + change("processes", old["processes"], new["processes"])
 
 
 def _few(changes: list[str], most: int = 4) -> str:
