@@ -13,18 +13,8 @@ from transformers import PretrainedConfig
 
 from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer, training_source
-from align_ko.planning.devices import (
-    GPUS,
-    THIS,
-    Method,
-    Pace,
-    Work,
-    find_gpu,
-    forward_work,
-    measure_pace,
-    seconds_on,
-    train_work,
-)
+from align_ko.planning import devices
+from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, Work, find_gpu
 from align_ko.planning.lengths import BATCHINGS, Batch, Lengths, epoch_batches, pair_lengths, real_share, sft_lengths
 from align_ko.planning.memory import MemoryRow, memory_table
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
@@ -160,7 +150,7 @@ class _Estimator:
             some = batches[way] = self._batches(self.train, way, size, size * parts)
             of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
             steps = max_steps if max_steps > 0 else of_epochs
-            epoch = train_work(some, *shape, replace(method, flash=flash or way == "packing"))
+            epoch = devices.train_work(some, *shape, replace(method, flash=flash or way == "packing"))
             work[way] = epoch.times(epochs * steps / of_epochs)
             table.append(BatchingRow(way, real_share(some), len(some), steps, work[way].operations, way == run.batching))
         mine, training = batches[run.batching], work[run.batching]
@@ -170,11 +160,11 @@ class _Estimator:
             size = run.value("per_device_eval_batch_size")
             scored = self._batches(self.held_out, "random" if run.batching == "random" else "group_by_length", size, size)
             judged = replace(method, reference_passes=0) if run.distilled else method  # by the rows' loss, without a teacher
-            evaluation = forward_work(scored, *shape, judged).times(evaluations)
+            evaluation = devices.forward_work(scored, *shape, judged).times(evaluations)
         elif evaluations:
             self.notes.append("evaluations are not in the hours: no eval file to count")
         if run.stage == "dpo" and run.precomputed:
-            training += forward_work(mine, *shape, method)
+            training += devices.forward_work(mine, *shape, method)
         if flags.gpu == THIS:
             hours = [self._measured_hours(mine, scored, steps * parts, evaluations)]
         else:
@@ -199,20 +189,20 @@ class _Estimator:
 
     def _hours(self, flags: PlanFlags, training: Work, evaluation: Work, work: dict[str, Work], needed: float) -> list[Hours]:
         """One row for each named GPU."""
-        rows = []
-        for gpu in GPUS.values():
-            whole, scored, *by_way = (
-                seconds_on(gpu, each, self.parameters, flags.utilisation, self.run.model.load_in_4bit) / 3600
-                for each in (training, evaluation, *work.values())
-            )
-            ways = dict(zip(work, by_way, strict=True))
-            rows.append(Hours(gpu.name, gpu is find_gpu(flags.gpu), whole, scored, needed <= gpu.gib, ways))
-        return rows
+
+        def hours(gpu: Gpu, each: Work) -> float:
+            return devices.seconds_on(gpu, each, self.parameters, flags.utilisation, self.run.model.load_in_4bit) / 3600
+
+        return [
+            Hours(gpu.name, gpu is find_gpu(flags.gpu), hours(gpu, training), hours(gpu, evaluation), needed <= gpu.gib,
+                  {way: hours(gpu, each) for way, each in work.items()})
+            for gpu in GPUS.values()
+        ]  # fmt: skip
 
     def _measured_hours(self, batches: list[Batch], scored: list[Batch], micro_batches: int, evaluations: int) -> Hours:
         """On this machine; DPO's reference passes as forwards beside each batch."""
         run = self.run
-        pace = measure_pace(self.config, run.model, batches, run.checkpointing, self.parameters.base)
+        pace = devices.measure_pace(self.config, run.model, batches, run.checkpointing, self.parameters.base)
         epoch = pace.seconds(batches)
         seconds = epoch * (1 + pace.forward * run.reference_passes) * micro_batches / len(batches)
         seconds += epoch * pace.forward if run.precomputed else 0.0

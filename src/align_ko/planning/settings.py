@@ -22,10 +22,8 @@ FLAGS = ("gpu", "utilisation", "json")
 class PlanFlags:
     """`--plan_gpu A100-80`, `--plan_utilisation 0.35`, `--plan_json plan.json`."""
 
-    gpu: str = "A100-80"
-    """A name of planning/devices.py, or `this`: steps are timed on this machine."""
-    utilisation: float = 0.35
-    """Assumed share of the GPU's peak rate."""
+    gpu: str = "A100-80"  # a name of planning/devices.py, or `this`: steps are timed on this machine
+    utilisation: float = 0.35  # assumed share of the GPU's peak rate
     json: str = ""
 
 
@@ -98,8 +96,7 @@ class RunSettings:
 
     @property
     def max_length(self) -> int | None:
-        limit = self.value("max_length")
-        return None if limit is None else int(limit)
+        return None if (limit := self.value("max_length")) is None else int(limit)
 
     @property
     def precomputed(self) -> bool:
@@ -120,15 +117,14 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
     if isinstance(recipe, SftRecipe):
         distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
         return RunSettings("sft", recipe.model, recipe.training, file, "none", int(distilled), distilled=distilled)
-    start, note = Path(recipe.model_name_or_path), ""
+    name, note, adapter = recipe.model_name_or_path, "", True
+    start = Path(name)
     if recipe.model and start.is_dir():
-        start_source(str(start), recipe.model.model_name_or_path, recipe.model.model_revision)
-    name = recipe.model_name_or_path
+        start_source(name, recipe.model.model_name_or_path, recipe.model.model_revision)
     own = replace(recipe.model, model_name_or_path=name) if recipe.model else ModelArgs(model_name_or_path=name)
-    adapter = True
     if (start / "adapter_config.json").is_file():
         model = _saved_adapter(start, recipe.model)
-    elif (start / "config.json").is_file() or recipe.model_name_or_path == "quickstart":
+    elif (start / "config.json").is_file() or name == "quickstart":
         model, adapter = own, False
     elif (beside := Path(file or "").parent / "sft.yaml").is_file():
         sft = load_recipe(SftRecipe, [str(beside)])
@@ -149,13 +145,8 @@ def _saved_adapter(folder: Path, base: ModelArgs | None) -> ModelArgs:
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     source, targets = base_of(str(folder)), saved["target_modules"]
     return replace(
-        base or ModelArgs(model_name_or_path=source.path),
-        model_name_or_path=source.path,
-        model_revision=source.revision,
-        trust_remote_code=source.trust_remote_code,
-        lora_r=saved["r"],
-        lora_alpha=saved["lora_alpha"],
+        base or ModelArgs(model_name_or_path=source.path), model_name_or_path=source.path, model_revision=source.revision,
+        trust_remote_code=source.trust_remote_code, lora_r=saved["r"], lora_alpha=saved["lora_alpha"],
         lora_target_modules=tuple(targets) if isinstance(targets, list) else (targets,),
-        use_dora=saved.get("use_dora", False),
-        use_rslora=saved.get("use_rslora", False),
-    )
+        use_dora=saved.get("use_dora", False), use_rslora=saved.get("use_rslora", False),
+    )  # fmt: skip

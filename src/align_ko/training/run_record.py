@@ -139,7 +139,18 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
     file = folder / RUN_FILE
     old: RunRecord | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     named = _named_checkpoint(config)
+    unsaved = config.save_strategy == "no"
     _check_folder(folder, inputs, old is not None)
+
+    def start(message: str) -> Run:
+        if named:
+            message += f"continuing from {named}"
+        elif unsaved:
+            message += "save_strategy is 'no': if this run is interrupted, it starts from the beginning"
+        elif message:
+            message += "from the start"
+        return Run(str(folder), new, named, message=message, inputs=inputs)
+
     if old is None:
         if mode == "auto" and (there := checkpoints(folder)):
             raise UserError(
@@ -147,12 +158,12 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
                 expected="--resume fresh to start over (removes it), "
                 f"--training.resume_from_checkpoint {there[-1]} --resume force, or another training.output_dir",
             )
-        return _start(folder, new, inputs, config, named, "")
+        return start("")
     if mode == "fresh" or str(config.resume_from_checkpoint).lower() == "false":
-        return _start(folder, new, inputs, config, named, "starting over; ")
+        return start("starting over; ")
     changed = _changes(old, new)
     if changed and mode == "replace":
-        return _start(folder, new, inputs, config, named, f"starting over ({_few(changed)}); ")
+        return start(f"starting over ({_few(changed)}); ")
     if changed and mode != "force":
         raise UserError(
             f"{folder}: this run was begun with something else: {_few(changed)}",
@@ -162,7 +173,13 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
     if is_finished(folder) and not changed and not named:
         done = f"{folder} is finished ({old['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
         return Run(str(folder), old, done=True, message=done)
-    return _continue(folder, {**new, "run_id": old["run_id"], "begun": old["begun"]}, inputs, config, named)
+    last = Path(named) if named else last_complete(folder, old["run_id"])
+    broken = [path for path in broken_checkpoints(folder, old["run_id"]) if not last or path.resolve() != last.resolve()]
+    messages = [f"{path.name} was not written to its end: removed" for path in broken]
+    why = ", and save_strategy is 'no', so there is no checkpoint" if unsaved else " before its first checkpoint"
+    messages.append(f"continuing from {last}" if last else f"an earlier start was interrupted{why}: starting afresh")
+    record: RunRecord = {**new, "run_id": old["run_id"], "begun": old["begun"]}
+    return Run(str(folder), record, str(last) if last else None, starts_over=False, message="; ".join(messages), inputs=inputs)
 
 
 def _named_checkpoint(config: TrainingArguments) -> str | None:
@@ -184,31 +201,6 @@ def _check_folder(folder: Path, inputs: Sequence[Input], has_record: bool) -> No
         raise UserError(
             f"{folder} contains {weights[0]}, which no run of ours recorded: it would be overwritten", expected=another
         )
-
-
-def _start(
-    folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: TrainingArguments, named: str | None, message: str
-) -> Run:
-    if named:
-        message += f"continuing from {named}"
-    elif config.save_strategy == "no":
-        message += "save_strategy is 'no': if this run is interrupted, it starts from the beginning"
-    elif message:
-        message += "from the start"
-    return Run(str(folder), record, named, message=message, inputs=inputs)
-
-
-def _continue(folder: Path, record: RunRecord, inputs: tuple[Input, ...], config: TrainingArguments, named: str | None) -> Run:
-    last = Path(named) if named else last_complete(folder, record["run_id"])
-    broken = [path for path in broken_checkpoints(folder, record["run_id"]) if not last or path.resolve() != last.resolve()]
-    messages = [f"{path.name} was not written to its end: removed" for path in broken]
-    if last:
-        messages.append(f"continuing from {last}")
-    else:
-        never = config.save_strategy == "no"
-        why = ", and save_strategy is 'no', so there is no checkpoint" if never else " before its first checkpoint"
-        messages.append(f"an earlier start was interrupted{why}: starting afresh")
-    return Run(str(folder), record, str(last) if last else None, starts_over=False, message="; ".join(messages), inputs=inputs)
 
 
 def comparable(tree: object, path: str = "") -> dict[str, object]:
