@@ -19,10 +19,8 @@ from align_ko.planning.lengths import Batch
 from align_ko.planning.model_shape import Parameters, build_model, extrapolate, prepare_for_training, text_config
 from align_ko.recipe import ModelArgs
 
-NF4_TRAFFIC = 0.5 + 2 + 2
-"""Bytes that a 4-bit weight moves when its layer is used: read packed, written and read again in 16 bits."""
-THIS = "this"
-"""The machine the plan runs on: its speed is measured, not looked up."""
+NF4_TRAFFIC = 0.5 + 2 + 2  # bytes that a 4-bit weight moves in use: read packed, written and read again in 16 bits
+THIS = "this"  # the machine the plan runs on: its speed is measured, not looked up
 TIMED_WHOLE_UP_TO = 5e8  # parameters
 TIMED_QUANTILES = (0.1, 0.5, 0.9)  # of the batches' computed positions
 TIMED_STEPS = 3

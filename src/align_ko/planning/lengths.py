@@ -25,15 +25,13 @@ from align_ko.training.prepare import ShuffledLengthGroupedSampler, encode_conve
 RowType = TypeVar("RowType", ConversationRow, PairRow)
 TOKENS_PER_CHARACTER = 1.19
 TOKENS_PER_TURN = 13  # "### User:\n", "\n\n### Assistant:\n", eos, the blank line between turns
-COUNTED_ROWS = 1_000
-"""Rows that are tokenised; their tokens per character hold for the rest (a plan takes seconds)."""
-BATCHINGS = {
+COUNTED_ROWS = 1_000  # rows that are tokenised; their tokens per character hold for the rest (a plan takes seconds)
+BATCHINGS = {  # the original script's, TRL's default, ours, and the tightest
     "max_length": "every row padded to max_length",
     "random": "random batches, padded to their longest row",
     "group_by_length": "rows of like length together, in shuffled order",
     "packing": "rows packed into max_length (needs FlashAttention)",
 }
-"""The original script's, TRL's default, ours, and the tightest."""
 
 
 class Row(NamedTuple):

@@ -37,8 +37,7 @@ class Saved:
     folder: Path
     manifest: dict[str, Any]
     log: list[dict[str, float]]
-    base: str
-    """Hub id or folder of the model that training here began with."""
+    base: str  # hub id or folder of the model that training here began with
 
 
 def save_result(

@@ -51,9 +51,8 @@ class GateRow(TypedDict):
 
 def _gate_row(prompt: str, answer: Generated) -> GateRow:
     assessed = assess(answer.text, prompt=prompt, finished=answer.finished)
-    facts: GateRow = {"prompt": prompt, "response": answer.text, "finished": answer.finished, "natural": assessed.natural,
-                      "score": assessed.score, "faults": assessed.codes}  # fmt: skip
-    return facts
+    return {"prompt": prompt, "response": answer.text, "finished": answer.finished, "natural": assessed.natural,
+            "score": assessed.score, "faults": assessed.codes}  # fmt: skip
 
 
 def gate_measures(rows: list[GateRow]) -> dict[str, float]:
@@ -77,8 +76,7 @@ class GreedyGate(TrainerCallback):
 
     def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Trainer, clock: Clock = time.monotonic) -> None:
         self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
-        self.start: float | None = None
-        """Natural share before the first step."""
+        self.start: float | None = None  # natural share before the first step
         self.passed: list[bool] = []
 
     @property
