@@ -9,8 +9,7 @@ from test_pairing import user
 
 from align_ko.korean import assess
 from align_ko.preferences import synthetic
-from align_ko.preferences.speech_flip import to_plain
-from align_ko.preferences.synthetic import Good, Spoilt, spoil, synthetic_pairs
+from align_ko.preferences.synthetic import Good, Spoilt, spoil, synthetic_pairs, to_plain
 from align_ko.recipe import SYNTHETIC_FAULTS, PairingArgs
 
 QUESTION = "된장찌개를 맛있게 끓이려면 어떻게 해야 하나요?"

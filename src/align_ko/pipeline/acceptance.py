@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +19,6 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Limit:
-    """One limit of the gate and how far a measure is beyond it; it is broken where `excess` is above 0."""
-
-    measure: str
-    excess: float
-    text: str  # "collapse 0.154 is over 0.03"
-
-
 def read_measures(scores: Path, model: str) -> Result:
     """The greedy line of one model in a scores.json."""
     results: list[Result] = json.loads(scores.read_text(encoding="utf-8"))["results"]
@@ -37,25 +27,27 @@ def read_measures(scores: Path, model: str) -> Result:
 
 def broken_limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> dict[str, str]:
     """Measure → what is wrong with it, for every broken limit: `{"collapse": "collapse 0.154 is over 0.03"}`."""
-    return {limit.measure: limit.text for limit in _limits(measures, start_nll, gate) if limit.excess > 0}
+    limits = _limits(measures, start_nll, gate)
+    return {measure: text for measure, (excess, text) in limits.items() if excess > 0}
 
 
-def _limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> Iterator[_Limit]:
-    """Reference NLL is compared with the start's, where there are references."""
-
-    def limit(name: str, value: float, excess: float, expected: str) -> _Limit:
-        return _Limit(name, excess, f"{name} {value:.3g} is {expected}")
-
+def _limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> dict[str, tuple[float, str]]:
+    """Measure → how far it is beyond its limit (broken above 0), "collapse 0.154 is over 0.03". Reference NLL is compared with
+    the start's, where there are references.
+    """
     collapse, relevant, distinct = measures["collapse"], measures["relevant"], measures["distinct"]
-    yield limit("collapse", collapse, collapse - gate.max_collapse, f"over {gate.max_collapse:g}")
-    yield limit("relevant", relevant, gate.min_relevant - relevant, f"under {gate.min_relevant:g}")
-    yield limit("distinct", distinct, gate.min_distinct - distinct, f"under {gate.min_distinct:g}")
     length, low, high = measures["median_characters"], gate.min_median_characters, gate.max_median_characters
-    yield limit("median_characters", length, max(low - length, length - high), f"outside {low:g} to {high:g}")
+    limits = {
+        "collapse": (collapse, collapse - gate.max_collapse, f"over {gate.max_collapse:g}"),
+        "relevant": (relevant, gate.min_relevant - relevant, f"under {gate.min_relevant:g}"),
+        "distinct": (distinct, gate.min_distinct - distinct, f"under {gate.min_distinct:g}"),
+        "median_characters": (length, max(low - length, length - high), f"outside {low:g} to {high:g}"),
+    }
     nll = measures["reference_nll"]
     if nll is not None and start_nll is not None:
         most = start_nll * (1 + gate.max_nll_rise)
-        yield limit("reference_nll", nll, nll - most, f"over {most:.3f} ({gate.max_nll_rise:.0%} above the start's)")
+        limits["reference_nll"] = nll, nll - most, f"over {most:.3f} ({gate.max_nll_rise:.0%} above the start's)"
+    return {name: (excess, f"{name} {value:.3g} is {expected}") for name, (value, excess, expected) in limits.items()}
 
 
 def judge_round(now: Result, before: Result, start: Result, gate: AcceptanceArgs, may_lose: float = 0.0) -> Verdict:
@@ -67,7 +59,7 @@ def judge_round(now: Result, before: Result, start: Result, gate: AcceptanceArgs
     gain = now["natural"] - before["natural"]
     fell = gain < -may_lose - 1e-9  # 49/51 - 50/51 is not -1/51 to the last bit
     reasons = [f"natural {now['natural']:.1%} is under the round before ({before['natural']:.1%})"] if fell else []
-    earlier = {limit.measure: limit.excess for limit in _limits(before, start["reference_nll"], gate)}
+    earlier = _limits(before, start["reference_nll"], gate)
     limits = _limits(now, start["reference_nll"], gate)
-    reasons += [limit.text for limit in limits if limit.excess > max(0.0, earlier.get(limit.measure, 0.0))]
+    reasons += [text for name, (excess, text) in limits.items() if excess > max(0.0, earlier.get(name, (0.0, ""))[0])]
     return Verdict(not reasons, gain, tuple(reasons))

@@ -22,6 +22,7 @@ from align_ko.recipe import (
 from align_ko.records import content_id, read_prompts, write_jsonl
 
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
+OWN_PROMPTS = f"{DISTILLED}/prompts.jsonl"  # every distillation pass asks the same ones
 R = TypeVar("R", bound=Recipe)
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
 
@@ -48,11 +49,9 @@ def gate_file(gate: AcceptanceArgs, folder: Path) -> Path:
 
 def write_gate_prompts(gate: AcceptanceArgs, folder: Path) -> None:
     """Write `max_prompts` of the gate's prompts, chosen by content hash."""
-    if not gate.max_prompts:
-        return
-    rows = sorted(read_prompts(gate.prompts_file, "gate.prompts_file"), key=lambda row: content_id(row.messages))
-    chosen = [row.to_row() for row in rows[: gate.max_prompts]]
-    write_jsonl(gate_file(gate, folder), chosen)
+    if gate.max_prompts:
+        rows = sorted(read_prompts(gate.prompts_file, "gate.prompts_file"), key=lambda row: content_id(row.messages))
+        write_jsonl(gate_file(gate, folder), [row.to_row() for row in rows[: gate.max_prompts]])
 
 
 def _stage(place: Path, name: str, script: str, recipe: R, launch: str = "", title: str = "") -> Stage[R]:
@@ -127,9 +126,9 @@ def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage[Dp
 
 
 def _policy_folder(dpo: DpoRecipe) -> str:
-    """What the next round trains on: the adapter, never the merged model, which would put a second adapter on the first.
+    """What the next round trains on: the adapter where it was merged (it stays in adapter/), else the folder itself.
 
-    `outputs/align/round-1/dpo/adapter` where the adapter was merged (it stays there), else the folder itself.
+    Never the merged model, which would put a second adapter on the first.
     """
     folder = Path(dpo.training["output_dir"])
     has_adapter = dpo.model is None or dpo.model.use_peft
@@ -146,7 +145,13 @@ def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: 
     """The best round interpolated towards the start, as a plain model in interpolated/model, and its gate."""
     place = Path(recipe.output_dir) / INTERPOLATED
     model = place / "model"
-    export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
+    export = ExportRecipe(
+        checkpoint,
+        str(model),
+        _dtype(dpo),
+        interpolate_from=start,
+        interpolation=recipe.interpolation,
+    )
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
     return _stage(place, "model", "export", export), gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
 
@@ -169,7 +174,7 @@ def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: 
         merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
         stages.append(_stage(place, "start", "export", merged))
         checkpoint = str(place / "start")
-    stages.append(gate_stage(place, name, checkpoint, recipe.gate, _own_prompts(folder), "answers"))
+    stages.append(gate_stage(place, name, checkpoint, recipe.gate, folder / OWN_PROMPTS, "answers"))
     launch = recipe.distill.accelerate_config if recipe.distill else ""
     stages.append(_stage(place, "model", "run_sft", _distilled(recipe, number, checkpoint), launch))
     return (*stages, gate_stage(place, name, str(place / "model"), recipe.gate, gate_file(recipe.gate, folder)))
@@ -184,12 +189,7 @@ def write_distillation_prompts(recipe: AlignRecipe) -> None:
     else:
         tasks = read_tasks(pairs.prompts_file, pairs.skip_prompts_files)[0][: pairs.max_prompts or None]
     rows = [{"id": task.id, "messages": task.prompt} for task in tasks]
-    write_jsonl(_own_prompts(Path(recipe.output_dir)), rows)
-
-
-def _own_prompts(folder: Path) -> Path:
-    """Every pass asks the same ones."""
-    return folder / DISTILLED / "prompts.jsonl"
+    write_jsonl(Path(recipe.output_dir) / OWN_PROMPTS, rows)
 
 
 def _distilled(recipe: AlignRecipe, number: int, checkpoint: str) -> SftRecipe:

@@ -49,18 +49,17 @@ class Rounds:
     distilled: tuple[Outcome, ...] = ()  # that one, or else the best, after each distillation pass
 
     @property
-    def way(self) -> tuple[Outcome, ...]:
-        """The best round and what was accepted after it, each made from the one before."""
-        return (self.best, *(one for one in self.refined if one.verdict and one.verdict.accepted))
-
-    @property
     def refined(self) -> tuple[Outcome, ...]:
         """What was made after the rounds, accepted or not."""
         return (*((self.interpolated,) if self.interpolated else ()), *self.distilled)
 
     @property
+    def way(self) -> tuple[Outcome, ...]:
+        """The best round and what was accepted after it, each made from the one before; best/ contains the last."""
+        return (self.best, *(one for one in self.refined if one.verdict and one.verdict.accepted))
+
+    @property
     def result(self) -> Outcome:
-        """What best/ contains."""
         return self.way[-1]
 
 
@@ -77,10 +76,11 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
             stopped = f"{round_.name} found {count} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
             break
         measured = _measure(round_, run)
-        verdict = judge_round(measured.measures, best.measures, start.measures, gate_of_rounds(recipe))
-        outcome = Outcome(measured.name, measured.checkpoint, measured.measures, verdict)
+        gate = gate_of_rounds(recipe)
+        verdict = judge_round(measured.measures, best.measures, start.measures, gate)
+        outcome = replace(measured, verdict=verdict)
         outcomes.append(outcome)
-        compared = {"before": best.measures, "start": start.measures, "limits": asdict(gate_of_rounds(recipe))}
+        compared = {"before": best.measures, "start": start.measures, "limits": asdict(gate)}
         write_json(round_.folder / "gate.json", {**asdict(outcome), **compared})
         if not verdict.accepted:
             stopped = f"{outcome.name} was refused: {'; '.join(verdict.reasons)}"

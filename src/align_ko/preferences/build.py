@@ -24,13 +24,6 @@ from align_ko.records import PreferencePair, PromptRow, last_user_text, write_js
 _GAP_STEP = 0.2  # bin width of the histogram of length gaps
 
 
-class Sides(TypedDict):
-    """One number for each side of the pairs."""
-
-    chosen: float
-    rejected: float
-
-
 class OriginAndFault(TypedDict):
     origin: str
     fault: str
@@ -49,13 +42,13 @@ class PairSummary(TypedDict):
     chosen_by: dict[str, int]
     rejected_by: dict[str, int]
     rejected_unfinished: int
-    median_characters: Sides
-    mean_characters: Sides
+    median_characters: dict[str, float]
+    mean_characters: dict[str, float]
     mean_length_gap: float
     length_gap_share: float
     length_gaps: list[tuple[float, int]]  # (lower edge of the bin, pairs)
     off_policy_share: float
-    mean_scores: Sides
+    mean_scores: dict[str, float]
     chosen: dict[str, float]  # korean.measure of the chosen answers
     dropped: dict[str, int]
 
@@ -78,9 +71,8 @@ def build_pairs(
 ) -> Built:
     """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs and their numbers.
 
-    `held_out`: the evaluation prompts, which no pair may contain. `curated`: further prompts whose curated answers may be
-    spoilt (`curated_share`), beside those of `tasks`. Raises NothingToDo where no pair at all can be
-    made, after empty files were written.
+    No pair contains a prompt of `held_out`. The curated answers of `tasks` and of `curated` may be spoilt (`curated_share`).
+    Raises NothingToDo where no pair can be made, after empty files were written.
     """
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
@@ -121,8 +113,12 @@ def _spoilt(
     curated = {
         task.id: Good(task.id, task.prompt, task.reference, "reference", 1.0) for task in tasks if task.reference is not None
     }
-    own.sort(key=_shuffled)
-    free_first = sorted(curated.values(), key=lambda good: (str(good.prompt) in paired, _shuffled(good)))
+
+    def shuffled(good: Good) -> bytes:
+        return hashlib.sha256(f"spoil {good.task_id}".encode()).digest()
+
+    own.sort(key=shuffled)
+    free_first = sorted(curated.values(), key=lambda good: (str(good.prompt) in paired, shuffled(good)))
     made: list[PreferencePair] = []
     for good, share in ((own, args.synthetic_share), (free_first, args.curated_share)):
         if share:
@@ -130,10 +126,6 @@ def _spoilt(
             made += spoilt
             dropped += reasons
     return made
-
-
-def _shuffled(good: Good) -> bytes:
-    return hashlib.sha256(f"spoil {good.task_id}".encode()).digest()
 
 
 def split(pairs: list[PreferencePair], eval_share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
@@ -165,9 +157,7 @@ def summarize(pairs: Sequence[PreferencePair], dropped: Counter[str], prompts: i
         "origin": _counts(pair.origin for pair in pairs),
         "rejected_for": _counts(map(guards.main_fault, pairs)),
         "rejected_faults": _counts(fault for pair in pairs for fault in pair.rejected_faults),
-        "origin_and_fault": [
-            {"origin": origin, "fault": fault, "pairs": count} for (origin, fault), count in by_fault.most_common()
-        ],
+        "origin_and_fault": [{"origin": one, "fault": fault, "pairs": n} for (one, fault), n in by_fault.most_common()],
         "chosen_by": _counts(pair.chosen_by for pair in pairs),
         "rejected_by": _counts(pair.rejected_by for pair in pairs),
         "rejected_unfinished": sum(not pair.rejected_finished for pair in pairs),

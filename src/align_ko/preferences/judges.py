@@ -38,14 +38,6 @@ class Judgement:
     score: float  # what candidates are ranked by, 0..1
 
     @property
-    def naturalness(self) -> float:
-        return self.by_judge["naturalness"].score
-
-    @property
-    def variety(self) -> float:
-        return self.by_judge["variety"].score
-
-    @property
     def relevant(self) -> bool:
         return self.by_judge["relevance"].score > 0
 
@@ -175,8 +167,8 @@ def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
     return (
         judgement.natural
         and judgement.relevant
-        and judgement.variety >= args.min_variety
-        and judgement.naturalness >= args.min_chosen_score
+        and judgement.by_judge["variety"].score >= args.min_variety
+        and judgement.by_judge["naturalness"].score >= args.min_chosen_score
         and (near is None or near.score >= min(1.0, 2 * args.min_closeness))  # its score is the closeness doubled
     )
 
@@ -190,7 +182,7 @@ def rate(
 ) -> list[Rated]:
     """Judge all candidates. The reward model reads every answer; the endpoint compares only those that may still be chosen.
 
-    The answers of both are cached in `folder` (reward_scores.jsonl, llm_verdicts.jsonl), so a killed run can go on.
+    The answers of both are cached in `folder`, so a killed run can go on.
     """
     rated = [_rate_cheaply(task, candidates[task.id], judges.weights) for task in tasks if candidates.get(task.id)]
     if judges.weights.reward_model:
@@ -215,10 +207,8 @@ def _with_reward_model(rated: list[Rated], judges: JudgesArgs, file: Path) -> li
     judged = []
     for one in rated:
         raw = [next(raw_scores) for _ in one.ratings]
-        scores = [
-            JudgeScore(share, f"{score:.3f}, above {share:.0%} of the others")
-            for score, share in zip(raw, win_shares(raw), strict=True)
-        ]
+        shares = zip(raw, win_shares(raw), strict=True)
+        scores = [JudgeScore(share, f"{score:.3f}, above {share:.0%} of the others") for score, share in shares]
         judged.append(one.with_scores("reward_model", scores, judges.weights))
     return judged
 
@@ -227,11 +217,11 @@ def _with_llm(rated: list[Rated], judges: JudgesArgs, pairing: PairingArgs, file
     """The `top` fit samples by the other judges, and the greedy answer if it is faultless; all others count as having lost."""
     from align_ko.preferences.llm_judge import LlmJudge
 
-    compared = [_without_repeats(one.fit(pairing))[: judges.llm.top] for one in rated]
-    compared = [best if one.faulty() or not best else [one.greedy, *best] for one, best in zip(rated, compared, strict=True)]
-    groups = [
-        (one.task.prompt, one.task.reference, [c.text for c, _ in best]) for one, best in zip(rated, compared, strict=True)
-    ]
+    compared, groups = [], []
+    for one in rated:
+        best = _without_repeats(one.fit(pairing))[: judges.llm.top]
+        compared.append(best if one.faulty() or not best else [one.greedy, *best])
+        groups.append((one.task.prompt, one.task.reference, [candidate.text for candidate, _ in compared[-1]]))
     judged = []
     lost = JudgeScore(0.0, "not compared: faulty, or not among the best by the other judges")
     for one, best, scores in zip(rated, compared, LlmJudge(judges.llm, file).compare(groups), strict=True):
@@ -252,6 +242,7 @@ def judgement_rows(rated: Sequence[Rated]) -> Iterator[dict[str, object]]:
     """One row per candidate for judgements.jsonl: every judge's score and reason."""
     for one in rated:
         for candidate, judgement in one.ratings:
+            scores = {name: {**asdict(v), "score": round(v.score, 4)} for name, v in judgement.by_judge.items()}
             yield {
                 "id": one.task.id,
                 "setting": candidate.setting,
@@ -259,5 +250,5 @@ def judgement_rows(rated: Sequence[Rated]) -> Iterator[dict[str, object]]:
                 "natural": judgement.natural,
                 "faults": judgement.faults,
                 "score": round(judgement.score, 4),
-                "judges": {name: {**asdict(v), "score": round(v.score, 4)} for name, v in judgement.by_judge.items()},
+                "judges": scores,
             }

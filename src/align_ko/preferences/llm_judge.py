@@ -7,9 +7,9 @@ verdicts agree; anything else is a tie.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ class LlmJudge:
 
         UserError where the endpoint fails after all retries; what was answered until then is stored.
         """
-        questions = list(dict.fromkeys(self._questions(groups)))
+        pairs = [(prompt, known, *two) for prompt, known, answers in groups for two in permutations(answers, 2)]
+        questions = list(dict.fromkeys(question_for(*pair) for pair in pairs))
         self._store.load([self._key(text) for text in questions])
         todo = [text for text in questions if self._key(text) not in self._store]
         if todo:
@@ -93,12 +94,6 @@ class LlmJudge:
             # the default api_key_env is OPENAI_API_KEY, which a local server does not need
             complete_all(self.args, [partial(self._body, text) for text in todo], save, "judges.llm", needs_key=False)
         return [self._scores(*group) for group in groups]
-
-    def _questions(self, groups: Iterable[tuple[Sequence[Message], str | None, Sequence[str]]]) -> Iterable[str]:
-        for prompt, reference, answers in groups:
-            for one, other in combinations(answers, 2):
-                yield question_for(prompt, reference, one, other)
-                yield question_for(prompt, reference, other, one)
 
     def _body(self, text: str) -> Body:
         messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": text}]

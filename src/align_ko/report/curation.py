@@ -146,27 +146,18 @@ def tables(facts: CurationFacts) -> list[Sheet]:
         for reason, count in reason_counts(facts).items()
     ]
     near = {side: count for side, count in facts["near_duplicates"].items() if side != "examples" and count}
+    steps = [[step["step"], step["rows"], step["seconds"], step["rows_per_second"]] for step in facts["steps"]]
+    left = [[name, *row.values()] for name, row in funnels.items()] + [["all", *total.values()]]
+    groups = [[*list(row.values())[:-1], f"{row['share']:.1%}"] for row in facts["mixture"]["groups"]]
     sheets = [
-        Sheet(
-            "Rows left after each stage",
-            ["source", *total],
-            [[name, *row.values()] for name, row in funnels.items()] + [["all", *total.values()]],
-        ),
+        Sheet("Rows left after each stage", ["source", *total], left),
         Sheet("Why rows were dropped", ["reason", *reasons, "all"], dropped),
-        Sheet(
-            "Mixture",
-            ["group", "wanted", "available", "taken", "share"],
-            [[*list(row.values())[:-1], f"{row['share']:.1%}"] for row in facts["mixture"]["groups"]],
-        ),
+        Sheet("Mixture", ["group", "wanted", "available", "taken", "share"], groups),
         Sheet("Length of answers", ["characters", "before", "after"], [[*row.values()] for row in facts["answer_characters"]]),
         Sheet("Near-duplicates dropped", ["similar in", "rows"], list(near.items())),
         Sheet("Repaired rows", ["repair", "rows"], list(facts["repairs"].items())),
         Sheet("Personal data masked", ["kind", "times"], list(facts["personal_data"]["masked"].items())),
-        Sheet(
-            "Time",
-            ["step", "rows", "seconds", "rows/s"],
-            [[step["step"], step["rows"], step["seconds"], step["rows_per_second"]] for step in facts["steps"]],
-        ),
+        Sheet("Time", ["step", "rows", "seconds", "rows/s"], steps),
     ]
     return [sheet for sheet in sheets if sheet.rows]
 

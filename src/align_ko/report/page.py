@@ -21,8 +21,7 @@ from align_ko.report.tables import clip, code_span, escape_bars, escape_markdown
 
 def load_yaml(name: str) -> dict[str, dict[str, str]]:
     """Words of the reports, from the folder of templates."""
-    text = files("align_ko.report").joinpath("templates", name).read_text(encoding="utf-8")
-    words: dict[str, dict[str, str]] = yaml.safe_load(text)
+    words: dict[str, dict[str, str]] = yaml.safe_load(files("align_ko.report").joinpath("templates", name).read_bytes())
     return words
 
 
@@ -49,7 +48,7 @@ def environment() -> Environment:
     )
     for name, names in _FILTERS.items():
         made.filters[name] = lambda code, names=names: names.get(code, code)
-    made.filters |= {"n": number, "percent": percent, "whole": whole_percent, "points": points, "signed": signed}
+    made.filters |= {"n": number, "percent": percent, "whole": "{:.0%}".format, "points": points, "signed": signed}
     made.filters |= {"interval": interval, "short": short, "by": written_by, "dropped_pair": dropped_pair}
     made.filters |= {"bars": escape_bars, "basename": lambda path: PurePath(path).name}
     made.filters |= {"visible": visible, "label": lambda text: visible(clip(str(text)))}
@@ -72,10 +71,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%" if 0 < share < 0.0995 or 0.9 < share < 1 else f"{100 * share:.0f}%"
 
 
-def whole_percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
-
-
 def points(value: float) -> str:
     """-0.2 → 0%p, 3.4 → +3%p, -3.4 → −3%p."""
     return f"{value:+.0f}".replace("+0", "0").replace("-0", "0").replace("-", "−") + "%p"
@@ -88,12 +83,10 @@ def signed(share: float) -> str:
 
 def written_by(by: str) -> str:
     """Who wrote a side of a pair: reference → 모범 답안, spoilt: echo → 망가뜨림 (질문 되풀이)."""
-    if by == "reference":
-        return "모범 답안"
     if by.startswith("spoilt: "):
         fault = by.removeprefix("spoilt: ")
         return f"망가뜨림 ({PAIR_FAULT_NAMES.get(fault, fault)})"
-    return "greedy (기본 디코딩)" if by == "greedy" else by
+    return {"reference": "모범 답안", "greedy": "greedy (기본 디코딩)"}.get(by, by)
 
 
 def dropped_pair(reason: str) -> str:

@@ -33,22 +33,15 @@ def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: boo
         judged: list[Line] = [(name, read_measures(scores, name), "") for name in ("sft", "aligned")]
         text += f"\n## Prompts that no gate has seen ({judged[0][1]['n']})\n\n" + markdown(judged)
         show(judged, "Prompts that no gate has seen", console)
-    name, responses = ("aligned", folder / "evaluation") if evaluated else (result.result.name, _gate_of(folder, result.result))
-    text += "\n## Twenty answers to read\n\n" + answers_to_read(responses / "responses.jsonl", name)
+    where, name = _measured(folder, result, evaluated)
+    text += "\n## Twenty answers to read\n\n" + answers_to_read(where / "responses.jsonl", name)
     with atomic_write(folder / "report.md") as out:
         out.write(text)
     write_json(folder / "rounds.json", asdict(result))
     way, taken = [outcome.name for outcome in result.way], result.result
-    best = {
-        "round": way[0],
-        INTERPOLATED: INTERPOLATED in way,
-        DISTILLED: sum(one.name in way for one in result.distilled),
-        "checkpoint": taken.checkpoint,
-        "measures": taken.measures,
-        "folder": str(folder / "best"),
-        "stopped": result.stopped,
-    }
-    write_json(folder / "best.json", best)
+    best = {"round": way[0], INTERPOLATED: INTERPOLATED in way, DISTILLED: sum(one.name in way for one in result.distilled)}
+    best |= {"checkpoint": taken.checkpoint, "measures": taken.measures}
+    write_json(folder / "best.json", best | {"folder": str(folder / "best"), "stopped": result.stopped})
     show(lines, f"Gate prompts ({n}), greedy", console)
     console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)
     console.print(f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
@@ -59,8 +52,7 @@ def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, conso
     lines: list[Line] = []
     answers = ""
     for seed, result in results.items():
-        place = folder / f"seed-{seed}"
-        where, name = (place / "evaluation", "aligned") if evaluated else (_gate_of(place, result.result), result.result.name)
+        where, name = _measured(folder / f"seed-{seed}", result, evaluated)
         start = read_measures(where / "scores.json", "sft") if evaluated else result.outcomes[0].measures
         lines += [(f"start, seed {seed}", start, "")]
         lines += [(f"result, seed {seed}", read_measures(where / "scores.json", name), _name(result))]
@@ -87,8 +79,9 @@ def _name(result: Rounds) -> str:
     return ", ".join(outcome.name for outcome in result.way)
 
 
-def _gate_of(folder: Path, outcome: Outcome) -> Path:
-    return folder / outcome.name / "gate"
+def _measured(folder: Path, result: Rounds, evaluated: bool) -> tuple[Path, str]:
+    """The folder of the result's last measurement, and its name there."""
+    return (folder / "evaluation", "aligned") if evaluated else (folder / result.result.name / "gate", result.result.name)
 
 
 def markdown(lines: Iterable[Line], first: str = "model", last: str = "") -> str:
@@ -110,11 +103,8 @@ def show(lines: Sequence[Line], title: str, console: Console) -> None:
 
 def answers_to_read(responses: Path, model: str, count: int = 20, seed: int = 0) -> str:
     """`count` random greedy answers of one model as Markdown, the same ones for the same file and seed."""
-    rows = [
-        row
-        for row in read_jsonl(responses)
-        if (row["model"], row["setting"], row["kind"]) == (model, GREEDY_SETTING, "heldout")
-    ]
+    wanted = model, GREEDY_SETTING, "heldout"
+    rows = [row for row in read_jsonl(responses) if (row["model"], row["setting"], row["kind"]) == wanted]
     text = ""
     for number, row in enumerate(random.Random(seed).sample(rows, min(count, len(rows))), 1):
         codes = ", ".join(dict.fromkeys(fault["code"] for fault in row["faults"]))
