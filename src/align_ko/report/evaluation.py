@@ -7,7 +7,7 @@ them, a browser has), follow dark and light, and stay text that can be read out,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count, product
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAns
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, render
-from align_ko.report.tables import MEASURES, markdown_table, measure_cells, measures_table, short
+from align_ko.report.tables import MEASURES, measure_cells, measures_table, short
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -75,30 +75,11 @@ def _greedy(summary: Summary) -> list[Result]:
 def grid_table(summary: Summary, grid: GridArgs) -> str:
     """Markdown: one table per model, a row per temperature and penalty, a column per top_p, natural share in %.
 
-    The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts
-    (`cross_fitted` of each `decoding_gap`, see `cross_fitted_gap`).
+    The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts.
     """
-    shares = {(r["model"], r["setting"]): (r["natural"], r["n"]) for r in summary["results"]}
-    text = ""
-    for model, gap in summary["decoding_gap"].items():
-        rows = []
-        for t, r in product(grid.temperature, grid.repetition_penalty):
-            names = [f"t{t:g}-p{p:g}-r{r:g}" for p in grid.top_p]
-            cells = [(name, f"{100 * shares[model, name][0]:.1f}") for name in names]
-            rows.append([f"{t:g}", f"{r:g}", *(f"**{cell}**" if name == gap["setting"] else cell for name, cell in cells)])
-        header = ["temperature", "repetition_penalty", *(f"top_p {p:g}" for p in grid.top_p)]
-        greedy, n = shares[model, GREEDY_SETTING]
-        text += f"## {model}\n\n{markdown_table(header, rows, escape=str)}\n"
-        text += f"greedy {100 * greedy:.1f} %, best cell {gap['setting']} {100 * gap['sampling']:.1f} %: "
-        text += f"gap **{gap['points']:.1f} points** over {n} prompts"
-        if "cross_fitted" in gap:  # one prompt has no other
-            text += f", **{gap['cross_fitted']:.1f}** with the cell chosen on other prompts"
-        text += ".\n\n"
-    return text + (
-        "Natural share in %. The best cell is chosen after the fact, and of settings that are all just as good as greedy one "
-        "leads by chance. So the second gap: the cell that is best on one half of the prompts against greedy on the other "
-        f"half, the mean of {SPLITS:,} splits.\n"
-    )
+    shares = {(result["model"], result["setting"]): result for result in summary["results"]}
+    gaps = summary["decoding_gap"]
+    return render("grid.md.jinja", grid=grid, gaps=gaps, shares=shares, greedy=GREEDY_SETTING, splits=SPLITS) + "\n"
 
 
 # ------------------------------------------------------------------------------------------------------------ report.html
