@@ -44,14 +44,16 @@ def test_the_real_judge_tells_a_loop_from_an_answer():
 
 def test_todays_weights_are_the_default():
     parts = judge(QUESTION, OTHER, True, GOOD)
-    by_hand = 0.4 * parts.naturalness + 0.3 * parts.variety + 0.15 * 0 + 0.15 * 2 * closeness(OTHER, GOOD)
+    natural, rich = (parts.by_judge[name].score for name in ("naturalness", "variety"))
+    by_hand = 0.4 * natural + 0.3 * rich + 0.15 * 0 + 0.15 * 2 * closeness(OTHER, GOOD)
     assert parts.score == pytest.approx(by_hand) and not parts.relevant
 
 
 def test_without_a_reference_the_others_are_weighed_alone():
     parts = judge(QUESTION, GOOD, True, None)
     assert "reference" not in parts.by_judge
-    assert parts.score == pytest.approx((0.4 * parts.naturalness + 0.3 * parts.variety + 0.15) / 0.85)
+    natural, rich = (parts.by_judge[name].score for name in ("naturalness", "variety"))
+    assert parts.score == pytest.approx((0.4 * natural + 0.3 * rich + 0.15) / 0.85)
     assert combine({"llm": JudgeScore(0.3, "")}, JudgeWeights()) == 0.0  # nobody who counts has spoken
 
 
