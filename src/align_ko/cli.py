@@ -46,11 +46,14 @@ def usage() -> str:
 
 def plan_script(words: list[str]) -> str:
     """`run_dpo` for a recipe with a checkpoint at its top, else `run_sft`."""
-    from align_ko.recipe.yaml_lines import Table, read_recipe_file
+    from align_ko.recipe.yaml_lines import read_recipe_file
 
     recipe = next((word for word in words if word.endswith((".yaml", ".yml"))), None)
-    tree = read_recipe_file(recipe) if recipe and Path(recipe).is_file() else None
-    return "run_dpo" if isinstance(tree, Table) and "model_name_or_path" in tree.entries else "run_sft"
+    return (
+        "run_dpo"
+        if recipe and Path(recipe).is_file() and "model_name_or_path" in read_recipe_file(recipe).values
+        else "run_sft"
+    )
 
 
 def run(words: list[str]) -> None:

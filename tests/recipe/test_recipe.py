@@ -37,8 +37,7 @@ from align_ko.recipe import (
     recipe_error,
     recipe_from,
 )
-from align_ko.recipe.training import TRAINING_RANGES
-from align_ko.recipe.trl_fields import config_fields
+from align_ko.recipe.record import TRAINING_RANGES, config_fields
 from compare_handbook import CompareRecipe
 
 ROOT = Path(__file__).parents[2]

@@ -51,7 +51,7 @@ def test_the_advice_follows_its_thresholds(given, advised):
 
 
 def test_every_advised_key_is_one_that_dpo_takes():
-    from align_ko.recipe.trl_fields import config_fields
+    from align_ko.recipe.record import config_fields
 
     known = config_fields("DPOConfig")
     cases = [numbers(5, -1, 1.0, 1.0), numbers(5, 1, 1.0, 1.0), numbers(2000, 0, 0.0, 1.0)]

@@ -22,9 +22,9 @@ import yaml
 from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_unfinished, masked
 from align_ko.process import STARTED_BY, check_unlocked, command_name
-from align_ko.recipe import Recipe, recipe_of, yaml_lines
+from align_ko.recipe import Recipe, recipe_of
 from align_ko.recipe.inputs import hash_inputs
-from align_ko.recipe.yaml_lines import Table, merge, node_of, read_recipe_file
+from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
 from align_ko.records import atomic_write, write_json
 
 R = TypeVar("R", bound=Recipe)
@@ -51,19 +51,18 @@ class Stage(Generic[R_co]):
     accelerate_config: str = ""
 
 
-def resolve(recipe_class: type[R], path: str, *overrides: Table | dict[str, Any] | None) -> R:
+def resolve(recipe_class: type[R], path: str, *overrides: Tree | dict[str, Any] | None) -> R:
     """The recipe at `path` with mappings laid over it, later ones winning. UserError with the line of a wrong key."""
     tree = read_recipe_file(path)
     for over in overrides:
         if over is not None:
-            tree = merge(tree, node_of(over) if isinstance(over, dict) else over)
+            tree = tree.merged(Tree(text_of(over), {}) if isinstance(over, dict) else over)
     return recipe_of(tree, recipe_class)
 
 
-def node_at(recipe: Recipe, *keys: str | int) -> Table | None:
+def node_at(recipe: Recipe, *keys: str | int) -> Tree | None:
     """The mapping under `keys` of a loaded recipe as it was written, with its places; None where there is none."""
-    node = yaml_lines.node_at(recipe.tree, keys)
-    return node if isinstance(node, Table) else None
+    return recipe.tree.below(keys) if recipe.tree and isinstance(recipe.tree.get(keys), dict) else None
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from align_ko.errors import UserError, nearest
 from align_ko.models.source import base_of, start_source
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
-from align_ko.recipe.trl_fields import NO_DEFAULT, config_fields
+from align_ko.recipe.record import MISSING, config_fields
 
 Reference = Literal["none", "adapter", "model"]
 FLAGS = ("gpu", "utilisation", "json")
@@ -73,7 +73,7 @@ class RunSettings:
         if self.training.get(name) is not None:
             return self.training[name]
         default = config_fields("SFTConfig" if self.stage == "sft" else "DPOConfig")[name].default
-        return None if default is NO_DEFAULT else default
+        return None if default is MISSING else default
 
     @property
     def batching(self) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Literal
 
-from align_ko.errors import nearest
 from align_ko.recipe.record import (
     AtLeastOne,
     InputPath,
@@ -19,7 +18,9 @@ from align_ko.recipe.record import (
     ShareBelowOne,
     Text,
     ZeroOrMore,
+    files,
     record,
+    unknown_name,
 )
 
 Selection = Literal["random", "quality", "quality_diverse"]
@@ -121,8 +122,7 @@ class DataRecipe(Recipe):
         for key in ("groups", "weights", "lengths"):
             for name in getattr(self, key):
                 if name not in GROUPS:
-                    close = nearest(name, GROUPS)
-                    yield Problem(f"{key}.{name}", "unknown group", None if close else "one of " + ", ".join(GROUPS), close)
+                    yield unknown_name(f"{key}.{name}", "unknown group", name, GROUPS)
         if sum(self.weights.values()) <= 0:
             yield Problem("weights", "the weights sum to 0", "at least one weight above 0")
         if self.eval_share + self.preference_share >= 1:
@@ -140,9 +140,3 @@ class DataRecipe(Recipe):
         if self.profanity_file:
             yield InputPath("profanity_file", self.profanity_file, "file")
         yield from files("evaluation_files", self.evaluation_files)
-
-
-def files(key: str, paths: tuple[str, ...], made_by: str = "") -> Iterator[InputPath]:
-    """A list of files as inputs."""
-    for number, file in enumerate(paths):
-        yield InputPath(f"{key}[{number}]", file, "file", made_by)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 
-from align_ko.recipe.data import files
 from align_ko.recipe.preferences import DecodingArgs, GenerationArgs
 from align_ko.recipe.record import (
     AtLeastOne,
@@ -23,6 +22,7 @@ from align_ko.recipe.record import (
     Text,
     YesNo,
     ZeroOrMore,
+    files,
     record,
 )
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Literal
 
-from align_ko.errors import nearest
-from align_ko.recipe.data import files
 from align_ko.recipe.record import (
     AtLeastOne,
     Dtype,
@@ -25,7 +23,9 @@ from align_ko.recipe.record import (
     Text,
     YesNo,
     ZeroOrMore,
+    files,
     record,
+    unknown_name,
 )
 
 Server = Literal["vllm", "sglang", "llama_cpp", "ollama", "transformers"]
@@ -222,9 +222,7 @@ class PairingArgs:
             yield Problem("pairing.synthetic_share", problem, "less than 1: the rest comes from real failures")
         for number, name in enumerate(self.synthetic_faults):
             if name not in SYNTHETIC_FAULTS:
-                close = nearest(name, SYNTHETIC_FAULTS)
-                expected = None if close else "one of " + ", ".join(SYNTHETIC_FAULTS)
-                yield Problem(f"pairing.synthetic_faults[{number}]", f"unknown fault '{name}'", expected, close)
+                yield unknown_name(f"pairing.synthetic_faults[{number}]", f"unknown fault '{name}'", name, SYNTHETIC_FAULTS)
 
 
 @record

@@ -1,4 +1,4 @@
-"""What recipe records are made of: the ranges that fields name, and how a field's type and range read in a message.
+"""What recipe records are made of: types of fields with their ranges, the base class, and TRL's own options.
 
     @record
     class EarlyStopping:
@@ -6,6 +6,9 @@
         \"""Evaluations with a risen eval loss before training stops.\"""
 
 pydantic checks a record wherever it is built. Values from a file are text until the field's type is known.
+
+The fields of SFTConfig and DPOConfig are read from source: importing trl takes about 15 seconds, reading four files of it and
+of transformers with `ast` a tenth of one. So a misspelt training option is reported at once, on any machine.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import importlib.metadata
+import importlib.util
 import math
 import re
-import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from pathlib import Path
 from typing import (
     Annotated,
@@ -28,24 +31,26 @@ from typing import (
     ClassVar,
     Literal,
     NamedTuple,
+    Optional,
     TypeVar,
     Union,
     cast,
     dataclass_transform,
     get_args,
+    get_origin,
 )
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, GetCoreSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WrapValidator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from align_ko.errors import nearest
-from align_ko.recipe.trl_fields import NO_DEFAULT, Kind, config_fields, origin_of
-from align_ko.recipe.yaml_lines import Table, Word
+from align_ko.errors import UserError, missing_package, nearest
+from align_ko.recipe.yaml_lines import Tree, Word
 
 T = TypeVar("T")
-MISSING = NO_DEFAULT
+Kind = Any  # a type, or what typing builds of types: mypy has no word for it yet (PEP 747)
+MISSING = object()
 LARGEST = 2**63 - 1
 # defer_build: importing the records takes 10 ms, building all validators 200.
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
@@ -86,6 +91,13 @@ def _guess(value: object) -> object:
     return float(value) if is_number else str(value)
 
 
+def _keep_whole(value: Any, to_float: Callable[[Any], float]) -> float:
+    """transformers distinguishes `save_steps: 100` from `save_steps: 0.1` by type."""
+    number = to_float(value)
+    is_whole = re.fullmatch(r"[+-]?[0-9_]+(\.0+)?", str(value)) and abs(number) < LARGEST
+    return int(str(value).partition(".")[0]) if is_whole else number
+
+
 YesNo = Annotated[bool, BeforeValidator(_yes_or_no)]
 """true or false; yes, no, on and off too, never 1 or 0."""
 Free = Annotated[Any, BeforeValidator(_guess)]
@@ -96,65 +108,24 @@ NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
 ShareAboveZero = Annotated[float, Gt(0), Le(1)]
+Whole = Annotated[int, Ge(-LARGEST), Le(LARGEST)]
 AtLeastOne = Annotated[int, Ge(1), Le(LARGEST)]
 ZeroOrMore = Annotated[int, Ge(0), Le(LARGEST)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-
-
-# -------------------- the mapping `training`
-
-
-Ranges = dict[str, tuple[object, ...]]
-"""Name pattern → limits of its numbers."""
-
-
-@dataclass(frozen=True)
-class TrlConfig:
-    """In an annotation: a mapping of fields of this TRL config, with our ranges."""
-
-    name: str
-    ranges: Ranges = dataclasses.field(compare=False)
-
-    def type_of(self, name: str) -> Kind:
-        limits = next((limits for pattern, limits in self.ranges.items() if fnmatchcase(name, pattern)), ())
-        return _limited(config_fields(self.name)[name].type, limits)
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schemas = {name: handler.generate_schema(_from_text(self.type_of(name))) for name in config_fields(self.name)}
-        fields = {name: core_schema.typed_dict_field(schema, required=False) for name, schema in schemas.items()}
-        return core_schema.typed_dict_schema(fields, extra_behavior="forbid")
-
-
-def _limited(kind: Kind, limits: tuple[object, ...]) -> Kind:
-    if origin_of(kind) in (Union, types.UnionType):
-        return Union[tuple(_limited(member, limits) for member in get_args(kind))]  # noqa: UP007 - built at run time
-    if origin_of(kind) is list:
-        return list[_limited(get_args(kind)[0], limits)]  # type: ignore[misc]
-    return Annotated[kind, *limits] if limits and kind in (int, float) else kind
-
-
-def _from_text(kind: Kind) -> Kind:
-    """`kind` as pydantic shall read it from text. A whole number under a float stays one: transformers tells
-    `save_steps: 100` and `save_steps: 0.1` apart by that. A bare word is text only when nothing else fits."""
-    origin, members = origin_of(kind), get_args(kind)
-    if origin is Annotated:
-        return Annotated[_from_text(members[0]), *members[1:]]
-    if origin in (Union, types.UnionType):
-        ordered = sorted(members, key=lambda member: member is str)
-        kind = Union[tuple(_from_text(member) for member in ordered)]  # noqa: UP007
-        several = len([member for member in members if member is not type(None)]) > 1
-        return Annotated[kind, Field(union_mode="left_to_right")] if several else kind
-    if origin is list or origin is tuple:
-        return list[_from_text(members[0])]  # type: ignore[misc]
-    if origin is dict:
-        return dict[str, _from_text(members[1])]  # type: ignore[misc]
-    whole = Annotated[int, Ge(-LARGEST), Le(LARGEST)]
-    either = Annotated[whole | FiniteFloat, Field(union_mode="left_to_right")]
-    return {int: whole, float: either, bool: YesNo, Any: Free, dict: dict[str, Free], list: list[Free]}.get(kind, kind)
+_TrlNumber = Annotated[float, WrapValidator(_keep_whole), Field(allow_inf_nan=False)]
 
 
 # -------------------- what a stage's recipe says about itself
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a mapping: its type, its default (MISSING where there is none or it cannot be read) and its meaning."""
+
+    type: Kind
+    default: object
+    help: str = ""
 
 
 class Problem(NamedTuple):
@@ -166,6 +137,12 @@ class Problem(NamedTuple):
     nearest: str | None = None
 
 
+def unknown_name(key: str, problem: str, name: str, choices: Iterable[str]) -> Problem:
+    """`name` is none of `choices`: the nearest of them, else all."""
+    close = nearest(name, choices)
+    return Problem(key, problem, None if close else "one of " + ", ".join(choices), close)
+
+
 class InputPath(NamedTuple):
     """A file or model that the stage reads; `made_by` is the script and stage that write it ("run_sft.py sft")."""
 
@@ -175,10 +152,16 @@ class InputPath(NamedTuple):
     made_by: str = ""
 
 
-class Recipe:
-    """Base of the records that a file holds whole."""
+def files(key: str, paths: tuple[str, ...], made_by: str = "") -> Iterator[InputPath]:
+    """A list of files as inputs."""
+    for number, file in enumerate(paths):
+        yield InputPath(f"{key}[{number}]", file, "file", made_by)
 
-    tree: ClassVar[Table | None] = None
+
+class Recipe:
+    """Base of the records that a file contains whole."""
+
+    tree: ClassVar[Tree | None] = None
     """What was written, with places; load.py sets it on each recipe that it reads."""
 
     def problems(self) -> Iterator[Problem]:
@@ -190,154 +173,198 @@ class Recipe:
         yield from ()
 
 
-# -------------------- keys and types as data
+# -------------------- the mapping `training`: fields of a TRL config, with ranges that TRL checks late or never
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a mapping: its type, its default (MISSING where the recipe must give it) and its docstring."""
-
-    type: Kind
-    default: object
-    help: str = ""
+def _not_zero(value: int) -> int:
+    if value == 0:
+        raise ValueError("1 or more, or -1 for whole epochs")
+    return value
 
 
-@functools.cache
-def keys_of(owner: Kind) -> dict[str, Key]:
-    """The keys of a record or of a TRL config, in order."""
-    if isinstance(owner, TrlConfig):
-        return {name: Key(owner.type_of(name), item.default, item.help) for name, item in config_fields(owner.name).items()}
-    notes, keys = _docstrings(owner), {}
-    for name, item in owner.__pydantic_fields__.items():
-        kind = Annotated[item.annotation, *item.metadata] if item.metadata else item.annotation
-        default = MISSING if item.is_required() else item.get_default(call_default_factory=True)
-        keys[name] = Key(kind, default, notes.get(name, ""))
-    return keys
-
-
-def _docstrings(owner: Kind) -> dict[str, str]:
-    """The strings below the fields of a class; pydantic's own reading would parse the file once for each class."""
-    notes: dict[str, str] = {}
-    for above in reversed(owner.__mro__):
-        for field, note in pairwise(_class_bodies(above.__module__).get(above.__name__, [])):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(note, ast.Expr):
-                notes[field.target.id] = " ".join(str(getattr(note.value, "value", "")).split())
-    return notes
-
-
-@functools.cache
-def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None or module == "builtins":
-        return {}
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    return {item.name: item.body for item in tree.body if isinstance(item, ast.ClassDef)}
-
-
-def parts(kind: Kind) -> tuple[Kind, ...]:
-    """The members of a union, or the type alone; without what `Annotated` adds, but for a TRL config."""
-    if origin_of(kind) is Annotated:
-        inner, *notes = get_args(kind)
-        config = next((note for note in notes if isinstance(note, TrlConfig)), None)
-        return (config,) if config else parts(inner)
-    if origin_of(kind) in (Union, types.UnionType):
-        return tuple(part for member in get_args(kind) for part in parts(member))
-    return (kind,)
-
-
-def record_of(kind: Kind) -> Kind | None:
-    """The record or TRL config in `kind` or in `kind | None`, if there is one."""
-    return next((part for part in parts(kind) if isinstance(part, TrlConfig) or dataclasses.is_dataclass(part)), None)
-
-
-def dict_values(kind: Kind) -> Kind | None:
-    """The type of the values where `kind` is a mapping with free keys, else None."""
-    found = [part for part in parts(kind) if (origin_of(part) or part) is dict]
-    return (get_args(found[0]) or (str, Any))[1] if found else None
-
-
-def list_items(kind: Kind) -> Kind | None:
-    """The type of the items where a list is allowed, else None."""
-    found = [part for part in parts(kind) if (origin_of(part) or part) in (list, tuple)]
-    return (get_args(found[0]) or (Any,))[0] if found else None
-
-
-def type_at(owner: Kind, steps: tuple[str | int, ...]) -> Kind:
-    """The type of the value that `steps` lead to from a record; Any in a mapping with free content."""
-    kind = owner
-    for step in steps:
-        inside = record_of(kind)
-        if inside is not None:
-            key = keys_of(inside).get(str(step))
-            kind = key.type if key else Any
-        else:
-            kind = (list_items(kind) if isinstance(step, int) else dict_values(kind)) or Any
-    return kind
-
-
-@functools.cache
-def dotted_names(owner: Kind) -> tuple[str, ...]:
-    """Dotted names of all keys of `owner` outside mappings with free keys."""
-    names: list[str] = []
-    for name, key in keys_of(owner).items():
-        below = record_of(key.type)
-        names += [name, *(f"{name}.{item}" for item in dotted_names(below))] if below is not None else [name]
-    return tuple(names)
-
-
-def describe(kind: Kind) -> str:
-    """A type in words: "a whole number or null"."""
-    return " or ".join(_describe_part(part) for part in parts(kind))
-
-
-_WORDS = {
-    str: "text", int: "a whole number", float: "a number", bool: "true or false", Any: "any value", type(None): "null",
+TRAINING_RANGES: dict[str, tuple[object, ...]] = {
+    "learning_rate": (Gt(0),), "num_train_epochs": (Gt(0),), "max_steps": (Ge(-1), AfterValidator(_not_zero)),
+    "per_device_*_batch_size": (Ge(1),), "gradient_accumulation_steps": (Ge(1),), "*_steps": (Ge(0),),
+    "save_total_limit": (Ge(1),), "weight_decay": (Ge(0),), "max_grad_norm": (Ge(0),), "max_length": (Ge(1),),
+    "beta": (Gt(0),), "loss_weights": (Ge(0),), "label_smoothing*": (Ge(0), Lt(1)), "ld_alpha": (Ge(0), Le(1)),
+    "*seed": (Ge(0), Le(2**32 - 1)),
+}  # fmt: skip
+"""Name pattern → limits of its numbers; the first that fits counts."""
+_MODULES = {"SFTConfig": "trl.trainer.sft_config", "DPOConfig": "trl.trainer.dpo_config"}
+_TYPES: dict[str, Kind] = {
+    "str": str, "int": Whole, "float": _TrlNumber, "bool": YesNo, "Any": Free, "dict": dict, "Dict": dict, "list": list,
+    "List": list, "Optional": Optional, "Union": Union, "Literal": Literal,
 }  # fmt: skip
 
 
-def _describe_part(part: Kind) -> str:
-    if origin_of(part) is Literal:
-        return "one of " + ", ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in get_args(part))
-    if (item := list_items(part)) is not None:
-        return "a list" if item is Any else f"a list ({describe(item)})"
-    return _WORDS.get(part) or ("a mapping" if dict_values(part) is not None else "a mapping of keys to values")
+@dataclass(frozen=True)
+class TrlConfig:
+    """In an annotation: a mapping of fields of this TRL config."""
+
+    name: Literal["SFTConfig", "DPOConfig"]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        fields = {
+            name: core_schema.typed_dict_field(handler.generate_schema(key.type), required=False)
+            for name, key in config_fields(self.name).items()
+        }
+        return core_schema.typed_dict_schema(fields, extra_behavior="forbid")
 
 
-def range_words(kind: Kind) -> str:
-    """The range of a type in words, empty where it has none: `Share` → "a share from 0 to 1"."""
-    match _limits(kind):
-        case {"ge": 0, "le": 1}:
-            return "a share from 0 to 1"
-        case {"ge": 0, "lt": 1}:
-            return "a share from 0 up to, but not including, 1"
-        case {"gt": 0, "le": 1}:
-            return "a share above 0, up to 1"
-        case {"ge": low, "le": high} if high != LARGEST:
-            return f"a whole number from {low} to {high}"
-        case {"gt": low}:
-            return f"a number above {low}"
-        case {"ge": low}:
-            return f"{low} or more"
-        case {"min_length": _}:
-            return "text that is not empty"
-    return ""
+@functools.cache
+def config_fields(class_name: str) -> dict[str, Key]:
+    """Every field that the installed SFTConfig or DPOConfig accepts, in its order, inherited ones first.
+
+    >>> config_fields("SFTConfig")["logging_first_step"].help
+    'Log the first `global_step` in addition to every `logging_steps`.'
+    """
+    try:
+        return _fields(_MODULES[class_name], class_name)
+    except LookupError as error:
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("trl", "transformers"))
+        raise UserError(f"cannot read the fields of {class_name} in {versions}: {error}") from None
 
 
-def _limits(kind: Kind) -> dict[str, float]:
-    limits: dict[str, float] = {}
-    if origin_of(kind) in (Union, types.UnionType, Annotated):
-        for item in get_args(kind):
-            limits |= dataclasses.asdict(item) if isinstance(item, Gt | Ge | Lt | Le | MinLen) else _limits(item)
-    return limits
+def _fields(module: str, class_name: str) -> dict[str, Key]:
+    module, definition = _find_class(module, class_name)
+    fields: dict[str, Key] = {}
+    for base in reversed(definition.bases):
+        if isinstance(base, ast.Name) and base.id != "object":
+            fields |= _fields(module, base.id)
+    for statement in definition.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            if ast.unparse(statement.annotation).startswith(("ClassVar", "typing.ClassVar", "InitVar")):
+                continue
+            name = statement.target.id
+            fields[name] = _field(module, name, statement.annotation, statement.value)
+    return fields
 
 
-def suggest(name: str, owner: Kind, root: Kind, renamed: dict[str, str]) -> tuple[str | None, str | None]:
-    """(expected, nearest) for a key that `owner` lacks: its new name, a near one, or where in `root` it belongs."""
-    keys = keys_of(owner)
-    close = renamed[name] if renamed.get(name) in keys else nearest(name, keys)
-    if close is None:
-        wanted = (name, renamed.get(name))
-        close = next((item for item in dotted_names(root) if item.rpartition(".")[2] in wanted), None)
-    if close:
-        return None, close
-    return f"a field of {owner.name}" if isinstance(owner, TrlConfig) else "one of " + ", ".join(keys), None
+def _field(module: str, name: str, annotation: ast.expr, value: ast.expr | None) -> Key:
+    """`x: int = 3`, `x: int = field(default=3, metadata={"help": …, "choices": […]})`, `default_factory=lambda: …`."""
+    written = {"default": value} if value is not None else {}
+    if isinstance(value, ast.Call):
+        written = {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
+    default = _literal(written.get("default"))
+    if isinstance(factory := written.get("default_factory"), ast.Lambda):
+        default = _literal(factory.body)
+    elif isinstance(factory, ast.Name) and factory.id in ("list", "dict"):
+        default = [] if factory.id == "list" else {}
+    notes: dict[object, object] = {}
+    if isinstance(metadata := written.get("metadata"), ast.Dict):
+        notes = {_literal(key): _literal(item) for key, item in zip(metadata.keys, metadata.values, strict=True)}
+    kind = _type(module, annotation)
+    if kind is str and isinstance(choices := notes.get("choices"), list | tuple):
+        kind = Literal[tuple(choices)]
+    limits = next((limits for pattern, limits in TRAINING_RANGES.items() if fnmatchcase(name, pattern)), ())
+    return Key(_limited(kind, limits), default, str(notes.get("help", "")))
+
+
+def _literal(node: ast.expr | None) -> object:
+    try:
+        return MISSING if node is None else ast.literal_eval(node)
+    except ValueError:
+        return MISSING
+
+
+class _Names(dict[str, Kind]):
+    """What an annotation may name: an Enum is a Literal of its values, a class that a YAML file cannot write is Free."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(_TYPES)
+        self.module = module
+
+    def __missing__(self, name: str) -> Kind:
+        try:
+            _, definition = _find_class(self.module, name)
+        except LookupError:
+            return Free
+        if not any("Enum" in ast.unparse(base) for base in definition.bases):
+            return Free
+        values = [_literal(item.value) for item in definition.body if isinstance(item, ast.Assign)]
+        return Literal[tuple(value for value in values if isinstance(value, str))]
+
+
+def origin_of(kind: Kind) -> Kind:
+    """`list[int]` → list, `int` → None; mypy takes get_origin's argument for a ParamSpec."""
+    return get_origin(kind)
+
+
+def is_union(kind: Kind) -> bool:
+    """`int | None`, `Union[int, str]` and `Optional[int]`."""
+    return origin_of(kind) in (Union, types.UnionType)
+
+
+def _type(module: str, annotation: ast.expr) -> Kind:
+    """An annotation as pydantic shall read it from text. The code is that of an installed package, which training imports."""
+    text = str(annotation.value) if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
+    try:
+        kind = eval(text, {"__builtins__": {}}, _Names(module))
+    except (AttributeError, TypeError):  # torch.dtype
+        return Free
+    members = get_args(kind) if is_union(kind) else (kind,)
+    if Free in members:
+        return Free
+    # `IntervalStrategy | str` means one of the strategy's names: the config turns the text into the enum at once.
+    has_names = any(origin_of(member) is Literal and isinstance(get_args(member)[0], str) for member in members)
+    bare: dict[Kind, Kind] = {dict: dict[str, Free], list: list[Free]}
+    members = tuple(bare.get(member, member) for member in members if not (has_names and member is str))
+    last = (str, type(None))  # a bare word is text only when nothing else fits
+    in_order = sorted(members, key=lambda member: last.index(member) if member in last else -1)
+    return _ordered_union(in_order)
+
+
+def _ordered_union(members: list[Kind]) -> Kind:
+    union: Kind = Union[tuple(members)]  # noqa: UP007 - built at run time
+    several = len([member for member in members if member is not type(None)]) > 1
+    return Annotated[union, Field(union_mode="left_to_right")] if several and is_union(union) else union
+
+
+def _limited(kind: Kind, limits: tuple[object, ...]) -> Kind:
+    inner = get_args(kind)[0] if origin_of(kind) is Annotated else kind
+    if is_union(inner):
+        return _ordered_union([_limited(member, limits) for member in get_args(inner)])
+    if origin_of(kind) is list:
+        return list[_limited(get_args(kind)[0], limits)]  # type: ignore[misc]
+    return Annotated[kind, *limits] if limits and kind in (Whole, _TrlNumber) else kind
+
+
+def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef]:
+    """The class `name` as seen from `module`, through `from … import`; also in TYPE_CHECKING blocks (lazy packages)."""
+    seen: set[str] = set()
+    while module not in seen:
+        seen.add(module)
+        classes, imports, is_package = _module(module)
+        if name in classes:
+            return module, classes[name]
+        if name not in imports:
+            break
+        level, origin, name = imports[name]
+        parts = module.split(".")
+        above = parts[: len(parts) - level + is_package] if level else []
+        module = ".".join([*above, origin] if origin else above)
+    raise LookupError(f"no class {name} in {module}")
+
+
+@functools.cache
+def _module(name: str) -> tuple[dict[str, ast.ClassDef], dict[str, tuple[int, str, str]], bool]:
+    """Classes of a module, what it imports from where, and whether it is a package."""
+    package, _, rest = name.partition(".")
+    spec = importlib.util.find_spec(package)  # a dotted name would import the package
+    if spec is None or not spec.submodule_search_locations:
+        raise missing_package(package)
+    path = Path(spec.submodule_search_locations[0], *rest.split("."))
+    is_package = path.is_dir()
+    file = path / "__init__.py" if is_package else path.with_suffix(".py")
+    if not file.is_file():
+        raise LookupError(f"no file {file}")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    classes = {item.name: item for item in tree.body if isinstance(item, ast.ClassDef)}
+    imports: dict[str, tuple[int, str, str]] = {}
+    blocks: list[ast.stmt] = list(tree.body)
+    for item in blocks:
+        if isinstance(item, ast.If):
+            blocks.extend([*item.body, *item.orelse])
+        elif isinstance(item, ast.ImportFrom):
+            imports |= {alias.asname or alias.name: (item.level, item.module or "", alias.name) for alias in item.names}
+    return classes, imports, is_package

@@ -6,10 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator
-
-from align_ko.errors import nearest
 from align_ko.recipe.record import (
     AtLeastOne,
     Dtype,
@@ -17,7 +13,6 @@ from align_ko.recipe.record import (
     NotNegative,
     Positive,
     Problem,
-    Ranges,
     Recipe,
     Share,
     ShareBelowOne,
@@ -25,55 +20,14 @@ from align_ko.recipe.record import (
     TrlConfig,
     YesNo,
     ZeroOrMore,
+    config_fields,
     record,
+    unknown_name,
 )
-from align_ko.recipe.trl_fields import config_fields
 
 Resume = Literal["auto", "replace", "fresh", "force"]
 Training = Mapping[str, Any]  # fields of a TRL config
 GATE_METRICS = ("greedy_natural", "greedy_stopped")  # higher is better; `metric_for_best_model` takes them
-RENAMED = {
-    "warmup_ratio": "warmup_steps",
-    "max_seq_length": "max_length",
-    "max_prompt_length": "max_length",
-    "evaluation_strategy": "eval_strategy",
-    "group_by_length": "train_sampling_strategy",
-    "per_gpu_train_batch_size": "per_device_train_batch_size",
-    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "no_cuda": "use_cpu",
-    "num_epochs": "num_train_epochs",
-    "epochs": "num_train_epochs",
-    "lr": "learning_rate",
-    "batch_size": "per_device_train_batch_size",
-    "torch_dtype": "dtype",
-}
-"""Keys of older recipes, whose present name no comparison of spelling would find."""
-
-
-def _not_zero(value: int) -> int:
-    if value == 0:
-        raise ValueError("1 or more, or -1 for whole epochs")
-    return value
-
-
-TRAINING_RANGES: Ranges = {
-    "learning_rate": (Gt(0),),
-    "num_train_epochs": (Gt(0),),
-    "max_steps": (Ge(-1), AfterValidator(_not_zero)),
-    "per_device_*_batch_size": (Ge(1),),
-    "gradient_accumulation_steps": (Ge(1),),
-    "*_steps": (Ge(0),),
-    "save_total_limit": (Ge(1),),
-    "weight_decay": (Ge(0),),
-    "max_grad_norm": (Ge(0),),
-    "max_length": (Ge(1),),
-    "beta": (Gt(0),),
-    "loss_weights": (Ge(0),),
-    "label_smoothing*": (Ge(0), Lt(1)),
-    "ld_alpha": (Ge(0), Le(1)),
-    "*seed": (Ge(0), Le(2**32 - 1)),
-}
-"""TRL checks none of these, or half a minute later."""
 
 
 @record
@@ -208,7 +162,7 @@ class SftRecipe(Recipe):
 
     model: ModelArgs
     data: TrainData
-    training: Annotated[dict[str, Any], TrlConfig("SFTConfig", TRAINING_RANGES)]
+    training: Annotated[dict[str, Any], TrlConfig("SFTConfig")]
     """Any field of TRL's SFTConfig."""
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     merge_adapter: YesNo = False
@@ -248,7 +202,7 @@ class DpoRecipe(Recipe):
     model_name_or_path: Text
     """The SFT checkpoint: an adapter folder (trained on, its frozen copy is the reference) or a full model."""
     data: TrainData
-    training: Annotated[dict[str, Any], TrlConfig("DPOConfig", TRAINING_RANGES)]
+    training: Annotated[dict[str, Any], TrlConfig("DPOConfig")]
     """Any field of TRL's DPOConfig."""
     model: StartModelArgs | None = None
     """Number format and quantisation; for a full model as start also the new adapter."""
@@ -326,8 +280,7 @@ def loss_problems(training: Training) -> Iterator[Problem]:
     losses = [stated] if isinstance(stated, str) else list(stated or ())
     for loss in losses:
         if loss not in LOSSES:
-            close = nearest(str(loss), LOSSES)
-            yield Problem("loss_type", f"'{loss}' is no loss", None if close else "one of " + ", ".join(LOSSES), close)
+            yield unknown_name("loss_type", f"'{loss}' is no loss", str(loss), LOSSES)
     named = " and ".join(map(str, losses))
     for key, readers in READ_BY_LOSSES.items():
         if _is_set(training, key) and not set(losses) & set(readers):
