@@ -40,7 +40,7 @@ def main() -> None:
     from align_ko.preferences.build import build_pairs
     from align_ko.preferences.candidates import read_tasks
     from align_ko.process import launched_processes, peak_memory_gib
-    from align_ko.recipe.inputs import hash_inputs
+    from align_ko.recipe import hash_inputs
     from align_ko.records import last_user_text
     from align_ko.report.pairs import show, write_report
 

@@ -27,7 +27,7 @@ def main() -> None:
 
     from align_ko.curation.curate import curate
     from align_ko.manifest import write_manifest
-    from align_ko.recipe.inputs import hash_inputs
+    from align_ko.recipe import hash_inputs
     from align_ko.report.curation import show, write_report
 
     console, folder = Console(), Path(recipe.output_dir)

@@ -36,7 +36,7 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, launched_processes
-    from align_ko.recipe.inputs import hash_inputs
+    from align_ko.recipe import hash_inputs
     from align_ko.records import atomic_write
     from align_ko.report.evaluation import grid_table
 

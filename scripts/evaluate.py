@@ -31,7 +31,7 @@ def main() -> None:
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, launched_processes, peak_memory_gib
-    from align_ko.recipe.inputs import hash_inputs
+    from align_ko.recipe import hash_inputs
     from align_ko.report.evaluation import show, write_html
 
     keep_freed_memory()

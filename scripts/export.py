@@ -26,7 +26,7 @@ def main() -> None:
     from align_ko.models.export import modelfile, save_model
     from align_ko.models.load import load_for_inference, load_interpolated
     from align_ko.models.source import model_source
-    from align_ko.recipe.inputs import hash_inputs
+    from align_ko.recipe import hash_inputs
 
     folder, inputs = Path(recipe.output_dir), hash_inputs(recipe)
     source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)

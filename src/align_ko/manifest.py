@@ -34,7 +34,7 @@ _SECRET_IN_TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Input:
-    """A file or a local model folder that a stage reads, hashed when the stage starts (see recipe/inputs.py)."""
+    """A file or a local model folder that a stage reads, hashed when the stage starts (see recipe/load.py)."""
 
     key: str  # "data.train_file"
     path: str

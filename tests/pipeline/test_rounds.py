@@ -191,7 +191,7 @@ import sys, os, time, signal
 from pathlib import Path
 from align_ko.manifest import write_manifest
 from align_ko.recipe import {kind}, load_recipe
-from align_ko.recipe.inputs import hash_inputs
+from align_ko.recipe import hash_inputs
 recipe = load_recipe({kind}, sys.argv[1:])
 folder = Path({folder})
 with open("log", "a") as log:

@@ -28,7 +28,7 @@ from align_ko.curation.workers import Workers, cores, few_collections, in_batche
 from align_ko.errors import UserError, nearest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
-from align_ko.recipe.inputs import local_files
+from align_ko.recipe.load import local_files
 from align_ko.records import atomic_write, read_prompts
 
 KEPT_EXAMPLES = 30

@@ -15,7 +15,7 @@ from pathlib import Path
 from align_ko.errors import UserError
 from align_ko.json_rows import MAX_ELEMENT, Advance, open_text, read_json_rows
 from align_ko.json_rows import RawRow as RawRow
-from align_ko.recipe.inputs import SUFFIXES, local_files
+from align_ko.recipe.load import SUFFIXES, local_files
 
 
 def read_source(path: str, split: str = "train", advance: Advance = lambda count: None) -> Iterator[RawRow]:

@@ -1,7 +1,7 @@
 """One stage of a longer run: its recipe written to a file, its script started, skipped when it is done.
 
 A stage is done when its manifest.json has the same recipe and the same content hashes of files and models that the stage reads
-(recipe/inputs.py); training has also marked its run finished, which it does after the manifest. No other state is kept and no
+(recipe/load.py); training has also marked its run finished, which it does after the manifest. No other state is kept and no
 clock is read, so a run that was killed at any moment continues, and a change repeats exactly the stages that depend on it.
 """
 
@@ -22,8 +22,7 @@ import yaml
 from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_unfinished, masked
 from align_ko.process import STARTED_BY, check_unlocked, command_name
-from align_ko.recipe import Recipe, recipe_of
-from align_ko.recipe.inputs import hash_inputs
+from align_ko.recipe import Recipe, hash_inputs, recipe_of
 from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
 from align_ko.records import atomic_write, write_json
 

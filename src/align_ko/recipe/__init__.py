@@ -14,10 +14,11 @@ from align_ko.recipe.evaluation import (
     RoundArgs,
     StageArgs,
 )
-from align_ko.recipe.inputs import check_inputs, hash_inputs
 from align_ko.recipe.load import (
     changed,
+    check_inputs,
     check_values,
+    hash_inputs,
     load_recipe,
     place_of,
     recipe_error,
