@@ -18,7 +18,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe.record import LARGEST, MISSING, Key, Kind, TrlConfig, config_fields, is_union, origin_of
@@ -145,8 +145,6 @@ def range_words(kind: Kind) -> str:
             return f"a number above {low}"
         case {"ge": low}:
             return f"{low} or more"
-        case {"min_length": _}:
-            return "text that is not empty"
     return ""
 
 
@@ -155,7 +153,7 @@ def _limits(kind: Kind) -> dict[str, float]:
     limits: dict[str, float] = {}
     if is_union(kind) or origin_of(kind) is Annotated:
         for item in get_args(kind):
-            limits |= dataclasses.asdict(item) if isinstance(item, Gt | Ge | Lt | Le | MinLen) else _limits(item)
+            limits |= dataclasses.asdict(item) if isinstance(item, Gt | Ge | Lt | Le) else _limits(item)
     return {name: limit for name, limit in limits.items() if abs(limit) != LARGEST}
 
 

@@ -23,12 +23,12 @@ from align_ko.manifest import Input, file_hash, is_unfinished
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.source import weights_hash
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
-from align_ko.recipe.record import LARGEST, InputPath, Recipe
+from align_ko.recipe.record import LARGEST, MISSING, InputPath, Recipe
 from align_ko.recipe.yaml_lines import Place, Steps, Tree, dotted, read_recipe_file, text_of
 
 R = TypeVar("R", bound=Recipe)
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
-_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "string_too_short", "value_error")
+_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "value_error")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)  # a model's may name its revision
 _DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".txt", ".jinja", ".gz")
 _WANTED = {
@@ -143,7 +143,7 @@ def _written_steps(location: Steps, tree: Tree) -> Steps:
     """The keys and numbers of pydantic's location, without the names of union members that it adds."""
     steps: Steps = ()
     for step in location:
-        if tree.get((*steps, step), _UNKNOWN) is not _UNKNOWN:
+        if tree.get((*steps, step), MISSING) is not MISSING:
             steps = (*steps, step)
     return steps
 
