@@ -152,7 +152,8 @@ def test_a_model_in_a_list_of_checkpoints_may_name_its_revision(hub):
 
 
 @pytest.fixture
-def own_code(tmp_path) -> Tiny:
+def own_code(tmp_path, monkeypatch) -> Tiny:
+    monkeypatch.setenv("ALIGN_KO_CACHE", str(tmp_path / "cache"))
     tiny = make_llama(tmp_path / "own")
     (tiny.folder / "modeling_own.py").write_text(CODE)
     file = tiny.folder / "config.json"
@@ -184,12 +185,28 @@ def test_code_of_a_foreign_checkpoint_is_not_run_and_the_key_is_named(own_code, 
     assert type(model).__name__ == "OwnModel"
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_permission_is_for_the_code_that_it_was_given_for(own_code, tmp_path, monkeypatch, merge):
+    folder = train(args_of(str(own_code.folder), trust_remote_code=True), tmp_path / "sft", merge)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert type(load_weights(str(copy), torch.float32)).__name__ == "OwnModel"  # the same code on the same machine
+    file = (folder if merge else own_code.folder) / "modeling_own.py"
+    file.write_text(f"{CODE}print('changed')\n")
+    with pytest.raises(UserError, match=r"trust_remote_code: .* expected 'trust_remote_code: true'"):
+        load_weights(str(folder), torch.float32)
+    file.write_text(CODE)
+    monkeypatch.setenv("ALIGN_KO_CACHE", str(tmp_path / "another user"))  # who gave no permission, whatever the folder records
+    with pytest.raises(UserError, match=r"trust_remote_code: .* expected 'trust_remote_code: true'"):
+        load_weights(str(folder), torch.float32)
+
+
 # the base of a start ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def start(llama, tmp_path) -> Path:
+def start(llama, tmp_path, monkeypatch) -> Path:
     """An adapter folder on the tiny Llama."""
+    monkeypatch.setenv("ALIGN_KO_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "sft"
     get_peft_model(llama.model(), LoraConfig(r=4, task_type="CAUSAL_LM")).save_pretrained(folder)
     llama.tokenizer().save_pretrained(folder)
@@ -216,7 +233,8 @@ def test_dpo_takes_the_base_of_its_start_and_refuses_another(llama, gemma, start
 
 def test_the_record_is_only_believed_about_the_base_that_the_adapter_names(llama, start):
     write_source(start, ModelSource("someone/else", "c" * 40, True))
-    assert base_of(str(start)) == ModelSource(str(llama.folder), None, True)
+    base = base_of(str(start))
+    assert base == ModelSource(str(llama.folder)) and not base.may_run_code
 
 
 def test_a_base_folder_that_is_gone_is_named(start):

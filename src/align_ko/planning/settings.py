@@ -146,7 +146,7 @@ def _saved_adapter(folder: Path, base: ModelArgs | None) -> ModelArgs:
     source, targets = base_of(str(folder)), saved["target_modules"]
     return replace(
         base or ModelArgs(model_name_or_path=source.path), model_name_or_path=source.path, model_revision=source.revision,
-        trust_remote_code=source.trust_remote_code, lora_r=saved["r"], lora_alpha=saved["lora_alpha"],
+        trust_remote_code=source.may_run_code, lora_r=saved["r"], lora_alpha=saved["lora_alpha"],
         lora_target_modules=tuple(targets) if isinstance(targets, list) else (targets,),
         use_dora=saved.get("use_dora", False), use_rslora=saved.get("use_rslora", False),
     )  # fmt: skip
