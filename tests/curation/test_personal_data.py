@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from align_ko.curation.rules.personal_data import LABELS, PersonalData, find, mask
+from align_ko.curation.personal_data import LABELS, PersonalData, find, mask
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from align_ko.curation import repairs
-from align_ko.curation.repairs import DEFAULT_REPAIRS, REPAIRS, full_width, nfc, particles, repair, white_space
-from align_ko.curation.rules.stray_markers import format_tokens, stray_markers
+from align_ko.curation.repairs import (
+    DEFAULT_REPAIRS,
+    REPAIRS,
+    format_tokens,
+    full_width,
+    nfc,
+    particles,
+    repair,
+    stray_markers,
+    white_space,
+)
 from align_ko.korean import assess
 
 CODE = "쓰는 법:\n```python\nprint('Ａ，Ｂ')  \n\n\n\nx =  1\u00a0\n```\n그리고 `a  b`도요."

@@ -11,9 +11,9 @@ import pytest
 
 from align_ko.curation.adapters import adapt
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
-from align_ko.curation.rules.off_topic import is_off_topic
-from align_ko.curation.rules.profanity import find_profanity, load_list
-from align_ko.curation.rules.refusals import wrong_refusal_in
+from align_ko.curation.off_topic import is_off_topic
+from align_ko.curation.profanity import find_profanity, load_list
+from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.errors import UserError
 from align_ko.recipe import LengthBounds
 from align_ko.records import Conversation

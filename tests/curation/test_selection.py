@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from align_ko.curation.select import SELECTIONS, Features, How, goodness, select, spread, topic_words
+from align_ko.curation.select import SELECTIONS, Features, goodness, select, spread, topic_words
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError
+from align_ko.recipe import Selection
 
 SUBJECTS = ("김치찌개", "자전거", "파이썬", "세탁기", "고양이", "제주도", "이력서", "우쿨렐레")
 
@@ -37,7 +38,7 @@ def test_goodness_is_score_then_length_then_tie() -> None:
 
 @pytest.mark.parametrize("how", SELECTIONS)
 @pytest.mark.parametrize("count", [1, 50, 370, 400, 800])
-def test_same_rows_whatever_their_order(how: How, count: int) -> None:
+def test_same_rows_whatever_their_order(how: Selection, count: int) -> None:
     rows = made_rows()
     shuffled = random.Random(1).sample(rows, len(rows))
     chosen = [rows[place].id for place in select(rows, {"a": count}, 42, how)]

@@ -20,8 +20,8 @@ from align_ko.curation.filters import FILTERS, Rules
 from align_ko.curation.judge import Judged, Work, judge_batch, start
 from align_ko.curation.near_duplicates import near_duplicates
 from align_ko.curation.pool import Pool
+from align_ko.curation.profanity import load_list
 from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
-from align_ko.curation.rules.profanity import load_list
 from align_ko.curation.select import Features, decide, goodness, select, split
 from align_ko.curation.sources import RawRow, read_source
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches

@@ -20,10 +20,9 @@
 | 14 | off_topic          | off_topic          | 감자조림이 자꾸 부서져요. 고려청자의 푸른빛은 철분에서 나옵니다. …      |
 | 15 | wrong_particle     | wrong_particle     | 책를 읽고 사과을 먹었어요. (more of them than the repair may put right)  |
 
-Form first (cheap, and what follows relies on it), then what words alone tell, then what `assess` finds (by far the dearest;
-made once for a row, when the first filter asks), the most telling reason first: a slangy answer is often plain as well, and
-"chat_slang" says more about it than "speech_level". `off_topic` is cheap too, but stands behind them: an answer in another
-language or of nothing but phrases takes nothing up either, and that is the better reason.
+Form first (cheap, and what follows relies on it), then what words alone tell, then what `assess` finds (by far the dearest),
+the most telling reason first: a slangy answer is often plain as well, and "chat_slang" says more about it than
+"speech_level". `off_topic` is late because an answer in another language takes nothing up either.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from functools import cached_property
 from itertools import islice
 
 from align_ko.curation.adapters import Rejection
-from align_ko.curation.rules.off_topic import is_off_topic
-from align_ko.curation.rules.personal_data import find
-from align_ko.curation.rules.profanity import find_profanity
-from align_ko.curation.rules.refusals import wrong_refusal_in
+from align_ko.curation.off_topic import is_off_topic
+from align_ko.curation.personal_data import find
+from align_ko.curation.profanity import find_profanity
+from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.korean import assess_each
 from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
@@ -65,9 +64,8 @@ class Candidate:
     def assessments(self) -> list[Assessment]:
         """One per answer, each beside the question before it. Made when the first filter asks, for all of `together`."""
         rows = self.together or [self]  # `roles` has run by then, so there is a question for each answer
-        verdicts = iter(
-            assess_each([each for row in rows for each in row.answers], [each for row in rows for each in row.questions])
-        )
+        texts = [each for row in rows for each in row.answers], [each for row in rows for each in row.questions]
+        verdicts = iter(assess_each(*texts))
         for row in rows:
             row.__dict__["assessments"] = list(islice(verdicts, len(row.answers)))
         own: list[Assessment] = self.__dict__["assessments"]
@@ -101,6 +99,7 @@ class Rules:
 
 
 Filter = Callable[[Candidate, Rules], Rejection | None]
+BY_FAULT = "template_leak strange_characters not_korean chat_slang repetition unfinished echo filler".split()
 
 
 def roles(row: Candidate, rules: Rules) -> Rejection | None:
@@ -130,19 +129,16 @@ def length(row: Candidate, rules: Rules) -> Rejection | None:
     texts = [("question", row.questions[0], bounds.min_question, bounds.max_question)]
     texts += [("answer", answer, bounds.min_answer, bounds.max_answer) for answer in row.answers]
     for name, text, low, high in texts:
-        if len(text) < low:
-            return Rejection("too_short", f"{name} of {len(text)} characters, at least {low} wanted")
-        if len(text) > high:
-            return Rejection("too_long", f"{name} of {len(text)} characters, at most {high} wanted")
+        if not low <= (size := len(text)) <= high:
+            reason, limit = ("too_short", f"at least {low}") if size < low else ("too_long", f"at most {high}")
+            return Rejection(reason, f"{name} of {size} characters, {limit} wanted")
     return None
 
 
 def speech_level(row: Candidate, rules: Rules) -> Rejection | None:
-    """Mixed levels fall unless any will do; a level that is consistent but not polite falls where polite is wanted."""
-    if rules.speech_level == "any":
-        return None
-    codes = ("mixed_register", "wrong_register") if rules.speech_level == "polite" else ("mixed_register",)
-    return _first_fault(row, "speech_level", codes)
+    """Mixed levels unless any will do; a level that is consistent but not polite where polite is wanted."""
+    codes = {"any": (), "consistent": ("mixed_register",)}.get(rules.speech_level, ("mixed_register", "wrong_register"))
+    return _first_fault(row, "speech_level", codes) if codes else None
 
 
 def personal_data(row: Candidate, rules: Rules) -> Rejection | None:
@@ -186,9 +182,8 @@ def off_topic(row: Candidate, rules: Rules) -> Rejection | None:
 def wrong_particle(row: Candidate, rules: Rules) -> Rejection | None:
     """More wrong particles in an answer than the repair may put right; with as many it is no slip but bad Korean."""
     counts = (sum(fault.code == "wrong_particle" for fault in each.faults) for each in row.assessments)
-    if max(counts, default=0) <= rules.wrong_particles:
-        return None
-    return _first_fault(row, "wrong_particle", ("wrong_particle",))
+    many = max(counts, default=0) > rules.wrong_particles
+    return _first_fault(row, "wrong_particle", ("wrong_particle",)) if many else None
 
 
 def _fault_filter(reason: str) -> Filter:
@@ -219,15 +214,9 @@ FILTERS: dict[str, Filter] = {
     "personal_data": personal_data,
     "profanity": profanity,
     "wrong_refusal": wrong_refusal,
-    "template_leak": _fault_filter("template_leak"),
-    "strange_characters": _fault_filter("strange_characters"),
-    "not_korean": _fault_filter("not_korean"),
-    "chat_slang": _fault_filter("chat_slang"),
-    "repetition": _fault_filter("repetition"),
-    "unfinished": _fault_filter("unfinished"),
+    **{name: _fault_filter(name) for name in BY_FAULT[:6]},
     "speech_level": speech_level,
-    "echo": _fault_filter("echo"),
-    "filler": _fault_filter("filler"),
+    **{name: _fault_filter(name) for name in BY_FAULT[6:]},
     "off_topic": off_topic,
     "wrong_particle": wrong_particle,
 }

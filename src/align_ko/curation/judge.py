@@ -14,8 +14,8 @@ from typing import NamedTuple
 from align_ko.curation.adapters import Rejection, adapt
 from align_ko.curation.filters import Candidate, Rules, choose_filters, first_rejections
 from align_ko.curation.near_duplicates import EMPTY, Sketch, duplicate_key, sketch
+from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
-from align_ko.curation.rules.personal_data import find, mask
 from align_ko.curation.select import topic_words
 from align_ko.curation.sources import RawRow
 from align_ko.overlap import OVERLAP_THRESHOLD, PromptIndex

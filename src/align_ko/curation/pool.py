@@ -15,10 +15,7 @@ from align_ko.curation.sources import RawRow
 
 
 class Pool:
-    """Rows as they come from the judge; a context manager, because the text of the kept ones is in a temporary file.
-
-    A kept row takes some hundred bytes of memory, so that a file far larger than memory can be curated.
-    """
+    """Rows as they come from the judge; a context manager, because the text of the kept ones is in a temporary file."""
 
     def __init__(self, folder: Path, rejected: IO[str], tally: Tally) -> None:
         self.rows: list[Judged] = []  # kept, `text` empty

@@ -5,15 +5,14 @@
 | `nfc`           | ㅎㅏㄴ as three conjoining jamo  | 한                         | every message                      |
 | `white_space`   | 서울은␣␣넓어요.␣⏎⏎⏎⏎한강도요.   | 서울은 넓어요.⏎⏎한강도요. | every message                      |
 | `full_width`    | ＡＢＣ마트는 １２시，월요일에    | ABC마트는 12시, 월요일에   | answers                            |
-| `stray_markers` | 답변: 서울이에요.                | 서울이에요.                | the ends of answers                |
+| `stray_markers` | 답변: 서울이에요. 질문:          | 서울이에요.                | the ends of answers                |
 | `particles`     | 책를 읽으면 돼요.                | 책을 읽으면 돼요.          | answers                            |
 | `format_tokens` | 서울이에요.</s>                  | 서울이에요.                | the ends of answers; off by default |
 | `personal_data` | 010-1234-5678로 전화 주세요.     | [전화번호]로 전화 주세요.  | every message; by `personal_data: mask` |
 
-Questions stay as people type them, but for what nobody sees. Code (fenced, in backticks, indented by four) is left alone.
-Each repair done twice is the repair done once. `format_tokens` is not on by default: a leaked
-<|im_end|> is most often the mark of a model that ran on, and such rows are better dropped (`template_leak`); whoever knows
-that an export merely forgot to strip it switches it on.
+Code (fenced, in backticks, indented by four) is left alone. Each repair done twice is the repair done once. `format_tokens`
+is not on by default: a leaked <|im_end|> is most often the mark of a model that ran on, and such rows are better dropped
+(`template_leak`); whoever knows that an export merely forgot to strip it switches it on.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from align_ko.curation.rules.personal_data import mask
-from align_ko.curation.rules.stray_markers import format_tokens, stray_markers
+from align_ko.curation.personal_data import mask
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words
 from align_ko.recipe import DataRecipe
@@ -52,7 +50,53 @@ _NEXT_TO_WORD = re.compile(r"(?<=[0-9A-Za-z가-힣)])[％＋＝／＆＠．](?=[
 _STOPS = {"，": ",", "！": "!", "？": "?", "：": ":", "；": ";", "。": ".", "、": ","}
 _SIGNS = {"％": "%", "＋": "+", "＝": "=", "／": "/", "＆": "&", "＠": "@", "．": "."}
 
-_LESSON = re.compile(r"맞춤법|띄어쓰기|문법|조사|틀린|오타|교정|고쳐|바르게|올바른")
+# The ends of an answer
+_NAME = r"(?:답변|대답|응답|A|Answer|Response)"
+_LABEL = re.compile(
+    rf"(?:\s*(?:\*\*{_NAME} ?[:：]\*\*|\*\*{_NAME}\*\* ?[:：]|\*\*\[{_NAME}\]\*\*[:：]?|[\[<【]{_NAME}[\]>】] ?[:：]?"
+    rf"|{_NAME} ?[:：])(?=\s))+[ \t]*\n*",
+    re.IGNORECASE,
+)
+_SPEAKER = re.compile(r"(?im)^\W{0,4}(?:[A-Za-z]|Q\d*|[가-힣]{1,5}|Question|Answer|Response)\W{0,3}[:：]")
+# Nothing may follow: an opened next turn, a rule, a heading or a bracket without anything below it.
+_TAIL = re.compile(
+    r"(?:[ \t]*\n\s*(?:(?:질문|답변|대답|응답|Q|A|Question|Answer) ?[:：]|[\[【](?:질문|답변)[\]】]|#{1,6}|-{3,}|={3,}"
+    r"|\*{3,}|\*\*)\s*)+\Z",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"```|~~~")
+_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’"}
+_SENTENCE_INSIDE = re.compile(r"[가-힣][.!?…]+[ \n]+\S")
+
+_TOKEN = (
+    r"(?:<\|(?:im_start|im_end|endoftext|end_of_text|begin_of_text|eot_id|end|assistant|user|sep|pad)\|>|\[\|endofturn\|\]"
+    r"|<(?:start|end)_of_turn>|</?s>|<(?:bos|eos|pad)>|\[/INST\]|\[(?:EOS|BOS|PAD)\])"
+)
+_OPENING = re.compile(
+    r"(?:\s*(?:<\|im_start\|>assistant(?=\n)|<\|start_header_id\|>assistant<\|end_header_id\|>|<start_of_turn>model(?=\n)"
+    rf"|{_TOKEN}"
+    r"|\[\|assistant\|\]|#{2,4} ?(?:Assistant|Response|Output|답변|응답|출력) ?:?[ \t]*(?=\n)|#{2,4} ?(?:Assistant"
+    r"|Response|답변|응답) ?:"
+    r"|(?:Assistant|어시스턴트|챗봇) ?:(?= )))+[ \t]*\n*",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    r"(?:\s*(?:<\|im_start\|>(?:user|assistant)|<\|start_header_id\|>(?:user|assistant)<\|end_header_id\|>"
+    rf"|<start_of_turn>(?:user|model)|{_TOKEN}"
+    r"|\[\|user\|\]|\[INST\]"
+    r"|(?<=\n)#{2,4} ?(?:User|Human|Assistant|Instruction|Response|질문|명령어|답변|응답) ?:?))+\s*\Z",
+    re.IGNORECASE,
+)
+_ANY_TOKEN = re.compile(
+    rf"{_TOKEN}|\[INST\]|<\|[a-z_]+\|>|\[\|[a-z]+\|\]|^\s*#{{2,4}} ?(?:User|Human|Assistant|Instruction|Response|명령어"
+    rf"|응답) ?:?[ \t]*$"
+    r"|^(?:User|Assistant|Human|사용자|어시스턴트|챗봇) ?:",
+    re.MULTILINE | re.IGNORECASE,
+)
+_TAIL_ENDS = frozenset(":：]】#-=*")
+_CLOSING_ENDS = (">", "]", ":", "user", "assistant", "model")
+_HEADING_AT_END = re.compile(r"\n#{2,4} ?\w+\s*\Z")
+
 _ASKED: dict[str, re.Pattern[str]] = {
     "full_width": re.compile(r"전각|반각|full-?width|유니코드|번역|중국어|일본어", re.IGNORECASE),
     "stray_markers": re.compile(
@@ -60,7 +104,7 @@ _ASKED: dict[str, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
     "format_tokens": re.compile(r"토큰|템플릿|프롬프트|태그|HTML|ChatML|<\|", re.IGNORECASE),
-    "particles": _LESSON,
+    "particles": re.compile(r"맞춤법|띄어쓰기|문법|조사|틀린|오타|교정|고쳐|바르게|올바른"),
 }
 """A question that matches asked for it: the repair leaves its answer alone."""
 
@@ -126,6 +170,59 @@ def _stop(match: re.Match[str]) -> str:
     return marks + (" " if space or (after and not inside and re.match(r"[가-힣A-Za-z0-9(\"'“‘]", after)) else "")
 
 
+def stray_markers(text: str) -> str:
+    """Labels, quotation marks around the whole, and what was begun below: `답변: 서울이에요.` → `서울이에요.`
+
+    `A: 어디야? …\\nB: 집이야.` stays, a dialogue, and so does an answer of which nothing would remain.
+    """
+    if not _LABEL.match(text) and text.rstrip()[-1:] not in _TAIL_ENDS and text.lstrip()[:1] not in _QUOTES:
+        return text  # as nearly all are
+    before = None
+    while text != before:
+        before = text
+        for without in (_without_label, _without_tail, _without_quotes):
+            text = _or_before(without(text), text)
+    return text
+
+
+def format_tokens(text: str) -> str:
+    """`서울이에요.<|im_end|>` → `서울이에요.`; `서울이에요.<|im_end|>\\n<|im_start|>user\\n그럼…` stays: invented turns."""
+    opening = _OPENING.match(text)
+    bare = text[opening.end() :] if opening else text
+    closing = None
+    if bare.rstrip().endswith(_CLOSING_ENDS) or _HEADING_AT_END.search(bare, max(0, len(bare) - 40)):
+        closing = _CLOSING.search(bare, max(0, len(bare) - 400))
+    bare = bare[: closing.start()] if closing else bare
+    return text if bare == text or _ANY_TOKEN.search(bare) else _or_before(bare, text)
+
+
+def _without_label(text: str) -> str:
+    label = _LABEL.match(text)
+    return text if not label or _SPEAKER.search(text, label.end()) else text[label.end() :]
+
+
+def _without_tail(text: str) -> str:
+    if text.rstrip()[-1:] not in _TAIL_ENDS:
+        return text
+    tail = _TAIL.search(text, max(0, len(text) - 1000))
+    in_fence = len(_FENCE.findall(text)) % 2  # that was never closed
+    return text[: tail.start()] if tail and not in_fence else text
+
+
+def _without_quotes(text: str) -> str:
+    """Two sentences and more in one pair of quotation marks; a single one may be the sentence that was asked for."""
+    body = text.strip()
+    close, inner = _QUOTES.get(body[:1]), body[1:-1]
+    if close is None or len(body) < 3 or body[-1] != close or body[0] in inner or close in inner:
+        return text
+    return inner.strip() if _SENTENCE_INSIDE.search(inner) else text
+
+
+def _or_before(after: str, before: str) -> str:
+    """`after`, if it still says something."""
+    return after if after == before or any(map(str.isalnum, after)) else before
+
+
 def particles(text: str, faults: Sequence[Fault] | None = None) -> str:
     """`책를 읽으면 되요.` → `책을 읽으면 돼요.`
 
@@ -143,14 +240,9 @@ def particles(text: str, faults: Sequence[Fault] | None = None) -> str:
 
 
 REPAIRS: dict[str, Callable[[str], str]] = {
-    "nfc": nfc,
-    "white_space": white_space,
-    "full_width": full_width,
-    "stray_markers": stray_markers,
-    "format_tokens": format_tokens,
-    "particles": particles,
-    "personal_data": mask,
-}
+    "nfc": nfc, "white_space": white_space, "full_width": full_width, "stray_markers": stray_markers,
+    "format_tokens": format_tokens, "particles": particles, "personal_data": mask,
+}  # fmt: skip
 """Name → repair, in the order in which they run."""
 
 DEFAULT_REPAIRS = DataRecipe.repairs
@@ -179,8 +271,7 @@ def repair(
     for message in messages:
         text = message["content"]
         if message["role"] == "assistant":
-            found = faults[answers] if faults is not None else None
-            text = _repair_text(text, wanted, changed, question, found)
+            text = _repair_text(text, wanted, changed, question, faults[answers] if faults is not None else None)
             answers += 1
         else:
             text = _repair_text(text, everywhere, changed)

@@ -5,10 +5,9 @@ submodular choice, greedily made) a word of a question is worth what TF-IDF give
 occurs among the rows taken: the hundredth question about 카톡 adds a twentieth of what the first one did. The row that adds
 most, its quality counted in, comes next.
 
-Measured on 6,121 short questions, a third of them about messengers and mail, whose answers have the better length, 1,000
-taken at a mean score of 1.00 either way: of the best, 52 % are about messengers and the mean similarity to the nearest
-other one taken is .31 (TF-IDF of bigrams); taken so, 14 % and .13; at random 35 % and .25. The best of each of 440 k-means
-clusters of TF-IDF vectors were still at 37 % and .24, and k-means rounds differently from machine to machine.
+Measured on 6,121 short questions, a third of them about messengers and mail, 1,000 taken at a mean score of 1.00 either way:
+of the best, 52 % are about messengers and the mean similarity to the nearest other one taken is .31 (TF-IDF of bigrams);
+taken so, 14 % and .13; at random 35 % and .25; the best of each of 440 k-means clusters 37 % and .24.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import heapq
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple, Protocol, TypedDict, TypeVar, get_args
@@ -55,21 +54,13 @@ class Mixture:
     taken: dict[str, int]
     decision: str
 
-    @property
-    def total(self) -> int:
-        return sum(self.taken.values())
-
     def table(self) -> list[GroupRows]:
         """Per group `{"group": "dialogue", "wanted": 25000, "available": 88752, "taken": 22579, "share": 0.25}`."""
+        total = max(sum(self.taken.values()), 1)
+        columns = zip(self.wanted.items(), self.available.values(), self.taken.values(), strict=True)
         return [
-            {
-                "group": group,
-                "wanted": self.wanted[group],
-                "available": self.available[group],
-                "taken": self.taken[group],
-                "share": round(self.taken[group] / max(self.total, 1), 4),
-            }
-            for group in self.wanted
+            {"group": group, "wanted": wanted, "available": available, "taken": taken, "share": round(taken / total, 4)}
+            for (group, wanted), available, taken in columns
         ]
 
 
@@ -83,36 +74,37 @@ def decide(available: Mapping[str, int], weights: Mapping[str, float], max_sampl
     >>> decide({"a": 30, "b": 100}, {"a": 0.5, "b": 0.5}, 100, "upsample").taken
     {'a': 50, 'b': 50}
     """
-    _check(weights, max_samples)
+    for group, weight in weights.items():
+        if weight < 0:
+            raise UserError(f"the weight is {weight}", key=f"weights.{group}", expected="a number from 0")
+    if not sum(weights.values()):
+        raise UserError("no group has a weight", key="weights", expected="at least one above 0")
+    if max_samples < 1:
+        raise UserError(f"{max_samples} rows", key="max_samples", expected="at least 1")
     counts = {group: available.get(group, 0) for group in dict.fromkeys([*weights, *available])}
     # A group with no rows at all would shrink the rest to nothing: it is left out, and the sentence says so.
     shares = {group: weights[group] for group in weights if weights[group] > 0 and counts[group] > 0}
     wanted = dict.fromkeys(counts, 0) | divide(max_samples, {g: w for g, w in weights.items() if w > 0})
     aim = divide(max_samples, shares)
     short = {group: count for group, count in aim.items() if count > counts[group]}
+    decision = "".join(f"{group}: {count:,} rows wanted, {counts[group]:,} there. " for group, count in short.items())
     if not short:
         taken, decision = aim, f"There are rows enough: {sum(aim.values()):,} are taken at the wanted weights."
     elif on_shortage == "upsample":
-        taken, decision = (
-            aim,
-            f"{_shortage(aim, counts, short)} Short groups are repeated (upsample): {max_samples:,} rows.",
-        )
+        taken = aim
+        decision += f"Short groups are repeated (upsample): {max_samples:,} rows."
     elif on_shortage == "fill":
         taken = _fill(counts, shares, max_samples)
         everything = taken == {group: counts[group] for group in taken}
-        how = "Every row there is is taken" if everything else "The other groups fill the total"
-        decision = (
-            f"{_shortage(aim, counts, short)} {how} (fill): {sum(taken.values()):,} of {max_samples:,} rows, "
-            f"so the weights become {_percents(taken)}."
-        )
+        total = sum(taken.values())
+        percents = ", ".join(f"{group} {count / max(total, 1):.1%}" for group, count in taken.items())
+        decision += "Every row there is is taken" if everything else "The other groups fill the total"
+        decision += f" (fill): {total:,} of {max_samples:,} rows, so the weights become {percents}."
     else:
         total_weight = sum(shares.values())
         total = min(max_samples, *(int(counts[g] * total_weight / shares[g] + 1e-9) for g in shares))
         taken = divide(total, shares)
-        decision = (
-            f"{_shortage(aim, counts, short)} The weights are kept and the total shrinks (shrink): "
-            f"{total:,} of {max_samples:,} rows."
-        )
+        decision += f"The weights are kept and the total shrinks (shrink): {total:,} of {max_samples:,} rows."
     missing = [group for group in weights if weights[group] > 0 and counts[group] == 0]
     if missing:
         decision += f" No rows at all in {', '.join(missing)}: the other groups share its weight."
@@ -169,27 +161,7 @@ def _fill(counts: Mapping[str, int], shares: Mapping[str, float], total: int) ->
     return taken
 
 
-def _shortage(aim: Mapping[str, int], counts: Mapping[str, int], short: Iterable[str]) -> str:
-    return " ".join(f"{group}: {aim[group]:,} rows wanted, {counts[group]:,} there." for group in short)
-
-
-def _percents(taken: Mapping[str, int]) -> str:
-    total = max(sum(taken.values()), 1)
-    return ", ".join(f"{group} {count / total:.1%}" for group, count in taken.items())
-
-
-def _check(weights: Mapping[str, float], max_samples: int) -> None:
-    for group, weight in weights.items():
-        if weight < 0:
-            raise UserError(f"the weight is {weight}", key=f"weights.{group}", expected="a number from 0")
-    if not sum(weights.values()):
-        raise UserError("no group has a weight", key="weights", expected="at least one above 0")
-    if max_samples < 1:
-        raise UserError(f"{max_samples} rows", key="max_samples", expected="at least 1")
-
-
-How = Selection
-SELECTIONS: tuple[How, ...] = get_args(How)
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 SWEET_SPOT = (150, 500)  # characters of an answer: long enough to say something, short enough to stay natural
 SCORE, LENGTH = 8, 2  # powers: against variety, a score of 0.9 counts 0.43, an answer half or double the sweet spot 0.25
 
@@ -216,7 +188,11 @@ def goodness(score: float, answer_characters: int, tie: str | bytes) -> tuple[fl
 
 
 def select(
-    rows: Sequence[Features], taken: Mapping[str, int], seed: int, how: How = "random", side_by_side: SideBySide = one_by_one
+    rows: Sequence[Features],
+    taken: Mapping[str, int],
+    seed: int,
+    how: Selection = "random",
+    side_by_side: SideBySide = one_by_one,
 ) -> list[int]:
     """The places in `rows` of `taken[group]` rows of each group, shuffled. A group asked for more than it has starts over.
 
@@ -245,16 +221,13 @@ def select(
         orders = side_by_side(spread, [(*_topics_and_quality(rows, drawn), rest) for drawn, rest, _ in parts])
         ranked = [[drawn[number][1] for number in order] for (drawn, _, _), order in zip(parts, orders, strict=True)]
     else:
-        ranked = [_best(rows, drawn) if how == "quality" else [place for _, place in drawn] for drawn, _, _ in parts]
+        if how == "quality":
+            for drawn, _, _ in parts:  # the draw breaks ties
+                drawn.sort(key=lambda one: goodness(rows[one[1]].score, rows[one[1]].answer_characters, one[0]))
+        ranked = [[place for _, place in drawn] for drawn, _, _ in parts]
     for (_, rest, laps), places in zip(parts, ranked, strict=True):
         chosen += [(draw(rows[place].id, seed, laps), place) for place in places[:rest]]
     return [place for _, place in sorted(chosen)]
-
-
-def _best(rows: Sequence[Features], drawn: Sequence[tuple[bytes, int]]) -> list[int]:
-    """Places, the best row first; `drawn` breaks ties."""
-    keys = [(goodness(rows[place].score, rows[place].answer_characters, hashed), place) for hashed, place in drawn]
-    return [place for _, place in sorted(keys)]
 
 
 def _topics_and_quality(rows: Sequence[Features], drawn: Sequence[tuple[bytes, int]]) -> tuple[list[bytes], list[float]]:

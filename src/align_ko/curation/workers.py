@@ -95,7 +95,6 @@ class Workers:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Within it this process, too, looks for reference cycles rarely; afterwards as often as before."""
     before = gc.get_threshold()
     _look_for_cycles_rarely()
     try:

@@ -13,9 +13,8 @@
 
 A number counts where its form leaves little doubt; where it could be anything else (thirteen digits in a row, an account
 number) a word beside it has to say what it is, or its check digit. What belongs to nobody by agreement stays: domains
-reserved for examples (RFC 2606), the card networks' published test numbers, 010-0000-0000. 010-1234-5678 does not: people
-take it for a number and ring it. Code is not searched: its numbers are made up nearly always, and a label in their place
-breaks what the lesson is about. Numbers that everyone may ring (119, 1588-…, 080-…) are no one's.
+reserved for examples (RFC 2606), the card networks' published test numbers, 010-0000-0000 (010-1234-5678 does not: people
+ring it), numbers that everyone may ring (119, 1588-…, 080-…). Code is not searched: its numbers are nearly always made up.
 """
 
 from __future__ import annotations
@@ -35,15 +34,9 @@ class PersonalData(NamedTuple):
 
 
 LABELS: dict[str, str] = {
-    "resident_number": "[주민등록번호]",
-    "foreigner_number": "[외국인등록번호]",
-    "phone": "[전화번호]",
-    "card": "[카드번호]",
-    "account": "[계좌번호]",
-    "email": "[이메일]",
-    "passport": "[여권번호]",
-    "driver_licence": "[운전면허번호]",
-}
+    "resident_number": "[주민등록번호]", "foreigner_number": "[외국인등록번호]", "phone": "[전화번호]", "card": "[카드번호]",
+    "account": "[계좌번호]", "email": "[이메일]", "passport": "[여권번호]", "driver_licence": "[운전면허번호]",
+}  # fmt: skip
 """Kind → what `mask` writes in its place."""
 
 _DASH = r"[-\u2010-\u2015\uff0d]"
@@ -89,8 +82,7 @@ _SAYS_ACCOUNT = re.compile(r"계좌|입금|송금|무통장")
 _PASSPORT = re.compile(r"(?<![A-Za-z0-9])[A-Z](?:\d{8}|\d{3}[A-Z]\d{4})(?![A-Za-z0-9])")
 _SAYS_PASSPORT = re.compile(r"여권")
 _LICENCE = re.compile(
-    rf"(?:(?<![\dA-Za-z_.\-/=])\d{{2}}|(?:서울|부산|경기|강원|충북|충남|전북|전남|경북|경남|제주|대구|인천|광주|대전"
-    rf"|울산) ?\d{{2}})"
+    rf"(?:{_EDGE}\d{{2}}|(?:서울|부산|경기|강원|충북|충남|전북|전남|경북|경남|제주|대구|인천|광주|대전|울산) ?\d{{2}})"
     rf"{_DASH}(?:\d{{2}}{_DASH})?\d{{6}}{_DASH}\d{{2}}{_STOP}"
 )
 _SAYS_LICENCE = re.compile(r"면허")
@@ -134,12 +126,10 @@ def _all(text: str) -> Iterator[PersonalData]:
     for match in _RESIDENT.finditer(text):
         if kind := _resident(text, match):
             yield PersonalData(kind, *match.span())
-    for match in _PASSPORT.finditer(text) if "여권" in text else ():
-        if _says(_SAYS_PASSPORT, text, match):
-            yield PersonalData("passport", *match.span())
-    for match in _LICENCE.finditer(text) if "면허" in text else ():
-        if _says(_SAYS_LICENCE, text, match):
-            yield PersonalData("driver_licence", *match.span())
+    for kind, pattern, word in (("passport", _PASSPORT, _SAYS_PASSPORT), ("driver_licence", _LICENCE, _SAYS_LICENCE)):
+        for match in pattern.finditer(text) if word.search(text) else ():
+            if _says(word, text, match):
+                yield PersonalData(kind, *match.span())
     for match in _CARD.finditer(text):
         if _card(text, match):
             yield PersonalData("card", *match.span())

@@ -51,12 +51,8 @@ def load_list(file: str = "") -> tuple[re.Pattern[str], re.Pattern[str]]:
     spared = f"(?!{'|'.join(innocent)})" if innocent else ""
     latin = [word for word in at_start if word.isascii()]
     korean = [word for word in at_start if not word.isascii()]
-    choices = []
-    if korean:
-        choices.append(rf"(?<![가-힣ㄱ-ㅣ]){spared}(?:{'|'.join(korean)})")
-    if latin:
-        choices.append(rf"(?<![A-Za-z])(?:{'|'.join(latin)})(?![A-Za-z])")
-    if anywhere:
-        choices.append("|".join(anywhere))
+    choices = [rf"(?<![가-힣ㄱ-ㅣ]){spared}(?:{'|'.join(korean)})"] if korean else []
+    choices += [rf"(?<![A-Za-z])(?:{'|'.join(latin)})(?![A-Za-z])"] if latin else []
+    choices += anywhere
     bare = "|".join(anywhere + at_start).lower()  # plain words only: `re` looks for their first letters at C speed
     return re.compile(bare), re.compile("|".join(choices), re.IGNORECASE)
