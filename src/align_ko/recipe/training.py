@@ -255,7 +255,6 @@ LOSSES = (
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
     "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
 )  # fmt: skip
-LENGTH_NORMALISED = ("sigmoid_norm", "ipo")
 # key → (the losses or the key that read it, in words); anywhere else TRL ignores the key
 READ_BY_LOSSES: dict[str, tuple[str, ...]] = {
     "label_smoothing": ("robust", "exo_pair", "aot", "aot_unpaired"),
@@ -263,11 +262,11 @@ READ_BY_LOSSES: dict[str, tuple[str, ...]] = {
     "beta": tuple(loss for loss in LOSSES if loss != "sft"),
     "ld_alpha": tuple(loss for loss in LOSSES if loss != "sft"),
 }
-READ_WITH: dict[str, tuple[str, str | bool]] = {
-    "f_alpha_divergence_coef": ("f_divergence_type", "alpha_divergence"),
-    "ref_model_mixup_alpha": ("sync_ref_model", True),
-    "ref_model_sync_steps": ("sync_ref_model", True),
-    "precompute_ref_batch_size": ("precompute_ref_log_probs", True),
+READ_WITH = {
+    "f_alpha_divergence_coef": "f_divergence_type: alpha_divergence",
+    "ref_model_mixup_alpha": "sync_ref_model: true",
+    "ref_model_sync_steps": "sync_ref_model: true",
+    "precompute_ref_batch_size": "precompute_ref_log_probs: true",
 }
 
 
@@ -286,11 +285,11 @@ def loss_problems(training: Training) -> Iterator[Problem]:
         if _is_set(training, key) and not set(losses) & set(readers):
             ignored = f"{named} does not read it, TRL would ignore it in silence"
             yield Problem(key, ignored, f"loss_type with {' or '.join(readers[:4])}")
-    for key, (other, value) in READ_WITH.items():
-        if _is_set(training, key) and training.get(other) != value:
-            written = str(value).lower() if isinstance(value, bool) else value
-            yield Problem(key, "TRL would ignore it in silence", f"it beside {other}: {written}")
-    normalised = [loss for loss in losses if loss in LENGTH_NORMALISED]
+    for key, needed in READ_WITH.items():
+        other, _, value = needed.partition(": ")
+        if _is_set(training, key) and str(training.get(other)).lower() != value:
+            yield Problem(key, "TRL would ignore it in silence", f"it beside {needed}")
+    normalised = [loss for loss in losses if loss in ("sigmoid_norm", "ipo")]
     if training.get("ld_alpha") is not None and normalised:
         problem = f"{normalised[0]} divides by the whole length, which ld_alpha has already discounted"
         yield Problem("ld_alpha", problem, "one of the two corrections of length")
