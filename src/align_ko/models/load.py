@@ -45,8 +45,7 @@ def training_source(args: ModelArgs) -> ModelSource:
 
 def load_tokenizer(path: str | ModelSource, chat_template: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer, with the chat template that `chat_template` names, the eos that closes its answers, and a pad token that
-    is not that eos. None keeps the template that the tokenizer brings, if any, and checks the format that a checkpoint was
-    saved with; `tokenizer` insists on one.
+    is not that eos. None keeps the template that the tokenizer brings, if any; `tokenizer` insists on one.
 
     pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
     """
@@ -69,11 +68,13 @@ def load_tokenizer(path: str | ModelSource, chat_template: str | None = None) ->
             problem = "this tokenizer has no token to pad with other than eos"
             raise UserError(problem, expected="a tokenizer with <pad>, [PAD] or <unk>")
         tokenizer.pad_token = spare[0]
-    if chat_template is None:
-        saved = Path(source.path) / "generation_config.json"
-        eos = json.loads(saved.read_text(encoding="utf-8")).get("eos_token_id") if saved.is_file() else None
-        check_format(Path(source.path), tokenizer, eos)
     return tokenizer
+
+
+def _check_saved_format(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    saved = folder / "generation_config.json"
+    eos = json.loads(saved.read_text(encoding="utf-8")).get("eos_token_id") if saved.is_file() else None
+    check_format(folder, tokenizer, eos)
 
 
 def greedy_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
@@ -135,6 +136,7 @@ def load_checkpoint_tokenizer(path: str | ModelSource, chat_template: str = "def
     named = chat_template not in ("default", OWN) and not (Path(source.path) / FORMAT_FILE).is_file()
     if tokenizer.chat_template is None or named:
         set_chat_template(tokenizer, chat_template)
+    _check_saved_format(Path(source.path), tokenizer)
     return tokenizer
 
 
@@ -186,6 +188,7 @@ def load_policy(
     """
     start = model_source(path, trust_remote_code=bool(args and args.trust_remote_code))
     tokenizer, base = load_tokenizer(start), base_of(start)
+    _check_saved_format(Path(start.path), tokenizer)
     args = args or ModelArgs(base.path)
     model = load_base(args, tokenizer, base)
     if is_adapter(start.path):
