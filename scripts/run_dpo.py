@@ -80,10 +80,10 @@ def main() -> None:
         eval_dataset=held_out,
         processing_class=tokenizer,
         peft_config=new_adapter,
-        callbacks=[watch],
     )
     trainer.run_id = run.run_id
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
+    trainer.add_callback(watch)  # after the gate, whose measures it may overrule
     seen = audit_pairs(trainer.get_train_dataloader(), tokenizer, {row["id"]: row for row in rows}, train)
     check_trainable(trainer.model)
     if trainer.is_world_process_zero():

@@ -76,10 +76,11 @@ def main() -> None:
         eval_dataset=held_out,
         processing_class=tokenizer,
         peft_config=lora_config(recipe.model, base),
-        callbacks=[] if recipe.distill.wanted else [watch],  # the loss is no longer the one that evaluation measures
     )
     trainer.run_id = run.run_id
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
+    if not recipe.distill.wanted:  # whose loss is not the one that evaluation measures
+        trainer.add_callback(watch)  # after the gate, whose measures it may overrule
 
     # audit
     held = conversations_of(train, rows)

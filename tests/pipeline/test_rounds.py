@@ -763,6 +763,8 @@ def test_prompts_are_asked_in_turn(recipe):
         ("quickstart/align", ["--rounds", "2"], 2),
         ("quickstart/rounds", [], 2),
         ("solar/align", [], 3),
+        ("qwen3_8b/align", [], 3),
+        ("gemma3_12b/align", [], 3),
     ],
 )
 def test_our_own_recipes_plan_all_their_rounds(kind, flags, planned, monkeypatch):

@@ -771,7 +771,8 @@ def test_our_recipes_load(path):
 
 
 def test_there_are_recipes():
-    assert {path.stem for path in (ROOT / "recipes/solar").glob("*.yaml")} == set(STAGES) - {"ablation", "compare"}
+    stages = (set(STAGES) | set(FURTHER)) - {"ablation", "compare", "rounds"}
+    assert {path.stem for path in (ROOT / "recipes/solar").glob("*.yaml")} == stages
 
 
 def test_solar_stages_are_wired_by_path():
@@ -782,8 +783,19 @@ def test_solar_stages_are_wired_by_path():
     )
     assert tune.data.train_file == f"{data.output_dir}/train.jsonl"
     assert tune.data.eval_file == f"{data.output_dir}/eval.jsonl"
-    assert [judged.prompts_file] == list(data.evaluation_files) == list(pairs.evaluation_files)  # kept out of training
-    assert judged.prompts_file not in (tune.data.eval_file, align.gate.prompts_file)  # what chooses does not judge
+    assert judged.prompts_file in data.evaluation_files == pairs.evaluation_files  # kept out of training
+    # what gates and chooses does not judge: three sets
+    gates = {tune.gate.prompts_file or tune.data.eval_file, dpo.gate.prompts_file, align.gate.prompts_file}
+    assert gates == {tune.data.eval_file} and tune.data.eval_file not in (tune.data.train_file, *data.evaluation_files)
+    for stage in (tune, dpo):  # chosen by answers, bounded in time, stopped by eval loss
+        assert stage.training["metric_for_best_model"] == "greedy_natural" and stage.training["load_best_model_at_end"]
+        assert 0 < stage.gate.prompts <= 64 and stage.gate.max_seconds <= 120 and stage.early_stopping.patience == 1
+    assert data.max_samples * data.eval_share <= 500 and 0 < align.gate.max_prompts <= 200 and judged.sampling_prompts <= 60
+    own, distil = (load_recipe(FURTHER[name], [str(folder / f"{name}.yaml")]) for name in ("own_answers", "distill"))
+    assert distil.distill.wanted and distil.model.model_name_or_path == own.models["own"] == export.output_dir
+    assert distil.data.train_file == f"{own.output_dir}/responses.jsonl" and own.prompts_file == pairs.prompts_file
+    assert align.distill.recipe == "recipes/solar/distill.yaml" and align.evaluate.recipe == "recipes/solar/evaluate.yaml"
+    assert judged.models["base"] == tune.model.model_name_or_path == "upstage/SOLAR-10.7B-Instruct-v1.0"
     assert pairs.prompts_file == f"{data.output_dir}/preferences.jsonl" and data.preference_share > 0
     assert tune.training["output_dir"] == pairs.model_name_or_path == dpo.model_name_or_path == judged.models["sft"]
     assert dpo.data.train_file == f"{pairs.output_dir}/train.jsonl"

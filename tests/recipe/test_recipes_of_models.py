@@ -28,7 +28,8 @@ MODELS = {  # folder: hub id, chat template, 4-bit
     "gemma3_12b": ("google/gemma-3-12b-it", "gemma3", True),
 }
 STAGES = {"sft": "SftRecipe", "preferences": "PreferencesRecipe", "dpo": "DpoRecipe", "evaluate": "EvaluateRecipe",
-          "export": "ExportRecipe"}  # fmt: skip
+          "export": "ExportRecipe", "align": "AlignRecipe", "distill": "SftRecipe",
+          "own_answers": "EvaluateRecipe"}  # fmt: skip
 
 
 def load(model, stage):
@@ -55,7 +56,7 @@ def test_these_are_the_models():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_stages_are_wired_by_path(model):
-    tune, pairs, dpo, judged, export = (load(model, stage) for stage in STAGES)
+    tune, pairs, dpo, judged, export, align, distil, own = (load(model, stage) for stage in STAGES)
     hub, template, four_bit = MODELS[model]
     assert tune.model.model_name_or_path == judged.models["base"] == hub and not dpo.model.model_name_or_path
     assert tune.data.chat_template == template and tune.model.load_in_4bit == dpo.model.load_in_4bit == four_bit
@@ -64,6 +65,13 @@ def test_the_stages_are_wired_by_path(model):
     assert tune.training["output_dir"] == f"outputs/{model}/sft"
     assert dpo.data.train_file == f"{pairs.output_dir}/train.jsonl" and dpo.data.eval_file == f"{pairs.output_dir}/eval.jsonl"
     assert dpo.training["output_dir"] == judged.models["dpo"] == export.model_name_or_path == f"outputs/{model}/dpo"
+    assert align.start == tune.training["output_dir"] and align.output_dir == f"outputs/{model}/align"
+    named = [getattr(align, stage).recipe for stage in ("preferences", "dpo", "distill", "evaluate")]
+    assert named == [f"recipes/{model}/{stage}.yaml" for stage in ("preferences", "dpo", "distill", "evaluate")]
+    assert distil.model.model_name_or_path == own.models["own"] == export.output_dir
+    assert distil.data.train_file == f"{own.output_dir}/responses.jsonl" and distil.data.chat_template == template
+    same = (distil.model.load_in_4bit, distil.model.lora_target_modules, distil.data.eval_file, distil.gate)
+    assert same == (four_bit, tune.model.lora_target_modules, tune.data.eval_file, tune.gate)
     solar = load("solar", "sft")
     assert tune.data.train_file == solar.data.train_file  # one curated set for all models
 
@@ -77,6 +85,11 @@ def test_only_what_differs_differs(model):
     assert different(model, "preferences") == {"model_name_or_path", "output_dir"}
     assert different(model, "evaluate") == {"models.base", "models.sft", "models.dpo", "output_dir", "chat_template"}
     assert different(model, "export") == {"model_name_or_path", "output_dir"}
+    changed = {"model.model_name_or_path", "data.train_file", "data.chat_template", "training.output_dir"}
+    assert different(model, "distill") == changed | size | modules
+    recipes_of = {f"{stage}.recipe" for stage in ("preferences", "dpo", "distill", "evaluate")}
+    assert different(model, "align") == {"start", "output_dir"} | recipes_of
+    assert different(model, "own_answers") == {"models.own", "output_dir"}
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -138,7 +138,7 @@ def place(tmp_path_factory) -> Path:
 SFT = (str(ROOT / "scripts/run_sft.py"), str(ROOT / "recipes/solar/sft.yaml"), "--data.train_file", "train.jsonl",
        "--data.eval_file", "eval.jsonl", "--model.load_in_4bit", "false", "--model.dtype", "float32", "--training.bf16",
        "false", "--training.max_steps", "2", "--training.eval_steps", "2", "--training.save_steps", "2",
-       "--training.warmup_steps", "0",
+       "--training.warmup_steps", "0", "--gate.prompts", "0", "--training.metric_for_best_model", "eval_loss",
        "--training.per_device_train_batch_size", "2", "--training.gradient_accumulation_steps", "1")  # fmt: skip
 
 

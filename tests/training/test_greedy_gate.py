@@ -146,7 +146,7 @@ def test_a_run_chooses_its_best_by_the_gate(llama, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--training.metric_for_best_model", "greedy_natural"), "greedy_natural needs the greedy gate"),
+        (("--gate.prompts", "0", "--training.metric_for_best_model", "greedy_natural"), "greedy_natural needs the greedy gate"),
         (("--gate.prompts", "4", "--training.eval_strategy", "no", "--training.load_best_model_at_end", "false"),
          "the gate looks at every evaluation, and there is none"),
         (("--gate.prompts", "4", "--training.metric_for_best_model", "greedy_loops"),

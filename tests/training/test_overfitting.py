@@ -13,6 +13,7 @@ from rich.console import Console
 from training_place import make_place, run_here, weights
 
 from align_ko.errors import UserError
+from align_ko.training import gate
 from align_ko.training.finish import weights_taken
 from align_ko.training.overfitting import OverfittingWatch, evaluations, risen, verdict
 
@@ -53,16 +54,20 @@ def test_risen(losses, min_rise, count):
     assert risen(losses, min_rise) == count
 
 
-def watch_of(losses: list[float], patience: int, best_kept: bool = True):
+measured = gate.gate_measures
+
+
+def watch_of(losses: list[float], patience: int, best_kept: bool = True, metric: str = "eval_loss"):
     out = StringIO()
     watch = OverfittingWatch(patience, 0.0, console=Console(file=out, width=200))
     state = SimpleNamespace(log_history=[], global_step=0, is_world_process_zero=True)
-    args = SimpleNamespace(load_best_model_at_end=best_kept)
+    args = SimpleNamespace(load_best_model_at_end=best_kept, metric_for_best_model=metric, seen=[])
     control = SimpleNamespace(should_training_stop=False)
     for loss in losses:
         state.global_step += 10
         state.log_history += [{"step": state.global_step, "loss": 1.0}, {"step": state.global_step, "eval_loss": loss}]
-        watch.on_evaluate(args, state, control)
+        args.seen.append({"eval_loss": loss, "eval_greedy_natural": 0.5})
+        watch.on_evaluate(args, state, control, metrics=args.seen[-1])
     return out.getvalue(), control, state, args
 
 
@@ -83,6 +88,15 @@ def test_the_watch_says_it_in_words_and_stops():
     OverfittingWatch(3).on_train_begin(args, state, control)
     assert not control.should_training_stop
     assert "step 10, the best, is NOT kept" in watch_of([1.1, 1.2], patience=1, best_kept=False)[0]
+
+
+def test_chosen_by_answers_the_evaluation_that_stops_is_never_the_best():
+    said, _, _, args = watch_of([1.1, 1.3, 1.4], patience=2, metric="greedy_natural")
+    assert said.splitlines()[-1] == (
+        "eval loss has risen above 1.100: training stops; the best by greedy_natural before this evaluation is what is saved"
+    )
+    assert [metrics["eval_greedy_natural"] for metrics in args.seen] == [0.5, 0.5, -math.inf]
+    assert [metrics["eval_greedy_natural"] for metrics in watch_of([1.1, 1.3], patience=1)[3].seen] == [0.5, 0.5]
 
 
 # Which weights ------------------------------------------------------------------------------------------------------------
@@ -112,6 +126,24 @@ def test_the_best_checkpoint_is_the_result_and_never_silently_the_last(llama, tm
     warning = f"these are the last weights (step {len(losses)}, eval loss"
     assert warning in capsys.readouterr().out and manifest["weights"]["warning"].startswith(warning)
     assert "가장 낮았던 체크포인트가 아니라 마지막" in Path("last/README.md").read_text()
+
+
+def test_a_natural_checkpoint_with_risen_eval_loss_is_not_the_result(llama, tmp_path, monkeypatch):
+    """Real trainer, gate before watch: the share rises at every evaluation, and at the last one eval loss has risen."""
+    make_place(tmp_path, llama)
+    monkeypatch.chdir(tmp_path)
+    shares = iter([0.1, *(0.2 + n / 100 for n in range(9))])  # rises at every evaluation
+    monkeypatch.setattr(gate, "gate_measures", lambda rows: {**measured(rows), "eval_greedy_natural": next(shares)})
+    run_here(
+        monkeypatch, "run_sft", "sft.yaml", "--training.learning_rate", "0.5", "--training.lr_scheduler_type", "constant",
+        "--training.max_steps", "9", "--training.eval_steps", "1", "--training.save_steps", "1", "--gate.prompts", "1",
+        "--gate.max_new_tokens", "2", "--training.metric_for_best_model", "greedy_natural", "--early_stopping.patience", "1",
+    )  # fmt: skip
+    manifest = json.loads(Path("sft/manifest.json").read_text())
+    losses = [entry["eval_loss"] for entry in manifest["evaluations"]]
+    assert losses[-1] > min(losses[:-1]) and len(losses) < 9
+    assert (manifest["weights"]["from"], manifest["weights"]["step"]) == ("best", len(losses) - 1)
+    assert weights("sft") == weights(f"sft/checkpoint-{len(losses) - 1}")
 
 
 def test_a_lost_best_checkpoint_is_not_replaced_by_the_last():

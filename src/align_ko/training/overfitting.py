@@ -88,7 +88,12 @@ class OverfittingWatch(TrainerCallback):
         return control
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: object,
     ) -> TrainerControl:
         before = len(self.history)
         self.history = evaluations(state.log_history, self.with_verdict)
@@ -99,11 +104,14 @@ class OverfittingWatch(TrainerCallback):
             train = "   –  " if now["train_loss"] is None else f"{now['train_loss']:.3f}"
             self.console.print(f"step {state.global_step}: train {train}  eval {now['eval_loss']:.3f}  {now['verdict']}")
         if self._too_often():
+            chosen, by = f"step {best['step']}, the best,", "eval_" + str(args.metric_for_best_model).removeprefix("eval_")
+            if by.startswith("eval_greedy_"):  # chosen by answers, but never one that this stop is about
+                chosen = f"the best by {by.removeprefix('eval_')} before this evaluation"
+                if metrics is not None:
+                    metrics[by] = float("-inf")
             if state.is_world_process_zero:
                 saved = "is what is saved" if args.load_best_model_at_end else "is NOT kept: load_best_model_at_end is false"
-                self.console.print(
-                    f"eval loss has risen above {best['eval_loss']:.3f}: training stops; step {best['step']}, the best, {saved}"
-                )
+                self.console.print(f"eval loss has risen above {best['eval_loss']:.3f}: training stops; {chosen} {saved}")
             control.should_training_stop = True
         return control
 
