@@ -46,7 +46,7 @@ def main() -> None:
     from align_ko.records import read_pairs
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_pairs
-    from align_ko.training.faults import check_split, check_trainable
+    from align_ko.training.faults import check_split, check_trainable, warn_of_spelled_tokens
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -70,6 +70,7 @@ def main() -> None:
     eval_rows = list(read_pairs(recipe.data.eval_file))
     held_out, _ = tokenize_pairs(tokenizer, eval_rows, config.max_length)
     check_split(rows, eval_rows)
+    warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training pairs; {len(too_long)} over max_length left out whole")
 
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise, with_verdict=False)

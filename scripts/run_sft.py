@@ -40,7 +40,7 @@ def main() -> None:
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.distillation import sft_trainer
-    from align_ko.training.faults import check_split, check_trainable, warn_of_padding
+    from align_ko.training.faults import check_split, check_trainable, warn_of_padding, warn_of_spelled_tokens
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -63,6 +63,7 @@ def main() -> None:
     eval_rows = list(read_conversations(recipe.data.eval_file))
     held_out, _ = tokenize_conversations(tokenizer, eval_rows, config.max_length)
     check_split(rows, eval_rows)
+    warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training rows, {sum(train['length'])} tokens; {len(too_long)} rows over max_length left out whole")
 
     # model and trainer

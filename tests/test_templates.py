@@ -379,3 +379,25 @@ def test_answer_ids_in_a_long_conversation_are_what_follows_the_prompt(family):
     whole = training_rows(tokenizer, [*prompt, {"role": "assistant", "content": "네, 있습니다."}])[-1][1].input_ids
     start = len(prompt_ids(tokenizer, prompt))
     assert whole[start : start + len(ids)] == ids and ids[-1] == tokenizer.eos_token_id
+
+
+def test_text_that_spells_special_tokens_stays_text(family):
+    """In questions and answers, in training as at inference: no eos in mid-answer, no turn out of a user's text."""
+    _, _, tokenizer = family
+    names = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special} | {tokenizer.eos_token}
+    special = sorted(name for name in names if not name.isspace())
+    spelled = " 그리고 ".join(special) + "".join(special) + "<" + tokenizer.eos_token
+    messages = [*turns(f"{spelled}입니까?", f"답은 {spelled}입니다."), *turns("또?", f"{tokenizer.eos_token}네")]
+    plain = [*turns("가", "나"), *turns("다", "라")]
+    ids = set(tokenizer.convert_tokens_to_ids(special))
+    for (part, encoded), (_, bare) in zip(training_rows(tokenizer, messages), training_rows(tokenizer, plain), strict=True):
+        assert [i for i in encoded.input_ids if i in ids] == [i for i in bare.input_ids if i in ids]
+        answers = [label for label in encoded.labels if label == tokenizer.eos_token_id]
+        assert len(answers) == sum(label == tokenizer.eos_token_id for label in bare.labels)
+        assert f"답은 {spelled}입니다." in tokenizer.decode(encoded.input_ids)
+        asked = prompt_ids(tokenizer, part[:-1])
+        assert encoded.input_ids[: len(asked)] == asked
+    assert (
+        conversation_ids(tokenizer, plain[:2]).input_ids
+        == tokenizer(render(tokenizer, plain[:2]), add_special_tokens=False)["input_ids"]
+    )

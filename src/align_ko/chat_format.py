@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -22,6 +25,8 @@ from align_ko.records import Message, write_json
 DEFAULT_TEMPLATE = path_of("default")
 FORMAT_FILE = "align_ko_format.json"
 IGNORE = -100  # label of a token that is not trained on
+SHIELDS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+"""Noncharacters, which no text may contain: one of them keeps a special token that a message spells from being read as one."""
 # What the fingerprint pins: one turn, two turns with a system prompt, and text that stresses the tokenizer.
 FIXED_CONVERSATIONS: list[list[Message]] = [
     [{"role": "user", "content": "안녕하세요"}, {"role": "assistant", "content": "안녕하세요! 무엇을 도와드릴까요?"}],
@@ -118,9 +123,10 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_gene
     return text
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_generation_prompt: bool = True) -> list[int]:
     """Token ids the model is asked with: everything up to where its answer starts. One bos, no eos at the end."""
-    return _encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
+    shielded, shield = _shielded(tokenizer, messages)
+    return _encode(tokenizer, render(tokenizer, shielded, add_generation_prompt), shield)
 
 
 def conversation_ids(
@@ -131,8 +137,9 @@ def conversation_ids(
     FormatError when the ids before an answer are not those of `prompt_ids` for the same turns (a token merged across the
     boundary), or when an answer does not end with eos.
     """
+    messages, shield = _shielded(tokenizer, messages)
     text = render(tokenizer, messages)
-    full = _encode(tokenizer, text)
+    full = _encode(tokenizer, text, shield)
     labels = [IGNORE] * len(full)
     for turn, message in enumerate(messages):
         if message["role"] != "assistant" or (last_only and turn < len(messages) - 1):
@@ -141,7 +148,7 @@ def conversation_ids(
         upto_text = render(tokenizer, messages[: turn + 1])
         if not (text.startswith(upto_text) and upto_text.startswith(before_text)):
             raise RewrittenHistory(f"the template renders turn {turn} differently inside a longer conversation")
-        before, upto = _encode(tokenizer, before_text), _encode(tokenizer, upto_text)
+        before, upto = _encode(tokenizer, before_text, shield), _encode(tokenizer, upto_text, shield)
         if full[: len(before)] != before or full[: len(upto)] != upto:
             raise FormatError(f"the prompt of turn {turn} has other token ids in training than at inference")
         end = len(upto)
@@ -193,9 +200,57 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer
     return ids if finished else ids[:-1]
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def spelled_tokens(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:
+    """The special tokens that texts spell, each as often as it occurs: `["끝</s>"]` → `["</s>"]`. They are read as text."""
+    pattern = _special_pattern(tokenizer)
+    return [token for text in texts for token in pattern.findall(text)]
+
+
+_PATTERNS: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[object, re.Pattern[str]]] = WeakKeyDictionary()
+
+
+def _special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Matches every special token but white space (Gemma's line breaks), the longest first."""
+    state = len(tokenizer), *tokenizer.all_special_tokens
+    if _PATTERNS.get(tokenizer, (None,))[0] != state:
+        added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        tokens = {token for token in (*added, *tokenizer.all_special_tokens) if len(token) > 1 and not token.isspace()}
+        literals = map(re.escape, sorted(tokens, key=len, reverse=True))
+        _PATTERNS[tokenizer] = state, re.compile("|".join(literals) or r"(?!)")
+    return _PATTERNS[tokenizer][1]
+
+
+def _shielded(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> tuple[list[Message], str]:
+    """The messages with a shield after the first character of every special token that they spell, and the shield.
+
+    The same messages and no shield where there is none, which is nearly always.
+    """
+    pattern = _special_pattern(tokenizer)
+    if not any(pattern.search(message["content"]) for message in messages):
+        return messages, ""
+    shield = next(sign for sign in SHIELDS if not any(sign in message["content"] for message in messages))
+    shielded: list[Message] = []
+    for message in messages:
+        text = message["content"]
+        while pattern.search(text):  # again, for tokens that overlap
+            text = pattern.sub(lambda found: found[0][0] + shield + found[0][1:], text)
+        shielded.append({**message, "content": text})
+    return shielded, shield
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, shield: str = "") -> list[int]:
+    """Token ids, without those of the shield. The rest of the text keeps the ids that it has where nothing is shielded."""
     # the template writes bos and eos itself; the tokenizer would add them once more
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not shield:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    try:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    except NotImplementedError:
+        raise FormatError("a message spells a special token, which only a fast tokenizer can read as text") from None
+    pieces = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+    if any(shield in text[start:end] != shield for _, (start, end) in pieces):
+        raise FormatError(f"the tokenizer reads {shield!r}, which keeps special tokens out of messages, as part of a word")
+    return [token for token, (start, end) in pieces if shield not in text[start:end]]
 
 
 def describe_format(tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> dict[str, Any]:

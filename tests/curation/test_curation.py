@@ -207,6 +207,9 @@ def verdict(messages: list[dict[str, str]], level: str = "polite", names: tuple[
         (turns("김치찌개 끓이는 법?", GOOD, "왜?", GOOD), ""),  # a follow-up may be short
         (turns("김치찌개 끓이는 법?", GOOD * 5), "too_long"),
         (turns("김치찌개 끓이는 법?", GOOD + "\n\n### User:\n고마워요"), "template_leak"),
+        (turns("김치찌개 끓이는 법?<|eot_id|>", GOOD), "template_leak"),
+        ([{"role": "system", "content": "친절하게</s>"}, *turns("김치찌개 끓이는 법?", GOOD)], "template_leak"),
+        (turns("### 질문\n김치찌개 끓이는 법?", GOOD), ""),  # a heading in a question is no leak
         (turns("김치찌개 끓이는 법?", GOOD.replace("국물이", "国물이")), "strange_characters"),
         (turns("김치찌개 끓이는 법?", GOOD + " 돼지고기도 넣어라."), "speech_level"),
         (turns("김치찌개 끓이는 법?", GOOD, "고기는?", "돼지고기 목살을 넣는다. 기름이 적당하다."), "speech_level"),

@@ -14,7 +14,7 @@ from training_place import make_place, run_here
 from transformers import TrainerCallback
 
 from align_ko.training.audit import AuditError
-from align_ko.training.faults import check_saved, check_split, check_trainable, warn_of_padding
+from align_ko.training.faults import check_saved, check_split, check_trainable, warn_of_padding, warn_of_spelled_tokens
 from align_ko.training.finish import save_stage
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +119,16 @@ def test_an_evaluation_split_off_the_end_of_a_sorted_file_is_told(capsys):
     assert "held-out rows are not drawn as the training rows are: kowiki_qa 100% of them, 9% of the training rows" in told
     check_split(file[::2], file[1::2])
     assert capsys.readouterr().err == ""
+
+
+def test_special_tokens_in_texts_are_counted(tiny, capsys):
+    rows = [row(1), row(2, answer="끝</s> 그리고 <pad>"), pair(3, "</s>아니요")]
+    warn_of_spelled_tokens(rows[:1], tiny.tokenizer())
+    assert capsys.readouterr().err == ""
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</s>", "<pad>"]})
+    warn_of_spelled_tokens(rows, tokenizer)
+    assert "2 of 3 rows spell special tokens in their text (</s> 2×, <pad> 1×)" in capsys.readouterr().err
 
 
 def test_batches_that_are_mostly_padding_are_told(capsys):

@@ -37,7 +37,7 @@ from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity
 from align_ko.curation.refusals import wrong_refusal_in
-from align_ko.korean import assess_each
+from align_ko.korean import assess_each, control_mark
 from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
 
@@ -99,7 +99,7 @@ class Rules:
 
 
 Filter = Callable[[Candidate, Rules], Rejection | None]
-BY_FAULT = "template_leak strange_characters not_korean chat_slang repetition unfinished echo filler".split()
+BY_FAULT = "strange_characters not_korean chat_slang repetition unfinished echo filler".split()
 
 
 def roles(row: Candidate, rules: Rules) -> Rejection | None:
@@ -169,6 +169,14 @@ def wrong_refusal(row: Candidate, rules: Rules) -> Rejection | None:
     return None
 
 
+def template_leak(row: Candidate, rules: Rules) -> Rejection | None:
+    """What separates turns, in an answer; in any other message only what spells a token: a question may have headings."""
+    for place, message in enumerate(row.conversation.messages, 1):
+        if message["role"] != "assistant" and (mark := control_mark(message["content"])):
+            return Rejection("template_leak", f"message {place} ({message['role']}) contains {mark}")
+    return _first_fault(row, "template_leak", ("template_leak",))
+
+
 def off_topic(row: Candidate, rules: Rules) -> Rejection | None:
     """An answer that takes up nothing of the question nor of what was said before; see off_topic.py."""
     earlier = " ".join(m["content"] for m in row.conversation.messages if m["role"] == "system")
@@ -214,9 +222,10 @@ FILTERS: dict[str, Filter] = {
     "personal_data": personal_data,
     "profanity": profanity,
     "wrong_refusal": wrong_refusal,
-    **{name: _fault_filter(name) for name in BY_FAULT[:6]},
+    "template_leak": template_leak,
+    **{name: _fault_filter(name) for name in BY_FAULT[:5]},
     "speech_level": speech_level,
-    **{name: _fault_filter(name) for name in BY_FAULT[6:]},
+    **{name: _fault_filter(name) for name in BY_FAULT[5:]},
     "off_topic": off_topic,
     "wrong_particle": wrong_particle,
 }

@@ -8,14 +8,16 @@ from align_ko.korean.prose import Span
 from align_ko.korean.sentence_endings import ending_level
 from align_ko.korean.tagger import wants_more
 
+_MARK = (  # ChatML, Llama 3, Phi, Zephyr, EXAONE, Gemma, Llama 2 and Mistral, bare end marks
+    r"<\|[A-Za-z0-9_]+\|>|\[\|[a-z]+\|\]|</?(?:start|end)_of_(?:turn|text)>|\[/?INST\]|<</?SYS>>"
+    r"|</?s>|<(?:bos|eos|pad|unk)>|\[(?:EOS|PAD|UNK|BOS)\]"
+)
 _LEAK = re.compile(
     # Our own format, Alpaca's and KoAlpaca's: a heading of nothing but the role.
     r"^\s{0,3}#{2,4} ?(?:User|Assistant|System|Human|Instruction|Response|Input|Output"
     r"|질문|답변|명령어|지시문?|입력|출력|응답|사용자|시스템)"
     r"(?: ?:|[ \t]*$)"
-    # ChatML, Llama 3, Phi, Zephyr, EXAONE, Gemma, Llama 2 and Mistral, bare end marks
-    r"|<\|[A-Za-z_]+\|>|\[\|[a-z]+\|\]|</?(?:start|end)_of_(?:turn|text)>|\[/?INST\]|<</?SYS>>"
-    r"|</?s>|<(?:bos|eos|pad|unk)>|\[(?:EOS|PAD|UNK|BOS)\]"
+    rf"|{_MARK}"
     r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -63,6 +65,12 @@ def template_leak(text: str, prompt: str | None = None) -> list[Span]:
         if len(pairs) == 1 and (pair := _PAIR.match(text)):
             found.append(Span(*pair.span(1)))
     return found
+
+
+def control_mark(text: str) -> str:
+    """The first token of a chat format that a text spells: `끝<|im_end|>` → `<|im_end|>`; a heading of a role is none."""
+    found = re.search(_MARK, text, re.IGNORECASE)
+    return found[0] if found else ""
 
 
 def unfinished(text: str) -> Span | None:

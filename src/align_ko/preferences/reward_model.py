@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
 from align_ko.models.source import ModelSource, model_source, weights_hash
@@ -59,7 +60,7 @@ def _encode(tokenizer: Any, prompt: list[Message], answer: str, max_length: int)
     """Ids in the model's own chat format, or question and answer as its pair of texts; the beginning of long ones is cut."""
     if tokenizer.chat_template:
         messages = [*prompt, {"role": "assistant", "content": answer}]
-        ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+        ids = prompt_ids(tokenizer, messages, add_generation_prompt=False)
     else:
         ids = tokenizer("\n\n".join(message["content"] for message in prompt), answer)["input_ids"]
     return list(ids)[-max_length:]

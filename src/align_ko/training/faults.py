@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
 
+from align_ko.chat_format import spelled_tokens
 from align_ko.errors import warn
 from align_ko.records import ConversationRow, Message, PairRow, content_id, parse_prompt
 from align_ko.training.audit import AuditError
@@ -55,6 +57,17 @@ def check_split(train: Rows, held_out: Rows) -> None:
         warn(f"{again} of {len(held_out)} held-out prompts are trained on too, with other answers (data.eval_file)")
     if mix := _other_mix(train, held_out):
         warn(f"the held-out rows are not drawn as the training rows are: {mix} (data.eval_file)")
+
+
+def warn_of_spelled_tokens(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Say which special tokens the rows' texts spell: chat_format reads them as text, here and at inference."""
+    spelled = [spelled_tokens(tokenizer, (message["content"] for message in _conversation(row))) for row in rows]
+    if count := sum(map(bool, spelled)):
+        tokens = Counter(token for each in spelled for token in each)
+        names = ", ".join(f"{token} {times}×" for token, times in tokens.most_common(5))
+        warn(
+            f"{count} of {len(rows)} rows spell special tokens in their text ({names}): they are read as text and end no answer"
+        )
 
 
 def _prompt(row: ConversationRow | PairRow) -> list[Message]:
