@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 class FaultyServer:
-    """`faults`: what happens to each completion in turn (429, 500, 400 …, "drop", "slow", None); later ones succeed.
+    """`faults`: what happens to each completion in turn (429, 400 …, "drop", "slow", a Response, None); later ones succeed.
 
     Answers `답: <prompt or last message> <seed>`. `bodies` holds every request that reached it, failed ones included.
     """
@@ -78,6 +78,8 @@ class FaultyServer:
             for connection in list(self.server.server_state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0.05)
+        if isinstance(fault, Response):
+            return fault
         if isinstance(fault, int):
             return JSONResponse({"error": {"message": f"refused on purpose {fault}"}}, fault, headers={"retry-after-ms": "10"})
         await asyncio.sleep(5 if fault == "slow" else self.delay)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
+from asyncio import sleep as wait
 from functools import partial
 
 import pytest
 from endpoint_servers import FaultyServer, free_port
+from starlette.responses import Response
 
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
@@ -129,7 +131,7 @@ def test_the_key_comes_from_the_environment(tokenizer, monkeypatch):
         monkeypatch.delenv("OUR_KEY", raising=False)
         with pytest.raises(UserError, match=r"endpoint\.api_key_env: the environment variable OUR_KEY is not set"):
             draw(server, tokenizer, api_key_env="OUR_KEY")
-        monkeypatch.setenv("OUR_KEY", "wrong")
+        monkeypatch.setenv("OUR_KEY", "another-key")
         with pytest.raises(UserError, match=r"endpoint\.api_key_env: .*answered 401: wrong key"):
             draw(server, tokenizer, api_key_env="OUR_KEY")
         assert server.bodies == []
@@ -166,6 +168,71 @@ def test_a_failed_run_keeps_its_answers_and_the_next_asks_for_the_rest(tokenizer
         seeds = [row_seed(42, task.id, *key) for key in (("greedy", 0), ("warm", 0), ("warm", 1))]
         assert [candidate.text.split()[-1] for candidate in drawn[task.id]] == [str(seed) for seed in seeds]
     assert sum(1 for path in shards(file) for _ in path.open()) == 18
+
+
+NO_COMPLETIONS = [
+    b'{"id": "x", "choices": [{"te',
+    b"",
+    b"null",
+    b"[]",
+    b'"hello"',
+    b"<html>login</html>",
+    b'data: {"id": "x"}\n\ndata: [DONE]\n\n',
+    b'{"error": {"message": "overloaded"}}',
+    b'{"choices": null}',
+    b'{"choices": []}',
+    b'{"choices": [null]}',
+    b'{"choices": [{"index": 0, "finish_reason": "stop"}]}',
+    b'{"choices": [{"text": 5, "finish_reason": "stop"}]}',
+    rb'{"choices": [{"text": "\ud83d", "finish_reason": "stop"}]}',
+    b'{"choices": [{"text": "\xff", "finish_reason": "stop"}]}',
+]
+
+
+@pytest.mark.parametrize("content", NO_COMPLETIONS)
+def test_a_reply_that_is_no_completion_is_asked_for_again_and_then_told(tokenizer, content, monkeypatch):
+    monkeypatch.setattr(endpoint.asyncio, "sleep", lambda seconds: wait(0))
+    with FaultyServer([Response(content, media_type="application/json"), None]) as server:
+        assert draw(server, tokenizer, PROMPTS[:1]) and len(server.bodies) == 2
+    with FaultyServer([Response(content, media_type="text/html")] * 3) as server:
+        with pytest.raises(
+            UserError, match=r"endpoint\.base_url: http.* answered 3 times with what is no completion: .*is saved"
+        ):
+            draw(server, tokenizer, PROMPTS[:1])
+        assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize("usage", [b"null", b'{"prompt_tokens": "many", "completion_tokens": "x"}'])
+def test_counts_that_a_server_does_not_give_are_made_here(tokenizer, usage):
+    reply = b'{"choices": [{"text": " \xeb\x84\xa4", "finish_reason": "stop"}], "usage": ' + usage + b"}"
+    with FaultyServer([Response(reply)]) as server:
+        drawn = draw(server, tokenizer, PROMPTS[:1])
+    assert drawn == {0: Generated("네", True, len(tokenizer(" 네", add_special_tokens=False)["input_ids"]))}
+
+
+def test_another_model_in_the_reply_is_noticed(tokenizer, capsys):
+    with FaultyServer() as server:
+        requests = [Request(prompt, GREEDY, 1) for prompt in PROMPTS[:2]]
+        draw_from_endpoint(requests, lambda *told: None, tokenizer, EndpointArgs(server.url, "ours"), 32)
+    told = f"warning: endpoint.model: {server.url} was asked for ours and answers as tiny\n"
+    assert capsys.readouterr().err == told
+
+
+def test_no_redirect_is_followed(tokenizer):
+    with FaultyServer() as other:
+        away = Response(status_code=307, headers={"location": f"{other.url}/completions"})
+        with FaultyServer([away]) as server, pytest.raises(UserError, match=rf"endpoint\.base_url: .*redirects to {other.url}"):
+            draw(server, tokenizer, PROMPTS[:1])
+        assert other.bodies == []
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_key_that_the_server_repeats_is_masked(tokenizer, monkeypatch, status):
+    monkeypatch.setenv("OUR_KEY", "SECRETKEY")
+    echo = Response(b'{"error": {"message": "no, SECRETKEY"}}', status, media_type="application/json")
+    with FaultyServer([echo]) as server, pytest.raises(UserError, match=r"no, \*\*\*") as error:
+        draw(server, tokenizer, PROMPTS[:1], api_key_env="OUR_KEY", max_retries=0)
+    assert "SECRETKEY" not in str(error.value)
 
 
 # What each server is sent ---------------------------------------------------------------------------------------------------

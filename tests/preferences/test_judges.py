@@ -84,7 +84,16 @@ def server(monkeypatch):
             first = text.split("<답변 A>\n")[1].split("\n</답변 A>")[0]
             second = text.split("<답변 B>\n")[1].split("\n</답변 B>")[0]
             winner = "A" if mode["prefer"] == "first" or len(first) > len(second) else "B"
-            reply = {"choices": [{"index": 0, "message": {"role": "assistant", "content": f"더 낫습니다.\n판정: {winner}"}}]}
+            end = mode.get("finish", []).pop(0) if mode.get("finish") else "stop"
+            reply = {
+                "choices": [
+                    {
+                        "index": 0,
+                        "finish_reason": end,
+                        "message": {"role": "assistant", "content": f"더 낫습니다.\n판정: {winner}"},
+                    }
+                ]
+            }
             self.send_response(500 if mode["prefer"] == "fail" else 200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -150,6 +159,29 @@ def test_an_endpoint_that_fails_is_told_in_one_message_and_what_was_said_is_kept
     asked.clear()
     LlmJudge(args, tmp_path / "kept.jsonl").compare([(user("맞나요?"), None, [SHORT, LONGER, LONGEST])])
     assert len(asked) == 4  # the first pair was not asked again
+
+
+@pytest.mark.parametrize("end", ["length", "content_filter"])
+def test_a_judgement_that_was_cut_is_no_tie_for_ever(server, tmp_path, capsys, end):
+    args, asked, mode = server
+    group = (user("맞나요?"), None, [SHORT, LONGER])
+    mode["finish"] = [end, "stop"]
+    [verdicts] = LlmJudge(args, tmp_path / "kept.jsonl").compare([group])
+    assert [verdict.score for verdict in verdicts] == [0.5, 0.5]
+    assert f"of 2 judgements 1 were ended before their verdict (1 by {end})" in capsys.readouterr().err
+    [verdicts] = LlmJudge(args, tmp_path / "kept.jsonl").compare([group])
+    assert [verdict.score for verdict in verdicts] == [0.0, 1.0] and len(asked) == 3
+    mode["finish"] = [end, end]
+    with pytest.raises(UserError, match=r"judges\.llm\.max_tokens: of 2 judgements 2 were ended"):
+        LlmJudge(args, tmp_path / "other.jsonl").compare([group])
+
+
+def test_no_key_is_sent_that_the_recipe_does_not_name(server, tmp_path, monkeypatch):
+    args, asked, _ = server
+    monkeypatch.setenv("OPENAI_API_KEY", "SECRETKEY")
+    args = LlmJudgeArgs(args.base_url, "judge", max_retries=0)
+    LlmJudge(args, tmp_path / "kept.jsonl").compare([(user("맞나요?"), None, [SHORT, LONGER])])
+    assert {key for _, key in asked} == {"Bearer none"}
 
 
 def test_what_a_reply_says():

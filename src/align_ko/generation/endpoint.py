@@ -1,7 +1,8 @@
 """Answers from any OpenAI-compatible server: many requests at once, each answer passed on as it ends.
 
-The openai package retries (0.5 s doubling to 8 s, or as the server's Retry-After says). What no retry mends, such as a wrong
-key, model name or field, ends the run at once with the recipe key to look at.
+The openai package retries (0.5 s doubling to 8 s, or as a Retry-After of up to a minute says), and replies that are no
+completion are retried here. What no retry mends, such as a wrong key, model name or field, ends the run at once with the recipe
+key to look at. No redirect is followed: prompts and key go to the host that the recipe names.
 
 A server that reads text adds its own bos, one that reads messages uses its own template: both can silently differ from what
 the checkpoint was trained with. Where a server takes token ids, it gets ours.
@@ -13,11 +14,12 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from align_ko.chat_format import prompt_ids, render
-from align_ko.errors import UserError
+from align_ko.errors import UserError, warn
 from align_ko.generation.requests import Generated, OnAnswer, Request
 from align_ko.recipe import DecodingArgs, EndpointArgs, LlmJudgeArgs, Server
 from align_ko.records import Message
@@ -34,15 +36,48 @@ SENDS: dict[Server, str] = {
     "transformers": "text",  # `transformers serve` takes text only
     "ollama": "messages",  # its completions run the text through the model's template once more
 }
+LONGEST_WAIT = 60  # seconds that a Retry-After may ask for; the openai package has the same bound
 _LATER = "what was answered is saved, the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is used of a completion; the token counts are None where the server gives none."""
+
+    text: str
+    finish: str | None  # stop, length, content_filter …
+    model: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+def read_reply(content: bytes) -> Reply:
+    """The completion in a response body. ValueError says what the body is instead.
+
+    >>> read_reply(b'{"model": "m", "choices": [{"finish_reason": "stop", "text": "ok"}], "usage": {"prompt_tokens": 3}}')
+    Reply(text='ok', finish='stop', model='m', prompt_tokens=3, completion_tokens=None)
+    """
+    try:
+        body = json.loads(content)
+        choice, usage = body["choices"][0], body.get("usage")
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        if isinstance(text, list):  # content parts
+            text = "".join(part["text"] for part in text)
+        if not isinstance(text, str | None):
+            raise TypeError
+        (text or "").encode()  # ValueError for half a surrogate pair, which no file can hold
+        counts = (usage.get(f"{side}_tokens") if isinstance(usage, dict) else None for side in ("prompt", "completion"))
+        numbers = [count if isinstance(count, int) else None for count in counts]
+        return Reply(text or "", choice.get("finish_reason"), str(body.get("model") or ""), *numbers)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ValueError(content[:200].decode("utf-8", "replace") or "an empty body") from None
 
 
 def complete_all(
     server: EndpointArgs | LlmJudgeArgs,
     bodies: Sequence[Callable[[], Body]],
-    on_reply: Callable[[int, Any], None],
+    on_reply: Callable[[int, Reply], None],
     section: str = "endpoint",
-    needs_key: bool = True,
     describe: Callable[[int], str] = str,
 ) -> None:
     """Send the request that each of `bodies` returns, many at once; `on_reply` is called with its index as each reply arrives.
@@ -51,34 +86,54 @@ def complete_all(
     """
     import openai
 
-    queue = iter(range(len(bodies)))
+    queue, others = iter(range(len(bodies))), set[str]()
+    key = os.environ.get(server.api_key_env) if server.api_key_env else None
+    if not key and server.api_key_env:
+        problem = f"the environment variable {server.api_key_env} is not set"
+        raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
+
+    async def ask(client: openai.AsyncOpenAI, body: Body) -> Reply:
+        route: Any = client.chat.completions if "messages" in body else client.completions
+        tries, start = server.max_retries + 1, ""
+        for attempt in range(tries):
+            try:
+                async with asyncio.timeout(tries * (server.timeout + LONGEST_WAIT)):  # of a server that sends byte by byte
+                    content = (await route.with_raw_response.create(**body)).content
+            except TimeoutError:
+                raise openai.OpenAIError(
+                    f"no whole answer in {tries * (server.timeout + LONGEST_WAIT):g} s; {_LATER}"
+                ) from None
+            try:
+                return read_reply(content)
+            except ValueError as error:
+                start = str(error)
+            if attempt < server.max_retries:
+                await asyncio.sleep(min(0.5 * 2**attempt, 8))
+        problem = f"{server.base_url} answered {tries} times with what is no completion: {start!r}; {_LATER}"
+        raise UserError(problem.replace(key or "\0", "***"), key=f"{section}.base_url", expected="an OpenAI-compatible server")
 
     async def work(client: openai.AsyncOpenAI) -> None:
         for index in queue:
+            body = bodies[index]()
             try:
-                body = bodies[index]()
-                create: Any = client.chat.completions.create if "messages" in body else client.completions.create
-                reply = await create(**body)
+                reply = await ask(client, body)
             except openai.OpenAIError as error:
-                raise _user_error(error, server, section, describe(index)) from None
-            if not reply.choices:
-                problem = f"{server.base_url} answered without any choice: {str(reply)[:200]}"
-                raise UserError(problem, key=f"{section}.base_url")
+                raise _user_error(error, server, section, key, describe(index)) from None
+            if reply.model and not reply.model.startswith(body["model"]) and reply.model not in others:
+                others.add(reply.model)
+                warn(f"{section}.model: {server.base_url} was asked for {body['model']} and answers as {reply.model}")
             on_reply(index, reply)
 
     async def run() -> None:
-        key = os.environ.get(server.api_key_env) if server.api_key_env else None
-        if not key and server.api_key_env and needs_key:
-            problem = f"the environment variable {server.api_key_env} is not set"
-            raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
-        key = key or "none"  # local servers want no key, but the client does
         limits: Body = {"timeout": server.timeout, "max_retries": server.max_retries}
-        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key, **limits) as client:
+        http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
+        # local servers want no key, but the client does
+        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key or "none", http_client=http, **limits) as client:
             try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
                 await client.with_options(max_retries=1).models.list()
             except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
-                raise _user_error(error, server, section) from None
-            except openai.OpenAIError:
+                raise _user_error(error, server, section, key) from None
+            except (openai.OpenAIError, ValueError):
                 pass
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(server.concurrency, len(bodies))):
@@ -110,17 +165,16 @@ def draw_from_endpoint(
             **fields,
         }
 
-    def save(index: int, reply: Any) -> None:
-        choice, length = reply.choices[0], lengths.pop(index)
-        text = (choice.message.content if hasattr(choice, "message") else choice.text) or ""
-        read = reply.usage.prompt_tokens if reply.usage else None
+    def save(index: int, reply: Reply) -> None:
+        length, read, tokens = lengths.pop(index), reply.prompt_tokens, reply.completion_tokens
         if args.check_prompt and read and read != length:
             problem = f"{args.base_url} read {read} prompt tokens where the checkpoint's own format has {length}"
             expected = "token_ids where the server takes them, or the checkpoint's own chat template on the server "
             expected += "(check_prompt: false where it only counts differently)"
             raise UserError(f"{problem}, for the question {begin(index)}", key="endpoint.send", expected=expected)
-        tokens = reply.usage.completion_tokens if reply.usage else len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        on_answer(index, Generated(text.strip(), choice.finish_reason == "stop", tokens))
+        if tokens is None:
+            tokens = len(tokenizer(reply.text, add_special_tokens=False)["input_ids"])
+        on_answer(index, Generated(reply.text.strip(), reply.finish == "stop", tokens))
 
     def begin(index: int) -> str:
         return repr(requests[index].prompt[-1]["content"][:40])
@@ -128,7 +182,9 @@ def draw_from_endpoint(
     complete_all(args, [partial(body, index) for index in range(len(requests))], save, describe=begin)
 
 
-def _user_error(error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, section: str, request: str = "") -> UserError:
+def _user_error(
+    error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, section: str, secret: str | None, request: str = ""
+) -> UserError:
     import openai
 
     where, tries = server.base_url, f"{server.max_retries + 1} times; {_LATER}"
@@ -144,7 +200,10 @@ def _user_error(error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, 
         body = error.body if isinstance(error.body, dict) else {}
         reason = str(body.get("message") or body.get("detail") or error.message)[:300]
         problem, status = f"{where} answered {error.status_code}: {reason}", error.status_code
-        if status in (401, 403):
+        if status < 400:
+            keys, expected = "base_url", "the address that answers by itself: no redirect is followed"
+            problem = f"{where} redirects to {error.response.headers.get('location')}"
+        elif status in (401, 403):
             keys, expected = "api_key_env", "the name of the environment variable that contains the server's key"
         elif status == 404:
             keys, expected = "base_url model", "a base_url that ends in /v1 and the model name that the server gives"
@@ -155,6 +214,7 @@ def _user_error(error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, 
         else:
             keys, expected = "server model extra_body" if section == "endpoint" else "model", "what this server takes"
             problem += f" (the question {request})" * bool(request)
+    problem = problem.replace(secret or "\0", "***")  # servers echo the key that they refuse
     return UserError(problem, key=", ".join(f"{section}.{key}" for key in keys.split()), expected=expected)
 
 

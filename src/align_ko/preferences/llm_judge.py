@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import combinations, permutations
 from pathlib import Path
-from typing import Any
 
-from align_ko.generation.endpoint import Body, complete_all
+from align_ko.errors import UserError, warn
+from align_ko.generation.endpoint import Body, Reply, complete_all
 from align_ko.preferences.judges import JudgeScore
 from align_ko.recipe import LlmJudgeArgs
 from align_ko.records import Message
@@ -88,11 +88,22 @@ class LlmJudge:
         if todo:
             print(f"{self.args.model} compares: {len(todo)} calls, {len(questions) - len(todo)} answered already")
 
-            def save(index: int, reply: Any) -> None:
-                self._store.add(self._key(todo[index]), reply=str(reply.choices[0].message.content or ""))
+            cut: list[str] = []
 
-            # the default api_key_env is OPENAI_API_KEY, which a local server does not need
-            complete_all(self.args, [partial(self._body, text) for text in todo], save, "judges.llm", needs_key=False)
+            def save(index: int, reply: Reply) -> None:
+                if reply.finish in ("length", "content_filter"):  # not stored: it would stay a tie for ever
+                    self._store.rows[self._key(todo[index])] = {"reply": f"({reply.finish})"}
+                    cut.append(reply.finish)
+                else:
+                    self._store.add(self._key(todo[index]), reply=reply.text)
+
+            complete_all(self.args, [partial(self._body, text) for text in todo], save, "judges.llm")
+            if cut:
+                ends = " and ".join(f"{cut.count(end)} by {end}" for end in dict.fromkeys(cut))
+                problem = f"of {len(todo)} judgements {len(cut)} were ended before their verdict ({ends})"
+                if len(cut) == len(todo):
+                    raise UserError(problem, key="judges.llm.max_tokens", expected="more tokens, or another judge")
+                warn(f"{problem}: they count as ties in this run only; judges.llm.max_tokens: {self.args.max_tokens}")
         return [self._scores(*group) for group in groups]
 
     def _body(self, text: str) -> Body:

@@ -86,7 +86,8 @@ class EndpointArgs:
     timeout: Positive = 300.0
     """Seconds for one answer."""
     max_retries: ZeroOrMore = 8
-    """Retries after 408, 409, 429, 5xx, a timeout or a dropped connection, 0.5 to 8 s apart or as the server asks."""
+    """Retries after 408, 409, 429, 5xx, a timeout or a dropped connection or a reply that is no completion, 0.5 to 8 s
+    apart or, up to a minute, as the server asks."""
     check_prompt: YesNo = True
     """Stop when the server counts other prompt tokens than the checkpoint's own format gives: its template drifted."""
     extra_body: dict[str, Free] = field(default_factory=dict)
@@ -131,8 +132,8 @@ class LlmJudgeArgs:
 
     base_url: Text = "http://localhost:8000/v1"
     model: str = ""
-    api_key_env: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key; a local server needs none."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
     concurrency: AtLeastOne = 8
     """Requests in flight at once."""
     top: AtLeastOne = 3
