@@ -2,6 +2,7 @@
 
     python benchmarks/bench_korean.py                 # reads ../shared/data; reports if that folder is missing
     python benchmarks/bench_korean.py --rules-alone   # what is found without Kiwi
+    python benchmarks/bench_korean.py --only editor language long documents
 
 Nothing from that folder is shipped; rows whose data is missing are printed as "no data".
 """
@@ -10,18 +11,19 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import operator
 import random
 import re
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tyro
 
@@ -33,6 +35,8 @@ from align_ko.records import read_jsonl
 
 Row = dict[str, Any]
 Way = Callable[[], AbstractContextManager[None]]  # with Kiwi or without
+Section = Literal["level", "faults", "particles", "judge", "sets", "editor", "language", "long", "documents", "speed"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart" / "data" / "raw"
 POLITE_STYLES = ("formal", "gentle")
 GOOD_HAVE_FEW = "repetition filler unfinished mixed_register wrong_particle strange_characters translationese".split()
@@ -46,14 +50,20 @@ class Args:
     seed: int = 0
     rules_alone: bool = False
     """As `assess(morphology=False)`: Kiwi is never asked."""
+    only: tuple[Section, ...] = SECTIONS
+    """The parts to measure."""
+    documents: Path = Path(__file__).resolve().parents[2] / "shared" / "data" / "documents"
+    """Folder of `*.jsonl` with passages of polite documentation (`text`); every alarm in them is taken for a false one."""
+    show: bool = False
+    """Print each text that is judged otherwise than expected."""
 
 
 def share(hits: int, total: int) -> str:
     return f"{hits / max(total, 1):8.2%}  ({hits} of {total})"
 
 
-def judged(data: Path) -> list[Row]:
-    with gzip.open(data / "judged_answers.jsonl.gz", "rt", encoding="utf-8") as lines:
+def zipped(path: Path) -> list[Row]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
@@ -224,6 +234,116 @@ def bench_sets(rows: list[Row]) -> None:
         print(f"set measures: {model[:30]:<31} {measure([r['prompt'] for r in own], [r['response'] for r in own])}")
 
 
+ALIKE = {"strange_characters": ("code_switching", "not_korean"), "not_korean": ("code_switching",), "off_topic": ("no_answer",)}
+"""Codes that name the same fault: the texts were labelled before `code_switching` and `no_answer` existed."""
+
+
+def bench_editor(data: Path, show: bool) -> None:
+    """Texts with the codes that an editor raises; the halves are split by prompt, frequent prompts by pair."""
+    rows = list(read_jsonl(data / "native_editor.jsonl"))
+    found = assess_each([row["response"] for row in rows], [row["prompt"] for row in rows])
+    often = Counter(row["prompt"] for row in rows)
+    outcomes: dict[tuple[str, str], list[tuple[bool, bool]]] = defaultdict(list)  # (strictly right, right)
+    for number, (row, verdict) in enumerate(zip(rows, found, strict=True)):
+        digest = int(hashlib.sha1(str(row["prompt"])[:40].encode()).hexdigest(), 16)
+        half = ("odd" if digest % 2 else "even") if often[row["prompt"]] <= 6 else ("odd" if number // 2 % 2 else "even")
+        strict = not verdict.codes if not row["expect"] else not set(row["expect"]).isdisjoint(verdict.codes)
+        alike = strict or any(code in verdict.codes for wanted in row["expect"] for code in ALIKE.get(wanted, ()))
+        side = "clean" if not row["expect"] else "faulty"
+        for group in ("all", half, row["kind"]):
+            outcomes[group, side].append((strict, alike))
+        if show and not alike:
+            print(f"  {half} {row['kind']}: {row['expect']} {verdict.codes} | {row['prompt']} | {row['response']!r}"[:400])
+    for group in ("all", "even", "odd"):
+        hits = outcomes[group, "faulty"]
+        strictly = f"strictly {sum(one for one, _ in hits) / max(len(hits), 1):.1%}"
+        print(f"editor: expected code found, {group:<17} {share(sum(two for _, two in hits), len(hits))}, {strictly}")
+        clean = outcomes[group, "clean"]
+        print(f"editor: clean texts flagged, {group:<17} {share(sum(not one for one, _ in clean), len(clean))}")
+    kinds = sorted({group for group, _ in outcomes} - {"all", "even", "odd"})
+    for kind in kinds:
+        faulty, clean = outcomes[kind, "faulty"], outcomes[kind, "clean"]
+        print(
+            f"editor: {kind:<24} found {sum(two for _, two in faulty):>3} of {len(faulty):>3}, "
+            f"flagged {sum(not one for one, _ in clean):>3} of {len(clean):>3}"
+        )
+
+
+def bench_language(data: Path, rows: list[Row], show: bool) -> None:
+    """Language confusion by the benchmark's own labels, and every English answer at hand."""
+    confused = zipped(data / "language_confusion.jsonl.gz")
+    verdicts = assess_each([row["response"] for row in confused])
+    foreign = ("code_switching", "not_korean", "strange_characters")
+    for label, names in (
+        ("line", ("not_korean",)),
+        ("line", foreign),
+        ("word", foreign),
+        ("ok", ("not_korean",)),
+        ("ok", ("code_switching",)),
+        ("ok", ("strange_characters",)),
+    ):
+        own = [(row, verdict) for row, verdict in zip(confused, verdicts, strict=True) if row["label"] == label]
+        hits = [(row, verdict) for row, verdict in own if not set(names).isdisjoint(verdict.codes)]
+        name = "any of the three" if len(names) > 1 else names[0]
+        print(f"language: labelled {label:<5} called {name:<18} {share(len(hits), len(own))}")
+        if show and (label, len(names)) in (("ok", 1), ("word", 3), ("line", 3)):
+            shown = hits if label == "ok" else [one for one in own if one not in hits]
+            for row, verdict in shown:
+                spans = [row["response"][max(0, f.start - 20) : f.end + 20] for f in verdict.faults if f.code in names]
+                print(f"  {label} {row['words']} {spans[:2] if label == 'ok' else row['response'][:300]!r}")
+    english = [row["response"] for row in [*confused, *rows] if _is_english(row)]
+    scores = [verdict.score for verdict in assess_each(english)]
+    print(f"language: English answers, highest score      {max(scores):8.3f}")
+    print(f"language: English answers above .3            {share(sum(s > 0.3 for s in scores), len(scores))}")
+
+
+def _is_english(row: Row) -> bool:
+    """Twenty foreign letters outside code and no Hangul, to a Korean prompt that names no language, code or format."""
+    prompt, said = row.get("prompt") or "", own_words(row["response"])
+    asked = re.search("[A-Za-z]{4}|영어|영작|번역|코드|파이썬|함수|자바|프로그램|알고리즘|수식|행렬", prompt)
+    return not asked and not re.search("[가-힣]", said) and len(re.findall("[A-Za-z]", said)) >= 20
+
+
+def bench_long(data: Path, show: bool) -> None:
+    """Long technical answers: what is flagged, and whether natural answers are the better ones."""
+    rows = zipped(data / "long_answers.jsonl.gz")
+    verdicts = assess_each([row["response"] for row in rows], [row["prompt"] for row in rows])
+    pairs = list(zip(rows, verdicts, strict=True))
+    print(f"long answers: not natural                     {share(sum(not v.natural for _, v in pairs), len(pairs))}")
+    codes = Counter(code for _, verdict in pairs for code in verdict.codes)
+    print(
+        "long answers: codes                           " + ", ".join(f"{code} {count}" for code, count in codes.most_common())
+    )
+    models: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row, verdict in pairs:
+        models[row["model"]].append((float(verdict.natural), float(row["verdict"])))
+    means = [tuple(statistics.mean(v) for v in zip(*values, strict=True)) for values in models.values()]
+    print(f"long answers: Spearman, natural share, {len(means)} models {spearman(means):8.3f}")
+    answers: list[tuple[float, ...]] = [(verdict.score, float(row["verdict"])) for row, verdict in pairs]
+    print(f"long answers: Spearman, score, answers        {spearman(answers):8.3f}")
+    if show:
+        for row, verdict in pairs:
+            for fault in verdict.faults:
+                print(f"  {fault.code}: {row['response'][max(0, fault.start - 30) : min(fault.end, fault.start + 60) + 30]!r}")
+
+
+def bench_documents(folder: Path, show: bool) -> None:
+    texts = [row["text"] for path in sorted(folder.glob("*.jsonl")) for row in read_jsonl(path)]
+    if not texts:
+        print(f"documents: no data in {folder}")
+        return
+    verdicts = assess_each(texts)
+    print(f"documents: called unnatural                   {share(sum(not v.natural for v in verdicts), len(texts))}")
+    codes = Counter(code for verdict in verdicts for code in verdict.codes)
+    print(
+        "documents: codes                              " + ", ".join(f"{code} {count}" for code, count in codes.most_common())
+    )
+    if show:
+        for text, verdict in zip(texts, verdicts, strict=True):
+            for fault in verdict.faults:
+                print(f"  {fault.code}: {text[max(0, fault.start - 30) : min(fault.end, fault.start + 60) + 30]!r}")
+
+
 def bench_speed(rows: list[Row]) -> None:
     near = [row for row in rows if 200 <= len(row["response"]) <= 400]
     texts, prompts = [row["response"] for row in near], [row["prompt"] for row in near]
@@ -247,16 +367,26 @@ def main(args: Args) -> None:
     if not (args.data / "judged_answers.jsonl.gz").is_file():
         print(f"no data: {args.data} is not here, so nothing can be measured")
         return
-    rng, rows = random.Random(args.seed), judged(args.data)
+    rng, rows = random.Random(args.seed), zipped(args.data / "judged_answers.jsonl.gz")
     way: Way = rules_alone if args.rules_alone else nullcontext
-    with way():
-        bench_speech_level(args.data, rng)
-        bench_faults(rows, rng)
-    bench_particles(rows, rng, way)
-    with way():
-        bench_judge(rows)
-        bench_sets(rows)
-    bench_speed(rows)
+    sections: dict[Section, Callable[[], None]] = {
+        "level": lambda: bench_speech_level(args.data, rng),
+        "faults": lambda: bench_faults(rows, rng),
+        "judge": lambda: bench_judge(rows),
+        "sets": lambda: bench_sets(rows),
+        "editor": lambda: bench_editor(args.data, args.show),
+        "language": lambda: bench_language(args.data, rows, args.show),
+        "long": lambda: bench_long(args.data, args.show),
+        "documents": lambda: bench_documents(args.documents, args.show),
+    }
+    for name in SECTIONS:
+        if name in args.only and name == "particles":
+            bench_particles(rows, rng, way)
+        elif name in args.only and name == "speed":
+            bench_speed(rows)
+        elif name in args.only:
+            with way():
+                sections[name]()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from align_ko.korean import assess
 from align_ko.korean.naturalness import NATURAL_SCORE
 from align_ko.korean.polish import MARK_WEIGHTS, grade, marks
 from align_ko.korean.prose import sentences
-from bench_korean import judged, spearman
+from bench_korean import spearman, zipped
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -57,7 +57,7 @@ def main(args: Args) -> None:
     if not (args.data / "judged_answers.jsonl.gz").is_file():
         print(f"no data: {args.data} is not here, so nothing can be fitted")
         return
-    rows = judged(args.data)
+    rows = zipped(args.data / "judged_answers.jsonl.gz")
     found = [marks(row["response"], sentences(row["response"]), row["prompt"]) for row in rows]
     values = np.array([[each[name] for name in MARK_WEIGHTS] for each in found])
     natural = [assess(row["response"], row["prompt"]) for row in rows]
