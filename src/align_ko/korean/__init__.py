@@ -1,6 +1,6 @@
 """Is it natural Korean? Pure text, no torch: `from align_ko.korean import assess`."""
 
-from align_ko.korean.ending import control_mark
+from align_ko.korean.leaks import control_mark
 from align_ko.korean.naturalness import FAULT_CODES, WEIGHTS, assess, assess_each
 from align_ko.korean.repetition import Loop, cut_loop, duplicate_sentences, filler, first_loop
 from align_ko.korean.set_measures import SetMeasures, is_relevant, measure

@@ -1,11 +1,9 @@
-"""Characters that do not belong into a Korean answer, and how much of it is Korean at all."""
+"""Characters that do not belong into a Korean answer."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
-
-from align_ko.korean.prose import without_code
 
 
 class Strange(NamedTuple):
@@ -54,16 +52,6 @@ _SCRIPTS = tuple((re.compile(one), re.compile(f"(?:{who}){_SPEAKS}")) for one, w
 _OPEN = "(（[「『〈《"
 _CLOSE = ")）]」』〉》"
 _HANGUL = re.compile(r"[가-힣]")
-# A name such as TCP/IP in Korean text weighs little: only words of three letters and more count.
-_FOREIGN_WORD = re.compile(r"[^\W\d_가-힣]{3,}")
-_FOREIGN_SIGN = re.compile(r"[A-Za-z\u00aa-\uabff\ud7a4-\U0010ffff]" * 3)  # a wider class that is quickly searched
-_NOT_PROSE = re.compile(r"\\[a-zA-Z]+|https?://\S+|\$\$?[^$]{1,400}\$\$?|<[^<>]{1,200}>|^.*[{};]\s*$", re.MULTILINE)
-_OTHER_LANGUAGE = re.compile(
-    r"영어|번역|영작|코드|파이썬|자바|함수|수식|계산|풀어|라틴|불어|독일어|중국어|일본어|스페인어|프랑스어|러시아어"
-)
-# Apart, since re skips from letter to letter only where their case is told apart; ſ and K (Kelvin) are read as s and k, too.
-_THREE_LATIN = re.compile(r"[A-Za-z\u0130\u0131\u017f\u212a]{3}")
-_OTHER_IN_LATIN = re.compile(r"english|translate|code|python|sql|html|css|json", re.IGNORECASE)
 
 
 def _in_parentheses(text: str, start: int) -> bool:
@@ -95,25 +83,3 @@ def strange_characters(text: str, prompt: str | None = None) -> list[Strange]:
             continue
         found.append(Strange(match.start(), match.end(), kind))
     return found
-
-
-def other_language_wanted(prompt: str) -> bool:
-    """`영어로 번역해 줘`, `파이썬 코드를 써 줘`: foreign letters are to be expected."""
-    return bool(_OTHER_LANGUAGE.search(prompt) or (_THREE_LATIN.search(prompt) and _OTHER_IN_LATIN.search(prompt)))
-
-
-def not_korean(text: str, prompt: str | None = None) -> bool:
-    """More than half of the letters outside code and formulas are not Hangul, and the prompt did not ask for it.
-
-    `I'm sorry, but I can't help with that.` → True; `f'(x) = 9x^2 + 4x입니다.` → False.
-    """
-    # What is left out below can only shorten these words.
-    if (
-        not _FOREIGN_SIGN.search(text)
-        or sum(map(len, _FOREIGN_WORD.findall(text))) < 10
-        or (prompt and other_language_wanted(prompt))
-    ):
-        return False
-    bare = _NOT_PROSE.sub(" ", without_code(text))
-    others = sum(map(len, _FOREIGN_WORD.findall(bare)))
-    return others >= 10 and len(_HANGUL.findall(bare)) < others

@@ -1,4 +1,4 @@
-"""Does the answer end, and does it leak what should never be seen?"""
+"""Does the answer end, and does it answer rather than repeat the question?"""
 
 from __future__ import annotations
 
@@ -8,23 +8,6 @@ from align_ko.korean.prose import Span
 from align_ko.korean.sentence_endings import ending_level
 from align_ko.korean.tagger import wants_more
 
-_MARK = (  # ChatML, Llama 3, Phi, Zephyr, EXAONE, Gemma, Llama 2 and Mistral, bare end marks
-    r"<\|[A-Za-z0-9_]+\|>|\[\|[a-z]+\|\]|</?(?:start|end)_of_(?:turn|text)>|\[/?INST\]|<</?SYS>>"
-    r"|</?s>|<(?:bos|eos|pad|unk)>|\[(?:EOS|PAD|UNK|BOS)\]"
-)
-_LEAK = re.compile(
-    # Our own format, Alpaca's and KoAlpaca's: a heading of nothing but the role.
-    r"^\s{0,3}#{2,4} ?(?:User|Assistant|System|Human|Instruction|Response|Input|Output"
-    r"|질문|답변|명령어|지시문?|입력|출력|응답|사용자|시스템)"
-    r"(?: ?:|[ \t]*$)"
-    rf"|{_MARK}"
-    r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
-    re.IGNORECASE | re.MULTILINE,
-)
-_LEAK_SIGN = re.compile(r"[#<\[]")  # one of these two is in every leak
-_ROLE_END = re.compile(r"[rtnRTN봇자트] ?: ")
-_PAIR = re.compile(r"^\s*((?:(?:질문|문제|Q) ?:[^\n]*\n+\s*)?(?:답변|응답|대답|A) ?:) ", re.MULTILINE)
-_PAIRS_WANTED = re.compile(r"질문(?! ?있)|문답|면접|퀴즈|FAQ|Q ?& ?A|인터뷰|예상|문제|대본|대화", re.IGNORECASE)
 _BARE_DIGIT = re.compile(r"(?:(?<!\d),|[가-힣](?:고|며|서|면|지만|니|데)) \d+$")
 _NUMBER_AFTER_NOUN = re.compile(r"\S+ \S*[가-힣](?<![답값수합차곱몫과기이호총][은는])(?<![답총]) \d+$")
 _NUMBER_END = re.compile(r"\d(?:[~∼-]|[%A-Za-z]{1,3})?$")
@@ -54,23 +37,6 @@ _GAP = re.compile(r"\W+")
 _SIGNED = re.compile(r"(?:드림|올림|배상|씀|로부터|에게|께|귀하|님)[.,]?$|^\[[^\]]*\]|팀$|^P\.?S")
 _REGARDS = re.compile(r"감사|드림|올림|그리움|안녕|바랍니다|\]|기대|향해|고대")
 _SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]*\s+(?=\S)")
-
-
-def template_leak(text: str, prompt: str | None = None) -> list[Span]:
-    """`네.\\n\\n### User:\\n다음` → the span of `### User:`; `질문: …\\n답변: …` unless questions were asked for."""
-    possible = _LEAK_SIGN.search(text) or (": " in text and _ROLE_END.search(text))
-    found = [Span(*match.span()) for match in _LEAK.finditer(text)] if possible else []
-    if not found and ": " in text and not (prompt and _PAIRS_WANTED.search(prompt)):
-        pairs = _PAIR.findall(text)
-        if len(pairs) == 1 and (pair := _PAIR.match(text)):
-            found.append(Span(*pair.span(1)))
-    return found
-
-
-def control_mark(text: str) -> str:
-    """The first token of a chat format that a text spells: `끝<|im_end|>` → `<|im_end|>`; a heading of a role is none."""
-    found = re.search(_MARK, text, re.IGNORECASE)
-    return found[0] if found else ""
 
 
 def unfinished(text: str) -> Span | None:

@@ -9,12 +9,16 @@ from itertools import compress
 from typing import Literal
 
 from align_ko.korean import repetition, tagger, wanted
-from align_ko.korean.characters import not_korean, strange_characters
-from align_ko.korean.ending import echo, template_leak, unfinished
+from align_ko.korean.characters import strange_characters
+from align_ko.korean.ending import echo, unfinished
+from align_ko.korean.honorifics import misplaced_honorifics
+from align_ko.korean.language import english_words, foreign, word_in_english
+from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.polish import grade, marks
 from align_ko.korean.prose import Sentence, own_words, sentences, without_code
 from align_ko.korean.speech_level import SpeechLevel, document_level
+from align_ko.korean.spelling import wrong_spacing
 from align_ko.korean.translationese import translationese
 from align_ko.records import Assessment, Fault
 
@@ -24,22 +28,27 @@ WEIGHTS: dict[str, float] = {
     "repetition": 0.8,
     "template_leak": 0.7,
     "echo": 0.7,
+    "no_answer": 0.6,
     "unfinished": 0.5,
     "strange_characters": 0.5,
+    "code_switching": 0.4,
     "wrong_register": 0.5,
     "mixed_register": 0.4,
     "filler": 0.4,
     "chat_slang": 0.4,
     "too_short": 0.4,
     "too_long": 0.4,
+    "honorific": 0.2,
     "wrong_particle": 0.15,
+    "spacing": 0.15,
     "translationese": 0.05,
 }
-"""What one fault costs: the product of (1 - weight) over the codes found, each once, `wrong_particle` up to five times."""
+"""What one fault costs: the product of (1 - weight) over the codes found, each once, those of SLIPS up to five times."""
 
 FAULT_CODES: tuple[str, ...] = tuple(WEIGHTS)
+SLIPS = frozenset({"wrong_particle", "spacing", "honorific"})
 NATURAL_SCORE = 0.7
-"""At or above it an answer is natural: one or two wrong particles pass, anything heavier does not.
+"""At or above it an answer is natural: one or two slips of spelling or spacing pass, anything heavier does not.
 
 Faults alone decide. `translationese` and the mild marks of polish.py lower the score of a natural answer, never below this.
 """
@@ -123,13 +132,15 @@ def _assess_some(
     parts = [sentences(text, masked=own) for text, own in zip(texts, masked, strict=True)]
     both = list(zip(texts, parts, prompts, strict=True))
     levels = [document_level(text, parts=each, prompt=prompt) for text, each, prompt in both]
-    found = [list(_form_faults(*row, min_characters, max_characters)) for row in said]
+    found = [list(_form_faults(*row, own, min_characters, max_characters)) for row, own in zip(said, masked, strict=True)]
     for faults, row in zip(found, both, strict=True):
         faults += _repetition_faults(*row)
     for faults, level, text, prompt in zip(found, levels, texts, prompts, strict=True):
         faults += _level_faults(level, text, prompt, expected, faults)
     for faults, text, own in zip(found, texts, masked, strict=True):
         faults += _particle_faults(text, own)
+    for faults, own, (_, each, prompt) in zip(found, masked, both, strict=True):
+        faults += _spelling_faults(own, each, prompt)
     for faults, own, prompt in zip(found, masked, prompts, strict=True):
         faults += _slang_faults(own, prompt)
     natural = [score_of(faults) >= NATURAL_SCORE for faults in found]
@@ -159,13 +170,13 @@ def score_of(faults: list[Fault]) -> float:
     score, seen = 1.0, dict.fromkeys(FAULT_CODES, 0)
     for fault in faults:
         seen[fault.code] += 1
-        if seen[fault.code] == 1 or (fault.code == "wrong_particle" and seen[fault.code] <= 5):
+        if seen[fault.code] == 1 or (fault.code in SLIPS and seen[fault.code] <= 5):
             score *= 1.0 - WEIGHTS[fault.code]
     return round(score, 4)
 
 
 def _form_faults(
-    response: str, prompt: str | None, finished: bool, min_characters: int, max_characters: int
+    response: str, prompt: str | None, finished: bool, masked: str, min_characters: int, max_characters: int
 ) -> Iterator[Fault]:
     size = len(response)
     visible = len(response.strip())
@@ -177,18 +188,26 @@ def _form_faults(
     own = response
     for leak in leaks:  # Human: and Assistant: are no English
         own = own[: leak.start] + " " * (leak.end - leak.start) + own[leak.end :]
-    if not_korean(own, prompt):
+    other = foreign(own, prompt)
+    if other.whole or word_in_english(own, prompt):
         yield Fault("not_korean", 0, size, "답변이 한국어가 아닙니다.")
+    else:
+        for span in other.spans[:3]:
+            yield Fault("code_switching", span.start, span.end, "한국어 답변에 외국어 문장이 끼어 있습니다.")
+        for span in english_words(own_words(own) if leaks else masked, prompt)[:5]:
+            yield Fault("code_switching", span.start, span.end, "한국어로 쓸 자리에 영어 낱말이 섞여 있습니다.")
     for strange in strange_characters(response, prompt):
         yield Fault("strange_characters", strange.start, strange.end, "한국어 답변에 어울리지 않는 글자가 있습니다.")
     for leak in leaks:
         yield Fault("template_leak", leak.start, leak.end, "대화 형식 표시가 답변에 새어 나왔습니다.")
     if repeated := echo(response, prompt):
         yield Fault("echo", repeated.start, repeated.end, "답하지 않고 질문을 그대로 되풀이합니다.")
+    if nothing := no_answer(response, prompt):
+        yield Fault("no_answer", nothing.start, nothing.end, "질문에 대한 답이 없습니다.")
     if not finished:
         yield Fault("unfinished", max(0, len(response.rstrip()) - 1), size, "답변이 끝나지 않고 길이 제한에서 끊겼습니다.")
-    elif tail := unfinished(response):
-        yield Fault("unfinished", tail.start, tail.end, "문장이 끝나지 않았습니다.")
+    elif tail := unfinished(response) or announced_only(response):
+        yield Fault("unfinished", tail.start, tail.end, "답변이 끝나지 않았습니다.")
 
 
 def _level_faults(
@@ -214,6 +233,18 @@ def _particle_faults(response: str, masked: str) -> Iterator[Fault]:
     for wrong in wrong_particles(masked):
         said = response[wrong.start : wrong.end]
         yield Fault("wrong_particle", wrong.start, wrong.end, f"'{said}' 대신 '{wrong.right}' 꼴로 써야 합니다.")
+
+
+_ABOUT_SPELLING = re.compile(r"맞춤법|띄어쓰기|표기|표준어|조사|오타|틀린|올바른|교정|비문|높임|존댓말|경어|사물 ?존칭")
+
+
+def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:
+    if prompt and _ABOUT_SPELLING.search(prompt):
+        return
+    for gap in wrong_spacing(masked):
+        yield Fault("spacing", gap.start, gap.end, "띄어쓰기가 맞지 않습니다.")
+    for odd in misplaced_honorifics(masked, parts, prompt):
+        yield Fault("honorific", odd.start, odd.end, "높임의 대상이 맞지 않습니다.")
 
 
 def _slang_faults(masked: str, prompt: str | None) -> Iterator[Fault]:

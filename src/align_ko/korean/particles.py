@@ -1,4 +1,4 @@
-"""Particles whose form does not fit the syllable before (사과을, 책를, 낱말으로), and a few certain misspellings."""
+"""Particles whose form does not fit the sound before (사과을, 책를, JSON를, 5이); the certain misspellings are added to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from align_ko.korean import tagger
+from align_ko.korean.spelling import misspellings
 
 
 class WrongParticle(NamedTuple):
@@ -45,6 +46,7 @@ _LOOK_ALIKES_TEXT = (
 )
 _LOOK_ALIKES = frozenset(_LOOK_ALIKES_TEXT.split())
 _COPULA = re.compile(r"(?<![가-힣])([가-힣]{1,30})이예요(?![가-힣])")
+_FOREIGN = re.compile(r"[A-Za-z0-9%][은는이가을를과와으로]")
 _MOST = 40
 _CASE_TAGS = ("JK", "JX", "JC")
 # 로서 is what somebody is, 로써 is what something is done with. Certain are: people, 저 and 우리; verbs in -ㅁ; a means
@@ -72,15 +74,64 @@ _MEANS = re.compile(
     r"으?(?P<wrong>로서) (?:[가-힣]+[을를] )?(?:풀[어었고]|(?:해결|극복|결정|보답|설득|증명)[하했해]|갚[아았]|막[아았]"
     r"|이[기겨]|다스[리려]|보여|만[들드]|빚[어었])"
 )
-_SPELLING = {
-    re.compile(r"(?<![가-힣])되요(?![가-힣])|(?<=[가-힣])되요(?![가-힣])"): "돼요",
-    re.compile(r"됬"): "됐",
-    re.compile(r"(?<![가-힣])몇일"): "며칠",
-    re.compile(r"(?<![가-힣])않(?= [가-힣])"): "안",
-    re.compile(r"(?<=[가-힣])께요(?![가-힣])(?<=할께요|볼께요|갈께요|줄께요|릴께요|을께요)"): "게요",
-}
-# What every hit of a pattern holds: no text without it is searched.
-_SPELLING_SIGNS = {"돼요": "되요", "됐": "됬", "며칠": "몇일", "안": "않 ", "게요": "께요"}
+# What is read aloud decides: 5 is 오, 3 is 삼, % is 퍼센트; JSON ends in n, API in a vowel.
+_OPEN_DIGIT = "2459"
+_CLOSED_DIGIT = "013678"
+_AFTER_DIGIT = re.compile(
+    rf"(?<=\d)(?:(?<=[{_OPEN_DIGIT}])(?:[은을](?![가-힣])|이(?= [가-힣])|과(?= \d)|으로(?![가-힣]))"
+    rf"|(?<=[{_CLOSED_DIGIT}])(?:[는를](?![가-힣])|와(?= \d)))|(?<=\d%)(?:[은을](?![가-힣])|이(?= [가-힣])|으로(?![가-힣]))"
+)
+_NOT_READ_SO = re.compile(r"(?:[A-Za-z\-/^.,_:*×+=()'](?: ?\d+)|[A-Za-z][A-Za-z ]{0,20} \d+|제 ?\d+|\d[:/.,\-]\d+)$")
+_AFTER_LATIN = re.compile(r"(?<=[A-Za-z])(?:[은는을를](?![가-힣])|[이가과와](?= [가-힣])|(?:으로|로)(?![가-힣]))")
+_LATIN_BEFORE = re.compile(r"(?<![A-Za-z0-9_.\-/@#&+'])[A-Za-z]{2,24}$")
+_CLOSED_WORD = re.compile(r"(?:n|m|ng|le|[^l]l|ll)$")
+_OPEN_WORD = re.compile(r"(?:[aiouysfxdrvwzh]|[snrflxc]t|[nrs]k)$")
+_SPELT_CLOSED = re.compile(r"[LMN]$")
+_SPELT = re.compile(r"[B-DF-HJ-NP-TV-Z]*[A-Z]")  # without a vowel before its last letter it is read letter by letter
+_VOWEL_ENDS = frozenset("AIOUSFXZVWHDYJQ")
+_READ_OTHERWISE = frozenset("km kg cm mm ml mg dl kl kcal cal gal am pm min".split())
+_SPELT_ANYWAY = frozenset("USB IP AP IC AC".split())
+_BATCHIM_FORM = frozenset("은이을과")
+
+
+def _foreign_particles(text: str) -> list[WrongParticle]:
+    """`JSON를` → 을, `5이 나옵니다` → 가, `50%은` → 는, `API을` → 를."""
+    found = []
+    for match in _AFTER_DIGIT.finditer(text):
+        before = text[max(0, match.start() - 24) : match.start()]
+        if before.endswith("%") or not _NOT_READ_SO.search(before):
+            found.append(WrongParticle(*match.span(), "로" if match[0] == "으로" else RIGHT[match[0]]))
+    for match in _AFTER_LATIN.finditer(text):
+        word = _LATIN_BEFORE.search(text, max(0, match.start() - 26), match.start())
+        said = match[0]
+        ends = _sound(word[0]) if word else ""
+        if not ends:
+            continue
+        if said in ("으로", "로"):
+            right = "로" if ends in ("open", "rieul") else "으로"
+        else:
+            right = said if (said in _BATCHIM_FORM) == (ends != "open") else RIGHT[said]
+        if right != said:
+            found.append(WrongParticle(*match.span(), right))
+    return found
+
+
+def _sound(word: str) -> str:
+    """How a foreign word ends when it is read in Korean: open, closed, rieul, or "" where that is not certain."""
+    if word.lower() in _READ_OTHERWISE:
+        return ""
+    if word.isupper():
+        if _SPELT_CLOSED.search(word):
+            return "rieul" if word[-1] == "L" else "closed"
+        if word[-1] in "R" or (word[-1] not in _VOWEL_ENDS and word not in _SPELT_ANYWAY and not _SPELT.fullmatch(word)):
+            return ""
+        return "open"
+    if any(map(str.isupper, word[1:])) and len(word) < 5:
+        return ""
+    word = word.lower()
+    if _CLOSED_WORD.search(word):
+        return "rieul" if word.endswith(("l", "le")) else "closed"
+    return "open" if _OPEN_WORD.search(word) else ""
 
 
 def wrong_particles(text: str) -> list[WrongParticle]:
@@ -88,12 +139,7 @@ def wrong_particles(text: str) -> list[WrongParticle]:
 
     `낱말으로 바꾸면` → 로; `학생으로써 말씀드리면` → 로서; `대화로서 풀었습니다`, `노력함으로서` → 로써.
     """
-    found = [
-        WrongParticle(m.start(), m.end(), right)
-        for pattern, right in _SPELLING.items()
-        if _SPELLING_SIGNS[right] in text
-        for m in pattern.finditer(text)
-    ]
+    found = [WrongParticle(*slip) for slip in misspellings(text)]
     if "로써" in text or "로서" in text:
         for pattern, right in ((_ROLE, "로서"), (_VERBAL, "로써"), (_MEANS, "로써")):
             found += [WrongParticle(*m.span(m.lastgroup or 0), right) for m in pattern.finditer(text)]
@@ -104,6 +150,8 @@ def wrong_particles(text: str) -> list[WrongParticle]:
     ]
     if "으로" in text:
         found += [WrongParticle(*match.span(), "로") for match in _EURO.finditer(text)]
+    if _FOREIGN.search(text):
+        found += _foreign_particles(text)
     asked = 0
     for match in _MISFIT.finditer(text):
         whole = _WORD_END.search(text, max(0, match.end() - 33), match.end())
@@ -115,7 +163,16 @@ def wrong_particles(text: str) -> list[WrongParticle]:
             break
         if word[-1] == "를" or _is_particle(text, match.end() - len(word), match.end()):
             found.append(WrongParticle(match.end() - 1, match.end(), RIGHT[word[-1]]))
-    return sorted(found)
+    return _apart(sorted(found))
+
+
+def _apart(found: list[WrongParticle]) -> list[WrongParticle]:
+    """The first of those that overlap: each is put right by itself."""
+    kept: list[WrongParticle] = []
+    for each in found:
+        if not kept or each.start >= kept[-1].end:
+            kept.append(each)
+    return kept
 
 
 def _closed(word: str) -> bool:

@@ -30,7 +30,7 @@ from functools import lru_cache
 from math import log
 from typing import NamedTuple
 
-from align_ko.korean.characters import other_language_wanted
+from align_ko.korean.language import foreign_wanted, format_wanted
 from align_ko.korean.prose import Sentence, without_code
 from align_ko.korean.words import HANGUL, content_pieces, names
 
@@ -99,7 +99,7 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
     sentences = sum([part.kind in ("prose", "item") for part in parts])
     thin = 1 - log(1 + sentences) / log(1 + _SENTENCES) if asked.explain else 0.0
     foreign = (latin / (latin + hangul) - 0.1) / 0.4 if latin else 0.0
-    if foreign > 0 and prompt and other_language_wanted(prompt):
+    if foreign > 0 and prompt and (foreign_wanted(prompt) or format_wanted(prompt)):
         foreign = 0.0
     return {
         "dull": _between((0.92 - _variety(said)) / 0.5),
