@@ -6,7 +6,8 @@ import pytest
 
 from align_ko.korean import cut_loop, document_level, duplicate_sentences, filler, first_loop, sentence_level
 from align_ko.korean.characters import strange_characters
-from align_ko.korean.ending import template_leak, unfinished
+from align_ko.korean.ending import unfinished
+from align_ko.korean.leaks import template_leak
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words, sentences
 from align_ko.korean.repetition import Loop, character_runs

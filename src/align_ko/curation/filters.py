@@ -194,11 +194,15 @@ def wrong_particle(row: Candidate, rules: Rules) -> Rejection | None:
     return _first_fault(row, "wrong_particle", ("wrong_particle",)) if many else None
 
 
+_AKIN = {"not_korean": ("code_switching",), "unfinished": ("no_answer",)}
+"""Faults that the filter of a like one drops as well."""
+
+
 def _fault_filter(reason: str) -> Filter:
-    """The filter that drops a row for the fault of `assess` with this very name."""
+    """The filter that drops a row for the fault of `assess` with this very name, or for one akin to it."""
 
     def fault(row: Candidate, rules: Rules) -> Rejection | None:
-        return _first_fault(row, reason, (reason,))
+        return _first_fault(row, reason, (reason, *_AKIN.get(reason, ())))
 
     fault.__name__ = reason
     return fault

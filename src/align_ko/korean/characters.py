@@ -29,7 +29,7 @@ _ALL = re.compile(
     rf"|(?P<broken>[{_BROKEN}]+|(?:[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u2013-\u2122]{{1,3}}){{2,}}"
     rf"|<0x[0-9A-F]{{2}}>)"
     rf"|(?P<invisible>[{_INVISIBLE}]+)|(?P<decomposed>[{_DECOMPOSED}]+)|(?P<halfwidth>[{_HALFWIDTH}]+)"
-    rf"|(?P<jamo>(?<=[가-힣])[{_JAMO}](?=[가-힣]))"
+    rf"|(?P<jamo>(?<=[가-힣])[{_JAMO}](?=[가-힣])|[ㄱ-ㅎ][ㅏ-ㅣ][ㄱ-ㅣ]*)"
 )
 _FAST = re.compile(rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{_HALFWIDTH}{_JAMO}\u00c2-\u00f4]")
 _EXCUSE = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from align_ko.korean.prose import Span
+from align_ko.korean.prose import Span, own_words
 from align_ko.korean.sentence_endings import ending_level
 from align_ko.korean.tagger import wants_more
 
@@ -13,6 +13,9 @@ _NUMBER_AFTER_NOUN = re.compile(r"\S+ \S*[가-힣](?<![답값수합차곱몫과�
 _NUMBER_END = re.compile(r"\d(?:[~∼-]|[%A-Za-z]{1,3})?$")
 _FINISHED = re.compile(r"[.!?…。~)\]}>\"'”’」』】*_`|^♡♥:)☀-➿\U0001F000-\U0001FAFF️ㅋㅎㅠㅜ$%=0-9A-Za-z]$")
 _CUT_LIST = re.compile(r"(?:^|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]*$")
+_CODE_END = re.compile(r"^[^가-힣]*;$")
+_GOES_ON = re.compile(r"[가-힣](?:며|고|서|면|지만|는데|니까|하여|도록), ")
+_QUESTION_ITEM = re.compile(r"(?:[는은인]지|[할될갈볼일을]지)$")
 _LINE_ITEM = re.compile(r"[ \t]*(?:[-*•|]+|\d{1,3}[.)]|#+)[ \t]*")
 _CLOSED_PREDICATE = re.compile(r"(?:니다|니까|요|죠|다|오|네|자|라|야|어|아|해|지)[\"'”’*_)]*$")
 # A last word in one of these wants more to follow: particles, connectives, adnominals, bound nouns, adverbs.
@@ -48,9 +51,12 @@ def unfinished(text: str) -> Span | None:
     tail = Span(body.rfind(" ", len(body) - len(line)) + 1 or len(body) - len(line), len(body))
     if body.count("```") % 2 or _CUT_LIST.search(line):
         return tail
-    if line.count("(") > line.count(")") and not re.search(r"[:;=]\($", body):
+    if _CODE_END.search(line):
+        return None
+    said = own_words(line)
+    if said.count("(") > said.count(")") and not re.search(r"[:;=]\($", body):
         return tail
-    if body.endswith((",", "，", "、", ";", "·", "-")) and not body.endswith("--"):
+    if body.endswith((",", "，", "、", ";", ":", "·", "-")) and not body.endswith("--"):
         return tail
     if _ends_in_number(line):
         return tail
@@ -60,6 +66,8 @@ def unfinished(text: str) -> Span | None:
     last = _LINE_ITEM.sub("", pieces[-1]).strip()
     level, sure = ending_level(last)
     word = last.rsplit(" ", 1)[-1]
+    if word.endswith("마다") and len(last.split()) > 2:
+        return tail
     if level in ("hapsyo", "haeyo", "neutral") and _CLOSED_PREDICATE.search(word):
         return None
     if len(last.split()) <= 4 and len(body) > len(line) and _SIGNED.search(last):
@@ -79,8 +87,10 @@ def unfinished(text: str) -> Span | None:
     if len(lines) == 1:  # a single short line is an answer in a word or a list of words
         if len(set(last.split())) == 1:
             return None
-        return tail if len(last.split()) > 4 and last.count(",") < 2 else None
+        return tail if len(last.split()) > 4 and (last.count(",") < 2 or _GOES_ON.search(last)) else None
     if _LINE_ITEM.match(line):
+        if _QUESTION_ITEM.search(word):  # - 트리가 무엇인지
+            return None
         # A noun item after noun items is a list; among full sentences it is a cut.
         others = [each for each in lines[:-1] if _LINE_ITEM.match(each)]
         if not others or sum(each[-1] not in ".!?" for each in others) * 3 < len(others):

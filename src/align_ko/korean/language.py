@@ -17,21 +17,25 @@ _FOREIGN = "A-Za-z\u00aa-\u02ff\u0370-\u1fff\u2c00-\u2dff\u3041-\u30ff\u3400-\u9
 _LETTER = _LETTERS = re.compile(rf"[{_FOREIGN}]")
 _LATIN = re.compile("[A-Za-z]")
 _FOREIGN_TWO = re.compile(rf"[{_FOREIGN}]{{2}}")
-_WORD = re.compile(rf"[{_FOREIGN}][{_FOREIGN}'’]*")
+_WORD = re.compile(rf"[{_FOREIGN}]+(?:['’][{_FOREIGN}]+)*")
 
 _TONGUE = (
-    "영어|영문|영어권|일본어|일어|중국어|불어|프랑스어|독일어|독어|스페인어|러시아어|라틴어|이탈리아어|베트남어|태국어|아랍어|포르투갈어"
+    "영어|영문|영어권|일본어|일어|중국어|불어|프랑스어|독일어|독어|스페인어|러시아어|라틴어|이탈리아어"
+    "|베트남어|태국어|아랍어|포르투갈어"
     "|힌디어|몽골어|그리스어|터키어|인도네시아어|외국어|한자|한문|히라가나|가타카나|로마자|알파벳|English"
 )
 _FORMAT = (
-    "JSON|CSV|XML|HTML|YAML|SQL|LaTeX|라텍스|마크다운|정규식|정규 표현식|쿼리|명령어|수식|행렬|CSS|ASCII|아스키|이모지|코드|함수|프로그램"
+    "JSON|CSV|XML|HTML|YAML|SQL|LaTeX|라텍스|마크다운|정규식|정규 표현식|쿼리|명령어|수식|행렬|CSS|ASCII"
+    "|아스키|이모지|코드|함수|프로그램"
     "|스크립트|알고리즘|클래스|메서드|API|변수명|파일명|도메인|커밋"
 )
 _OUTPUT_IN = re.compile(
     rf"(?:{_TONGUE})(?:로|으로)(?:는|도|만)?(?![가-힣])(?! ?(?:된|쓴|쓰인|적힌|작성된|말하는|공부|배우))"
-    rf"|(?:{_TONGUE}) ?(?:단어|낱말|문장|예문|표현|인사말?|이름|자막|이메일|메일|편지|에세이|자기소개서?|이력서|대화문?|속담|명언|동화|회화|가사|질문|면접"
+    rf"|(?:{_TONGUE}) ?(?:단어|낱말|문장|예문|표현|인사말?|이름|자막|이메일|메일|편지|에세이|자기소개서?"
+    rf"|이력서|대화문?|속담|명언|동화|회화|가사|질문|면접"
     r"|버전|번역|시험|퀴즈|발음|스펠링|철자)"
-    r"|(?:를|을|은|는) 영어로|영작|영역해|원문|어원|스펠링|철자|팝송|(?:영|원)제목|이니셜|약자|줄임말|두문자|팬그램|애너그램|로마자|알파벳",
+    r"|(?:를|을|은|는) 영어로|영작|영역해|원문|어원|스펠링|철자|팝송|(?:영|원)제목|이니셜|약자|줄임말|두문자"
+    r"|팬그램|애너그램|로마자|알파벳",
     re.IGNORECASE,
 )
 _FORMAT_ASKED = re.compile(_FORMAT, re.IGNORECASE)
@@ -75,22 +79,29 @@ _NOTHING = Foreign(False, ())
 
 # What is no prose: formulas, addresses, tags.
 _NOT_PROSE = re.compile(
-    r"\\[a-zA-Z]+|https?://\S+|www\.\S+|\$\$?[^$\n]{1,400}\$\$?|<[^<>\n]{1,200}>|\S{1,80}@\S+\.\S+|\\\([^\n]{1,400}?\\\)|\\\[.{1,800}?\\\]",
+    r"\\[a-zA-Z]+|https?://\S+|www\.\S+|\$\$?[^$\n]{1,400}\$\$?|<[^<>\n]{1,200}>|\S{1,80}@\S+\.\S+"
+    r"|\\\([^\n]{1,400}?\\\)|\\\[.{1,800}?\\\]",
     re.DOTALL,
 )
 _NOT_PROSE_SIGN = re.compile(r"[\\$<@]|https?:|www\.")
 _ASIDE = re.compile(
-    r"[(（\[【][^()（）\[\]\n]{1,200}[)）\]】]|“[^”\n]{1,400}”|‘[^’\n]{1,400}’|「[^」\n]{1,400}」|『[^』\n]{1,400}』|《[^》\n]{1,400}》"
+    r"[(（\[【][^()（）\[\]\n]{1,200}[)）\]】]|“[^”\n]{1,400}”|‘[^’\n]{1,400}’|「[^」\n]{1,400}」"
+    r"|『[^』\n]{1,400}』|《[^》\n]{1,400}》"
     r"|〈[^〉\n]{1,400}〉|\"[^\"\n]{1,400}\"|'(?<!\w')[^'\n]{1,400}'(?![a-zA-Z])"
 )
 _CODE_LINE = re.compile(
     r"[{};]\s*$|^\s*(?:[$#>%@]|//|--|[\[\]{}\"'(<])|[=!<>]=|=>|->|::|\w\([^ ]*\)|\w\([^)]*\)\s*:?$|[A-Za-z]_[A-Za-z]"
-    r"|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|const|let|var|function|public|private|static|void|int"
+    r"|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|const|let|var"
+    r"|function|public|private|static|void|int"
     r"|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE|sudo|apt|pip|npm|git|docker|kubectl|cd|ls|echo)\b.*[^.!?]$"
     r"|^\s*[\w.\-/]+ ?[=:] ?[^가-힣]*$|^[^가-힣]*[=^\\][^가-힣]*$"
 )
-_PROSE_WORD = re.compile(r"\b(?:the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be|have|has|was|with|as|your|I)\b")
-_TITLE_WORD = re.compile(r"[A-Z0-9]|(?:a|an|the|of|and|or|in|on|to|for|with|by|at|de|la|le|von|van|vs|feat|from)$")
+_PROSE_WORD = re.compile(
+    r"\b(?:the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be|have|has|was|with|as|your|I|my|here|we|our|they|not|what|how|which|there|these)\b"
+)
+_TITLE_WORD = re.compile(
+    r"[A-Z0-9]|[a-z]{1,2}[A-Z]|(?:a|an|the|of|and|or|in|on|to|for|with|by|at|de|la|le|von|van|vs|feat|from)$"
+)
 _CODE_SIGN = re.compile(r"[{};=<>$`|\\]|\w\(|--|&&")
 _COMMENT = re.compile(r"\s*(?:#|//|/?\*|--|%|\"\"\")")
 _SENTENCE = re.compile(r"[^.!?。]+(?:[.!?。]+(?!\s)[^.!?。]+)*[.!?。]*")
@@ -118,6 +129,7 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
     asked = " ".join(_WORD.findall(prompt)).lower() if prompt else ""
     bare = _prose(text)
     sure: list[Span] = []
+    loose: list[Span] = []
     korean = certain = doubtful = position = 0
     for line in bare.split("\n"):
         begin, position = position, position + len(line) + 1
@@ -141,7 +153,11 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
                 continue
             if len(words) < 3:
                 continue
+            if hangul and _is_title(words):
+                continue
             doubtful += size
+            if not hangul and not _is_title(words) and not _CODE_SIGN.search(match[0]):
+                loose.append(Span(begin + match.start(), begin + match.end()))
             # A name or a command of several words is no sentence.
             if (
                 len(words) >= 5
@@ -150,9 +166,28 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
                 and not _CODE_SIGN.search(match[0])
             ):
                 certain += size
+                doubtful -= size
                 sure.append(Span(begin + match.start(), begin + match.end()))
-    other = certain if korean >= _SOME else certain or doubtful
-    return Foreign(other >= 10 and korean < other, tuple(sure))
+    if not sure and len(loose) >= _MANY_LINES and not code and not _is_technical(text, prompt):
+        sure = loose
+    other = certain if korean >= _SOME else doubtful + certain
+    if '":' in text or text.lstrip()[:1] in ("[", "{"):
+        other = max(other, _foreign_values(text))
+        korean = max(korean, len(_HANGUL.findall(text)))
+    return Foreign(other >= 10 and _A_SYLLABLE * korean < other, tuple(sure))
+
+
+_A_SYLLABLE = 2
+"""Letters that say as much as a syllable of Korean."""
+_MANY_LINES = 3
+"""So many English lines that are no sentences (`1 medium onion, chopped`) are no names any more."""
+_VALUE = re.compile(r"\"([^\"\n가-힣]{20,600})\"")
+
+
+def _foreign_values(text: str) -> int:
+    """Letters of the English sentences among the values of an object: `{"요약": "The article discusses the impact of …"}`."""
+    values = [_WORD.findall(value) for value in _VALUE.findall(text)]
+    return sum(sum(map(len, words)) for words in values if len(words) >= 5 and not _is_title(words))
 
 
 _SOME = 30
@@ -160,17 +195,19 @@ _SOME = 30
 
 
 _ANSWER = re.compile(
-    r"(?:yes|no|true|false|good|bad|ok|okay|sure|hello|hi|thanks|thank you|left|right|none|maybe|correct|incorrect|positive|negative|neutral|great"
+    r"(?:yes|no|true|false|good|bad|ok|okay|sure|hello|hi|thanks|thank you|left|right|none|maybe|correct"
+    r"|incorrect|positive|negative|neutral|great"
     r"|fine|nothing|never|always|sorry|i see|of course|not sure|agree|disagree|up|down|both|all|one|two|three|more|less)",
     re.IGNORECASE,
 )
 _NAME_ASKED = re.compile(
-    r"기호|약자|약어|단위|이름|명칭|브랜드|제목|누구|철자|노래|가수|회사|언어|도구|라이브러리|제품|모델|원소|영단어|빈칸|보기|고르|선택"
+    r"기호|약자|약어|단위|이름|명칭|브랜드|제목|누구|철자|노래|가수|회사|언어|도구|라이브러리|제품|모델|원소"
+    r"|영단어|빈칸|보기|고르|선택"
 )
 
 
 def word_in_english(text: str, prompt: str | None = None) -> bool:
-    """`Yes`, `false`, `Good.` to a Korean question; `Python` to `어떤 언어가 좋아?` and what the prompt itself offers are fine."""
+    """`Yes`, `false`, `Good.` to a Korean question; what the prompt offers or asks for by name is fine."""
     words = _WORD.findall(text)
     size = sum(map(len, words))
     if not 1 <= len(words) <= 3 or size < 2 or size > 24 or _HANGUL.search(text) or re.search(r"[\d_=(){}\[\]<>/\\]", text):
@@ -187,60 +224,90 @@ def word_in_english(text: str, prompt: str | None = None) -> bool:
 
 # ---- English words in Korean sentences --------------------------------------------------------------------------------
 
-_UNITS = """kg km cm mm nm ml dl mg kb mb gb tb kcal cal hz khz mhz ghz db kw kwh mph kph rpm psi bar ppm ppb ppi dpi fps bps kbps mbps gbps px pt em
-rem vh vw oz lb lbs ft inch inches min sec hr hrs am pm vs etc eg ie mol rad deg lux atm mmhg gal tsp tbsp cup cups won usd sqft yd acre ton lumen bit
-byte bits bytes kilo mega"""
-_MATHS = "sin cos tan sec csc cot log ln exp lim max min mod det dim gcd lcm sup inf arg sqrt abs sgn rank deg var cov dx dy dt dz dr"
-_LOANS = """app apps web email mail wifi blog online offline internet url http https ebook vlog podcast feat remix ver cafe mbti iphone ipad ios macos
-ebay adidas youtube facebook instagram google naver kakao line mp3 mp4 pdf ppt jpg jpeg png gif svg zip exe csv json xml html css sql txt doc docx xls xlsx
-hwp mrna trna rna dna ph cis trans alpha beta gamma delta lambda sigma theta omega epsilon et al via"""
+_UNITS = """
+kg km cm mm nm ml dl mg kb mb gb tb kcal cal hz khz mhz ghz db kw kwh mph kph rpm psi bar ppm ppb ppi dpi fps bps
+kbps mbps gbps px pt em rem vh vw oz lb lbs ft inch inches min sec hr hrs am pm vs etc eg ie mol rad deg lux atm mmhg
+gal tsp tbsp cup cups won usd sqft yd acre ton lumen bit byte bits bytes kilo mega
+"""
+_MATHS = """
+sin cos tan sec csc cot log ln exp lim max min mod det dim gcd lcm sup inf arg sqrt abs sgn rank deg var cov dx dy dt dz dr
+"""
+_LOANS = """
+app apps web email mail wifi blog online offline internet url http https ebook vlog podcast feat remix ver cafe mbti
+iphone ipad ios macos ebay adidas youtube facebook instagram google naver kakao line mp3 mp4 pdf ppt jpg jpeg png gif
+svg zip exe csv json xml html css sql txt doc docx xls xlsx hwp pvc mrna trna rna dna ph cis trans alpha beta gamma
+delta lambda sigma theta omega epsilon et al via
+"""
 _EXCUSED = frozenset(f"{_UNITS} {_MATHS} {_LOANS}".split())
 # Words that no trade has made its own: a fault even in a text full of terms.
 _GENERAL = frozenset(
-    """the and but because however therefore although though while also very really just only even still already almost always never often sometimes usually
-about above after again against along among around before behind below beneath beside between beyond during except inside into like near off onto outside over
-since through toward towards under until upon within without this that these those which what who whom whose when where why how here there they them their
-theirs our ours your yours his her hers its she him you are was were been being have has had does did doing would could should might must shall will can cannot
-not more most less least much many some any every each both few several other another such same different similar important necessary essential useful helpful
-significant beautiful wonderful excellent great good better best bad worse worst big small large huge tiny long short high low old new young early late fast slow
-easy hard difficult happy sad angry afraid tired busy free ready sure clear simple complex complicated possible impossible certain likely unlikely common rare
-usual strange normal special general specific various people person man woman men women child children family friend friends parent parents mother father baby
-teacher student world life death day night week month year years time today tomorrow yesterday morning evening thing things place places way ways house room food
-water health healthy exercise stress mood mind body brain heart hand hands eye eyes face sleep dream money price cost market job career business society
-culture history nature environment future past present problem problems solution question answer reason result effect benefit benefits advantage disadvantage
-experience knowledge information informed opportunity challenge challenges growth development improvement improve increase decrease reduce enhance achieve
-consider understand explain describe discuss provide help need want try make take give get become begin start stop keep think know believe feel say tell ask
-talk speak listen hear see look watch learn teach study read write visit travel eat drink buy sell pay spend save work play walk run live love hate hope wish
-known called named made used based related due according including especially particularly generally actually finally firstly secondly moreover furthermore
-meanwhile otherwise instead indeed perhaps maybe ability activity amount area aspect attention attitude behavior belief century choice community competition
-condition consequence conversation country decision degree difference difficulty discussion disease economy education effort emotion employee employment energy
-engagement evidence example expectation explosive factor failure feeling fear freedom friendship government happiness importance individual influence interest
-issue law leader leadership level lifestyle luck memory moment opinion peace performance personality perspective pleasure policy population power practice pressure
-pride progress promise purpose quality reality regular relationship relax respect responsibility risk safety satisfaction season sense situation skill skills
-social success successful sweat speaker talent taste tendency thought tradition traditional trust truth understanding value variety victory view violence
-warfare war wealth weekly daily monthly yearly weight young youth direct directly quickly slowly easily clearly simply consultation registration registered
-contribution gathering natural renewable ongoing occupancy progressively equally gigantic humans alike rich colorful fishing nearly unbearable decade city tape
-replacement broth applicants compared plans cover warning unnamed heralding companionship influences fun grown""".split()
+    """
+the and but because however therefore although though while also very really just only even still already almost
+always never often sometimes usually about above after again against along among around before behind below beneath
+beside between beyond during except inside into like near off onto outside over since through toward towards under
+until upon within without this that these those which what who whom whose when where why how here there they them
+their theirs our ours your yours his her hers its she him you are was were been being have has had does did doing
+would could should might must shall will can cannot not more most less least much many some any every each both few
+several other another such same different similar important necessary essential useful helpful significant beautiful
+wonderful excellent great good better best bad worse worst big small large huge tiny long short high low old new
+young early late fast slow easy hard difficult happy sad angry afraid tired busy free ready sure clear simple complex
+complicated possible impossible certain likely unlikely common rare usual strange normal special general specific
+various people person man woman men women child children family friend friends parent parents mother father baby
+teacher student world life death day night week month year years time today tomorrow yesterday morning evening thing
+things place places way ways house room food water health healthy exercise stress mood mind body brain heart hand
+hands eye eyes face sleep dream money price cost market job career business society culture history nature
+environment future past present problem problems solution question answer reason result effect benefit benefits
+advantage disadvantage experience knowledge information informed opportunity challenge challenges growth development
+improvement improve increase decrease reduce enhance achieve consider understand explain describe discuss provide
+help need want try make take give get become begin start stop keep think know believe feel say tell ask talk speak
+listen hear see look watch learn teach study read write visit travel eat drink buy sell pay spend save work play walk
+run live love hate hope wish known called named made used based related due according including especially
+particularly generally actually finally firstly secondly moreover furthermore meanwhile otherwise instead indeed
+perhaps maybe ability activity amount area aspect attention attitude behavior belief century choice community
+competition condition consequence conversation country decision degree difference difficulty discussion disease
+economy education effort emotion employee employment energy engagement evidence example expectation explosive factor
+failure feeling fear freedom friendship government happiness importance individual influence interest issue law
+leader leadership level lifestyle luck memory moment opinion peace performance personality perspective pleasure
+policy population power practice pressure pride progress promise purpose quality reality regular relationship relax
+respect responsibility risk safety satisfaction season sense situation skill skills social success successful sweat
+speaker talent taste tendency thought tradition traditional trust truth understanding value variety victory view
+violence warfare war wealth weekly daily monthly yearly weight young youth direct directly quickly slowly easily
+clearly simply consultation registration registered contribution gathering natural renewable ongoing occupancy
+progressively equally gigantic humans alike rich colorful fishing nearly unbearable decade city tape replacement
+broth applicants compared plans cover warning unnamed heralding companionship influences fun grown
+""".split()
 )
 # The ones among them that are no term in any trade.
 _NEVER_TERMS = frozenset(
-    """very really because however therefore although though also just even still already almost always never often sometimes usually their theirs our your his
-him her hers they them she you should would could might must shall beautiful wonderful excellent great good better best important necessary essential useful
-helpful significant happy sad angry people various different difficult easy possible impossible itself himself herself themselves experience opportunity challenge
-challenges advantage disadvantage benefits friend friends family morning evening today tomorrow yesterday friendship happiness importance understanding
-improvement moreover furthermore meanwhile otherwise instead indeed perhaps maybe especially particularly generally actually finally people's informed speaker
-consider understand explain describe discuss improve enhance achieve believe known engagement likely unlikely gigantic colorful nearly explosive""".split()
+    """
+very really because however therefore although though also just even still already almost always never often
+sometimes usually their theirs our your his him her hers they them she you should would could might must shall
+beautiful wonderful excellent great good better best important necessary essential useful helpful significant happy
+sad angry people various different difficult easy possible impossible itself himself herself themselves experience
+opportunity challenge challenges advantage disadvantage benefits friend friends family morning evening today tomorrow
+yesterday friendship happiness importance understanding improvement moreover furthermore meanwhile otherwise instead
+indeed perhaps maybe especially particularly generally actually finally people's informed speaker consider understand
+explain describe discuss improve enhance achieve believe known engagement likely unlikely gigantic colorful nearly
+explosive
+""".split()
 )
 _NO_ADVERBS = frozenset(
     "only early apply reply assembly family supply multiply anomaly readonly monthly weekly daily hourly nightly poly".split()
 )
 _GRAMMATICAL = frozenset("is it in of to or by on at as an if so be we he do my me us up no go".split())
 _TECHNICAL = re.compile(
-    r"`|코드|함수|변수|서버|클래스|객체|메서드|메소드|프로그래밍|프로그램|컴포넌트|쿼리|데이터베이스|명령|터미널|패키지|라이브러리|프레임워크|브라우저|배열"
-    r"|컴파일|스크립트|디렉터리|디렉토리|파일|알고리즘|커밋|쿠버네티스|클러스터|컨테이너|모듈|인스턴스|파라미터|매개변수|인자|인수|반환|옵션|플러그인|배포|빌드"
-    r"|소프트웨어|하드웨어|네트워크|프로토콜|리눅스|윈도우|파이썬|자바|리액트|벡터|행렬|미분|적분|방정식|확률|통계|회귀|신경망|머신러닝|딥러닝|학습률|유전자"
-    r"|단백질|분자|세포|화학|물리|회로|전압|엔진|설정|입력|출력|이벤트|상태|렌더링|스레드|프로세스|메모리|캐시|토큰|세션|인증|타입|문법|문자열|정수"
+    r"`|코드|함수|변수|서버|클래스|객체|메서드|메소드|프로그래밍|프로그램|컴포넌트|쿼리|데이터베이스|명령"
+    r"|터미널|패키지|라이브러리|프레임워크|브라우저|배열"
+    r"|컴파일|스크립트|디렉터리|디렉토리|파일|알고리즘|커밋|쿠버네티스|클러스터|컨테이너|모듈|인스턴스"
+    r"|파라미터|매개변수|인자|인수|반환|옵션|플러그인|배포|빌드"
+    r"|소프트웨어|하드웨어|네트워크|프로토콜|리눅스|윈도우|파이썬|자바|리액트|벡터|행렬|미분|적분|방정식|확률"
+    r"|통계|회귀|신경망|머신러닝|딥러닝|학습률|유전자"
+    r"|단백질|분자|세포|화학|물리|회로|전압|엔진|설정|입력|출력|이벤트|상태|렌더링|스레드|프로세스|메모리"
+    r"|캐시|토큰|세션|인증|타입|문법|문자열|정수"
     r"|[a-z][A-Z]|[A-Za-z]_[A-Za-z]|\w\(\)|API|HTML|CSS|SQL|JSON|HTTP|URL|Python|Java|Linux|Docker|React|Vue|Git|AWS|CPU|GPU"
+)
+_COMPUTING = re.compile(
+    r"쿠버네티스|도커|리눅스|파이썬|자바스크립트|타입스크립트|리액트|컴포넌트|데이터베이스|프로그래밍|컴파일|깃허브|```|[a-z]\(\)"
 )
 _NEAR_LATIN = r"A-Za-z0-9_./@#&+\-\u2010-\u2015'’:=\\$%*~^<>{}|\u00ad"
 _LOWER = re.compile(
@@ -287,7 +354,7 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
         if (left and right) or ((left or right) and not (word in _GENERAL or adverb or glued)):
             continue
         if technical is None:
-            technical = len(_TECHNICAL.findall(masked)) + (2 if prompt and _TECHNICAL.search(prompt) else 0) >= 2
+            technical = _is_technical(masked, prompt)
         # 습니da, 까zan: letters within a Korean word are no term; 변수x, 함수print are.
         grown = glued and len(word) > 1 and (_GROWN.match(said, end) if technical else True)
         general = word in _NEVER_TERMS if technical else word in _GENERAL or word in _GRAMMATICAL
@@ -297,6 +364,11 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
     return found
 
 
+def _is_technical(text: str, prompt: str | None) -> bool:
+    return bool((prompt and _TECHNICAL.search(prompt)) or _COMPUTING.search(text)) or len(_TECHNICAL.findall(text)) >= 2
+
+
 def _is_label(line: str, place: int) -> bool:
     """`- commit: 변경 사항을 저장합니다.`: the word that a line explains."""
-    return place < 40 and bool(label := _LABEL.match(line)) and place < label.end()
+    label = _LABEL.match(line) if place < 40 else None
+    return label is not None and place < label.end()

@@ -1,4 +1,4 @@
-"""What should never be seen in an answer: marks of a chat format, tags, blanks of a template; and answers that answer nothing."""
+"""What should never be seen in an answer: marks of a chat format, tags, blanks of a template; answers that say nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _LEAK = re.compile(
     r"(?: ?:|[ \t]*$)"
     rf"|{_MARK}|\[(?:END|STOP|SEP|CLS)\]"
     # reasoning and answer tags of other templates
-    r"|</?(?:think|thinking|thought|answer|response|reasoning|reflection|output|question|instruction|assistant|user|end|끝|답변|질문|정답|생각)>"
+    r"|</?(?:think|thinking|thought|answer|response|reasoning|reflection|output|question|instruction"
+    r"|assistant|user|end|끝|답변|질문|정답|생각)>"
     r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -48,17 +49,19 @@ _BLANK_TO_FILL = re.compile(
     r"\[[가-힣][가-힣 /]{0,12}\](?!\()(?=(?:은|는|이|가|을|를|의|에|에서|으로|로|와|과|님|입니다)(?![가-힣]))"
 )
 _FORM_WANTED = re.compile(
-    r"양식|서식|템플릿|메일|편지|공지|계약|초안|문자|안내문|작성|써 ?[줘주]|쓰는|소개|대본|빈칸|예시|예문|문법|스크립트|보고서|광고"
+    r"양식|서식|템플릿|메일|편지|공지|계약|초안|문자|안내문|작성|써 ?[줘주]|쓰는|소개|대본|빈칸|예시|예문"
+    r"|문법|스크립트|보고서|광고"
 )
 _CRAWLED = re.compile(
-    r"(?:조회|추천|댓글|스크랩|공감|좋아요)(?: ?수)? ?:? ?[\d,]+ ?[|·] ?(?:조회|추천|댓글|스크랩|공감|좋아요|공유)|무단 ?전재|저작권자 ?(?:©|\(c\))"
+    r"(?:조회|추천|댓글|스크랩|공감|좋아요)(?: ?수)? ?:? ?[\d,]+ ?[|·] ?(?:조회|추천|댓글|스크랩|공감|좋아요"
+    r"|공유)|무단 ?전재|저작권자 ?(?:©|\(c\))"
     r"|[가-힣]{2,4} 기자 ?[\w.]+@[\w.]+|▶ ?(?:관련|원문|더) ?(?:기사|보기)"
 )
 _CRAWLED_SIGN = re.compile(r"[|·]|무단|저작권자|기자|▶")
 
 
 def template_leak(text: str, prompt: str | None = None) -> list[Span]:
-    """`네.\\n\\n### User:\\n다음` → the span of `### User:`; `<answer>…</answer>`, `값입니다.<br>`, `[맛집 이름]은 [주소]에 있습니다`."""
+    """`네.\\n\\n### User:\\n다음` → the span of `### User:`; `<answer>`, `값입니다.<br>`, `[맛집 이름]은 [주소]에 있습니다`."""
     possible = _LEAK_SIGN.search(text) or (": " in text and _ROLE_END.search(text))
     found = [Span(*match.span()) for match in _LEAK.finditer(text)] if possible else []
     if not found and (opening := _OPENING.match(text)) and not (prompt and _PAIRS_WANTED.search(prompt)):
@@ -95,19 +98,28 @@ def _markup(text: str, prompt: str | None) -> Iterator[Span]:
         yield Span(blanks[0].start(), blanks[-1].end())
 
 
-_PRAISE = r"(?:(?:네|예|아|음|물론입니다|물론이죠|안녕하세요)[,.!]? ?)?(?:정말 |아주 |참 |매우 )?(?:좋은|훌륭한|흥미로운|멋진|중요한|재미있는) (?:질문|지적|생각|주제|물음)(?:입니다|이에요|이네요|이군요|이죠|을 하셨네요|이십니다)[.!]*"
+_PRAISE = (
+    r"(?:(?:네|예|아|음|물론입니다|물론이죠|안녕하세요)[,.!]? ?)?(?:정말 |아주 |참 |매우 )?"
+    r"(?:좋은|훌륭한|흥미로운|멋진|중요한|재미있는) (?:질문|지적|생각|주제|물음)"
+    r"(?:입니다|이에요|이네요|이군요|이죠|을 하셨네요|이십니다)[.!]*"
+)
+_TELLS = "알려|설명해|소개해|답변해|답해|말씀해|추천해|안내해|정리해|설명|답변|안내|추천"
+_LOOKS = "살펴보겠습니다|살펴볼게요|알아보겠습니다|알아볼게요|알아봅시다"
 _WILL_TELL = (
-    r"[^.!?\n]{0,60}(?:알려|설명해|소개해|답변해|답해|말씀해|추천해|안내해|정리해|설명|답변|안내|추천) ?(?:드리겠습니다|드릴게요|드리죠|줄게요|보겠습니다|하겠습니다|볼게요)[.!]*"
-    r"|[^.!?\n]{0,60}(?:살펴보겠습니다|살펴볼게요|알아보겠습니다|알아볼게요|알아봅시다|시작하겠습니다)[.!]*"
+    rf"[^.!?\n]{{0,60}}(?:{_TELLS}) ?(?:드리겠습니다|드릴게요|드리죠|줄게요|보겠습니다|하겠습니다|볼게요)[.!]*"
+    rf"|[^.!?\n]{{0,60}}(?:[을를]|에 대해서?|[는은인]지) (?:[^.!?\n]{{0,20}} )?(?:{_LOOKS})[.!]*"
 )
 _HOLLOW = re.compile(rf"\s*(?:(?:{_PRAISE}|{_WILL_TELL})\s*)+")
 _LATER = re.compile(r"확인|찾아|알아본|나중|잠시|곧|내일|연락|검토|기다려|준비|조사")
 _ANNOUNCES = re.compile(
-    r"(?:다음|아래|이하)(?:과|와) 같(?:습니다|아요|은데요|이 정리[가-힣 ]*)[.:]?$|(?:다음|아래)(?:을|를) (?:참고|확인)하세요[.:]?$|다음과 같은 [가-힣 ]{1,20}(?:있습니다|있어요)[.:]?$"
+    r"(?:다음|아래|이하)(?:과|와) 같(?:습니다|아요|은데요|이 정리[가-힣 ]*)[.:]?$|(?:다음|아래)(?:을"
+    r"|를) (?:참고|확인)하세요[.:]?$|다음과 같은 [가-힣 ]{1,20}(?:있습니다|있어요)[.:]?$"
 )
 _COUNTS_ONLY = re.compile(
-    r"[^.!?\n]{2,60}(?:두|세|네|다섯|여섯|여러|몇|\d+) ?(?:가지|부분|단계|종류|요소|유형|갈래)(?:이|가|로|으로|의 [가-힣]+[이가로]|의 [가-힣]+으로)? ?"
-    r"(?:있습니다|있어요|나뉩니다|나눌 수 있습니다|나눌 수 있어요|구성됩니다|구성되어 있습니다|이루어집니다|이루어져 있습니다|이루어져 있어요|구분됩니다)[.!]*"
+    r"[^.!?\n]{2,60}(?:두|세|네|다섯|여섯|여러|몇|\d+) ?(?:가지|부분|단계|종류|요소|유형|갈래)(?:이|가|로"
+    r"|으로|의 [가-힣]+[이가로]|의 [가-힣]+으로)? ?"
+    r"(?:있습니다|있어요|나뉩니다|나눌 수 있습니다|나눌 수 있어요|구성됩니다|구성되어 있습니다|이루어집니다"
+    r"|이루어져 있습니다|이루어져 있어요|구분됩니다)[.!]*"
 )
 _COUNT_ASKED = re.compile(r"몇|개수|갯수|숫자|수는")
 _TITLE_ASKED = re.compile(r"제목|이름|표어|슬로건|단어|한 ?줄|한 ?마디|무엇|뭐|누구|어디|언제|몇|답만")

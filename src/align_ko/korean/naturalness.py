@@ -57,7 +57,7 @@ _SLANG = re.compile(  # every alternative opens with its letter, looking back on
     r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|방(?<![가-힣].)가"
     r"|개꿀|핵(?<![가-힣].)(?:꿀|노잼|이득|존)|개(?:이득|노잼|쩔)|꿀잼|쩔(?<!에 .)(?<![가-힣].)(?:어|었|더|지|네|고|게|죠|ㄴ)"
     r"|쩐다|킹받|노답|노잼|존(?:맛|잘|예|버)|레알(?! ?(?:마드리드|소시에다드|베티스|바야돌리드|마요르카|사라고사))"
-    r"|갓생|오(?<![가-힣].)(?:져|졌|진다)|개(?<![가-힣].)(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋㅋ+|ㅎㅎㅎ+|ㅠㅠㅠ+|ㅜㅜㅜ+"
+    r"|갓생|오(?<![가-힣].)(?:져|졌|진다)|개(?<![가-힣].)(?:덥|춥|좋|예쁘|귀엽|맛있|웃기|빡)|ㅋㅋ+|ㅎㅎ+|ㅠㅠ+|ㅜㅜ+"
 )
 _TOGETHER = 400  # answers that each detector sees in one go; phrases.py remembers the words of more
 _MANY = 5
@@ -235,7 +235,7 @@ def _particle_faults(response: str, masked: str) -> Iterator[Fault]:
         yield Fault("wrong_particle", wrong.start, wrong.end, f"'{said}' 대신 '{wrong.right}' 꼴로 써야 합니다.")
 
 
-_ABOUT_SPELLING = re.compile(r"맞춤법|띄어쓰기|표기|표준어|조사|오타|틀린|올바른|교정|비문|높임|존댓말|경어|사물 ?존칭")
+_ABOUT_SPELLING = re.compile(r"맞춤법|띄어쓰기|표기|표준어|조사|오타|틀린|올바른|교정|비문|사물 ?존칭|높임법")
 
 
 def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""Particles whose form does not fit the sound before (사과을, 책를, JSON를, 5이); the certain misspellings are added to them."""
+"""Particles whose form does not fit the sound before (사과을, 책를, JSON를, 5이), and the certain misspellings."""
 
 from __future__ import annotations
 

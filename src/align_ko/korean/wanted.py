@@ -6,7 +6,7 @@ import re
 
 SLANG = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
 SHORT = re.compile(
-    r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|(?:네|예)[,/ ]*아니|얼마"
+    r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|구하|값[은을]|계산|(?:네|예)[,/ ]*아니|얼마"
     r"|\d ?[-+*/x×÷=] ?\d|O/X|OX|번호"
 )
 WRITING = re.compile(  # texts that are not spoken to the reader, or a plain level that was asked for
