@@ -30,6 +30,7 @@ import tyro
 from align_ko.korean import assess, assess_each, document_level, is_relevant, measure
 from align_ko.korean.particles import RIGHT, wrong_particles
 from align_ko.korean.prose import own_words, sentences
+from align_ko.korean.spelling import misspellings
 from align_ko.korean.tagger import ends_in, rules_alone
 from align_ko.records import read_jsonl
 
@@ -177,10 +178,12 @@ def bench_particles(rows: list[Row], rng: random.Random, way: Way) -> None:
             spot = rng.choice(spots)
             flips.append((text[: spot.end() - 1] + RIGHT[spot[1]] + text[spot.end() :], spot.end()))
     with way():  # Kiwi chose the places in either case
-        hits = sum(len(wrong_particles(text)) for text in texts)
+        hits = sum(len(wrong_particles(text, spelling=False)) for text in texts)
+        slips = sum(len(misspellings(text)) for text in texts)
         found = sum(any(wrong.end == end for wrong in wrong_particles(flipped)) for flipped, end in flips)
     print(f"particles: flips found                        {share(found, len(flips))}")
     print(f"particles: hits per 10,000 words of good text {hits / words * 10000:8.2f}  ({hits} in {words})")
+    print(f"spelling: hits per 10,000 words of good text  {slips / words * 10000:8.2f}  ({slips} in {words})")
 
 
 def bench_judge(rows: list[Row]) -> None:

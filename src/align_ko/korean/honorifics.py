@@ -41,7 +41,7 @@ _SPOKEN = re.compile(r"(?:니다|요)[.!~]*\s*$")
 _ASKS = re.compile(r"(?:세요|십시오|까요|나요|가요|습니까|보죠)[.!?~]*\s*$")
 
 
-def misplaced_honorifics(masked: str, parts: Sequence[Sentence], prompt: str | None = None) -> list[Span]:
+def misplaced_honorifics(masked: str, parts: Sequence[Sentence]) -> list[Span]:
     """`커피 나오셨습니다` → the span of it; `나는 학생입니다. 저는 …` → the sentence with 나."""
     found: list[Span] = []
     if _OBJECT_SIGN.search(masked):

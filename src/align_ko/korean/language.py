@@ -170,7 +170,7 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
                 sure.append(Span(begin + match.start(), begin + match.end()))
     if not sure and len(loose) >= _MANY_LINES and not code and not _is_technical(text, prompt):
         sure = loose
-    other = certain if korean >= _SOME else doubtful + certain
+    other = certain if code or korean >= _SOME else doubtful + certain
     if '":' in text or text.lstrip()[:1] in ("[", "{"):
         other = max(other, _foreign_values(text))
         korean = max(korean, len(_HANGUL.findall(text)))

@@ -137,9 +137,8 @@ def _assess_some(
         faults += _repetition_faults(*row)
     for faults, level, text, prompt in zip(found, levels, texts, prompts, strict=True):
         faults += _level_faults(level, text, prompt, expected, faults)
-    for faults, text, own in zip(found, texts, masked, strict=True):
-        faults += _particle_faults(text, own)
-    for faults, own, (_, each, prompt) in zip(found, masked, both, strict=True):
+    for faults, own, (text, each, prompt) in zip(found, masked, both, strict=True):
+        faults += _particle_faults(text, own, prompt)
         faults += _spelling_faults(own, each, prompt)
     for faults, own, prompt in zip(found, masked, prompts, strict=True):
         faults += _slang_faults(own, prompt)
@@ -229,8 +228,9 @@ def _level_faults(
         yield Fault("wrong_register", 0, len(response), "높임말로 답해야 하는데 높임말이 아닙니다.")
 
 
-def _particle_faults(response: str, masked: str) -> Iterator[Fault]:
-    for wrong in wrong_particles(masked):
+def _particle_faults(response: str, masked: str, prompt: str | None) -> Iterator[Fault]:
+    about = _is_about_spelling(masked, prompt)
+    for wrong in wrong_particles(masked, spelling=not about):
         said = response[wrong.start : wrong.end]
         yield Fault("wrong_particle", wrong.start, wrong.end, f"'{said}' 대신 '{wrong.right}' 꼴로 써야 합니다.")
 
@@ -238,12 +238,18 @@ def _particle_faults(response: str, masked: str) -> Iterator[Fault]:
 _ABOUT_SPELLING = re.compile(r"맞춤법|띄어쓰기|표기|표준어|조사|오타|틀린|올바른|교정|비문|사물 ?존칭|높임법")
 
 
+def _is_about_spelling(masked: str, prompt: str | None) -> bool:
+    return bool((prompt and _ABOUT_SPELLING.search(prompt)) or "맞춤법" in masked or "표기" in masked)
+
+
 def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:
-    if prompt and _ABOUT_SPELLING.search(prompt):
+    if _is_about_spelling(masked, prompt):
         return
     for gap in wrong_spacing(masked):
         yield Fault("spacing", gap.start, gap.end, "띄어쓰기가 맞지 않습니다.")
-    for odd in misplaced_honorifics(masked, parts, prompt):
+    # In a letter or a part that is played 나 may speak politely.
+    spoken = not (prompt and (wanted.WRITING.search(prompt) or "당신은" in prompt))
+    for odd in misplaced_honorifics(masked, parts if spoken else ()):
         yield Fault("honorific", odd.start, odd.end, "높임의 대상이 맞지 않습니다.")
 
 

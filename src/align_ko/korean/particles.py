@@ -134,12 +134,12 @@ def _sound(word: str) -> str:
     return "open" if _OPEN_WORD.search(word) else ""
 
 
-def wrong_particles(text: str) -> list[WrongParticle]:
+def wrong_particles(text: str, *, spelling: bool = True) -> list[WrongParticle]:
     """`책를 읽고 사과을 먹었어요` → (1, 2, 을), (8, 9, 를).
 
     `낱말으로 바꾸면` → 로; `학생으로써 말씀드리면` → 로서; `대화로서 풀었습니다`, `노력함으로서` → 로써.
     """
-    found = [WrongParticle(*slip) for slip in misspellings(text)]
+    found = [WrongParticle(*slip) for slip in misspellings(text)] if spelling else []
     if "로써" in text or "로서" in text:
         for pattern, right in ((_ROLE, "로서"), (_VERBAL, "로써"), (_MEANS, "로써")):
             found += [WrongParticle(*m.span(m.lastgroup or 0), right) for m in pattern.finditer(text)]

@@ -182,7 +182,7 @@ def misspellings(text: str) -> list[Slip]:
         for wrong, right, begins in _SLIPS[sign]:
             at = text.find(wrong)
             while at >= 0:
-                if not (begins and at and "가" <= text[at - 1] <= "힣"):
+                if not (begins and at and "가" <= text[at - 1] <= "힣") and not _is_listed(text, at, at + len(wrong)):
                     found.append(Slip(at, at + len(wrong), right))
                 at = text.find(wrong, at + len(wrong))
     for sign in _RULE_SIGNS & letters_used:
@@ -190,6 +190,11 @@ def misspellings(text: str) -> list[Slip]:
             if letters in text:
                 found += [Slip(*match.span(), match.expand(right)) for match in pattern.finditer(text)]
     return found
+
+
+def _is_listed(text: str, start: int, end: int) -> bool:
+    """`1. 갯수\\n2. 촛점`, `숫자, 촛점`: a word that is talked about stands bare."""
+    return text[end : end + 1] in ("", ",", "\n", "*", ":") or text[end : end + 2] in (" (", " -", " \n", " →")
 
 
 _RIEUL = "".join(chr(code + 8) for code in range(0xAC00, 0xD7A4, 28))
