@@ -77,6 +77,8 @@ def main(
         print(underlined(target, assess(target, expected=wanted)))
         return
     path, seen = Path(target), []
+    if output and output.exists() and output.samefile(path):
+        raise UserError("this is the file to judge", file=output, key="--output", expected="another file")
 
     def judged() -> Iterator[dict[str, Any]]:
         for number, row in enumerate(read_jsonl(path), 1):

@@ -25,12 +25,12 @@ def main() -> None:
     if "--plan" in sys.argv:
         return plan_command(SftRecipe, sys.argv[1:])
     recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
+    check_inputs(recipe)
     lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
 
     from align_ko.models.hardware import check_hardware
 
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
-    check_inputs(recipe)
 
     from trl import SFTConfig
 

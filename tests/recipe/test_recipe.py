@@ -454,6 +454,69 @@ def test_a_data_source_may_be_a_hub_id_but_not_a_missing_file():
     )
 
 
+def make_model(folder: str) -> None:
+    write("{}", f"{folder}/config.json")
+
+
+READS_ITS_OUTPUT = {
+    "a source": (DataRecipe, "sources: {a: {path: out/train.jsonl}}\noutput_dir: out\n", "output_dir"),
+    "a source of any name": (DataRecipe, "sources: {a: {path: out/raw.jsonl}}\noutput_dir: ./x/../out\n", "output_dir"),
+    "a source through a link": (DataRecipe, "sources: {a: {path: link/raw.jsonl}}\noutput_dir: out\n", "output_dir"),
+    "a source that is a link": (DataRecipe, "sources: {a: {path: one.jsonl}}\noutput_dir: out\n", "output_dir"),
+    "an output that is a link": (DataRecipe, "sources: {a: {path: rows.jsonl}}\noutput_dir: linked\n", "output_dir"),
+    "a folder of sources": (DataRecipe, "sources: {a: {path: raw}}\noutput_dir: raw\n", "output_dir"),
+    "a folder above": (DataRecipe, "sources: {a: {path: raw}}\noutput_dir: raw/new/curated\n", "output_dir"),
+    "training rows": (SftRecipe, "model: {model_name_or_path: a/b}\ndata: {train_file: out/train.jsonl, eval_file: a.jsonl}\n"
+                      "training: {output_dir: out}\n", "training.output_dir"),
+    "the base": (SftRecipe, "model: {model_name_or_path: base}\ndata: {train_file: rows.jsonl, eval_file: rows.jsonl}\n"
+                 "training: {output_dir: base}\n", "training.output_dir"),
+    "the start's adapter": (DpoRecipe, "model_name_or_path: base/adapter\ndata: {train_file: rows.jsonl, eval_file: a.jsonl}\n"
+                            "training: {output_dir: base}\n", "training.output_dir"),
+    "prompts": (PreferencesRecipe, "model_name_or_path: base\nprompts_file: out/train.jsonl\noutput_dir: out\n", "output_dir"),
+    "a judged model": (EvaluateRecipe, "models: {m: base}\nprompts_file: rows.jsonl\noutput_dir: base\n", "output_dir"),
+    "what is exported": (ExportRecipe, "model_name_or_path: base\noutput_dir: base\n", "output_dir"),
+    "where rounds start": (AlignRecipe, "start: base\npreferences: {recipe: p.yaml}\ndpo: {recipe: d.yaml}\n"
+                           "gate: {prompts_file: rows.jsonl}\noutput_dir: base\n", "output_dir"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "text", "key"), READS_ITS_OUTPUT.values(), ids=READS_ITS_OUTPUT)
+def test_no_output_is_an_input(stage, text, key):
+    for file in ("out/train.jsonl", "out/raw.jsonl", "raw/a.jsonl", "rows.jsonl", "a.jsonl"):
+        write("{}", file)
+    make_model("base")
+    make_model("base/adapter")
+    Path("link").symlink_to("out")
+    Path("one.jsonl").symlink_to("out/raw.jsonl")
+    Path("linked").mkdir()
+    Path("linked/train.jsonl").symlink_to("../rows.jsonl")
+    said = inputs_message(load_recipe(stage, [write(text, "it.yaml")]))
+    assert f" {key}: " in said and said.startswith("it.yaml:") and ("which the stage reads (" in said or "reads all of" in said)
+
+
+def test_an_output_beside_its_inputs_is_fine():
+    make_model("base")
+    write("{}", "raw/a.jsonl")
+    write("{}", "out2/old.jsonl")
+    data = "sources: {a: {path: raw}, b: {path: owner/name}}\noutput_dir: out2\n"
+    check_inputs(load_recipe(DataRecipe, [write(data, "data.yaml")]))
+    check_inputs(load_recipe(ExportRecipe, [write("model_name_or_path: base\noutput_dir: base/merged\n", "export.yaml")]))
+
+
+def test_a_file_system_without_case_has_one_folder_under_both_names(monkeypatch):
+    """As on macOS: `Out` exists where `out` does, and they are the same file."""
+    write("{}", "out/raw.jsonl")
+    exists, same = Path.exists, Path.samefile
+
+    def fold(path):
+        return Path(str(path).replace("Out", "out"))
+
+    monkeypatch.setattr(Path, "exists", lambda path, **options: exists(fold(path)))
+    monkeypatch.setattr(Path, "samefile", lambda path, other: same(fold(path), fold(other)))
+    recipe = load_recipe(DataRecipe, [write("sources: {a: {path: out/raw.jsonl}}\noutput_dir: Out\n", "data.yaml")])
+    assert "Out contains out/raw.jsonl, which the stage reads (sources.a.path)" in inputs_message(recipe)
+
+
 def test_later_stages_name_the_stage_before():
     text = "model_name_or_path: outputs/x/sft\nprompts_file: p.jsonl\noutput_dir: o\n"
     assert inputs_message(load_recipe(PreferencesRecipe, [write(text)])) == (

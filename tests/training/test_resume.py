@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from training_place import ROOT, make_place, run_here, weights
 
 from align_ko.errors import UserError
-from align_ko.manifest import RUN_FILE, Input, is_unfinished
+from align_ko.manifest import RUN_FILE, is_unfinished
 from align_ko.models.source import ModelSource
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 from align_ko.training import run_record
@@ -308,12 +308,12 @@ def test_without_checkpoints_it_starts_afresh_and_says_so(begun):
     assert run.checkpoint is None and "there is no checkpoint: starting afresh" in run.message
 
 
-def test_checkpoints_that_nobody_vouches_for_are_refused(begun):
+@pytest.mark.parametrize("mode", ["auto", "replace", "fresh", "force"])
+def test_checkpoints_that_nobody_vouches_for_are_refused_and_kept(begun, mode):
     Path("out", RUN_FILE).unlink()
-    with pytest.raises(UserError, match=r"out contains checkpoint-3 of a run that left no record.*--resume fresh"):
-        begun()
-    run = begun("--resume", "force", "--training.resume_from_checkpoint", "out/checkpoint-3")
-    assert run.checkpoint == "out/checkpoint-3" and Path(run.checkpoint).is_dir()
+    with pytest.raises(UserError, match=r"out contains checkpoint-3 of a run that left no record.*another training.output_dir"):
+        begun("--resume", mode)
+    assert Path("out", "checkpoint-3", "optimizer.pt").is_file()
 
 
 def test_the_next_stage_does_not_take_an_unfinished_folder(begun):
@@ -368,20 +368,14 @@ def test_sft_on_rows_that_are_refused_and_then_corrected(place, monkeypatch, cap
     assert Path("corrected", "adapter_model.safetensors").is_file() and "resume" not in capsys.readouterr().out
 
 
-def test_weights_without_a_record_are_not_overwritten(begun):
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "consolidated.00.pth", "model.gguf", "config.json"])
+def test_weights_without_a_record_are_not_overwritten(begun, name):
     Path("out", RUN_FILE).unlink()
-    Path("out", "model.safetensors").write_text("somebody's")
+    Path("out", name).write_text("somebody's")
     for mode in ("auto", "replace", "fresh", "force"):
-        with pytest.raises(UserError, match=r"out contains model.safetensors, which no run of ours recorded"):
+        with pytest.raises(UserError, match=f"out contains {name}, which no run of ours recorded"):
             begun("--resume", mode)
-    assert Path("out", "model.safetensors").read_text() == "somebody's"
-
-
-def test_a_run_does_not_write_over_its_own_start():
-    model = Input("model_name_or_path", "out/adapter", "d", is_model=True)
-    with pytest.raises(UserError, match=r"out contains the model that training starts from \(model_name_or_path\)"):
-        run_record._check_folder(Path("out"), [model], True)
-    run_record._check_folder(Path("out/dpo"), [model], True)
+    assert Path("out", name).read_text() == "somebody's"
 
 
 def test_killed_while_it_clears_the_folder_a_run_is_not_taken_for_finished(begun, monkeypatch):

@@ -152,10 +152,39 @@ def _written_steps(location: Steps, tree: Tree) -> Steps:
 
 
 def check_inputs(recipe: Recipe) -> None:
-    """Raise a UserError for the first file or model folder that the stage would read and that does not exist."""
+    """Raise a UserError for the first file or model folder that the stage would read and that does not exist, or that is
+    where the stage writes."""
     for item in recipe.inputs():
         if problem := _missing(item.value, item.kind):
             raise recipe_error(recipe, item.key, problem, _how_to_get(recipe, item))
+        _check_output(recipe, item)
+
+
+def _check_output(recipe: Recipe, item: InputPath) -> None:
+    """UserError where the stage's output folder contains the input, or a folder of data to read contains the output."""
+    key = "training.output_dir" if hasattr(recipe, "training") else "output_dir"
+    folder = getattr(recipe, "output_dir", "") or recipe.training["output_dir"]  # type: ignore[attr-defined]
+    source = Path(item.value).expanduser()
+    read = [source, *local_files(item.value)] if item.kind == "dataset" else [source]
+    if written := next((path for path in read if path.exists() and is_within(path, Path(folder))), None):
+        problem = f"{folder} contains {written}, which the stage reads ({item.key}) and its own files could replace"
+    elif item.kind == "dataset" and source.is_dir() and is_within(Path(folder), source):
+        problem = f"{folder} is in {item.value}, and the stage reads all of that ({item.key}), its own files too"
+    else:
+        return
+    raise recipe_error(recipe, key, problem, "a folder with nothing in it that the stage reads")
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder`, in it at any depth, or the same file as one in it, through links and in any spelling that the
+    file system takes for the same name."""
+    folder = folder if folder.exists() else Path(os.path.abspath(folder))  # x/../out, without x
+    if not folder.exists():
+        return False
+    places = [place for start in (Path(os.path.abspath(path)), path.resolve()) for place in (start, *start.parents)]
+    if any(place.exists() and place.samefile(folder) for place in places):
+        return True
+    return path.is_file() and folder.is_dir() and any(each.exists() and each.samefile(path) for each in folder.iterdir())
 
 
 def hash_inputs(recipe: Recipe) -> tuple[Input, ...]:

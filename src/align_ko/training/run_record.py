@@ -11,7 +11,6 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -36,7 +35,10 @@ HARMLESS = (
     "training.dataloader_*", "training.per_device_eval_batch_size", "training.eval_accumulation_steps",
     "training.include_*", "training.dataset_num_proc",
 )  # fmt: skip
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_config.json", "adapter")
+WEIGHTS = (
+    "config.json", "*.safetensors*", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack",
+    "adapter_config.json", "adapter",
+)  # fmt: skip
 RESULTS = (  # what training/finish.py and the card write; a run that starts over removes them, or old and new would mix
     "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json", SOURCE_FILE,
     "adapter", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin", MANIFEST_FILE,
@@ -140,7 +142,11 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
     old: RunRecord | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     named = _named_checkpoint(config)
     unsaved = config.save_strategy == "no"
-    _check_folder(folder, inputs, old is not None)
+    if old is None and (weights := [path.name for pattern in WEIGHTS for path in folder.glob(pattern)]):
+        raise UserError(
+            f"{folder} contains {weights[0]}, which no run of ours recorded: it would be overwritten",
+            expected="another training.output_dir",
+        )
 
     def start(message: str) -> Run:
         if named:
@@ -152,11 +158,10 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
         return Run(str(folder), new, named, message=message, inputs=inputs)
 
     if old is None:
-        if mode == "auto" and (there := checkpoints(folder)):
+        if there := checkpoints(folder):  # with --resume fresh too: nobody can say whose it is
             raise UserError(
                 f"{folder} contains {there[-1].name} of a run that left no record, so nobody can say what it was begun with",
-                expected="--resume fresh to start over (removes it), "
-                f"--training.resume_from_checkpoint {there[-1]} --resume force, or another training.output_dir",
+                expected=f"another training.output_dir (there, --training.resume_from_checkpoint {there[-1]} goes on from it)",
             )
         return start("")
     if mode == "fresh" or str(config.resume_from_checkpoint).lower() == "false":
@@ -189,18 +194,6 @@ def _named_checkpoint(config: TrainingArguments) -> str | None:
     if not (Path(named) / "trainer_state.json").is_file():
         raise UserError(f"{named} is not a checkpoint", key="training.resume_from_checkpoint", expected="true, or its folder")
     return named
-
-
-def _check_folder(folder: Path, inputs: Sequence[Input], has_record: bool) -> None:
-    """UserError where training would overwrite a model that no run of ours recorded, or its own start."""
-    another = "another training.output_dir"
-    for each in inputs:
-        if each.is_model and folder.resolve() in (Path(each.path).resolve(), *Path(each.path).resolve().parents):
-            raise UserError(f"{folder} contains the model that training starts from ({each.key})", expected=another)
-    if not has_record and any(weights := [path.name for pattern in WEIGHTS for path in folder.glob(pattern)]):
-        raise UserError(
-            f"{folder} contains {weights[0]}, which no run of ours recorded: it would be overwritten", expected=another
-        )
 
 
 def comparable(tree: object, path: str = "") -> dict[str, object]:
