@@ -50,7 +50,7 @@ def main() -> None:
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
-    from align_ko.training.prepare import tokenize_pairs, training_config
+    from align_ko.training.prepare import check_lengths, tokenize_pairs, training_config
     from align_ko.training.run_record import begin_run, open_run
     from align_ko.training.seams import AlignDPOTrainer
 
@@ -68,10 +68,12 @@ def main() -> None:
     rows = list(read_pairs(recipe.data.train_file))
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
     eval_rows = list(read_pairs(recipe.data.eval_file))
-    held_out, _ = tokenize_pairs(tokenizer, eval_rows, config.max_length)
+    held_out, eval_too_long = tokenize_pairs(tokenizer, eval_rows, config.max_length)
+    check_lengths(recipe, "train_file", train, too_long, config)
+    check_lengths(recipe, "eval_file", held_out, eval_too_long, config)
     check_split(rows, eval_rows)
     warn_of_spelled_tokens(rows, tokenizer)
-    print(f"{len(train)} training pairs; {len(too_long)} over max_length left out whole")
+    print(f"{len(train)} training pairs")
 
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise, with_verdict=False)
     trainer = AlignDPOTrainer(

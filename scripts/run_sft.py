@@ -44,7 +44,7 @@ def main() -> None:
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
-    from align_ko.training.prepare import conversations_of, tokenize_conversations, training_config
+    from align_ko.training.prepare import check_lengths, conversations_of, tokenize_conversations, training_config
     from align_ko.training.run_record import begin_run, open_run
 
     keep_freed_memory()
@@ -61,10 +61,12 @@ def main() -> None:
     rows = list(read_conversations(recipe.data.train_file))
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
     eval_rows = list(read_conversations(recipe.data.eval_file))
-    held_out, _ = tokenize_conversations(tokenizer, eval_rows, config.max_length)
+    held_out, eval_too_long = tokenize_conversations(tokenizer, eval_rows, config.max_length)
+    check_lengths(recipe, "train_file", train, too_long, config)
+    check_lengths(recipe, "eval_file", held_out, eval_too_long, config)
     check_split(rows, eval_rows)
     warn_of_spelled_tokens(rows, tokenizer)
-    print(f"{len(train)} training rows, {sum(train['length'])} tokens; {len(too_long)} rows over max_length left out whole")
+    print(f"{len(train)} training rows, {sum(train['length'])} tokens")
 
     # model and trainer
     model = load_base(recipe.model, tokenizer, base)

@@ -257,7 +257,7 @@ def test_a_long_row_is_left_out_whole_and_named(tiny):
     everything, _ = tokenize_conversations(tokenizer, rows(), None)
     longest = max(everything["length"])
     kept, too_long = tokenize_conversations(tokenizer, rows(), longest - 1)
-    assert too_long == ["r8"] and kept["id"] == [f"r{n}" for n in range(8)]
+    assert too_long == [("r8", longest)] and kept["id"] == [f"r{n}" for n in range(8)]
     assert all(ids[-1] == tokenizer.eos_token_id for ids in kept["input_ids"])
     trained = sum(label != IGNORE for labels in everything["labels"] for label in labels)
     assert supervised_share(everything) == trained / sum(everything["length"])

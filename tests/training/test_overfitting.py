@@ -152,4 +152,16 @@ def test_a_lost_best_checkpoint_is_not_replaced_by_the_last():
     with pytest.raises(UserError, match="the best checkpoint of out is not there any more"):
         weights_taken(SimpleNamespace(args=args, state=state))
     with pytest.raises(UserError, match="every evaluation fell below the greedy gate, so nothing is saved to out"):
-        weights_taken(SimpleNamespace(args=args, state=state), gate_failed=True)
+        weights_taken(SimpleNamespace(args=args, state=state), gate_passed=[False])
+
+
+def test_weights_that_the_gate_refused_are_not_saved_as_the_last():
+    state = SimpleNamespace(best_metric=None, best_model_checkpoint=None, global_step=200, log_history=[])
+    trainer = SimpleNamespace(args=SimpleNamespace(load_best_model_at_end=False, output_dir="out"), state=state)
+    said = r"load_best_model_at_end: the last evaluation fell below the greedy gate.*nothing is saved to out.*expected true"
+    with pytest.raises(UserError, match=said):
+        weights_taken(trainer, gate_passed=[True, False])
+    assert weights_taken(trainer, gate_passed=[False, True]) == {"from": "last", "step": 200}
+    trainer.args = SimpleNamespace(load_best_model_at_end=True, output_dir="out", metric_for_best_model="loss")
+    state.best_metric, state.best_model_checkpoint = 1.2, "out/checkpoint-100"
+    assert weights_taken(trainer, gate_passed=[True, False])["step"] == 100

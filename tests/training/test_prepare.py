@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import MULTI_TURN, rows, turns
 
 from align_ko.errors import UserError
+from align_ko.recipe import SftRecipe, load_recipe
 from align_ko.training import prepare
-from align_ko.training.prepare import conversations_of, tokenize_conversations, tokenize_pairs
+from align_ko.training.prepare import TooLong, conversations_of, tokenize_conversations, tokenize_pairs
 
 # The first message has a key that no other has, the third row no id: Arrow would give the key to all.
 ODD = [{"messages": [{**MULTI_TURN[0], "name": "가"}, *MULTI_TURN[1:]], "id": "a"}, *rows()[:4], {"messages": MULTI_TURN[1:3]}]
@@ -91,3 +94,46 @@ def test_one_process_of_two_tokenises_and_both_have_the_rows(llama, tmp_path):
     each = f"{sum(plain['length'])} {len(plain)} {dropped}"
     assert lines == ["made by 0", f"rank 0: {each}", f"rank 1: {each}"]
     assert dropped and not list(tmp_path.glob("align_ko_tokens_*"))  # nothing is left behind
+
+
+class Rows(dict):
+    def __len__(self):
+        return len(self["id"])
+
+
+@pytest.fixture
+def lengths(tmp_path, monkeypatch, capsys):
+    """check_lengths of a recipe with max_length 16, for ids that are kept and (id, tokens) that are not."""
+    monkeypatch.chdir(tmp_path)
+    Path("sft.yaml").write_text(
+        "model: {model_name_or_path: a/b}\ndata: {train_file: t.jsonl, eval_file: e.jsonl}\ntraining:\n  output_dir: o\n"
+        "  max_length: 16\n"
+    )
+    recipe = load_recipe(SftRecipe, ["sft.yaml"])
+
+    def check(key, kept, dropped, eval_strategy="steps"):
+        config = SimpleNamespace(max_length=16, eval_strategy=eval_strategy, process_index=0)
+        prepare.check_lengths(recipe, key, Rows(id=kept), [TooLong(*row) for row in dropped], config)
+        return capsys.readouterr().out
+
+    return check
+
+
+def test_rows_over_max_length_are_counted_before_the_first_step(lengths):
+    assert lengths("train_file", ["a", "b"], []) == ""
+    said = "e.jsonl: 2 of 3 rows are longer than training.max_length (16 tokens) and left out whole; the longest (id c) has "
+    assert lengths("eval_file", ["a"], [("b", 17), ("c", 1585)]) == said + "1,585\n"
+    assert lengths("eval_file", ["a", "a", "a"], [("b", 17)]).startswith("e.jsonl: 1 of 2 rows")  # a row of several answers
+
+
+@pytest.mark.parametrize(("key", "file"), [("train_file", "t.jsonl"), ("eval_file", "e.jsonl")])
+def test_a_file_with_no_row_short_enough_is_refused(lengths, key, file):
+    said = rf"sft.yaml:5: training.max_length: all 2 rows of {file} are longer than 16 tokens: the shortest \(id a\) has 20, "
+    with pytest.raises(UserError, match=said + r"the longest \(id b\) 85; expected 85 to keep all"):
+        lengths(key, [], [("a", 20), ("b", 85)])
+    with pytest.raises(UserError, match=rf"sft.yaml:2: data.{key}: {file} contains no rows"):
+        lengths(key, [], [])
+
+
+def test_without_evaluation_no_eval_row_is_needed(lengths):
+    assert lengths("eval_file", [], [], eval_strategy="no") == ""

@@ -58,7 +58,7 @@ def save_result(
     `base`: the model that was loaded, below the adapter if there is one; `start`: the folder whose adapter was trained on.
     UserError where nothing may be saved (`weights_taken`) and where nothing was (`check_saved`).
     """
-    weights = weights_taken(trainer, gate is not None and gate.failed)
+    weights = weights_taken(trainer, gate.passed if gate else ())
     is_peft = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
     folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype, base)
     if not trainer.is_world_process_zero():
@@ -99,20 +99,30 @@ def check_push(training: Mapping[str, object], base: ModelSource, merged: bool) 
         )
 
 
-def weights_taken(trainer: Trainer, gate_failed: bool = False) -> dict[str, object]:
+def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[str, object]:
     """Which weights the model holds after `train()`: `{"from": "best" | "last", "step", "metric", "value", "warning"}`.
 
-    UserError where nothing may be saved: every evaluation fell below the greedy gate, or the best checkpoint is gone.
+    `gate_passed`: what the greedy gate said of each evaluation. UserError where nothing may be saved: the gate refused these
+    weights, or the best checkpoint is gone.
     """
     args, state = trainer.args, trainer.state
-    if gate_failed:
-        raise UserError(
-            f"every evaluation fell below the greedy gate, so nothing is saved to {args.output_dir}; the start stays the "
-            "better model, and what greedy decoding said lies in greedy_gate/",
-            key="gate.stop_margin",
-            expected="a lower training.learning_rate, fewer steps between evaluations, or a wider margin; then --resume fresh",
+    takes_best = args.load_best_model_at_end and state.best_metric is not None
+    if gate_passed and not (any(gate_passed) if takes_best else gate_passed[-1]):
+        said, key, expected = (
+            "every evaluation fell below the greedy gate",
+            "gate.stop_margin",
+            "a lower training.learning_rate, fewer steps between evaluations, or a wider margin; then --resume fresh",
         )
-    if args.load_best_model_at_end and state.best_metric is not None:
+        if any(gate_passed):
+            said = "the last evaluation fell below the greedy gate, and the last weights are what would be saved"
+            key, expected = "training.load_best_model_at_end", "true, for the best checkpoint that passed; then --resume fresh"
+        raise UserError(
+            f"{said}, so nothing is saved to {args.output_dir}; the start stays the better model, and what greedy decoding "
+            "said is in greedy_gate/",
+            key=key,
+            expected=expected,
+        )
+    if takes_best:
         if state.best_model_checkpoint is None:
             raise UserError(
                 f"the best checkpoint of {args.output_dir} is not there any more, and the last is not used in its place",

@@ -8,19 +8,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch.utils.data import Sampler
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
 from align_ko.errors import UserError
 from align_ko.models.load import best_dtype
 from align_ko.process import warn_of_compile_locks
+from align_ko.recipe import DpoRecipe, SftRecipe, recipe_error
 from align_ko.records import ConversationRow, Message, PairRow
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ Config = TypeVar("Config", "SFTConfig", "DPOConfig")
 RowType = TypeVar("RowType", ConversationRow, PairRow)
 Columns = dict[str, list[Any]]
 """Of token ids; a row over max_length is empty and True in `too_long`."""
+
+
+class TooLong(NamedTuple):
+    """A row over max_length, which is dropped."""
+
+    id: str
+    tokens: int
+
+
 Encoder = Callable[[PreTrainedTokenizerBase, Iterable[RowType], int | None, int], Columns]
 PARALLEL_ROWS = 20_000
 """From so many rows on they are tokenised by several worker processes, once on each machine. Fewer take seconds."""
@@ -98,8 +108,8 @@ def _saves_every_evaluation(values: Mapping[str, Any]) -> bool:
 
 def tokenize_conversations(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[ConversationRow], max_length: int | None
-) -> tuple[Dataset, list[str]]:
-    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns`; and the ids of rows dropped as too long.
+) -> tuple[Dataset, list[TooLong]]:
+    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns`; and the rows dropped as too long.
 
     `turns`: how many of its messages a row has, all unless the template needs a row for each answer (training_rows). A row
     over `max_length` tokens is dropped whole: cutting it would cut its eos. UserError when a row cannot be tokenised the
@@ -110,8 +120,8 @@ def tokenize_conversations(
 
 def tokenize_pairs(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None
-) -> tuple[Dataset, list[str]]:
-    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and the ids of those too long.
+) -> tuple[Dataset, list[TooLong]]:
+    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and those too long.
 
     The chosen side ends with eos. The rejected side does only if that answer really ended (`rejected_finished`): otherwise
     DPO would push down "stop here" for an answer whose fault was never to stop.
@@ -165,7 +175,7 @@ def _append(columns: Columns, *values: object) -> None:
 
 def _tokenize(
     encode: Encoder[RowType], tokenizer: PreTrainedTokenizerBase, rows: Iterable[RowType], max_length: int | None
-) -> tuple[Dataset, list[str]]:
+) -> tuple[Dataset, list[TooLong]]:
     from datasets import Dataset
 
     every = list(rows)
@@ -174,10 +184,37 @@ def _tokenize(
     else:
         dataset = _once_per_machine(functools.partial(_encode_in_parallel, encode, tokenizer, every, max_length))
     too_long = dataset["too_long"][:]
-    dropped = [row_id for row_id, long in zip(dataset["id"], too_long, strict=True) if long]
+    columns = zip(dataset["id"], dataset["length"], too_long, strict=True)
+    dropped = [TooLong(row_id, tokens) for row_id, tokens, long in columns if long]
     if dropped:
         dataset = dataset.select([index for index, long in enumerate(too_long) if not long])
     return dataset.remove_columns("too_long"), dropped
+
+
+def check_lengths(
+    recipe: SftRecipe | DpoRecipe, key: str, kept: Dataset, dropped: Sequence[TooLong], config: TrainingArguments
+) -> None:
+    """Print how many rows of the file under `data.<key>` are left out and which is the longest. UserError where none is left
+    that the run needs."""
+    file, limit = getattr(recipe.data, key), config.max_length
+    total = len({*kept["id"], *(row.id for row in dropped)}) if len(kept) else len(dropped)
+    if not len(kept) and (key == "train_file" or config.eval_strategy != "no"):
+        if not dropped:
+            raise recipe_error(recipe, f"data.{key}", f"{file} contains no rows", "at least one")
+        shortest, longest = (pick(dropped, key=lambda row: row.tokens) for pick in (min, max))
+        raise recipe_error(
+            recipe,
+            "training.max_length",
+            f"all {total:,} rows of {file} are longer than {limit} tokens: the shortest (id {shortest.id}) has "
+            f"{shortest.tokens:,}, the longest (id {longest.id}) {longest.tokens:,}",
+            f"{longest.tokens} to keep all of them, or shorter rows",
+        )
+    if dropped and config.process_index == 0:
+        longest = max(dropped, key=lambda row: row.tokens)
+        print(
+            f"{file}: {len(dropped):,} of {total:,} rows are longer than training.max_length ({limit} tokens) and left out "
+            f"whole; the longest (id {longest.id}) has {longest.tokens:,}"
+        )
 
 
 def _encode_in_parallel(
