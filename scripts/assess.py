@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from align_ko.errors import UserError, run_script
+from align_ko.errors import UserError, run_script, visible
 from align_ko.korean import FAULT_CODES, Assessment, assess
 from align_ko.records import read_jsonl, write_jsonl
 
@@ -38,10 +38,13 @@ def underlined(text: str, assessment: Assessment) -> str:
     """The text with faults underlined in red (plain where the output is no terminal), then one line per fault."""
     colour = sys.stdout.isatty()
     marked = [any(f.start <= i < f.end for f in assessment.faults) for i in range(len(text))]
-    out = "".join(f"\033[4;31m{c}\033[0m" if colour and hit else c for c, hit in zip(text, marked, strict=True))
+    signs = zip(map(visible, text), marked, strict=True)
+    out = "".join(f"\033[4;31m{sign}\033[0m" if colour and hit else sign for sign, hit in signs)
     lines = [f"  {f.code:<18} {f.start}-{f.end}  {f.message}  「{text[f.start : f.end][:40]}」" for f in assessment.faults]
     verdict = "자연스럽습니다" if assessment.natural else "자연스럽지 않습니다"
-    return "\n".join([out, f"{verdict}  score {assessment.score:.2f}  speech level {assessment.speech_level}", *lines])
+    return "\n".join(
+        [out, f"{verdict}  score {assessment.score:.2f}  speech level {assessment.speech_level}", *map(visible, lines)]
+    )
 
 
 def table(assessments: list[Assessment]) -> str:

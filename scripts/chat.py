@@ -3,7 +3,7 @@
     python scripts/chat.py --model-path outputs/quickstart/distilled
     echo "김치찌개는 어떻게 끓여요?" | python scripts/chat.py --model-path outputs/quickstart/distilled
 
-/처음 or /reset starts over, /끝 or /exit (or Ctrl-D) ends. The text is
+/처음 or /reset starts over, /끝 or /exit (or Ctrl-D) ends, Ctrl-C ends an answer only. The text is
 what `model.generate(**inputs, max_new_tokens=512)` gives.
 """
 
@@ -13,7 +13,7 @@ import sys
 
 import tyro
 
-from align_ko.errors import UserError, run_script
+from align_ko.errors import UserError, run_script, visible
 
 
 def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, trust_remote_code: bool = False) -> None:
@@ -34,6 +34,7 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, 
 
     quiet_known_noise()
     from rich.console import Console
+    from rich.markup import escape
     from transformers.utils import logging
 
     from align_ko.generation.local import stream_answer
@@ -43,13 +44,13 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, 
 
     logging.disable_progress_bar()  # it would draw over the line below
     console = Console(highlight=False)
-    with console.status(f"{model_path} 불러오는 중…"):
+    with console.status(f"{escape(model_path)} 불러오는 중…"):
         model, tokenizer = load_for_inference(model_source(model_path, trust_remote_code=trust_remote_code), merge=False)
     start: list[Message] = [{"role": "system", "content": system}] if system else []
     messages = list(start)
     interactive = sys.stdin.isatty()
     if interactive:
-        console.print(f"[dim]{model_path} · 기본 디코딩(greedy) · /처음 새 대화 · /끝 나가기[/dim]")
+        console.print(f"[dim]{escape(model_path)} · 기본 디코딩(greedy) · /처음 새 대화 · /끝 나가기[/dim]")
     while True:
         try:
             question = console.input("[bold cyan]나[/bold cyan]  ").strip() if interactive else _next_line()
@@ -66,9 +67,16 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, 
         if interactive:
             console.print("[bold green]AI[/bold green] ", end=" ")
         answer = ""
-        for piece in stream_answer(model, tokenizer, messages, max_new_tokens):
-            answer += piece
-            console.out(piece, end="", highlight=False)
+        try:
+            for piece in stream_answer(model, tokenizer, messages, max_new_tokens):
+                answer += piece
+                console.out(visible(piece), end="", highlight=False)
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            messages.pop()
+            console.print("\n[dim]멈췄습니다. 이 질문과 답은 대화에 남지 않습니다.[/dim]")
+            continue
         console.print()
         messages.append({"role": "assistant", "content": answer})
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from align_ko import process
-from align_ko.errors import UserError
-from align_ko.process import check_unlocked, lock_folder, locked_folder
+from align_ko.errors import UserError, run_script
+from align_ko.process import HOLDER_FILE, LOCK_FILE, check_unlocked, lock_folder, locked_folder
+from align_ko.records import TEMPORARY
 
 ROOT = Path(__file__).parents[1]
 
@@ -169,3 +174,116 @@ def test_posix_modules_stand_only_where_a_branch_guards_them():
     wanted = re.compile(r"^\s*(import|from) (fcntl|resource|pwd|grp)\b|os\.(sysconf|fork|getuid|killpg)\b", re.MULTILINE)
     found = [path.name for path in (ROOT / "src").rglob("*.py") if wanted.search(path.read_text(encoding="utf-8"))]
     assert found == ["process.py"]
+
+
+# -------------------- faults of the world
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether all of them end within some seconds."""
+    for _ in range(200):
+        if not any(map(alive, pids)):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+WORKING = """
+import os, sys, time
+from pathlib import Path
+from align_ko.curation.workers import Workers
+from align_ko.errors import run_script
+from align_ko.process import lock_folder
+from align_ko.records import atomic_write
+
+def main():
+    lock_folder(sys.argv[1])
+    with Workers(2, os.getpid) as workers, atomic_write(Path(sys.argv[1]) / "train.jsonl") as out:
+        out.write("half")
+        for pid in workers.ordered_map(work, range(2)):
+            print(pid, flush=True)
+        print("all", flush=True)
+        time.sleep(60)
+
+def work(number):
+    time.sleep(0.2)
+    return os.getpid()
+
+if __name__ == "__main__":
+    run_script(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_and_temporary_files_end_with_their_run(tmp_path, stop):
+    script, folder = tmp_path / "run.py", tmp_path / "out"
+    script.write_text(WORKING, encoding="utf-8")
+    run = subprocess.Popen([sys.executable, script, folder], stdout=subprocess.PIPE, text=True)
+    assert [line for line in iter(run.stdout.readline, "all\n")]
+    workers = [child.pid for child in psutil.Process(run.pid).children(recursive=True)]
+    assert len(workers) >= 2 and list(folder.glob(f".*{TEMPORARY}"))
+    run.send_signal(stop)
+    assert run.wait(20) == (143 if stop == signal.SIGTERM else -signal.SIGKILL)
+    assert gone(workers)
+    lock_folder(folder)  # the next run
+    assert sorted(path.name for path in folder.iterdir()) == [LOCK_FILE, HOLDER_FILE]
+
+
+def test_the_temporary_files_of_a_running_stage_stay(tmp_path):
+    mine, theirs = tmp_path / "answers", tmp_path / "sft" / "greedy_gate"
+    for folder in (mine, theirs):
+        folder.mkdir(parents=True)
+        (folder / f".step.jsonl.x{TEMPORARY}").touch()
+    (tmp_path / "sft" / LOCK_FILE).touch()
+    (tmp_path / ".of-somebody-else.tmp").touch()
+    lock_folder(tmp_path)
+    assert not any(mine.iterdir()) and len(list(theirs.iterdir())) == 1 and (tmp_path / ".of-somebody-else.tmp").exists()
+
+
+def told(capsys, problem):
+    def main():
+        raise problem
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_full_disk_is_named(tmp_path, capsys):
+    lock_folder(tmp_path)
+    room = r"; the disk /\S* has [\d.]+ of [\d.]+ GiB free; what was finished is saved, the same command continues from there\n"
+    named = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "train.jsonl"))
+    assert re.fullmatch(rf"error: {tmp_path}/train\.jsonl: No space left on device{room}", told(capsys, named))
+    for quoted in (  # by the writers of checkpoints, which name no file
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/0"),
+    ):
+        assert re.fullmatch(rf"error: \S+: No space left on device{room}", told(capsys, quoted))
+
+
+@pytest.mark.parametrize(
+    "act", [lambda path: (path / "x").read_text(), lambda path: path.mkdir(), lambda path: (path / "x").write_text("")]
+)
+def test_a_missing_folder_and_a_file_in_its_place_are_told(tmp_path, capsys, act):
+    path = tmp_path / "out"
+    path.touch()
+    with pytest.raises(OSError, match="out") as error:
+        act(path)
+    assert told(capsys, error.value).startswith(f"error: {error.value.filename}: {error.value.strerror}; what was finished")
+
+
+def test_other_errors_keep_their_traceback():
+    for error in (RuntimeError("CUDA"), OSError("a model"), ConnectionResetError(errno.ECONNRESET, "reset")):
+        with pytest.raises(type(error)):
+            run_script(lambda error=error: (_ for _ in ()).throw(error))
+
+
+def test_no_terminal_obeys_an_error_message(capsys):
+    assert told(capsys, UserError("row '\x1b[2J\x07'")) == "error: row '[U+001B][2J[U+0007]'\n"

@@ -1,11 +1,16 @@
-"""Mistakes of a user, reported in one line with exit code 2."""
+"""Mistakes of a user and faults of a disk, reported in one line with exit code 2; text of any origin made fit to print."""
 
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
 import os
+import re
+import shutil
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -36,6 +41,28 @@ class UserError(Exception):
         super().__init__(text)
 
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Control and zero-width characters by name: a reader sees them, and no terminal obeys them.
+
+    >>> visible("가\\u200b나\\x1b[2J")
+    '가[U+200B]나[U+001B][2J'
+    """
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", writable(text))
+
+
+def writable(text: str) -> str:
+    """Half a surrogate pair cannot be written as UTF-8.
+
+    >>> writable("가" + chr(0xD83D))
+    '가\ufffd'
+    """
+    return _SURROGATE.sub("\ufffd", text)
+
+
 class NothingToDo(UserError):
     """A stage ran to its end and had nothing to make; a result, not a failure."""
 
@@ -57,7 +84,7 @@ def is_first_process() -> bool:
 def warn(text: str) -> None:
     """Print a warning, once for all processes."""
     if is_first_process():
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print(f"warning: {visible(text)}", file=sys.stderr, flush=True)
 
 
 # import name → the extra of setup.cfg that installs it
@@ -81,20 +108,74 @@ def missing_package(name: str) -> UserError:
     return UserError(f"{name} is not installed", expected=f"pip install '{f'align-ko[{extra}]' if extra else name}'")
 
 
+output_folders: list[Path] = []
+"""What this command writes to; process.lock_folder adds to it."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+            errno.ELOOP, errno.EMFILE)  # fmt: skip
+
+
+def disk_fault(error: BaseException | None) -> str | None:
+    """A fault of files or disks in one line; None for any other error.
+
+    torch and safetensors wrap the system's error or only quote its number, and a failed write names no file: then the output
+    folder with the least room is named.
+    """
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and (quoted := re.search(r"\(os error (\d+)\)", str(error))):
+            number = int(quoted[1])
+        elif number is None and "PytorchStreamWriter failed" in str(error):
+            number = errno.ENOSPC
+        name = error.filename if isinstance(error, OSError) else None
+        if number in _REFUSED and name is not None:
+            return f"{name}: {os.strerror(number)}"
+        if number in _FULL:
+            folders = (
+                [Path(os.fsdecode(name))] if isinstance(name, str | bytes) else [*output_folders, Path(tempfile.gettempdir())]
+            )
+            disks = {folder: _disk(folder) for folder in folders}
+            room = {folder: shutil.disk_usage(disk) for folder, disk in disks.items()}
+            place = min(room, key=lambda folder: room[folder].free)
+            free, total = (size / 2**30 for size in (room[place].free, room[place].total))
+            return f"{place}: {os.strerror(number)}; the disk {disks[place]} has {free:.1f} of {total:.1f} GiB free"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _disk(path: Path) -> Path:
+    """Where the file system of `path` is mounted."""
+    path = path.resolve()
+    return next(folder for folder in (path, *path.parents) if folder.is_mount() or folder == folder.parent)
+
+
+def _message(error: Exception, saved: str) -> str | None:
+    """What a user reads of an error; None where a traceback says more."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        absent = name in EXTRAS and not importlib.util.find_spec(name)  # otherwise it is broken
+        return str(missing_package(name)) if absent else None
+    fault = disk_fault(error)
+    return fault and f"{fault}; {saved}"
+
+
 def run_script(
     main: Callable[[], None], interrupted: str = "what was finished is saved, the same command continues from there"
 ) -> None:
-    """Run a script's main: after one line, printed by the first process, a UserError or a missing extra exits 2, Ctrl-C 130."""
+    """Run a script's main: a user's mistake, a missing extra and a fault of a disk exit 2 after one line, Ctrl-C 130.
+
+    On SIGTERM it exits 143 as if interrupted, so that workers are ended and temporary files removed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main()
-    except (UserError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError):
-            name = (error.name or "").partition(".")[0]
-            if name not in EXTRAS or importlib.util.find_spec(name):  # broken, not absent: the traceback helps
-                raise
-            error = missing_package(name)
-        if is_first_process():
-            print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if (message := _message(error, interrupted)) is None:
+            raise
+        if is_first_process() or not isinstance(error, UserError):
+            print(f"error: {visible(message)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if is_first_process():

@@ -13,6 +13,7 @@ import os
 import platform
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from align_ko.errors import UserError, is_first_process, warn
+from align_ko.errors import UserError, is_first_process, output_folders, warn
+from align_ko.records import TEMPORARY
 
 # -------------------- warnings
 
@@ -107,6 +109,17 @@ def launched_processes() -> Processes:
     return Processes(state.process_index, state.num_processes, state.wait_for_everyone, state.destroy_process_group)
 
 
+def end_with(parent: int) -> None:
+    """End this process soon after its parent, process `parent`, has ended, even killed: nobody else would."""
+
+    def watch() -> None:
+        while os.getppid() == parent and psutil.pid_exists(parent):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 # -------------------- the folder lock
 
 LOCK_FILE = ".align_ko.lock"
@@ -122,9 +135,10 @@ def command_name() -> str:
 
 
 def lock_folder(folder: str | Path) -> None:
-    """Lock `folder` until this process ends; of several processes the first one does. UserError, naming the holder, when
-    another run has it."""
+    """Lock `folder` until this process ends, and remove temporary files of killed runs; of several processes the first one
+    does. UserError, naming the holder, when another run has it."""
     path = Path(folder)
+    output_folders.append(path)
     if not is_first_process() or path.resolve() in _held:
         return
     try:
@@ -144,6 +158,9 @@ def lock_folder(folder: str | Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write to it: {error.strerror}", file=path, expected="another output folder") from None
     _held[path.resolve()] = lock  # a lock without a reference is released
+    for left in path.rglob(f".*{TEMPORARY}"):  # below a lock of its own, another run may be writing it
+        if not any((above / LOCK_FILE).exists() for above in left.parents if path in above.parents):
+            left.unlink(missing_ok=True)
 
 
 def unlock_folder(folder: str | Path) -> None:

@@ -227,12 +227,15 @@ def _is_message(message: object) -> bool:
     return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
 
 
+TEMPORARY = ".align_ko.tmp"  # process.lock_folder removes what a killed run left of these
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[IO[str]]:
     """Write a temporary file beside `path`, renamed over `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             yield out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+import threading
+
 import pytest
 import torch
 from conftest import SHORT_ROWS
@@ -210,6 +213,36 @@ def test_a_failure_while_streaming_is_heard(ready, monkeypatch):
     monkeypatch.setattr(model, "generate", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         list(stream_answer(model, tokenizer, PROMPTS[0], 4))
+
+
+def test_generation_ends_with_the_stream(ready, monkeypatch):
+    model, tokenizer = ready
+    monkeypatch.setattr(model.generation_config, "eos_token_id", None)  # it would go on
+    before = threading.active_count()
+    pieces = stream_answer(model, tokenizer, PROMPTS[0], 100_000)
+    next(pieces)
+    assert threading.active_count() == before + 1
+    pieces.close()  # what Ctrl-C does
+    assert threading.active_count() == before
+
+
+def test_ctrl_c_during_an_answer_returns_to_the_prompt(ready, monkeypatch, capsys):
+    chat = runpy.run_path("scripts/chat.py")
+    lines, asked = iter(["긴 질문", "짧은 질문", "/끝"]), []
+
+    def answer(model, tokenizer, messages, longest):
+        asked.append(list(messages))
+        yield "네\x1b[2J"
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("align_ko.generation.local.stream_answer", answer)
+    monkeypatch.setattr("align_ko.models.load.load_for_inference", lambda source, merge: ready)
+    monkeypatch.setattr("rich.console.Console.input", lambda console, prompt: next(lines))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    chat["main"](".")
+    assert asked == [[{"role": "user", "content": text}] for text in ("긴 질문", "짧은 질문")]
+    assert capsys.readouterr().out.count("네[U+001B][2J") == 2
 
 
 # Settings ---------------------------------------------------------------------------------------------------------------

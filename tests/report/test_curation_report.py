@@ -16,6 +16,7 @@ from html_page import Page
 from jinja2 import UndefinedError
 from rich.console import Console
 
+from align_ko.errors import visible
 from align_ko.report.curation import (
     LICENCE,
     MAX_SOURCES,
@@ -38,7 +39,7 @@ from align_ko.report.curation_examples import (
 )  # fmt: skip
 from align_ko.report.marked_text import Part, pieces
 from align_ko.report.page import FAULT_NAMES, REASON_NAMES
-from align_ko.report.tables import escape_markdown, markdown_table, visible
+from align_ko.report.tables import escape_markdown, markdown_table
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다."
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> [/red] | \"'& `*_"

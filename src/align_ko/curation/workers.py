@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from align_ko.errors import UserError
+from align_ko.process import end_with
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ class Workers:
     """Processes that take work from this one; a context manager. With `num_proc` 1 none is started and all happens here.
 
     Functions and their arguments go to fresh processes (spawn), so they must be importable. A process that was killed
-    raises UserError; Ctrl-C ends the processes with this one.
+    raises UserError; they end with this one, however it ends.
     """
 
     def __init__(self, num_proc: int, initializer: Callable[..., None], initargs: tuple[object, ...] = ()) -> None:
@@ -53,7 +54,7 @@ class Workers:
         if num_proc <= 1:
             initializer(*initargs)
         else:
-            self._pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _start, (initializer, initargs))
+            self._pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _start, (os.getpid(), initializer, initargs))
 
     def __enter__(self) -> Workers:
         return self
@@ -109,7 +110,8 @@ def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[object, ..
     return [function(*call) for call in calls]
 
 
-def _start(initializer: Callable[..., None], initargs: tuple[object, ...]) -> None:
+def _start(parent: int, initializer: Callable[..., None], initargs: tuple[object, ...]) -> None:
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the first one decides
     initializer(*initargs)
     _look_for_cycles_rarely()

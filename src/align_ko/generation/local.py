@@ -221,26 +221,38 @@ def _pick(likeliest: torch.Tensor, ids: torch.Tensor, top_p: torch.Tensor, unifo
 def stream_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_new_tokens: int = 512
 ) -> Iterator[str]:
-    """Pieces of the greedy answer as they come. Their sum is what plain `model.generate(**inputs)` gives."""
-    from threading import Thread
+    """Pieces of the greedy answer as they come. Their sum is what plain `model.generate(**inputs)` gives.
 
-    from transformers import TextIteratorStreamer
+    Generation ends with the iterator: after Ctrl-C or `close()` no thread goes on.
+    """
+    from threading import Event, Thread
+
+    from transformers import StoppingCriteriaList, TextIteratorStreamer
 
     ids = torch.tensor([prompt_ids(tokenizer, messages)], device=model.device)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     failure: list[BaseException] = []
+    stopped = Event()
+
+    def stop(rows: torch.Tensor, *scores: object) -> torch.Tensor:
+        return torch.full((len(rows),), stopped.is_set(), device=rows.device)
 
     def run() -> None:
         try:
             mask = torch.ones_like(ids)
-            model.generate(input_ids=ids, attention_mask=mask, streamer=streamer, max_new_tokens=max_new_tokens)
+            criteria = StoppingCriteriaList([stop])
+            options = {"streamer": streamer, "max_new_tokens": max_new_tokens, "stopping_criteria": criteria}
+            model.generate(input_ids=ids, attention_mask=mask, **options)
         except BaseException as error:  # in a thread: hand it over, or the reader would wait for ever
             failure.append(error)
             streamer.on_finalized_text("", stream_end=True)
 
     thread = Thread(target=run, daemon=True)
     thread.start()
-    yield from streamer
-    thread.join()
+    try:
+        yield from streamer
+    finally:
+        stopped.set()
+        thread.join()
     if failure:
         raise failure[0]

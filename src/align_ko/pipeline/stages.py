@@ -150,7 +150,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     """Exit code. A terminal sends Ctrl-C to the stage too; a signal to this process alone is forwarded."""
     try:
         return process.wait()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter on SIGTERM
         for stop in (lambda: None, lambda: process.send_signal(signal.SIGINT), process.kill):
             stop()
             try:

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from align_ko.curation.facts import CurationFacts
+from align_ko.errors import visible, writable
 from align_ko.records import atomic_write
 from align_ko.report.curation_examples import chat, dropped_card, duplicate_chats, repair_card
 from align_ko.report.page import Bar, bars, render
-from align_ko.report.tables import cell, clip, terminal_table, writable
+from align_ko.report.tables import cell, clip, terminal_table
 
 MAX_SOURCES = 15
 """Sources with a line and a column of their own; a file whose rows name their own source may contain thousands."""
@@ -57,7 +58,7 @@ def show(facts: CurationFacts, console: Console) -> None:
         for place in columns:
             table.add_column(escape(sheet.header[place]), justify="right" if place else "left", overflow="fold")
         for row in sheet.rows:
-            table.add_row(*(escape(writable(cell(row[place]))) for place in columns))
+            table.add_row(*(escape(visible(cell(row[place]))) for place in columns))
         console.print(table, "")
     repairs = ", ".join(f"{name} {count:,}" for name, count in facts["repairs"].items())
     lines = [f"Repaired rows: {repairs}."] * bool(repairs)

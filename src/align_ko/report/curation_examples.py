@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from align_ko.curation.adapters import adapt
 from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
+from align_ko.errors import visible
 from align_ko.records import Message
 from align_ko.report.marked_text import Part, Piece, pieces
-from align_ko.report.tables import visible
 
 BUDGET = 5000
 """Characters of one conversation that the page contains: it shows some 150 conversations and stays below 3 MB."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
+from align_ko.errors import visible
 from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAnswer, Summary
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
@@ -32,7 +33,7 @@ def show(summary: Summary, console: Console) -> None:
     for number, result in enumerate(results):
         greedy = result["setting"] == GREEDY_SETTING
         last = greedy and number + 1 < len(results) and results[number + 1]["setting"] != GREEDY_SETTING
-        cells = [result["model"], short(result["setting"]), *measure_cells(result)]
+        cells = [visible(result["model"]), short(result["setting"]), *measure_cells(result)]
         table.add_row(*map(escape, cells), style="bold" if greedy else None, end_section=last)
     console.print(table)
     for setting, decoding in dict.fromkeys((result["setting"], result["decoding"]) for result in results):

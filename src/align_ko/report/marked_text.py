@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from align_ko.errors import visible
 from align_ko.evaluation.scores import FaultRow
 from align_ko.records import Fault, Message
-from align_ko.report.tables import visible
 
 CLIP = 340
 """Characters of a text that are shown before "더 보기"."""

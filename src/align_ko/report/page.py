@@ -14,9 +14,10 @@ from pathlib import PurePath
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from align_ko.errors import visible
 from align_ko.records import last_user_text
 from align_ko.report.marked_text import earlier_turns, fold
-from align_ko.report.tables import clip, code_span, escape_bars, escape_markdown, interval, markdown_table, short, visible
+from align_ko.report.tables import clip, code_span, escape_bars, escape_markdown, interval, markdown_table, short
 
 
 def load_yaml(name: str) -> dict[str, dict[str, str]]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from align_ko.errors import visible
 from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
 from align_ko.records import Assessment, PreferencePair, atomic_write, last_user_text, write_json
@@ -45,13 +46,13 @@ def show(summary: PairSummary, pairs: Sequence[PreferencePair], console: Console
     """Print the numbers as a table, the advice, and one pair to read."""
     table = Table(title=f"{summary['pairs']} pairs from {summary['prompts']} prompts", show_header=False)
     for key in ("origin", "chosen_by", "rejected_for", "median_characters", "chosen", "dropped"):
-        table.add_row(key, ", ".join(f"{escape(name)} {count}" for name, count in summary[key].items()))
+        table.add_row(key, ", ".join(f"{escape(visible(name))} {count}" for name, count in summary[key].items()))
     console.print(table)
     for advice in advise(summary):
         console.print(f"advice {advice.key}: {advice.value}  ({advice.because})", markup=False, highlight=False)
     pair = pairs[0]
     for name, messages, style in (("질문", pair.prompt, None), ("선택", pair.chosen, "green"), ("거부", pair.rejected, "red")):
-        console.print(f"{name}   {messages[-1]['content']}", style=style, markup=False)
+        console.print(f"{name}   {visible(messages[-1]['content'])}", style=style, markup=False)
 
 
 def examples(pairs: Sequence[PreferencePair], count: int = EXAMPLES) -> list[PreferencePair]:

@@ -10,30 +10,12 @@ from typing import Literal
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from align_ko.errors import visible
+
 MAX_NAME = 60
 """Characters of a source's name that are shown."""
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKDOWN = re.compile(r"[\\`*<>\[\]~$|&]|(?<![^\W_])_|_(?![^\W_])")  # not the _ inside a name
 _NUMBER = re.compile(r"\**[\d–-]")
-
-
-def visible(text: str) -> str:
-    """Control and zero-width characters by name, so that a reader sees what the filter saw.
-
-    >>> visible("가\\u200b나\\x00")
-    '가[U+200B]나[U+0000]'
-    """
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", writable(text))
-
-
-def writable(text: str) -> str:
-    """Half a surrogate pair cannot be written as UTF-8.
-
-    >>> writable("가" + chr(0xD83D))
-    '가\ufffd'
-    """
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def clip(name: str) -> str:

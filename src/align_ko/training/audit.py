@@ -18,7 +18,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from align_ko.chat_format import IGNORE, prompt_ids, render, rewrites_history
-from align_ko.errors import UserError
+from align_ko.errors import UserError, visible
 from align_ko.records import Message, PairRow
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def show_example(ids: list[int], labels: list[int], tokenizer: PreTrainedTokeniz
     """Print one row, what is trained on in green, the rest dim."""
     text = Text()
     for trained, run in groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORE):
-        text.append(tokenizer.decode([token for token, _ in run]), style="bold green" if trained else "dim")
+        text.append(visible(tokenizer.decode([token for token, _ in run])), style="bold green" if trained else "dim")
     console = console or Console()
     console.print("One training row. Green is trained on, the rest is only read:", style="bold")
     console.print(text)
