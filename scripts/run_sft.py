@@ -32,15 +32,28 @@ def main() -> None:
 
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
 
+    from pathlib import Path
+
     from trl import SFTConfig
 
-    from align_ko.models.load import best_dtype, load_base, load_tokenizer, lora_config, training_source
+    from align_ko.manifest import parent_facts
+    from align_ko.models.load import (
+        best_dtype,
+        load_base,
+        load_checkpoint_tokenizer,
+        load_policy,
+        load_tokenizer,
+        lora_config,
+        merged_start,
+        training_source,
+    )
+    from align_ko.models.source import base_of, is_adapter
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.records import read_conversations
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.distillation import sft_trainer
-    from align_ko.training.faults import check_split, check_trainable, warn_of_padding, warn_of_spelled_tokens
+    from align_ko.training.faults import check_split, check_start, check_trainable, warn_of_padding, warn_of_spelled_tokens
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -50,9 +63,11 @@ def main() -> None:
     keep_freed_memory()
     # recipe → TRL config; tokenizer and chat format; what was begun in the output folder before
     config = training_config(SFTConfig, recipe.training, recipe.model.dtype)
-    base = training_source(recipe.model)
+    start, dtype = training_source(recipe.model), best_dtype(recipe.model.dtype)
+    base, from_adapter = base_of(start), is_adapter(start.path)
     check_push(recipe.training, base, recipe.merge_adapter)
-    tokenizer = load_tokenizer(base, recipe.data.chat_template)
+    load = load_checkpoint_tokenizer if from_adapter else load_tokenizer
+    tokenizer = load(start, recipe.data.chat_template)
     run = open_run(recipe, config, tokenizer, base)
     if run.done:
         return
@@ -68,8 +83,13 @@ def main() -> None:
     warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training rows, {sum(train['length'])} tokens")
 
-    # model and trainer
-    model = load_base(recipe.model, tokenizer, base)
+    # model and trainer; an adapter as start is trained on, or merged and a new one trained
+    trained_on = from_adapter and recipe.model.use_peft and not (recipe.merge_start or recipe.distill.wanted)
+    if trained_on:
+        model, _, new_adapter = load_policy(start, recipe.model)
+    else:
+        base = merged_start(start, Path(config.output_dir), tokenizer, recipe.model.dtype) if from_adapter else base
+        model, new_adapter = load_base(recipe.model, tokenizer, base), lora_config(recipe.model, base)
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
     trainer = sft_trainer(
         recipe.distill,
@@ -78,7 +98,7 @@ def main() -> None:
         train_dataset=train,
         eval_dataset=held_out,
         processing_class=tokenizer,
-        peft_config=lora_config(recipe.model, base),
+        peft_config=new_adapter,
     )
     trainer.run_id = run.run_id
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
@@ -89,6 +109,8 @@ def main() -> None:
     held = conversations_of(train, rows)
     seen = audit_batches(trainer.get_train_dataloader(), tokenizer, held, model.generation_config.eos_token_id)
     check_trainable(trainer.model)
+    if from_adapter:
+        check_start(trainer.model, start, train, dtype)
     if trainer.is_world_process_zero():
         warn_of_padding(seen)
         print(f"audit passed: {seen['rows']} rows, {seen['supervised']} of {seen['tokens']} tokens trained, one eos an answer")
@@ -104,8 +126,10 @@ def main() -> None:
         run.inputs,
         stage="distill" if recipe.distill.wanted else "sft",
         base=base,
-        dtype=best_dtype(recipe.model.dtype),
+        dtype=dtype,
         gate=gate,
+        start=Path(start.path) if trained_on else None,
+        parent=parent_facts(start.path) if from_adapter else None,
         rows=len(train),
         audit=seen,
         too_long=too_long,

@@ -6,14 +6,19 @@ import math
 
 import pytest
 import torch
-from conftest import turns
+from conftest import rows, turns
 from peft import PeftModel
 from test_training import dpo_trainer, first_loss, model_args, sft  # noqa: F401  (a fixture)
+from training_place import make_place, run_here
 
 from align_ko.chat_format import prompt_ids
 from align_ko.models.load import load_for_inference, load_policy
-from align_ko.models.source import base_of
+from align_ko.models.source import ModelSource, base_of, is_adapter
+from align_ko.records import write_jsonl
+from align_ko.training.audit import AuditError
+from align_ko.training.faults import answer_loss, check_start
 from align_ko.training.finish import save_stage
+from align_ko.training.prepare import tokenize_conversations
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +58,31 @@ def test_its_reference_is_the_first_rounds_result(first_round, sft, tmp_path):  
     old, _, _ = load_policy(str(sft.folder), model_args(sft.base))
     round_0 = torch.cat([p.flatten() for n, p in old.named_parameters() if ".default." in n])
     assert torch.equal(policy, reference) and not torch.equal(policy, round_0)
+
+
+# An adapter as the start of SFT ------------------------------------------------------------------------------------------
+
+MODES = {"trained on": (), "merged": ("--merge_start", "true"), "distilled": ("--distill.repetition_penalty", "1.05")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sft_from_an_adapter_begins_where_that_ended(mode, sft, tmp_path, monkeypatch):  # noqa: F811
+    """The adapter was thrown away and the base trained: a loss of 3.90 became 7.66."""
+    monkeypatch.chdir(make_place(tmp_path, sft.base))
+    write_jsonl(tmp_path / "train.jsonl", rows()[:8])
+    few = ["--training.max_steps", "1", "--training.eval_strategy", "no", "--training.save_strategy", "no"]
+    start = ["--model.model_name_or_path", str(sft.folder), "--training.learning_rate", "1e-5"]
+    run_here(monkeypatch, "run_sft", "sft.yaml", *start, *few, *MODES[mode])
+    model, tokenizer = load_for_inference("sft", "float32")
+    data, _ = tokenize_conversations(tokenizer, rows()[:8], None)
+    assert answer_loss(model, data) < 1 < 4 < answer_loss(sft.base.model(), data)
+    base = base_of("sft").path
+    assert is_adapter("sft") and base == (str(sft.base.folder) if mode == "trained on" else "sft/start")
+
+
+def test_another_model_than_the_start_is_told_before_the_first_step(sft):  # noqa: F811
+    data, _ = tokenize_conversations(sft.base.tokenizer(), rows()[:8], None)
+    start = ModelSource(str(sft.folder))
+    check_start(load_policy(start, model_args(sft.base))[0], start, data, torch.float32)
+    with pytest.raises(AuditError, match=r"not the start: before the first step its loss is \d\.\d\d, that of .* 0\.0\d"):
+        check_start(sft.base.model(), start, data, torch.float32)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -19,6 +20,7 @@ from transformers import (
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
 from align_ko.errors import UserError
+from align_ko.models.export import save_model
 from align_ko.models.merge import attach_adapter, interpolate, merge_adapter
 from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
 from align_ko.recipe import ModelArgs
@@ -178,10 +180,21 @@ def load_interpolated(
     return model.eval(), tokenizer
 
 
+def merged_start(start: ModelSource, folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> ModelSource:
+    """The adapter folder `start` as a plain model in folder/start, which a new adapter can name as its base."""
+    state, target = PartialState(), ModelSource(str(folder / "start"), trust_remote_code=start.trust_remote_code)
+    with state.main_process_first():
+        if state.is_main_process:
+            model = load_weights(start, best_dtype(dtype))
+            model.generation_config = greedy_config(model, tokenizer)
+            save_model(Path(target.path), model, tokenizer, base_of(start))
+    return target
+
+
 def load_policy(
     path: str | ModelSource, args: ModelArgs | None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, LoraConfig | None]:
-    """The model DPO trains, from an SFT checkpoint, its tokenizer, and the new adapter to add (None when there is one already).
+    """The model that training goes on with, its tokenizer, and the new adapter to add (None when there is one already).
 
     An adapter folder: its base, quantised as `args` says, the adapter trainable. A full model: itself, with a new adapter if
     `args.use_peft`.

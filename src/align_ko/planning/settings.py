@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align_ko.errors import UserError, nearest
-from align_ko.models.source import base_of, start_source
+from align_ko.models.source import base_of, is_adapter, start_source
 from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
 from align_ko.recipe.record import MISSING, config_fields
 
@@ -116,7 +116,12 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
     file = place_of(recipe, "").file
     if isinstance(recipe, SftRecipe):
         distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
-        return RunSettings("sft", recipe.model, recipe.training, file, "none", int(distilled), distilled=distilled)
+        model = recipe.model
+        if is_adapter(model.model_name_or_path):
+            saved = _saved_adapter(Path(model.model_name_or_path), model)
+            merged = distilled or recipe.merge_start or not model.use_peft  # a new adapter, on the same shapes
+            model = replace(model, model_name_or_path=saved.model_name_or_path) if merged else saved
+        return RunSettings("sft", model, recipe.training, file, "none", int(distilled), distilled=distilled)
     name, note, adapter = recipe.model_name_or_path, "", True
     start = Path(name)
     if recipe.model and start.is_dir():

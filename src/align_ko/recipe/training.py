@@ -167,6 +167,9 @@ class SftRecipe(Recipe):
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     merge_adapter: YesNo = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
+    merge_start: YesNo = False
+    """Where the start is an adapter folder: merge it first and train a new adapter on that; false: train it on. Distillation
+    and full fine-tuning always merge."""
     gate: GateArgs = field(default_factory=GateArgs)
     distill: DistillArgs = field(default_factory=DistillArgs)
     """Instead of the rows' answers, what the model itself would say about them under a decoding knob."""

@@ -8,20 +8,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from align_ko.chat_format import spelled_tokens
 from align_ko.errors import warn
+from align_ko.models.load import load_weights
+from align_ko.models.source import ModelSource
 from align_ko.records import ConversationRow, Message, PairRow, content_id, parse_prompt
 from align_ko.training.audit import AuditError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Rows = Sequence[ConversationRow] | Sequence[PairRow]
 MOST_PADDING = 0.5
 """Of computed positions. Of docs/plan.md's lengths, random batches leave half, padding to 2,048 tokens three quarters."""
+LOSS_ROWS, LOSS_TOLERANCE = 4, 0.1
+"""Rows whose loss is compared with the start's, and nats (or share of the loss) that quantisation may add. A judgement."""
 OTHER_MIX, FEWEST_ROWS = 0.3, 30
 """Total variation distance between two mixes of sources, and rows below which chance alone comes near it. A judgement."""
 
@@ -36,6 +45,34 @@ def check_trainable(model: torch.nn.Module) -> int:
             expected="an adapter loaded with is_trainable=True, or lora_target_modules that this model has",
         )
     return count
+
+
+def answer_loss(model: torch.nn.Module, rows: Dataset) -> float:
+    """Mean loss of the answers' tokens in the first rows, without dropout."""
+    was_training, losses = model.training, []
+    model.eval()
+    with torch.no_grad():
+        for row in rows.select(range(min(len(rows), LOSS_ROWS))):
+            ids, labels = (torch.tensor([row[name]], device=model.device) for name in ("input_ids", "labels"))
+            logits = model(input_ids=ids).logits[0, :-1].float()
+            losses.append(torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="none")[labels[0, 1:] >= 0])
+    model.train(was_training)
+    return float(torch.cat(losses).mean())
+
+
+def check_start(model: torch.nn.Module, start: ModelSource, rows: Dataset, dtype: torch.dtype) -> None:
+    """AuditError where the model that would be trained is not the adapter folder `start`, loaded anew and merged."""
+    if is_deepspeed_zero3_enabled():  # no process has whole weights to compare
+        return
+    wanted = answer_loss(load_weights(start, dtype, device=str(model.device)), rows)
+    actual = answer_loss(model, rows)
+    if abs(actual - wanted) > max(LOSS_TOLERANCE, LOSS_TOLERANCE * wanted):
+        raise AuditError(
+            f"the model that would be trained is not the start: before the first step its loss is {actual:.2f}, that of "
+            f"{start.path} {wanted:.2f}",
+            key="model.model_name_or_path",
+            expected="an adapter that is trained on, or merged first (merge_start: true)",
+        )
 
 
 def check_split(train: Rows, held_out: Rows) -> None:

@@ -25,7 +25,7 @@ from align_ko.training.gate import GreedyGate, gate_rounds
 from align_ko.training.overfitting import evaluations
 from align_ko.training.run_record import Run, finish_run
 
-NOT_PUSHED = ("_*", ".*", "checkpoint-*", "runs/*", "greedy_gate/*", "training_args.bin", "training_run.json",
+NOT_PUSHED = ("_*", ".*", "checkpoint-*", "runs/*", "start/*", "greedy_gate/*", "training_args.bin", "training_run.json",
               SOURCE_FILE)  # fmt: skip
 """Logs and the source record name the machine, answers quote prompts, the rest belongs to a run that continues here."""
 
