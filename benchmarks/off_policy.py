@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_ko.curation.adapters import Rejection, adapt
+from align_ko.adapters import Rejection, adapt
 from align_ko.curation.curate import evaluation_prompts
-from align_ko.curation.sources import read_source
 from align_ko.overlap import PromptIndex, overlaps
 from align_ko.preferences.pairing import Side, make_pair
 from align_ko.recipe import DataRecipe
 from align_ko.records import Message, PreferencePair, content_id, last_user_text, read_jsonl
+from align_ko.sources import read_source
 
 Place = tuple[str, int]  # file, line
 

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from align_ko.adapters import Rejection, adapt
 from align_ko.chat_format import IGNORE, prompt_ids, render, training_rows
-from align_ko.curation.adapters import Rejection, adapt
-from align_ko.curation.sources import read_source
 from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer
 from align_ko.models.quickstart import default_folder
 from align_ko.records import Message
+from align_ko.sources import read_source
 
 RAW = Path(__file__).parents[1] / "recipes/quickstart/data/raw"
 CACHE = default_folder().parent / "tokenizers"

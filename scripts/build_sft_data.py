@@ -38,6 +38,8 @@ def main() -> None:
         write_report(folder, facts)
         write_manifest(folder, recipe, inputs, stage="data", rows=facts["rows"])
         show(facts, console)
+        for note in facts["notes"]:
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
 
     run_script(report, "the rows are written, but not the report or the manifest; the same command makes all of them again")
     names = "train.jsonl, eval.jsonl, " + "preferences.jsonl, " * bool(facts["rows"]["preferences"])

@@ -46,7 +46,7 @@ def test_every_form_and_encoding_gives_the_same_prompts(tmp_path, encoding, form
 
 BAD = [
     {"text": "질문"},
-    {"question": "질문"},
+    {"text_only": "질문"},
     {"messages": []},
     {"prompt": ""},
     {"prompt": " "},
@@ -83,9 +83,11 @@ def test_a_malformed_row_is_named_with_file_line_and_key(tmp_path, row, read):
 
 
 def test_what_is_no_json_is_named_with_its_line(tmp_path):
+    (tmp_path / "prompts.jsonl").write_bytes("prompt\n떡볶이를 덜 맵게?\n".encode("cp949"))
+    with pytest.raises(UserError, match=r"prompts\.jsonl:1: not valid JSON"):
+        list(read_prompts(tmp_path / "prompts.jsonl"))
     (tmp_path / "prompts.csv").write_bytes("prompt\n떡볶이를 덜 맵게?\n".encode("cp949"))
-    with pytest.raises(UserError, match=r"prompts\.csv:1: not valid JSON"):
-        list(read_prompts(tmp_path / "prompts.csv"))
+    assert [row.prompt[0]["content"] for row in read_prompts(tmp_path / "prompts.csv")] == ["떡볶이를 덜 맵게?"]
     with pytest.raises(UserError, match=r"nowhere\.jsonl: file not found"):
         list(read_prompts(tmp_path / "nowhere.jsonl"))
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n[2]\n')

@@ -1,4 +1,4 @@
-"""JSONL files and JSON arrays in any common encoding, read as a stream, one row at a time.
+"""JSONL, JSON arrays and objects of rows in any common encoding, plain or packed; JSONL and arrays one row at a time.
 
 A row that cannot be read is yielded like any other, with `problem` set; the caller decides whether that is an error.
 """
@@ -9,10 +9,13 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from align_ko.errors import UserError
 
 CHUNK = 1 << 20  # characters read at a time from a JSON array
 MAX_ELEMENT = 1 << 25  # an array element longer than this (32 M characters) is a lost quotation mark, not a row
@@ -34,31 +37,100 @@ class RawRow:
 
 
 def read_json_rows(path: Path, advance: Advance = lambda count: None) -> Iterator[RawRow]:
-    """Rows of a JSON array or of JSONL: the first character tells, not the name."""
+    """Rows of JSON arrays, of JSONL, or of one object that contains rows: the content tells, not the name."""
     with open_text(path) as text:
-        first = text.read(4096).lstrip()[:1]
-    return _read_json_array(path, advance) if first == "[" else _read_jsonl(path, advance)
+        head = text.read(4096).lstrip("\ufeff \r\n\t")
+    if head[:1] == "[":
+        return _read_json_array(path, advance)
+    with open_text(path) as text:
+        _, problem = _parse(next((line for line in text if line.strip()), "").replace(BAD_BYTE, "?"))
+        whole = head[:1] == "{" and not any(line.strip() for line in text)
+    if head[:1] == "{" and (problem or whole):  # an object over several lines or on a single one, or a broken first line
+        return _read_json_object(path, advance)
+    return _read_jsonl(path, advance)
+
+
+def rows_in(value: Mapping[str, Any]) -> Iterator[Any]:
+    """The rows of an object: `{"data": [row, …]}`, `{"id0": row, …}`, or the object itself where it is a row.
+
+    >>> list(rows_in({"a": {"question": "수도는?"}, "b": {"question": "강은?"}}))
+    [{'id': 'a', 'question': '수도는?'}, {'id': 'b', 'question': '강은?'}]
+    """
+    lists = {key: item for key, item in value.items() if isinstance(item, list) and _is_table(item)}
+    objects = [item for item in value.values() if isinstance(item, dict)]
+    if lists and not any(isinstance(item, list) and item for key, item in value.items() if key not in lists):
+        for key, rows in lists.items():
+            yield from rows if len(lists) == 1 else ({"split": key, **row} for row in rows)
+    elif len(objects) == 1 and len(value) == 1 and any(map(_holds_rows, objects[0].values())):
+        yield from rows_in(objects[0])
+    elif len(objects) == len(value) > 1:
+        yield from ({"id": key, **row} for key, row in value.items())
+    else:
+        yield value
+
+
+def _holds_rows(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and _is_table(value))
+
+
+def _is_table(items: list[Any]) -> bool:
+    """Whether a list's elements are rows, not messages."""
+    names = ("role", "from", "speaker", "author", "type", "content", "value", "utterance", "text", "msg", "function")
+    return bool(items) and all(isinstance(item, dict) for item in items) and not any(name in items[0] for name in names)
+
+
+def _read_json_object(path: Path, advance: Advance) -> Iterator[RawRow]:
+    """Objects over several lines, read whole. Where the first is no JSON, the file is JSONL with a broken first line."""
+    with open_text(path) as text:
+        content = text.read().rstrip()
+    values: list[Any] = []
+    position = len(content) - len(content.lstrip())
+    while position < len(content):
+        value, position, problem, _ = _decode(content, position)
+        if problem:
+            return _read_jsonl(path, advance)
+        values += list(rows_in(value)) if isinstance(value, dict) else [value]
+        position += len(content[position : position + 99]) - len(content[position : position + 99].lstrip(" \r\n\t,"))
+    broken = BAD_BYTE in content
+    return (
+        RawRow(str(path), number, value, _NO_TEXT if broken and BAD_BYTE in json.dumps(value, ensure_ascii=False) else "")
+        for number, value in enumerate(values, 1)
+    )
 
 
 def find_encoding(path: Path) -> str:
-    """UTF-8 (with or without BOM), UTF-16 with BOM, or CP949, decided on the whole file.
-
-    A UTF-8 file with a few broken bytes is not valid CP949 either: it is `utf-8-sig`, decoded with replacement characters, so
-    that only the rows with one are dropped.
-    """
+    """UTF-8, UTF-16 or CP949: what decodes most of the file's lines, and of those what leaves fewest bad characters."""
+    with open_bytes(path) as raw:
+        head = raw.read(4096)
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    zeros = head.count(0)
+    if zeros * 20 > len(head):  # UTF-16 without its mark; no other text is full of zero bytes
+        return "utf-16-le" if head[1::2].count(0) * 2 >= zeros else "utf-16-be"
+    failures = {}
     for encoding in ("utf-8-sig", "cp949"):
-        decoder = codecs.getincrementaldecoder(encoding)()
-        with path.open("rb") as raw:
-            if raw.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                return "utf-16"
+        failures[encoding] = _failures(path, encoding)
+        if failures[encoding] == (0, 0):
+            return encoding
+    return min(failures, key=failures.__getitem__)
+
+
+def _failures(path: Path, encoding: str) -> tuple[int, int]:
+    """Lines that cannot be decoded (of a very long line, pieces), and bad characters in them."""
+    decoder, lines, characters = codecs.getincrementaldecoder(encoding)(), 0, 0
+    with open_bytes(path) as raw:
+        while piece := raw.readline(CHUNK):
             try:
-                while block := raw.read(CHUNK):
-                    decoder.decode(block)
-                decoder.decode(b"", final=True)
-                return encoding
+                decoder.decode(piece, final=piece.endswith(b"\n"))
             except UnicodeDecodeError:
-                continue
-    return "utf-8-sig"
+                lines, characters = lines + 1, characters + piece.decode(encoding, "replace").count("\ufffd")
+                decoder.reset()
+    return lines, characters
+
+
+BAD_BYTE = "\udcff"  # stands for bytes that are no text; half a surrogate pair, which no file can contain itself
+codecs.register_error("align_ko_bad_byte", lambda error: (BAD_BYTE, error.end))  # type: ignore[attr-defined]
+_NO_TEXT = "contains bytes that are no text in this file's encoding"
 
 
 class _CountingFile(io.FileIO):
@@ -72,13 +144,30 @@ class _CountingFile(io.FileIO):
         return count
 
 
-def open_text(path: Path, advance: Advance = lambda count: None, newline: str | None = None) -> io.TextIOWrapper:
+def open_bytes(path: Path, advance: Advance = lambda count: None) -> IO[bytes]:
+    """The file's bytes, unpacked where its name ends in .gz or .zst. `advance` gets the packed ones."""
     raw = io.BufferedReader(_CountingFile(path, advance))
-    return io.TextIOWrapper(raw, encoding=find_encoding(path), errors="replace", newline=newline)
+    packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    if not packing:
+        return raw
+    import pyarrow
+
+    return io.BufferedReader(pyarrow.input_stream(raw, compression=packing), CHUNK)
+
+
+def open_text(path: Path, advance: Advance = lambda count: None, newline: str | None = None) -> io.TextIOWrapper:
+    """Bytes that cannot be decoded become BAD_BYTE, so that they cost their row and no other."""
+    try:
+        encoding = find_encoding(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot be unpacked or read: {error}", file=path) from None
+    return io.TextIOWrapper(open_bytes(path, advance), encoding=encoding, errors="align_ko_bad_byte", newline=newline)
 
 
 def _parse(text: str) -> tuple[Any, str]:
     """(value, "") or (None, what is wrong)."""
+    if BAD_BYTE in text:
+        return None, f"{_NO_TEXT} (column {text.index(BAD_BYTE) + 1})"
     try:
         return json.loads(text), ""
     except json.JSONDecodeError as error:
@@ -115,7 +204,16 @@ def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
                 buffer, position, ended = buffer[position:] + more, 0, not more
                 continue
             if buffer[position : position + 1] == "]":
-                return
+                rest = buffer[position + 1 :] + text.read(CHUNK)
+                if not rest.strip():
+                    return
+                line += buffer.count("\n", position, position + 1)
+                line += rest[: len(rest) - len(rest.lstrip())].count("\n")
+                buffer, position, opening = rest.lstrip().removeprefix(",").lstrip(), 1, ""
+                if buffer[:1] != "[":
+                    yield RawRow(str(path), line, buffer[:2000], "text after the end of the JSON array")
+                    return
+                continue  # another array in the same file
             if position == len(buffer):
                 yield RawRow(str(path), line, "", "the file ends inside the array: it was cut off")
                 return
@@ -126,6 +224,8 @@ def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
                     more = text.read(CHUNK)
                     buffer, ended = buffer + more, not more
                 end = len(buffer) if end < 0 else end
+            elif BAD_BYTE in buffer[position:end]:
+                problem = _NO_TEXT
             yield RawRow(str(path), line, buffer[position : min(end, position + 2000)] if problem else value, problem)
             line += buffer.count("\n", position, end)
             position = end

@@ -7,18 +7,20 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Required, TypedDict, TypeVar, cast, final
+from typing import IO, Any, Required, TypedDict, TypeVar, final
 
-from align_ko.errors import UserError
-from align_ko.json_rows import read_json_rows
+from align_ko.adapters import Message as Message
+from align_ko.adapters import Rejection, adapt, adapt_pairs, adapt_prompt, pair_id, unread_keys
+from align_ko.errors import UserError, warn
+from align_ko.sources import RawRow, find_path, read_file
 
 Item = TypeVar("Item")
-Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": str}
 
 
 @final
@@ -130,40 +132,119 @@ def content_id(messages: list[Message]) -> str:
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file or a JSON array. UserError with the line of a row that is broken or no object."""
+    """Objects of a file of rows. UserError with the line of a row that is broken or no object."""
     for line, row in _numbered_rows(path):
         if not isinstance(row, dict):
             raise UserError("this row is no JSON object", file=path, line=line, expected="{…} on every line")
         yield row
 
 
-def _numbered_rows(path: str | Path) -> Iterator[tuple[int, object]]:
-    if not Path(path).is_file():
+def _raw_rows(path: str | Path) -> Iterator[RawRow]:
+    file = find_path(path)
+    if not file.is_file():
         raise UserError("file not found", file=path)
-    for row in read_json_rows(Path(path)):
+    return read_file(file)
+
+
+def _numbered_rows(path: str | Path) -> Iterator[tuple[int, object]]:
+    for row in _raw_rows(path):
         if row.problem:
-            raise UserError(row.problem, file=path, line=row.line, expected="JSONL or a JSON array")
+            raise UserError(row.problem, file=path, line=row.line, expected="JSONL, a JSON array, CSV or Parquet")
         yield row.line, row.value
 
 
 def read_conversations(path: str | Path) -> Iterator[ConversationRow]:
-    """Rows with `messages`; a row of responses.jsonl becomes its prompt and answer, and is dropped where the answer is empty.
+    """Conversations of any shape that curation reads, each with an id; a row of responses.jsonl is its prompt and answer.
 
-    `{"prompt_id": "9f2c", "prompt": [user "안녕?"], "response": "안녕하세요!", …}` →
-    `{"id": "9f2c", "messages": [user "안녕?", assistant "안녕하세요!"]}`
+    Rows without a trainable answer are dropped, counted and reported at the end, with the keys that nothing reads.
+    UserError where most of the rows are.
+
+    `{"instruction": "안녕?", "output": "안녕하세요!"}` → `{"id": "9f2c…", "messages": [user "안녕?", assistant "안녕하세요!"]}`
     """
-    for row in read_jsonl(path):
-        if "messages" in row or "response" not in row:
-            yield cast(ConversationRow, row)
-        elif any(map(str.isalnum, str(row["response"] or ""))):
-            asked = parse_prompt(row)
-            if asked is None:
-                raise UserError(f"the row of prompt {row.get('prompt_id')} has no prompt", file=path)
-            yield {"id": asked.id, "messages": [*asked.prompt, {"role": "assistant", "content": str(row["response"]).strip()}]}
+    return _training_rows(path, _conversations_of, unread_keys, _CONVERSATIONS)
 
 
 def read_pairs(path: str | Path) -> Iterator[PairRow]:
-    return cast(Iterator[PairRow], read_jsonl(path))
+    """Preference pairs of any shape that adapters.py knows, each with an id of its own. Empty and equal sides are dropped,
+    counted and reported as in read_conversations."""
+    return _training_rows(path, _pairs_of, lambda row: unread_keys(row, pair=True), _PAIRS)
+
+
+def _conversations_of(row: object) -> list[ConversationRow] | Rejection:
+    messages = adapt(row)
+    if isinstance(messages, Rejection):
+        return messages
+    roles = [message["role"] for message in messages]
+    if other := set(roles) - {"system", "user", "assistant"}:
+        return Rejection("roles", f"a turn of role {min(other)!r}")
+    if roles[-1:] != ["assistant"]:
+        return Rejection("roles", "the last turn is not the assistant's")
+    if not all(any(map(str.isalnum, m["content"])) for m in messages if m["role"] == "assistant"):
+        return Rejection("empty", "an answer is empty")
+    made: ConversationRow = {"messages": messages, "id": _id_of(row) or content_id(messages)}
+    if isinstance(row, dict):
+        made.update({key: row[key] for key in ("source", "group", "repairs") if key in row})  # type: ignore[typeddict-item]
+    return [made]
+
+
+def _pairs_of(row: object) -> list[PairRow] | Rejection:
+    pairs = adapt_pairs(row)
+    if isinstance(pairs, Rejection):
+        return pairs
+    name = _id_of(row) if len(pairs) == 1 else ""
+    made: list[PairRow] = []
+    for pair in pairs:
+        chosen, rejected = ([{"role": "assistant", "content": text}] for text in pair[1:])
+        made.append({"prompt": pair.prompt, "chosen": chosen, "rejected": rejected, "id": name or pair_id(pair)})
+        if isinstance(row, dict):
+            facts = {key: row[key] for key in ("rejected_finished", "source") if key in row}
+            made[-1].update(facts)  # type: ignore[typeddict-item]
+    return made
+
+
+def _id_of(row: object) -> str:
+    """A row's own id as text; "" where it has none."""
+    named = next((row[key] for key in ("id", "prompt_id", "uid") if key in row), None) if isinstance(row, dict) else None
+    return str(named) if isinstance(named, str | int) and not isinstance(named, bool) else ""
+
+
+TrainingRow = TypeVar("TrainingRow", ConversationRow, PairRow)
+_CONVERSATIONS = "messages, instruction and output, question and answer, prompt and completion (curation: others by columns)"
+_PAIRS = "prompt, chosen and rejected (text or messages), or whole conversations as chosen and rejected"
+
+
+def _training_rows(
+    path: str | Path,
+    convert: Callable[[object], list[TrainingRow] | Rejection],
+    unread: Callable[[object], list[str]],
+    expected: str,
+) -> Iterator[TrainingRow]:
+    total, places = 0, defaultdict[str, list[int]](list)
+    ignored: Counter[str] = Counter()
+    ids: dict[str, bytes] = {}
+    for raw in _raw_rows(path):
+        total += 1
+        rows = Rejection("broken_row", raw.problem) if raw.problem else convert(raw.value)
+        if isinstance(rows, Rejection):
+            places[rows.detail].append(raw.line)
+            continue
+        ignored.update(unread(raw.value))
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
+            content = hashlib.sha256(text).digest()[:8]
+            if ids.setdefault(row["id"], content) != content:  # another row under an id that stood before
+                row["id"] = f"{row['id']}#{raw.line}"
+            yield row
+    dropped = sum(map(len, places.values()))
+    if 2 * dropped > total or not total:
+        detail, lines = max(places.items(), key=lambda item: len(item[1]), default=("the file contains no rows", [0]))
+        problem = f"{dropped} of {total} rows cannot be trained on: {detail}" if total else detail
+        raise UserError(problem, file=path, line=lines[0], expected=expected)
+    if dropped:
+        why = "; ".join(f"{detail} ({len(lines)}, first on line {lines[0]})" for detail, lines in list(places.items())[:5])
+        warn(f"{path}: {dropped} of {total} rows are left out: {why}")
+    if ignored:
+        warn(f"{path}: keys that nothing reads: " + ", ".join(f"{key} ({count} rows)" for key, count in ignored.items()))
 
 
 @dataclass(frozen=True)
@@ -186,7 +267,7 @@ class PromptRow:
 
 
 def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> Iterator[PromptRow]:
-    """The prompts of a file; JSONL or a JSON array, in any encoding that curation reads.
+    """The prompts of a file, in any form and encoding that curation reads.
 
     `key` is the recipe's key that names the file; `limit` 0 reads all. UserError with the line of a row that is no prompt.
     """
@@ -194,7 +275,9 @@ def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> It
     for line, value in islice(_numbered_rows(path), limit or None):
         row = parse_prompt(value)
         if row is None:
-            expected = "{'messages': [{'role', 'content'}, …]} or {'prompt': text or messages}, the last turn asked by the user"
+            expected = (
+                "{'messages': [{'role', 'content'}, …]}, {'prompt': text or messages} or {'question': text}, asked by the user"
+            )
             raise UserError("this row has no prompt", file=path, line=line, key=key, expected=expected)
         if ids.setdefault(row.id, row.prompt) != row.prompt:  # two prompts under one id: answers would be mixed up
             row = replace(row, id=content_id(row.prompt))
@@ -207,24 +290,14 @@ def parse_prompt(row: object) -> PromptRow | None:
     `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!"; `{"prompt": "안녕하세요"}`
     has no reference. A missing id becomes the hash of the prompt.
     """
-    if not isinstance(row, dict):
+    if isinstance(row, dict) and "prompt" in row:  # the response of a responses.jsonl is the model's own, no reference
+        row = {key: value for key, value in row.items() if key != "response"}
+    asked = adapt_prompt(row)
+    if asked is None or not isinstance(row, dict) or not isinstance(row.get("reference"), str | None):
         return None
-    messages = row.get("messages") or row.get("prompt")
-    if isinstance(messages, str) and messages.strip():
-        messages = [{"role": "user", "content": messages}]
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        return None
-    prompt: list[Message] = [{"role": message["role"], "content": message["content"]} for message in messages]
-    reference = prompt.pop()["content"] if prompt[-1]["role"] == "assistant" else row.get("reference") or None
-    if not prompt or prompt[-1]["role"] != "user" or not isinstance(reference, str | None):
-        return None
-    name = row.get("id", row.get("prompt_id"))
+    prompt, reference = asked
     group, topic = (str(row.get(key) or "") for key in ("group", "topic"))
-    return PromptRow(content_id(prompt) if name in (None, "") else str(name), prompt, reference, group, topic)
-
-
-def _is_message(message: object) -> bool:
-    return isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+    return PromptRow(_id_of(row) or content_id(prompt), prompt, reference or row.get("reference") or None, group, topic)
 
 
 TEMPORARY = ".align_ko.tmp"  # process.lock_folder removes what a killed run left of these

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from align_ko import json_rows
-from align_ko.curation.adapters import Rejection, adapt
+from align_ko.adapters import Rejection, adapt
 from align_ko.curation.curate import curate
 from align_ko.curation.facts import CurationFacts, Tally, funnel, histogram
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
@@ -24,13 +24,13 @@ from align_ko.curation.judge import Judge, Work
 from align_ko.curation.near_duplicates import duplicate_key
 from align_ko.curation.pool import Judged, Pool
 from align_ko.curation.select import Features, decide, divide, select, split
-from align_ko.curation.sources import RawRow, read_file, read_source
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import write_report
+from align_ko.sources import RawRow, read_file, read_source
 
 ROOT = Path(__file__).parents[2]
 GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
@@ -133,7 +133,9 @@ def test_one_bad_byte_costs_one_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     lines = [json.dumps(ROWS[0], ensure_ascii=False).encode()] * 3
     path.write_bytes(b"\n".join([lines[0], lines[1].replace("서".encode(), b"\xec\x84"), lines[2]]))
-    assert [row.value["answer"][0] for row in read_file(path)] == ["서", "\ufffd", "서"]
+    rows = list(read_file(path))
+    assert [row.value["answer"][0] for row in rows if not row.problem] == ["서", "서"]
+    assert (rows[1].line, rows[1].problem) == (2, "contains bytes that are no text in this file's encoding (column 38)")
 
 
 def test_folder_and_missing_path(tmp_path: Path) -> None:

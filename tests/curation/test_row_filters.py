@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from align_ko.curation.adapters import adapt
+from align_ko.adapters import adapt
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.profanity import find_profanity, load_list

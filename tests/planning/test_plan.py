@@ -361,7 +361,7 @@ def test_without_a_tokenizer_the_ratio_is_said(tmp_path):
     found = sft_lengths(str(tmp_path / "train.jsonl"), None, None)
     assert [(row.real, row.trained) for row in found.rows] == [(239 + 119 + 12 + 1, 239)]
     assert "1.19 tokens a character" in found.method
-    with pytest.raises(UserError, match="has not the fields"):
+    with pytest.raises(UserError, match="rows cannot be trained on"):
         pair_lengths(str(tmp_path / "train.jsonl"), None, None)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -14,7 +15,7 @@ from typing import cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from align_ko.curation.adapters import Rejection
+from align_ko.adapters import OURS, Rejection
 from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, NearDuplicatePair, Tally
 from align_ko.curation.filters import FILTERS, Rules
 from align_ko.curation.judge import Judged, Work, judge_batch, start
@@ -23,13 +24,12 @@ from align_ko.curation.pool import Pool
 from align_ko.curation.profanity import load_list
 from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
 from align_ko.curation.select import Features, decide, goodness, select, split
-from align_ko.curation.sources import RawRow, read_source
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
-from align_ko.recipe.load import local_files
 from align_ko.records import atomic_write, read_prompts
+from align_ko.sources import RawRow, local_files, read_source
 
 KEPT_EXAMPLES = 30
 BATCH = 400  # rows sent to a worker process at once
@@ -61,6 +61,8 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
             places = select(features, mixture.taken, recipe.seed, recipe.selection, workers.side_by_side)
             taken = [pool.rows[place] for place in places]
         train, held_out, preferences = split(taken, recipe.eval_share, recipe.preference_share)
+        held_out += list({row.id: row for row in [*train, *preferences] if row.held_out}.values())  # by a column of their own
+        train, preferences = ([row for row in rows if not row.held_out] for rows in (train, preferences))
         if not train:
             raise UserError("no row is left for training; this file says why", file=out / "rejected.jsonl")
         tally.lap("select", len(pool.rows))
@@ -75,8 +77,9 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
             (out / "preferences.jsonl").unlink(missing_ok=True)
         examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
         kept_examples: list[KeptRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
+        notes = _notes(tally.unread, train, pool, numbers)
         tally.lap("write", len(taken))
-    return tally.facts(recipe, mixture, pool.rows, taken, splits, repeated, kept_examples)
+    return tally.facts(recipe, mixture, pool.rows, taken, splits, repeated, kept_examples) | {"notes": notes}
 
 
 def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iterator[Judged]:
@@ -89,7 +92,9 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
         batches = (
             [(name, raw) for raw in rows]
             for name, source in recipe.sources.items()
-            for rows in in_batches(_read_with_progress(progress, name, source.path, source.split), BATCH)
+            for rows in in_batches(
+                _check_columns(recipe, name, _read_with_progress(progress, name, source.path, source.split)), BATCH
+            )
         )
         for judged in workers.ordered_map(judge_batch, batches):
             for row in judged:
@@ -106,6 +111,38 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
             problem = f"{broken[name]:,} of {read[name]:,} rows cannot be read; the first: {row.file}:{row.line}: {row.detail}"
             limit = f"at most max_broken_share ({recipe.max_broken_share:g}) of them"
             raise recipe_error(recipe, f"sources.{name}", problem, limit)
+
+
+def _check_columns(recipe: DataRecipe, name: str, rows: Iterator[RawRow]) -> Iterator[RawRow]:
+    """The rows. UserError for a name in `columns` that is none of ours, or that none of the first hundred rows has."""
+    columns, head = recipe.sources[name].columns, list(islice(rows, 100 if recipe.sources[name].columns else 0))
+    theirs = list(dict.fromkeys(str(key) for row in head if isinstance(row.value, dict) for key in row.value))
+    for ours, column in columns.items():
+        key = f"sources.{name}.columns.{ours}"
+        if ours not in OURS:
+            raise recipe_error(recipe, key, "is no name of ours", ", ".join(OURS), nearest(ours, OURS))
+        if theirs and column not in theirs:
+            problem = f"{recipe.sources[name].path} has no column '{column}'"
+            raise recipe_error(recipe, key, problem, f"one of its columns: {', '.join(theirs)}", nearest(column, theirs))
+    yield from head
+    yield from rows
+
+
+def _notes(read: Mapping[str, Counter[str]], train: Sequence[Judged], pool: Pool, numbers: Mapping[str, int]) -> list[str]:
+    """What a person should know beside the counts: keys that nothing read, an ending that most answers share."""
+    notes = [
+        f"{name}: keys that nothing reads: " + ", ".join(f"{key} ({count} rows)" for key, count in keys.most_common())
+        for name, keys in read.items()
+        if keys
+    ]
+    ends: Counter[str] = Counter()
+    for row in train:
+        last = json.loads(pool.text(numbers[row.id]))["messages"][-1]["content"].split()[-1]
+        ends[last.removesuffix(".")] += 1
+    if len(train) >= 5 and ends.most_common(1)[0][1] > len(train) / 2:
+        ending, count = ends.most_common(1)[0]
+        notes.append(f"{count} of {len(train)} training answers end with {ending!r}: a marker of the data that will be learnt")
+    return notes
 
 
 def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:

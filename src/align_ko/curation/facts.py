@@ -120,6 +120,7 @@ class CurationFacts(TypedDict):
     filters: list[str]
     near_duplicates: NearDuplicateFacts
     kept_examples: list[KeptRow]
+    notes: list[str]  # keys that nothing reads, an ending that most answers share
 
 
 class Tally:
@@ -129,6 +130,7 @@ class Tally:
         self.read: Counter[str] = Counter()  # by source
         self.dropped: dict[str, Counter[str]] = defaultdict(Counter)  # by source and reason
         self.levels: Counter[str] = Counter()
+        self.unread: dict[str, Counter[str]] = defaultdict(Counter)  # by source and key
         self.lengths: dict[str, Counter[int]] = defaultdict(Counter)  # by group
         self.examples: dict[str, list[DroppedRow]] = defaultdict(list)
         self.steps: list[Step] = []
@@ -137,6 +139,8 @@ class Tally:
 
     def count_read(self, row: Judged) -> None:
         self.read[row.label] += 1
+        if row.unread:
+            self.unread[row.label].update(row.unread)
         lengths = self.lengths[row.group]
         for length in row.lengths:  # one or two: Counter.update takes several times as long
             lengths[length] += 1
@@ -199,6 +203,7 @@ class Tally:
             "filters": [*filters, "evaluation_overlap", "duplicate", "near_duplicate"],
             "near_duplicates": near_duplicates,
             "kept_examples": kept_examples,
+            "notes": [],
         }
 
 

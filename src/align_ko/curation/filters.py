@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
-from align_ko.curation.adapters import Rejection
+from align_ko.adapters import Rejection
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity

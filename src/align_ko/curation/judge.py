@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from align_ko.curation.adapters import Rejection, adapt
+from align_ko.adapters import Rejection, adapt, split_of, unread_keys
 from align_ko.curation.filters import Candidate, Rules, choose_filters, first_rejections
 from align_ko.curation.near_duplicates import EMPTY, Sketch, duplicate_key, sketch
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
 from align_ko.curation.select import topic_words
-from align_ko.curation.sources import RawRow
 from align_ko.overlap import OVERLAP_THRESHOLD, PromptIndex
 from align_ko.recipe import SourceArgs
 from align_ko.records import Conversation, Message, content_id
+from align_ko.sources import RawRow
 
 
 class Judged(NamedTuple):
@@ -45,6 +45,8 @@ class Judged(NamedTuple):
     question_sketch: Sketch = EMPTY
     answer_sketch: Sketch = EMPTY
     words: bytes = b""  # of the question, for its topic
+    unread: tuple[str, ...] = ()  # keys that nothing reads
+    held_out: bool = False  # its own split is not train
 
 
 def entry(why: Rejection, source: str, raw: RawRow) -> str:
@@ -158,6 +160,8 @@ class Judge:
             question_sketch=sketch("\n".join(questions)),
             answer_sketch=sketch("\n".join(answers)),
             words=topic_words(questions[0]) if self.work.with_topics else b"",
+            unread=tuple(unread_keys(row.raw.value, self.work.sources[row.name].columns)),
+            held_out=split_of(row.raw.value) == "eval",
         )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from align_ko.curation.adapters import Rejection
+from align_ko.adapters import Rejection
 from align_ko.curation.facts import Tally
 from align_ko.curation.judge import Judged, entry
-from align_ko.curation.sources import RawRow
+from align_ko.sources import RawRow
 
 
 class Pool:

@@ -25,19 +25,19 @@ from align_ko.models.source import weights_hash
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
 from align_ko.recipe.record import LARGEST, MISSING, InputPath, Recipe
 from align_ko.recipe.yaml_lines import Place, Steps, Tree, dotted, read_recipe_file, text_of
+from align_ko.sources import SUFFIXES, local_files
 
 R = TypeVar("R", bound=Recipe)
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "value_error")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)  # a model's may name its revision
-_DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".txt", ".jinja", ".gz")
+_DATA_SUFFIXES = (*SUFFIXES, ".txt", ".jinja")
 _WANTED = {
     "dataset": "a file, a folder or a hub id such as nlpai-lab/kullm-v2",
     "model": "a model folder or a hub id such as owner/name",
     "template": f"one of {', '.join(chat_templates.names())}, '{chat_templates.OWN}' or a Jinja file",
     "file": "an existing file",
 }
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _FORMAT_FILES = (
     "align_ko_format.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja",
     "generation_config.json",
@@ -209,20 +209,6 @@ def _model_digest(folder: Path) -> str:
     files = [folder / name for name in _FORMAT_FILES if (folder / name).is_file()]
     parts = [weights_hash(str(folder)), *(file_hash(file) for file in files)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def local_files(path: str) -> list[Path]:
-    """The data files behind a path, sorted so that every machine reads them in the same order; none for a hub id."""
-    root = Path(path).expanduser()
-    if not root.exists():
-        return []
-    if root.is_file():
-        return [root]
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
-    if not files:
-        raise UserError("this folder contains no data file", file=path, expected=", ".join(SUFFIXES))
-    return files
 
 
 def _missing(value: str, kind: str) -> str | None:

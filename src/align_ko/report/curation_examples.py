@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from align_ko.curation.adapters import adapt
+from align_ko.adapters import adapt
 from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
 from align_ko.errors import visible
 from align_ko.records import Message

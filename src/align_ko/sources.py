@@ -1,0 +1,176 @@
+"""Files of rows → raw rows, one at a time, whatever their form and encoding.
+
+`read_source(path)` takes JSON (an array, JSONL, an object of rows), CSV with `,` `;` or tab, Parquet, a folder of these, a
+folder that datasets.save_to_disk wrote, or a hub dataset id; text may be packed (.gz, .zst). A row that cannot be read is
+yielded like any other, with `problem` set: the caller counts it and goes on. Only a path that leads nowhere is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from align_ko.errors import UserError
+from align_ko.json_rows import BAD_BYTE, MAX_ELEMENT, Advance, open_text, read_json_rows
+from align_ko.json_rows import RawRow as RawRow
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+_PACKED = (".gz", ".zst")
+
+
+def read_source(path: str, split: str = "train", advance: Advance = lambda count: None) -> Iterator[RawRow]:
+    """All rows behind `path`: a file, a folder (its data files, sorted), or a hub dataset id."""
+    if files := local_files(path, split):
+        for file in files:
+            yield from read_file(file, advance)
+    elif is_hub_id(path) and not Path(path).parent.exists():
+        yield from _read_hub(path, split)
+    else:
+        raise UserError("file or folder not found", file=path)
+
+
+def local_files(path: str, split: str = "train") -> list[Path]:
+    """The data files behind a path, sorted so that every machine reads them in the same order; none for a hub id.
+
+    `split` chooses among the splits of a DatasetDict that save_to_disk wrote.
+    """
+    root = find_path(path)
+    if not root.exists():
+        return []
+    if root.is_file():
+        return [root]
+    if (root / "dataset_dict.json").is_file() and (root / split).is_dir():
+        root = root / split
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
+    if saved := [file.parent for file in files if file.name == "state.json"]:  # what datasets.save_to_disk wrote
+        files = [file for file in files if file.parent not in saved and file.name != "dataset_dict.json"]
+        for folder in saved:
+            names = [entry["filename"] for entry in json.loads((folder / "state.json").read_text())["_data_files"]]
+            files += [folder / name for name in names]
+    if not files:
+        raise UserError("this folder contains no data file", file=path, expected=", ".join(SUFFIXES))
+    return files
+
+
+def find_path(path: str | Path) -> Path:
+    """The file of that name, also where the name on disk is in another Unicode form: macOS and archives from it write `학`
+    as `ㅎㅏㄱ` (NFD), keyboards as one character (NFC)."""
+    wanted = Path(path).expanduser()
+    try:
+        if wanted.exists() or str(wanted).isascii():
+            return wanted
+        parent = find_path(wanted.parent) if wanted.parent != wanted else wanted
+        name = unicodedata.normalize("NFC", wanted.name)
+        same = (entry for entry in parent.iterdir() if unicodedata.normalize("NFC", entry.name) == name)
+        return next(same, wanted)
+    except OSError:
+        return wanted
+
+
+def is_hub_id(path: str) -> bool:
+    """True for what may be a hub id: `owner/name`, not a file name.
+
+    >>> is_hub_id("beomi/KoAlpaca-v1.1a"), is_hub_id("data/rows.jsonl"), is_hub_id("data/quickstart/spoilt")
+    (True, False, False)
+    """
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and Path(path).suffix.lower() not in SUFFIXES
+
+
+def read_file(path: Path, advance: Advance = lambda count: None) -> Iterator[RawRow]:
+    """Rows of one file, read as a stream. JSON and JSONL are told apart by their content, not by the name."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    packed = suffixes[-1:] if suffixes and suffixes[-1] in _PACKED else []
+    suffix = (suffixes[: len(suffixes) - len(packed)] or [""])[-1]
+    if suffix == ".parquet" and not packed:
+        return _read_parquet(path, advance)
+    if suffix == ".arrow" and not packed:
+        return _read_arrow(path)
+    if suffix in (".csv", ".tsv"):
+        return _read_csv(path, advance)
+    if suffix not in (".json", ".jsonl", ".ndjson"):
+        hint = "; save the table as CSV" if suffix.startswith(".xls") else ""
+        raise UserError("unknown kind of file", file=path, expected=", ".join(SUFFIXES) + hint)
+    return read_json_rows(path, advance)
+
+
+def _read_csv(path: Path, advance: Advance) -> Iterator[RawRow]:
+    csv.field_size_limit(MAX_ELEMENT)  # the module's own limit of 131,072 raises in the middle of a file
+    with open_text(path) as text:
+        head = Counter(text.readline())
+    delimiter = max(",;\t", key=lambda one: (head[one], one == ","))
+    with open_text(path, advance, newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter)
+        line = 1
+        try:
+            header = _header(next(reader, []))
+            line = reader.line_num
+            for fields in reader:
+                line, start = reader.line_num, line + 1
+                if not fields:
+                    continue
+                problem = "" if len(fields) == len(header) else "number of fields differs from the header's"
+                if any(BAD_BYTE in field for field in fields):
+                    problem = "contains bytes that are no text in this file's encoding"
+                if _header(fields) == header:
+                    problem = "the header once more"
+                yield RawRow(str(path), start, dict(zip(header, fields, strict=False)), problem)
+        except csv.Error as error:
+            yield RawRow(str(path), reader.line_num, "", f"not valid CSV, the rest is not read: {error}")
+
+
+def _header(names: list[str]) -> list[str]:
+    """Names of columns; of a name that stands twice the second becomes `answer (2)`, so that nothing is overwritten."""
+    seen: Counter[str] = Counter()
+    header = []
+    for name in map(str.strip, names):
+        seen[name] += 1
+        header.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return header
+
+
+def _read_parquet(path: Path, advance: Advance) -> Iterator[RawRow]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        size, number = path.stat().st_size, 0
+        for batch in file.iter_batches(batch_size=1024):
+            for value in batch.to_pylist():
+                number += 1
+                yield RawRow(str(path), number, value)
+            advance(size * batch.num_rows // max(file.metadata.num_rows, 1))
+    except (pyarrow.ArrowException, OSError) as error:
+        yield RawRow(str(path), 0, "", f"not readable as Parquet: {error}")
+
+
+def _read_arrow(path: Path) -> Iterator[RawRow]:
+    """A file of datasets.save_to_disk."""
+    import pyarrow
+
+    number = 0
+    try:
+        with pyarrow.memory_map(str(path)) as file:
+            for batch in pyarrow.ipc.open_stream(file):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield RawRow(str(path), number, value)
+    except (pyarrow.ArrowException, OSError) as error:
+        yield RawRow(str(path), number, "", f"not readable as Arrow: {error}")
+
+
+def _read_hub(name: str, split: str) -> Iterator[RawRow]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(name, split=split, streaming=True)
+        for number, value in enumerate(rows, 1):
+            yield RawRow(name, number, value)
+    except Exception as error:  # the hub client raises many kinds; each means that this source cannot be read
+        raise UserError(f"hub dataset cannot be read ({type(error).__name__}: {error})", file=name) from None

@@ -1,0 +1,202 @@
+"""Public data comes in many shapes: each becomes the conversation or the pair that it means, or a reason with its row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import unicodedata
+
+import pyarrow
+import pytest
+from conftest import turns
+
+from align_ko.adapters import Pair, Rejection, adapt, adapt_pairs, split_of, unread_keys
+from align_ko.errors import UserError
+from align_ko.records import content_id, read_conversations, read_pairs, read_prompts, write_jsonl
+from align_ko.sources import read_source
+
+QA = turns("수도는 어디인가요?", "서울입니다.")
+Q, A = QA[0]["content"], QA[1]["content"]
+SYSTEM = {"role": "system", "content": "짧게 답하세요."}
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"prompt": Q, "completion": A}, QA),
+        ({"prompt": QA[:1], "completion": QA[1:]}, QA),
+        ({"질문": Q, "답변": A, "Unnamed: 0": 3}, QA),
+        ({"query": Q, "response": A}, QA),
+        ({"messages": json.dumps(QA)}, QA),
+        ({"messages": [{"role": m["role"], "content": [{"type": "text", "text": m["content"]}]} for m in QA]}, QA),
+        ({"system_prompt": "짧게 답하세요.", "messages": QA}, [SYSTEM, *QA]),
+        ({"system": "짧게 답하세요.", "question": Q, "answer": A}, [SYSTEM, *QA]),
+        ({"instruction": Q, "input": "", "output": A, "history": [["가?", "나."]]}, [*turns("가?", "나."), *QA]),
+        ({"row": {"instruction": Q, "output": A}, "row_idx": 7}, QA),
+        ({"my_dialogue": [{"speaker": "usr", "text": Q}, {"speaker": "sys", "text": A}]}, QA),
+        ({"session_id": 1, "utters": [Q, A]}, QA),
+        ({"text": f"<usr> {Q}\n<bot> {A}"}, QA),
+        ({"text": f"\n\nHuman: {Q}\n\nAssistant: {A}"}, QA),
+        ({"messages": [*QA, {"role": "user", "content": "왜?"}, {"role": "assistant", "content": "음.", "weight": 0}]}, None),
+    ],
+)
+def test_conversations_of_public_shapes(row, messages):
+    assert adapt(row) == (messages or turns(Q, A))
+
+
+def test_what_would_be_trained_wrongly_is_a_reason():
+    off = [QA[0], {**QA[1], "weight": 0}, *turns("왜?", "강이 있어서요.")]
+    assert adapt({"messages": off}) == Rejection("weight", "message 2 has weight 0 and would be trained on")
+    assert adapt({"messages": [{"role": "assistant", "content": None, "tool_calls": [1]}]}) == Rejection(
+        "broken_row", "content of message 1 is null (it calls a tool), expected text"
+    )
+
+
+def test_keys_that_nothing_reads_are_named():
+    row = {"id": 1, "tools": [{}], "empty": "", "messages": [{**QA[0], "name": "kim"}, {**QA[1], "reasoning_content": "음"}]}
+    assert unread_keys(row) == ["tools", "messages[].name", "messages[].reasoning_content"]
+    assert unread_keys({"prompt": Q, "chosen": A, "rejected": "음", "margin": 2}, pair=True) == ["margin"]
+    assert unread_keys({"질문": Q, "답변": A, "": 0}) == []
+
+
+BAD = "모릅니다."
+WHOLE = [*QA[:1], {"role": "assistant", "content": BAD}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": Q, "chosen": A, "rejected": BAD},
+        {"질문": Q, "chosen": A, "rejected": BAD},
+        {"chosen": QA, "rejected": WHOLE},
+        {"prompt": QA[:1], "chosen": QA, "rejected": WHOLE},
+        {"prompt": QA[:1], "chosen": QA[1:], "rejected": WHOLE[1:]},
+        {"chosen": json.dumps({"messages": QA}), "rejected": json.dumps({"messages": WHOLE})},
+        {"chosen": f"\n\nHuman: {Q}\n\nAssistant: {A}", "rejected": f"\n\nHuman: {Q}\n\nAssistant: {BAD}"},
+        {"messages": QA, "rejected_response": BAD},
+        {"messages": QA, "rejected_response": [BAD]},
+    ],
+)
+def test_pairs_of_public_shapes(row):
+    assert adapt_pairs(row) == [Pair(QA[:1], A, BAD)]
+
+
+def test_pairs_with_more_in_them():
+    long = [*QA, {"role": "user", "content": "왜요?"}]
+    sides = [[*long, {"role": "assistant", "content": text}] for text in ("강이 있어서요.", "몰라요.")]
+    assert adapt_pairs({"prompt": Q, "chosen": sides[0], "rejected": sides[1]}) == [Pair(long, "강이 있어서요.", "몰라요.")]
+    assert adapt_pairs({"system": "짧게 답하세요.", "question": Q, "chosen": A, "rejected": BAD}) == [
+        Pair([SYSTEM, QA[0]], A, BAD)
+    ]
+    several = adapt_pairs({"messages": QA, "rejected_responses": [BAD, "음."]})
+    assert [pair.rejected for pair in several] == [BAD, "음."]
+    parted = [*QA, *turns("왜?", "음.")]
+    assert adapt_pairs({"chosen": parted, "rejected": WHOLE}).detail == (
+        "the chosen side has 3 turns after the two part, expected one answer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "rejection"),
+    [
+        ({"prompt": Q, "chosen": A, "rejected": A}, Rejection("equal", "both sides are the same")),
+        ({"prompt": Q, "chosen": A, "rejected": " "}, Rejection("empty", "the rejected side is empty")),
+        ({"prompt": Q, "chosen": None, "rejected": A}, Rejection("empty", "the chosen side is empty")),
+        ({"prompt": Q, "chosen": A}, Rejection("broken_row", "'rejected' is missing; the keys are prompt, chosen")),
+    ],
+)
+def test_pairs_that_teach_nothing(row, rejection):
+    assert adapt_pairs(row) == rejection
+
+
+def test_training_reads_every_shape_gives_ids_and_counts_what_it_leaves_out(tmp_path, capsys):
+    rows = [
+        {"instruction": Q, "output": A},
+        {"id": 1, "messages": QA},
+        {"id": 1, "question": "강은?", "answer": "한강.", "x": 1},
+    ]
+    write_jsonl(tmp_path / "sft.jsonl", [*rows, {"messages": QA[:1]}, {"question": Q, "answer": ""}])
+    made = list(read_conversations(tmp_path / "sft.jsonl"))
+    assert [row["id"] for row in made] == [content_id(QA), "1", "1#3"] and made[0]["messages"] == QA
+    said = capsys.readouterr().err
+    assert "2 of 5 rows are left out: the last turn is not the assistant's (1, first on line 4); an answer is empty" in said
+    assert "keys that nothing reads: x (1 rows)" in said
+
+    pairs = [{"prompt": Q, "chosen": A, "rejected": BAD}, {"prompt": Q, "chosen": A, "rejected": A}]
+    (tmp_path / "pairs.json").write_text(json.dumps({"data": pairs}))
+    (pair,) = read_pairs(tmp_path / "pairs.json")
+    assert (pair["prompt"], pair["chosen"], len(pair["id"])) == (QA[:1], QA[1:], 16)
+    assert "1 of 2 rows are left out: both sides are the same" in capsys.readouterr().err
+
+    write_jsonl(tmp_path / "none.jsonl", [{"text": "가"}, {"text": "나"}])
+    with pytest.raises(UserError, match=r"none\.jsonl:1: 2 of 2 rows cannot be trained on: no adapter fits the keys \(text\)"):
+        list(read_conversations(tmp_path / "none.jsonl"))
+
+
+def test_prompts_of_instruction_rows(tmp_path):
+    write_jsonl(tmp_path / "p.jsonl", [{"instruction": Q, "output": A}, {"question": Q}])
+    assert [(row.prompt, row.reference) for row in read_prompts(tmp_path / "p.jsonl")] == [(QA[:1], A), (QA[:1], None)]
+
+
+# -------------------- files
+
+ROWS = [{"instruction": Q, "output": A}, {"instruction": "강은?", "output": "한강이요."}]
+TEXT = json.dumps(ROWS, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.json", json.dumps({"version": 1, "data": ROWS}, ensure_ascii=False, indent=1).encode()),
+        ("rows.json", json.dumps({"result": {"data": ROWS}}, ensure_ascii=False).encode()),
+        ("rows.json", f"[{json.dumps(ROWS[0])}]\n[{json.dumps(ROWS[1])}]".encode()),
+        ("rows.json", "\n".join(json.dumps(row, indent=1) for row in ROWS).encode()),
+        ("rows.json", TEXT.encode("utf-16-le")),
+        ("rows.json.gz", gzip.compress(TEXT.encode("cp949"))),
+        ("rows.jsonl.zst", bytes(pyarrow.compress("\n".join(map(json.dumps, ROWS)).encode(), "zstd", asbytes=True))),
+        ("rows.csv", f"instruction;output\n{Q};{A}\n강은?;한강이요.\n".encode("cp949")),
+        ("rows.csv", f"instruction\toutput\n{Q}\t{A}\n강은?\t한강이요.\n".encode("utf-16")),
+    ],
+)
+def test_forms_of_files(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert [(row.value, row.problem) for row in read_source(str(tmp_path / name))] == [(row, "") for row in ROWS]
+
+
+def test_rows_by_id_and_saved_data_sets(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "ids.json").write_text(json.dumps({"a": ROWS[0], "b": ROWS[1]}))
+    rows = [row.value for row in read_source(str(tmp_path / "ids.json"))]
+    assert rows == [{"id": "a", **ROWS[0]}, {"id": "b", **ROWS[1]}]
+    held_out = datasets.Dataset.from_list(ROWS[1:])
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS[:1]), "test": held_out}).save_to_disk(tmp_path / "saved")
+    assert [row.value for row in read_source(str(tmp_path / "saved"))] == ROWS[:1]
+
+
+def test_the_encoding_is_what_decodes_most_lines(tmp_path):
+    lines = [f"질문 {n}번입니다.,답변 {n}번이에요.".encode("cp949") for n in range(20)]
+    lines[7] = "이모지,😀 좋아요.".encode()
+    lines[9] += b"\xff"
+    (tmp_path / "rows.csv").write_bytes(b"\n".join([b"question,answer", *lines]))
+    rows = list(read_source(str(tmp_path / "rows.csv")))
+    assert [row.line for row in rows if row.problem] == [9, 11]
+    assert rows[3].value == {"question": "질문 3번입니다.", "answer": "답변 3번이에요."}
+
+
+def test_headers_twice(tmp_path):
+    (tmp_path / "rows.csv").write_text("question,answer,answer\n가,나,다\nquestion,answer,answer\n라,마,바\n")
+    rows = list(read_source(str(tmp_path / "rows.csv")))
+    assert [row.problem for row in rows] == ["", "the header once more", ""]
+    assert rows[0].value == {"question": "가", "answer": "나", "answer (2)": "다"}
+
+
+def test_names_in_another_unicode_form_are_found(tmp_path):
+    file = tmp_path / unicodedata.normalize("NFD", "학습") / unicodedata.normalize("NFD", "자료.jsonl")
+    write_jsonl(file, ROWS)
+    assert [row.value for row in read_source(str(tmp_path / "학습" / "자료.jsonl"))] == ROWS
+
+
+def test_a_column_for_the_split():
+    assert [split_of({"split": name}) for name in ("train", "validation", "test", "검증", "")] == [
+        "train", "eval", "eval", "eval", "train",
+    ]  # fmt: skip
