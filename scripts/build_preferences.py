@@ -68,7 +68,7 @@ def main() -> None:
         write_manifest(folder, recipe, inputs, stage="preferences", nothing_to_do=str(reason))
         raise
     write_report(folder, built.summary, [*built.train, *built.held_out], sys.argv[1])
-    facts = {"summary": built.summary, "peak_memory_gib": peak_memory_gib()}
+    facts = {"summary": built.summary, "files": {"train.jsonl": "", "eval.jsonl": ""}, "peak_memory_gib": peak_memory_gib()}
     write_manifest(folder, recipe, inputs, stage="preferences", **facts)
     show(built.summary, built.train, Console())
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")

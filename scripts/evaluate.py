@@ -53,7 +53,8 @@ def main() -> None:
         return  # the first process reports the answers of all
 
     write_html(folder / "report.html", evaluation.answers, evaluation.summary, dict(recipe.models))
-    write_manifest(folder, recipe, inputs, stage="evaluate", peak_memory_gib=peak_memory_gib())
+    files = {"responses.jsonl": "", "scores.json": ""}
+    write_manifest(folder, recipe, inputs, stage="evaluate", files=files, peak_memory_gib=peak_memory_gib())
     show(evaluation.summary, Console())
     print(f"answers: {folder / 'responses.jsonl'}\nreport:  {(folder / 'report.html').resolve()}")
 

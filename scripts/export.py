@@ -22,7 +22,7 @@ def main() -> None:
 
     from pathlib import Path
 
-    from align_ko.manifest import write_manifest
+    from align_ko.manifest import result_marks, write_manifest
     from align_ko.models.export import modelfile, save_model
     from align_ko.models.load import load_for_inference, load_interpolated
     from align_ko.models.source import model_source
@@ -39,7 +39,7 @@ def main() -> None:
     for_ollama = modelfile(tokenizer)
     if for_ollama is not None:
         (folder / "Modelfile").write_text(for_ollama, encoding="utf-8")
-    write_manifest(folder, recipe, inputs, stage="export", parent=recipe.model_name_or_path)
+    write_manifest(folder, recipe, inputs, stage="export", parent=recipe.model_name_or_path, files=result_marks(folder))
     print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
     if for_ollama is None:
         print("no Modelfile: this chat template is not ours; a GGUF conversion carries the one in chat_template.jinja")

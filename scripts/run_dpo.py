@@ -84,7 +84,7 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=new_adapter,
     )
-    trainer.run_id = run.run_id
+    trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
     trainer.add_callback(watch)  # after the gate, whose measures it may overrule
     seen = audit_pairs(trainer.get_train_dataloader(), tokenizer, {row["id"]: row for row in rows}, train)

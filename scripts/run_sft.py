@@ -100,7 +100,7 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=new_adapter,
     )
-    trainer.run_id = run.run_id
+    trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
     if not recipe.distill.wanted:  # whose loss is not the one that evaluation measures
         trainer.add_callback(watch)  # after the gate, whose measures it may overrule

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -22,6 +22,7 @@ from align_ko.records import write_json
 PACKAGES = "torch transformers trl peft accelerate deepspeed datasets tokenizers kiwipiepy bitsandbytes".split()
 MANIFEST_FILE = "manifest.json"
 RUN_FILE = "training_run.json"  # of training/run_record.py; `finished` is null until the result is complete
+RESULT_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "align_ko_format.json")
 WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 SECRET_KEYS = frozenset(
     "hub_token push_to_hub_token hf_token token access_token auth_token api_key wandb_api_key password secret".split()
@@ -54,18 +55,51 @@ def _hash(path: str, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_mark(path: Path) -> str:
+    """A hash of a file; of one over WHOLE_HASH_UP_TO bytes, of its size and both ends."""
+    if (size := path.stat().st_size) <= WHOLE_HASH_UP_TO:
+        return file_hash(path)
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+        file.seek(-(1 << 20), os.SEEK_END)
+        return hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
+
+
 def weights_marks(folder: str) -> dict[str, str]:
     """Names of the weight files in a model folder → a hash that changes with them; `{}` for a hub id."""
-    marks = {}
-    for path in sorted(Path(folder).glob("*.safetensors")):
-        if (size := path.stat().st_size) <= WHOLE_HASH_UP_TO:
-            marks[path.name] = file_hash(path)
-            continue
-        with path.open("rb") as file:
-            head = file.read(1 << 20)
-            file.seek(-(1 << 20), os.SEEK_END)
-            marks[path.name] = hashlib.sha256(head + file.read() + str(size).encode()).hexdigest()
-    return marks
+    return {path.name: file_mark(path) for path in sorted(Path(folder).glob("*.safetensors"))}
+
+
+def result_marks(folder: str | Path) -> dict[str, str]:
+    """The files of a saved model, those in `adapter/` too, with their hashes: for the manifest, under `files`."""
+    root = Path(folder)
+    paths = sorted(path for place in ("", "adapter/") for name in RESULT_FILES for path in root.glob(place + name))
+    return {path.relative_to(root).as_posix(): file_mark(path) for path in paths}
+
+
+def wrong_files(folder: str | Path, marks: Mapping[str, str]) -> dict[str, str]:
+    """Name → what is wrong with it, for every file that is missing or has another mark; an empty mark asks for presence only.
+
+    `{"optimizer.pt": "optimizer.pt is missing"}`
+    """
+    wrong = {}
+    for name, mark in marks.items():
+        path = Path(folder) / name
+        if not path.is_file():
+            wrong[name] = f"{name} is missing"
+        elif mark and file_mark(path) != mark:
+            wrong[name] = f"{name} has other bytes than when it was written"
+    return wrong
+
+
+def result_problem(folder: str | Path) -> str:
+    """The first file of a finished stage that is not as its manifest says; empty where all are, or where there is none."""
+    place = Path(folder)
+    inner = place.name == "adapter" and not (place / MANIFEST_FILE).is_file()  # of a merged result, whose manifest is above
+    root, file = (place.parent, place.parent / MANIFEST_FILE) if inner else (place, place / MANIFEST_FILE)
+    marks = json.loads(file.read_text(encoding="utf-8")).get("files") or {} if file.is_file() else {}
+    marks = {name: mark for name, mark in marks.items() if not inner or name.startswith("adapter/")}
+    return next(iter(wrong_files(root, marks).values()), "")
 
 
 def write_manifest(folder: str | Path, recipe: Any, inputs: Sequence[Input], **facts: Any) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from training_place import ROOT, make_place, run_here, weights
 
 from align_ko.errors import UserError
-from align_ko.manifest import RUN_FILE, is_unfinished
+from align_ko.manifest import RUN_FILE, is_unfinished, result_marks, result_problem
 from align_ko.models.source import ModelSource
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 from align_ko.training import run_record
-from align_ko.training.checkpoints import ResumableTrainer, checkpoints, is_complete, last_complete, mark_complete
+from align_ko.training.checkpoints import ResumableTrainer, checkpoints, damage, half_written, last_complete, mark_complete
 from align_ko.training.run_record import begin_run, finish_run, open_run
 
 
@@ -169,13 +169,26 @@ def test_the_last_whole_checkpoint_is_taken(tmp_path):
     checkpoint(tmp_path, 12, run_id="another run")
     (tmp_path / "checkpoint-best").mkdir()
     assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in (2, 9, 10, 11, 12)]
-    assert last_complete(tmp_path, "run").name == "checkpoint-10"
-    (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"123")
+    assert last_complete(tmp_path, "run").name == "checkpoint-10" and damage(tmp_path / "checkpoint-10") == {}
+    assert [path.name for path in half_written(tmp_path)] == ["checkpoint-11"]  # and not another run's
+    (tmp_path / "checkpoint-10" / "align_ko_whole.json").write_text('{"run_id": "ru')
     assert last_complete(tmp_path, "run").name == "checkpoint-9"
-    (tmp_path / "checkpoint-9" / "ref" / "adapter_model.safetensors").unlink()
-    assert last_complete(tmp_path, "run").name == "checkpoint-2"
-    (tmp_path / "checkpoint-2" / "align_ko_whole.json").write_text('{"run_id": "ru')
-    assert last_complete(tmp_path, "run") is None and not is_complete(tmp_path / "checkpoint-2", "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt is missing"),
+        (lambda folder: (folder / "optimizer.pt").write_bytes(b"123"), "optimizer.pt has other bytes than when it was written"),
+        (
+            lambda folder: (folder / "optimizer.pt").write_bytes(b"1235"),
+            "optimizer.pt has other bytes than when it was written",
+        ),
+    ],
+)
+def test_a_deleted_cut_or_changed_file_is_named(tmp_path, change, said):
+    change(checkpoint(tmp_path, 2))
+    assert damage(tmp_path / "checkpoint-2") == {"optimizer.pt": said}
 
 
 def test_a_resumed_epoch_has_its_own_order_below_every_wrapper():
@@ -316,9 +329,92 @@ def test_checkpoints_that_nobody_vouches_for_are_refused_and_kept(begun, mode):
     assert Path("out", "checkpoint-3", "optimizer.pt").is_file()
 
 
+def test_a_checkpoint_that_lost_its_optimizer_is_kept(begun):
+    """Deleted to save space: a tenth of the run's disk, and not a reason to throw the weights away."""
+    run = begun()
+    checkpoint(Path("out"), 6, run.run_id)
+    for step in (3, 6):
+        Path(f"out/checkpoint-{step}/optimizer.pt").unlink()
+    said = r"out/checkpoint-6: the run cannot continue exactly: optimizer.pt is missing; nothing was removed; expected --resume"
+    with pytest.raises(UserError, match=said):
+        begun()
+    assert [path.name for path in checkpoints("out")] == ["checkpoint-3", "checkpoint-6"]
+    run = begun("--resume", "weights")
+    assert (run.checkpoint, run.weights_alone) == ("out/checkpoint-6", True)
+    assert run.message == "continuing from out/checkpoint-6 by its weights alone, with a new optimizer"
+    assert json.loads(Path("out", RUN_FILE).read_text())["from_weights_alone"] == ["out/checkpoint-6"]
+    checkpoint(Path("out"), 9, run.run_id)
+    run = begun()
+    assert run.checkpoint == "out/checkpoint-9" and not run.weights_alone
+    assert json.loads(Path("out", RUN_FILE).read_text())["from_weights_alone"] == ["out/checkpoint-6"]
+    assert [path.name for path in checkpoints("out")] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
+
+
+def test_without_whole_weights_no_checkpoint_is_continued(begun):
+    weights = Path("out/checkpoint-3/ref/adapter_model.safetensors")
+    weights.write_bytes(b"13")
+    for flags in ((), ("--resume", "weights"), ("--training.resume_from_checkpoint", "out/checkpoint-3")):
+        with pytest.raises(UserError, match=r"ref/adapter_model.safetensors has other bytes .*; expected that file put back"):
+            begun(*flags)
+    assert weights.is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file.unlink(), "adapter_model.safetensors is missing"),
+        (lambda file: file.write_bytes(b"weigh"), "adapter_model.safetensors has other bytes than when it was written"),
+        (lambda file: file.write_bytes(b"weighed"), "adapter_model.safetensors has other bytes than when it was written"),
+    ],
+)
+def test_a_finished_folder_is_believed_by_its_hashes(begun, change, said):
+    Path("out", "adapter_config.json").write_text("{}")
+    Path("out", "adapter_model.safetensors").write_bytes(b"weights")
+    Path("out", "manifest.json").write_text(json.dumps({"files": result_marks("out")}))
+    finish_run(begun())
+    recipe = load_recipe(SftRecipe, ["sft.yaml", "--model.model_name_or_path", "out", "--training.output_dir", "next"])
+    check_inputs(recipe)
+    assert begun().done
+    change(Path("out", "adapter_model.safetensors"))
+    with pytest.raises(UserError, match=rf"out is not what its run saved: {said}"):
+        check_inputs(recipe)
+    run = begun()
+    assert run.message == f"out was finished, but {said}: it is saved again; continuing from out/checkpoint-3"
+    assert not run.done and is_unfinished("out")
+
+
+def test_an_adapter_in_a_merged_folder_is_believed_by_the_manifest_above(tmp_path):
+    for name in ("adapter/adapter_model.safetensors", "model.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"weights")
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": result_marks(tmp_path)}))
+    (tmp_path / "model.safetensors").unlink()
+    assert result_problem(tmp_path / "adapter") == "" and result_problem(tmp_path) == "model.safetensors is missing"
+    (tmp_path / "adapter/adapter_model.safetensors").write_bytes(b"weighed")
+    assert result_problem(tmp_path / "adapter").startswith("adapter/adapter_model.safetensors has other bytes")
+
+
+def test_sft_goes_on_by_weights_alone_at_the_learning_rate_of_that_step(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    flags = ("sft.yaml", "--training.output_dir", "alone", "--training.max_steps", "9")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        cut_at_call(patch, "transformers.trainer.Trainer.training_step", 14)  # past checkpoint-6
+        run_here(patch, "run_sft", *flags)
+    Path("alone/checkpoint-6/optimizer.pt").unlink()
+    with pytest.raises(UserError, match=r"optimizer\.pt is missing"):
+        run_here(monkeypatch, "run_sft", *flags)
+    run_here(monkeypatch, "run_sft", *flags, "--resume", "weights")
+    assert "continuing from alone/checkpoint-6 by its weights alone" in capsys.readouterr().out
+    log = json.loads(Path("alone/checkpoint-9/trainer_state.json").read_text())["log_history"]
+    rates = {entry["step"]: entry["learning_rate"] for entry in log if "learning_rate" in entry}
+    assert rates == pytest.approx({step: 3e-3 * (9 - step + 1) / 9 for step in range(1, 10)})
+    files = json.loads(Path("alone/manifest.json").read_text())["files"]
+    assert {"adapter_model.safetensors", "adapter_config.json", "align_ko_format.json"} <= set(files)
+
+
 def test_the_next_stage_does_not_take_an_unfinished_folder(begun):
     Path("out", "config.json").write_text("{}")
-    recipe = load_recipe(SftRecipe, ["sft.yaml", "--model.model_name_or_path", "out"])
+    recipe = load_recipe(SftRecipe, ["sft.yaml", "--model.model_name_or_path", "out", "--training.output_dir", "next"])
     with pytest.raises(UserError, match="the run in out has not finished"):
         check_inputs(recipe)
     finish_run(begun())
@@ -382,7 +478,7 @@ def test_killed_while_it_clears_the_folder_a_run_is_not_taken_for_finished(begun
     Path("out", "manifest.json").write_text("{}")
     finish_run(begun())
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        cut_at_call(patch, "align_ko.training.run_record.shutil.rmtree", 1)
+        cut_at_call(patch, "align_ko.training.checkpoints.shutil.rmtree", 1)
         begun("--resume", "fresh")
     assert is_unfinished("out")
     assert begun().checkpoint in (None, "out/checkpoint-3")

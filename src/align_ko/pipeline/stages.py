@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_unfinished, masked
+from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_unfinished, masked, result_problem
 from align_ko.process import STARTED_BY, check_unlocked, command_name
 from align_ko.recipe import Recipe, hash_inputs, recipe_of
 from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
@@ -83,6 +83,8 @@ def why_again(stage: Stage[Recipe]) -> str:
         return "not made yet"
     if is_unfinished(stage.folder):  # killed between its manifest and its last file
         return "not finished"
+    if problem := result_problem(stage.folder):
+        return problem
     saved = json.loads(manifest.read_text(encoding="utf-8"))
     now, then = masked(plain(stage.recipe)), _without_resume(saved["recipe"])
     if now != then:

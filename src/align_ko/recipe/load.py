@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from align_ko import chat_templates
 from align_ko.errors import UserError, nearest
-from align_ko.manifest import Input, file_hash, is_unfinished
+from align_ko.manifest import Input, file_hash, is_unfinished, result_problem
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.source import weights_hash
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
@@ -167,7 +167,7 @@ def _check_output(recipe: Recipe, item: InputPath) -> None:
     source = Path(item.value).expanduser()
     read = [source, *local_files(item.value)] if item.kind == "dataset" else [source]
     if written := next((path for path in read if path.exists() and is_within(path, Path(folder))), None):
-        problem = f"{folder} contains {written}, which the stage reads ({item.key}) and its own files could replace"
+        problem = f"{folder} is or contains {written}, which the stage reads ({item.key}) and its own files could replace"
     elif item.kind == "dataset" and source.is_dir() and is_within(Path(folder), source):
         problem = f"{folder} is in {item.value}, and the stage reads all of that ({item.key}), its own files too"
     else:
@@ -222,6 +222,8 @@ def _missing(value: str, kind: str) -> str | None:
     if kind == "model" and path.is_dir():
         if is_unfinished(path):
             return f"the run in {value} has not finished, and what lies there now is not its result"
+        if problem := result_problem(path):
+            return f"{value} is not what its run saved: {problem}"
         found = any((path / name).is_file() for name in _MODEL_FILES)
         return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
     if kind == "dataset" and path.is_dir():

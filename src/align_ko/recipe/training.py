@@ -25,7 +25,7 @@ from align_ko.recipe.record import (
     unknown_name,
 )
 
-Resume = Literal["auto", "replace", "fresh", "force"]
+Resume = Literal["auto", "replace", "fresh", "force", "weights"]
 Training = Mapping[str, Any]  # fields of a TRL config
 GATE_METRICS = ("greedy_natural", "greedy_stopped")  # higher is better; `metric_for_best_model` takes them
 
@@ -176,7 +176,7 @@ class SftRecipe(Recipe):
     resume: Resume = "auto"
     """In a folder that was used before. auto: the same run goes on from its last whole checkpoint, a finished one is not
     repeated, a changed one is refused. replace: a changed run is started over. fresh: start over. force: go on although
-    recipe or data have changed."""
+    recipe or data have changed. weights: go on from a checkpoint's weights and step alone, where its optimizer is lost."""
 
     def problems(self) -> Iterator[Problem]:
         attention = self.model.attn_implementation or ""

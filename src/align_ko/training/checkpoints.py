@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from transformers.trainer_utils import rotate_checkpoints
 
+from align_ko.manifest import file_mark, wrong_files
 from align_ko.records import write_json
 
 if TYPE_CHECKING:
@@ -33,33 +36,51 @@ def checkpoints(folder: str | Path) -> list[Path]:
 
 
 def mark_complete(checkpoint: str | Path, run_id: str) -> None:
-    """Flush every file of a checkpoint to disk, then write the marker with their sizes."""
-    folder, sizes = Path(checkpoint), {}
+    """Flush every file of a checkpoint to disk, then write the marker with their hashes."""
+    folder, marks = Path(checkpoint), {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != MARKER:
             with path.open("rb") as file:
                 os.fsync(file.fileno())  # or a power cut could keep the marker and lose a file that it lists
-            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
-    write_json(folder / MARKER, {"run_id": run_id, "files": sizes})
+            marks[path.relative_to(folder).as_posix()] = file_mark(path)
+    write_json(folder / MARKER, {"run_id": run_id, "files": marks})
 
 
-def is_complete(checkpoint: str | Path, run_id: str) -> bool:
-    """Whether this run wrote the complete checkpoint, and no file has changed its size since."""
-    folder = Path(checkpoint)
+class Marker(TypedDict):
+    """align_ko_whole.json"""
+
+    run_id: str
+    files: dict[str, str]  # name → hash
+
+
+def read_marker(checkpoint: str | Path) -> Marker | None:
+    """None for a checkpoint that was not written to its end, or whose removal was begun."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        sizes = marker["files"].items()
-        return marker["run_id"] == run_id and all((folder / name).stat().st_size == size for name, size in sizes)
+        marker: Marker = json.loads((Path(checkpoint) / MARKER).read_text(encoding="utf-8"))
+        return marker if marker["run_id"] and isinstance(marker["files"], dict) else None
     except (OSError, ValueError, KeyError):
-        return False
+        return None
 
 
 def last_complete(folder: str | Path, run_id: str) -> Path | None:
-    return next((path for path in reversed(checkpoints(folder)) if is_complete(path, run_id)), None)
+    """The newest checkpoint that this run wrote to its end; its files may have been deleted or changed since."""
+    runs = {path: marker["run_id"] for path in checkpoints(folder) if (marker := read_marker(path))}
+    return next((path for path in reversed(runs) if runs[path] == run_id), None)
 
 
-def broken_checkpoints(folder: str | Path, run_id: str) -> list[Path]:
-    return [path for path in checkpoints(folder) if not is_complete(path, run_id)]
+def half_written(folder: str | Path) -> list[Path]:
+    return [path for path in checkpoints(folder) if read_marker(path) is None]
+
+
+def damage(checkpoint: str | Path) -> dict[str, str]:
+    """Name → what is wrong with it, for every file that was deleted or changed after the checkpoint was complete."""
+    marker = read_marker(checkpoint)
+    return wrong_files(checkpoint, marker["files"]) if marker else {}
+
+
+def remove_folder(folder: Path) -> None:
+    (folder / MARKER).unlink(missing_ok=True)  # first: half removed, a checkpoint must not pass for one that lost a file
+    shutil.rmtree(folder)
 
 
 class ResumableTrainer(_Trainer):
@@ -67,6 +88,8 @@ class ResumableTrainer(_Trainer):
 
     run_id = ""
     """Set by the script before `train()`; written into every marker."""
+    weights_alone = False
+    """Resume from a checkpoint's weights and step: a new optimizer, the learning rate of that step, other random numbers."""
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         args = self.args
@@ -80,6 +103,20 @@ class ResumableTrainer(_Trainer):
             return
         mark_complete(Path(args.output_dir) / f"checkpoint-{self.state.global_step}", self.run_id)
         rotate_checkpoints(args.output_dir, limit, self.state.best_model_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not checkpoint or not self.weights_alone:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*lr_scheduler\.step\(\).* before .*optimizer\.step")
+            for _ in range(self.state.global_step):
+                self.lr_scheduler.step()
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(None if self.weights_alone else checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        super()._load_scaler(None if self.weights_alone else checkpoint)
 
     def _run_epoch(self, **kwargs: Any) -> None:
         """Two things that transformers 5.23 gets wrong when it resumes.

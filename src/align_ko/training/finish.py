@@ -15,11 +15,12 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from align_ko.chat_format import FORMAT_FILE, save_format
 from align_ko.errors import UserError
-from align_ko.manifest import Input, write_manifest
+from align_ko.manifest import Input, result_marks, write_manifest
 from align_ko.models.export import save_model
 from align_ko.models.load import greedy_config, load_weights
 from align_ko.models.source import SOURCE_FILE, ModelSource, base_of, origin_of, write_source
 from align_ko.recipe import DpoRecipe, SftRecipe
+from align_ko.training.checkpoints import damage
 from align_ko.training.faults import check_saved
 from align_ko.training.gate import GreedyGate, gate_rounds
 from align_ko.training.overfitting import evaluations
@@ -71,6 +72,7 @@ def save_result(
     manifest = write_manifest(
         folder, recipe, inputs, stage=stage, adapter=is_peft and not recipe.merge_adapter, base=asdict(origin), weights=weights,
         metrics=last, evaluations=evaluations(log, with_verdict=stage == "sft"), greedy=gate_rounds(log), format=fingerprint,
+        files=result_marks(folder),
         **facts,
     )  # fmt: skip
     return Saved(folder, manifest, log, origin.path)
@@ -129,6 +131,9 @@ def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[st
                 key="training.load_best_model_at_end",
                 expected="its checkpoint-* folder where the run left it, --resume fresh, or false to take the last",
             )
+        if wrong := damage(state.best_model_checkpoint):
+            problem = f"{next(iter(wrong.values()))}, so the best weights are lost"
+            raise UserError(problem, file=state.best_model_checkpoint, expected="that file put back, or --resume fresh")
         step = int(str(state.best_model_checkpoint).rpartition("-")[2])
         return {"from": "best", "step": step, "metric": args.metric_for_best_model, "value": state.best_metric}
     taken: dict[str, object] = {"from": "last", "step": state.global_step}

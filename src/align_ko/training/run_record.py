@@ -8,7 +8,6 @@ written, and by this run.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import uuid
 from dataclasses import asdict, dataclass
@@ -20,11 +19,11 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_finished, is_secret
+from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_finished, is_secret, result_problem
 from align_ko.models.source import SOURCE_FILE, ModelSource
 from align_ko.recipe import DpoRecipe, SftRecipe, hash_inputs
 from align_ko.records import write_json
-from align_ko.training.checkpoints import broken_checkpoints, checkpoints, last_complete
+from align_ko.training.checkpoints import checkpoints, damage, half_written, last_complete, remove_folder
 
 # Keys that change neither the weights nor which of them are kept, as fnmatch patterns. Files are compared by content and the
 # chat template by the format's fingerprint, so their names do not matter.
@@ -39,6 +38,8 @@ WEIGHTS = (
     "config.json", "*.safetensors*", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack",
     "adapter_config.json", "adapter",
 )  # fmt: skip
+NEEDED = ("*model*.safetensors*", "config.json", "adapter_config.json", "trainer_state.json", "global_step*")
+"""Files of a checkpoint without which --resume weights cannot continue."""
 RESULTS = (  # what training/finish.py and the card write; a run that starts over removes them, or old and new would mix
     "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json", SOURCE_FILE,
     "adapter", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin", MANIFEST_FILE,
@@ -56,6 +57,7 @@ class RunRecord(TypedDict):
     format: str  # fingerprint of the chat format
     revision: str | None  # commit of a base from the hub
     processes: int
+    from_weights_alone: list[str]  # checkpoints that --resume weights continued from
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Run:
     done: bool = False
     message: str = ""
     inputs: tuple[Input, ...] = ()
+    weights_alone: bool = False
 
     @property
     def run_id(self) -> str:
@@ -112,11 +115,11 @@ def begin_run(run: Run, config: TrainingArguments) -> None:
             write_json(file, {**json.loads(file.read_text(encoding="utf-8")), "finished": None})
         outdated = [path for pattern in RESULTS for path in folder.glob(pattern)] + checkpoints(folder)
     else:
-        outdated = broken_checkpoints(folder, run.run_id)
+        outdated = half_written(folder)
     kept = Path(run.checkpoint).resolve() if run.checkpoint else None
     for path in outdated:
         if path.resolve() != kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            remove_folder(path) if path.is_dir() else path.unlink(missing_ok=True)
     write_json(file, run.record)
 
 
@@ -137,6 +140,7 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
         "format": fingerprint,
         "revision": revision,
         "processes": config.world_size,
+        "from_weights_alone": [],
     }
     file = folder / RUN_FILE
     old: RunRecord | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -175,16 +179,45 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
             expected="--resume fresh to start over (removes its checkpoints), --resume force to continue all the same, "
             "or another training.output_dir",
         )
+    messages = []
     if is_finished(folder) and not changed and not named:
-        done = f"{folder} is finished ({old['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
-        return Run(str(folder), old, done=True, message=done)
+        problem = result_problem(folder)
+        if not problem:
+            done = (
+                f"{folder} is finished ({old['finished']}) and nothing has changed: nothing to do (--resume fresh repeats it)"
+            )
+            return Run(str(folder), old, done=True, message=done)
+        messages = [f"{folder} was finished, but {problem}: it is saved again"]
     last = Path(named) if named else last_complete(folder, old["run_id"])
-    broken = [path for path in broken_checkpoints(folder, old["run_id"]) if not last or path.resolve() != last.resolve()]
-    messages = [f"{path.name} was not written to its end: removed" for path in broken]
+    if last:
+        _check_checkpoint(last, mode == "weights")
+    broken = [path for path in half_written(folder) if not last or path.resolve() != last.resolve()]
+    messages += [f"{path.name} was not written to its end: removed" for path in broken]
     why = ", and save_strategy is 'no', so there is no checkpoint" if unsaved else " before its first checkpoint"
-    messages.append(f"continuing from {last}" if last else f"an earlier start was interrupted{why}: starting afresh")
+    alone = mode == "weights" and last is not None
+    how = " by its weights alone, with a new optimizer" if alone else ""
+    messages.append(f"continuing from {last}{how}" if last else f"an earlier start was interrupted{why}: starting afresh")
+    alone_before = old.get("from_weights_alone", [])
     record: RunRecord = {**new, "run_id": old["run_id"], "begun": old["begun"]}
-    return Run(str(folder), record, str(last) if last else None, starts_over=False, message="; ".join(messages), inputs=inputs)
+    record["from_weights_alone"] = [*alone_before, str(last)] if alone else alone_before
+    checkpoint = str(last) if last else None
+    return Run(str(folder), record, checkpoint, False, message="; ".join(messages), inputs=inputs, weights_alone=alone)
+
+
+def _check_checkpoint(checkpoint: Path, weights_alone: bool) -> None:
+    """UserError where a file was deleted or changed since the checkpoint was written, unless it is one that is not needed."""
+    wrong = damage(checkpoint)
+    needed = [name for name in wrong if any(fnmatchcase(name, pattern) for pattern in NEEDED)]
+    if not wrong or (weights_alone and not needed):
+        return
+    ways = f"that file put back, or {checkpoint.name} moved elsewhere to continue from the one before"
+    if not needed:
+        ways = "--resume weights (continues from its weights and step, with a new optimizer), " + ways
+    raise UserError(
+        f"the run cannot continue exactly: {wrong[(needed or list(wrong))[0]]}; nothing was removed",
+        file=checkpoint,
+        expected=ways,
+    )
 
 
 def _named_checkpoint(config: TrainingArguments) -> str | None:
