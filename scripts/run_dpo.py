@@ -50,7 +50,7 @@ def main() -> None:
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
-    from align_ko.training.prepare import check_lengths, tokenize_pairs, training_config
+    from align_ko.training.prepare import check_lengths, leave_out, tokenize_pairs, training_config
     from align_ko.training.run_record import begin_run, open_run
     from align_ko.training.seams import AlignDPOTrainer
 
@@ -65,9 +65,9 @@ def main() -> None:
 
     # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
     model, tokenizer, new_adapter = load_policy(start, recipe.model)
-    rows = list(read_pairs(recipe.data.train_file))
+    rows = leave_out(read_pairs(recipe.data.train_file), recipe.data.leave_out)
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
-    eval_rows = list(read_pairs(recipe.data.eval_file))
+    eval_rows = leave_out(read_pairs(recipe.data.eval_file), recipe.data.leave_out)
     held_out, eval_too_long = tokenize_pairs(tokenizer, eval_rows, config.max_length)
     check_lengths(recipe, "train_file", train, too_long, config)
     check_lengths(recipe, "eval_file", held_out, eval_too_long, config)

@@ -57,7 +57,7 @@ def main() -> None:
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
-    from align_ko.training.prepare import check_lengths, conversations_of, tokenize_conversations, training_config
+    from align_ko.training.prepare import check_lengths, conversations_of, leave_out, tokenize_conversations, training_config
     from align_ko.training.run_record import begin_run, open_run
 
     keep_freed_memory()
@@ -73,9 +73,9 @@ def main() -> None:
         return
 
     # data: ids come from chat_format.py, the same function that inference uses
-    rows = list(read_conversations(recipe.data.train_file))
+    rows = leave_out(read_conversations(recipe.data.train_file), recipe.data.leave_out)
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
-    eval_rows = list(read_conversations(recipe.data.eval_file))
+    eval_rows = leave_out(read_conversations(recipe.data.eval_file), recipe.data.leave_out)
     held_out, eval_too_long = tokenize_conversations(tokenizer, eval_rows, config.max_length)
     check_lengths(recipe, "train_file", train, too_long, config)
     check_lengths(recipe, "eval_file", held_out, eval_too_long, config)
@@ -107,7 +107,7 @@ def main() -> None:
 
     # audit
     held = conversations_of(train, rows)
-    seen = audit_batches(trainer.get_train_dataloader(), tokenizer, held, model.generation_config.eos_token_id)
+    seen = audit_batches(trainer.get_train_dataloader(), tokenizer, held, model.generation_config.eos_token_id, rows=rows)
     check_trainable(trainer.model)
     if from_adapter:
         check_start(trainer.model, start, train, dtype)

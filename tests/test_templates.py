@@ -401,3 +401,13 @@ def test_text_that_spells_special_tokens_stays_text(family):
         conversation_ids(tokenizer, plain[:2]).input_ids
         == tokenizer(render(tokenizer, plain[:2]), add_special_tokens=False)["input_ids"]
     )
+
+
+def test_thinking_that_qwen3s_template_leaves_out_is_no_fault_of_the_row(families):
+    tokenizer = load_tokenizer(str(families("qwen3").folder), "qwen3")
+    answers = [{"id": "r", "messages": turns("한국의 수도는?", "<think>수도를 묻는다.</think>\n\n서울입니다.")}]
+    data, _ = tokenize_conversations(tokenizer, answers, None)
+    batch = {"input_ids": torch.tensor(data["input_ids"][:]), "labels": torch.tensor(data["labels"][:])}
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    assert audit_batches([batch], tokenizer, conversations_of(data, answers), tokenizer.eos_token_id)["rows"] == 1
+    assert tokenizer.decode([label for label in data["labels"][0] if label != IGNORE]) == "서울입니다.<|im_end|>"

@@ -206,6 +206,12 @@ def spelled_tokens(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> 
     return [token for text in texts for token in pattern.findall(text)]
 
 
+def read_back(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A text as the tokenizer keeps it: Qwen3 composes Hangul that came decomposed, SentencePiece makes `▁` a space."""
+    [message], shield = _shielded(tokenizer, [{"role": "user", "content": text}])
+    return str(tokenizer.decode(_encode(tokenizer, message["content"], shield)))
+
+
 _PATTERNS: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[object, re.Pattern[str]]] = WeakKeyDictionary()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from trl import DPOConfig, SFTConfig
 
 from align_ko.chat_format import IGNORE, conversation_ids
 from align_ko.training.audit import AuditError, audit_batches, audit_pairs
-from align_ko.training.prepare import supervised_share, tokenize_conversations, tokenize_pairs
+from align_ko.training.prepare import leave_out, supervised_share, tokenize_conversations, tokenize_pairs
 from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer
 
 LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
@@ -224,6 +225,28 @@ def test_a_fault_stops_the_run_and_is_named(tiny, fault):
     batch, known = fault(batch, tokenizer, known)
     with pytest.raises(AuditError, match=FAULTS[fault]):
         audit_batches([batch], tokenizer, known, tokenizer.eos_token_id)
+
+
+def test_a_faulty_row_is_named_and_may_be_left_out(tiny, capsys):
+    tokenizer = tiny.tokenizer()
+    batch, known = another_answer(*batch_of(tokenizer)[:1], tokenizer, batch_of(tokenizer)[1])
+    of_file = [{"id": "first", "messages": turns("가", "나")}, {"id": "bad", "messages": next(iter(known.values()))}]
+    with pytest.raises(AuditError, match=r"not on the whole answer.* \(id bad\); .*--data.leave_out bad"):
+        audit_batches([batch], tokenizer, known, tokenizer.eos_token_id, rows=of_file)
+    assert leave_out(of_file, ("bad",)) == of_file[:1]
+    assert "1 of 2 rows left out by data.leave_out" in capsys.readouterr().out
+
+
+def test_text_that_the_tokenizer_keeps_in_another_form_is_no_fault(tiny):
+    """Decomposed Hangul under a tokenizer that composes it; `▁`, a space to SentencePiece."""
+    from tokenizers import normalizers
+
+    tokenizer = tiny.tokenizer()
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), *([backend.normalizer] if backend.normalizer else [])])
+    odd = unicodedata.normalize("NFD", "서울▁한강입니다. 끝</s>네.")
+    batch, known = batch_of(tokenizer, [turns("어디?", odd), turns("어디?", "▁▁서울입니다.")])
+    assert audit_batches([batch], tokenizer, known, tokenizer.eos_token_id)["rows"] == 2
 
 
 def test_another_eos_at_generation(tiny):

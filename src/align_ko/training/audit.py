@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.chat_format import IGNORE, prompt_ids, render, rewrites_history
+from align_ko.chat_format import IGNORE, prompt_ids, read_back, render, rewrites_history
 from align_ko.errors import UserError, visible
-from align_ko.records import Message, PairRow
+from align_ko.records import ConversationRow, Message, PairRow
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -49,11 +49,13 @@ def audit_batches(
     conversations: Mapping[int, list[Message]],
     generation_eos: int | list[int] | None,
     max_batches: int = 8,
+    rows: Iterable[ConversationRow] = (),
 ) -> dict[str, int]:
     """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`) against their conversations.
 
     Batches without padding (packing, padding_free) hold all rows in one, `(1, tokens)`, and `position_ids` instead of a mask.
-    `conversations` maps the hash of a row's token ids to its messages (conversations_of). Raises AuditError at the first fault.
+    `conversations` maps the hash of a row's token ids to its messages (conversations_of), `rows` are searched for the
+    id of a faulty one. Raises AuditError at the first fault.
     Returns the counts: rows, tokens, supervised tokens, padding.
     """
     eos_ids = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or [])
@@ -67,20 +69,28 @@ def audit_batches(
     counts = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
     with _untouched_randomness():
         for batch in islice(batches, max_batches):
-            for rows, padding in lines_of(batch):
-                for ids, labels in rows:
+            for parts, padding in lines_of(batch):
+                for ids, labels in parts:
                     messages = conversations.get(hash(tuple(ids)))
                     if messages is None:
                         raise AuditError(
                             f"a batch row is not the whole of any conversation, so it was cut or changed: "
                             f"…{tokenizer.decode(ids[-30:])!r}"
                         )
-                    _audit_row(ids, labels, messages, tokenizer)
+                    try:
+                        _audit_row(ids, labels, messages, tokenizer)
+                    except AuditError as error:
+                        begin = len(messages)
+                        row_id = next((row["id"] for row in rows if "id" in row and row["messages"][:begin] == messages), None)
+                        if row_id is None:
+                            raise
+                        expected = f"the row mended, or --data.leave_out {row_id} to train without it"
+                        raise AuditError(f"{error} (id {row_id})", key="data.train_file", expected=expected) from None
                     counts["rows"] += 1
                     counts["tokens"] += len(ids)
                     counts["supervised"] += sum(label != IGNORE for label in labels)
                 if any(label != IGNORE for label in padding):
-                    raise AuditError(f"padding is trained on, in {_name(conversations[hash(tuple(rows[-1][0]))])}")
+                    raise AuditError(f"padding is trained on, in {_name(conversations[hash(tuple(parts[-1][0]))])}")
                 counts["padding"] += len(padding)
     if not counts["rows"]:
         raise AuditError("the training data loader gives no rows")
@@ -138,8 +148,9 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
         answer = ids[len(prompt) : end]
         if not answer or answer[-1] != tokenizer.eos_token_id:
             raise AuditError(f"turn {turn}: the answer's closing {tokenizer.eos_token!r} is not trained, in {name}")
-        text = tokenizer.decode(answer[:-1])
-        if text.strip() != message["content"].strip():
+        text, content = tokenizer.decode(answer[:-1]), message["content"]
+        parts = content, content.rpartition("</think>")[2]  # Qwen3's template leaves out what an answer thinks before it
+        if text.strip() not in {form.strip() for part in parts for form in (part, read_back(tokenizer, part))}:
             raise AuditError(f"turn {turn}: trained on {text[-40:]!r}, not on the whole answer, in {name}")
         position = end
     if any(label != IGNORE for label in labels[position:]):

@@ -265,6 +265,15 @@ def _once_per_machine(make: Callable[[Path], Dataset]) -> Dataset:
     return result
 
 
+def leave_out(rows: Iterable[RowType], ids: Sequence[str]) -> list[RowType]:
+    """The rows without those of `data.leave_out`; says how many they were."""
+    every = list(rows)
+    kept = [row for row in every if row.get("id") not in ids]
+    if len(kept) < len(every):
+        print(f"{len(every) - len(kept)} of {len(every)} rows left out by data.leave_out")
+    return kept
+
+
 def conversations_of(dataset: Dataset, rows: Iterable[ConversationRow]) -> dict[int, list[Message]]:
     """The messages of each tokenised row, by the hash of its token ids (190,000 rows as tuples take 3 GB): for the audit."""
     by_id = {row.get("id", str(number)): row["messages"] for number, row in enumerate(rows, 1)}
