@@ -25,12 +25,17 @@ RUN_FILE = "training_run.json"  # of training/run_record.py; `finished` is null 
 RESULT_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "align_ko_format.json")
 WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 SECRET_KEYS = frozenset(
-    "hub_token push_to_hub_token hf_token token access_token auth_token api_key wandb_api_key password secret".split()
+    "hub_token push_to_hub_token hf_token token access_token auth_token api_key apikey wandb_api_key x_api_key openai_api_key "
+    "secret_key client_secret authorization password passwd secret".split()
 )
 """Recipe keys whose values are never written. Other keys that end alike (`eos_token`, `pad_token`) are ordinary values."""
 _SECRET_IN_TEXT = re.compile(
     rf"(?<!\w)(?<!\w-)({'|'.join(sorted(SECRET_KEYS)).replace('_', '[_-]')})(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"}}]+", re.IGNORECASE
 )
+_SECRET_IN_URL = re.compile(
+    r"(?<=://)[^/\s@]+(?=@)|(?<=[?&])([^=&\s]*(?:key|token|secret|passw|auth|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE
+)
+_SECRET_VALUE = re.compile(r"\b(hf_\w{20,}|sk-[\w-]{20,})")
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def input_digests(inputs: Sequence[Input]) -> dict[str, dict[str, str]]:
 
 
 def masked(value: Any) -> Any:
-    """The same tree with the values of secret keys masked and the home folder as `~`.
+    """The same tree with the values of secret keys, and what else looks like one, masked and the home folder as `~`.
 
     >>> masked({"hub_token": "hf_abc", "eos_token": "</s>"})
     {'hub_token': '***', 'eos_token': '</s>'}
@@ -146,6 +151,8 @@ def masked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item) for item in value]
     home = str(Path.home())
+    if isinstance(value, str):
+        value = mask_text(value)
     if isinstance(value, str) and len(home) > 1:
         return "~" if value == home else value.replace(home + os.sep, "~" + os.sep)
     return value
@@ -159,7 +166,28 @@ def masked_command(words: Sequence[str]) -> list[str]:
     """
     after_secret = [False, *(word.startswith("--") and is_secret(word) for word in words)]
     pairs = zip(words, after_secret, strict=False)
-    return ["***" if secret else _SECRET_IN_TEXT.sub(r"\1\2***", word) for word, secret in pairs]
+    return ["***" if secret else _SECRET_IN_TEXT.sub(r"\1\2***", mask_text(word)) for word, secret in pairs]
+
+
+def mask_text(text: str) -> str:
+    """Without what an address carries and without the keys of well-known services.
+
+    >>> mask_text("http://me:word@host/v1?api-key=abc&size=2")
+    'http://***@host/v1?api-key=***&size=2'
+    """
+    return _SECRET_VALUE.sub("***", _SECRET_IN_URL.sub(r"\1***", text))
+
+
+def secrets_of(tree: Any) -> list[str]:
+    """The keys of a tree under which there is a secret, and the values that are one.
+
+    >>> secrets_of({"headers": {"Authorization": "Bearer x"}, "model": "sk-abcdefghijklmnopqrstuvwx"})
+    ['Authorization', 'model']
+    """
+    if not isinstance(tree, dict):
+        return []
+    here = [key for key, value in tree.items() if value and (is_secret(str(key)) or str(value) != mask_text(str(value)))]
+    return [*here, *(name for key, value in tree.items() if key not in here for name in secrets_of(value))]
 
 
 def is_secret(name: str) -> bool:

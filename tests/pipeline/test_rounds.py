@@ -22,6 +22,7 @@ import align_ko.recipe
 from ablate_dpo import AblationRecipe, plan_run
 from align_ko import process
 from align_ko.errors import UserError
+from align_ko.pipeline import stages
 from align_ko.pipeline.acceptance import broken_limits, judge_round
 from align_ko.pipeline.plan import (
     distillation_stages,
@@ -251,7 +252,12 @@ def test_stages_under_the_home_folder_are_not_repeated(stage, tmp_path, monkeypa
     data = replace(stage.recipe.data, train_file=str(rows))
     recipe = replace(stage.recipe, training=training, model_name_or_path=str(start), data=data)
     own = replace(stage, recipe=recipe, folder=tmp_path / stage.folder)
+    seen, start_process = [], stages.subprocess.Popen
+    monkeypatch.setattr(
+        stages.subprocess, "Popen", lambda *a, **k: seen.append(k["env"].get("HF_TOKEN")) or start_process(*a, **k)
+    )
     run_stage(own, Path("scripts"))
+    assert seen == ["hf_secret"] and "hf_secret" not in own.file.read_text()
     assert str(tmp_path) not in (own.folder / "manifest.json").read_text()
     assert why_again(own) == ""
     write_jsonl(rows, [{"a": 3}])

@@ -90,6 +90,32 @@ def test_mistakes_are_told_with_their_place(tmp_path, text, message):
     assert str(told.value) == f"{tmp_path}/preferences.yaml:{message}"
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("endpoint: {model: m, base_url: 'http://me:SECRET@h/v1'}", "endpoint.base_url"),
+        ("endpoint: {model: m, base_url: 'http://h/v1?api-key=SECRET'}", "endpoint.base_url"),
+        ("endpoint: {model: m, base_url: 'http://h/v1', extra_body: {api_key: SECRET}}", "endpoint.extra_body.api_key"),
+        (
+            "endpoint: {model: m, base_url: 'http://h/v1', extra_body: {h: {Authorization: SECRET}}}",
+            "endpoint.extra_body.Authorization",
+        ),
+        ("judges: {llm: {model: m, base_url: 'http://SECRET@h/v1'}}", "judges.llm.base_url"),
+    ],
+)
+def test_no_secret_in_a_recipe(tmp_path, text, key):
+    with pytest.raises(UserError, match=f"{key}: this contains a secret.*api_key_env") as told:
+        load(tmp_path, text)
+    assert "SECRET" not in str(told.value)
+
+
+def test_an_ordinary_address_is_no_secret(tmp_path):
+    load(
+        tmp_path,
+        "endpoint: {model: m, base_url: 'http://h:8000/v1?api-version=2', api_key_env: OUR_KEY, extra_body: {top_k: 5}}",
+    )
+
+
 def test_a_reward_model_that_is_not_there_is_told_before_anything_is_drawn(tmp_path):
     (tmp_path / "p.jsonl").write_text("")
     recipe = load(tmp_path, "judges:\n  weights: {reward_model: 1}\n  reward_model: {model_name_or_path: ./rm}\n")

@@ -114,6 +114,11 @@ def test_nothing_private_in_a_manifest(tmp_path, monkeypatch):
     assert masked({"eos_token": "</s>", "path": "/home/kimchi/x", "all": ("/home/kim",)}) == {
         "eos_token": "</s>", "path": "/home/kimchi/x", "all": ["~"],
     }  # fmt: skip
+    key = "sk-" + "a" * 24
+    assert masked({"url": "https://me:word@h/v1?api-key=abc&n=2", "model": key, "x": {"apikey": "1"}}) == {
+        "url": "https://***@h/v1?api-key=***&n=2", "model": "***", "x": {"apikey": "***"},
+    }  # fmt: skip
+    assert masked_command([f"--endpoint.extra_body={{k: {key}}}"]) == ["--endpoint.extra_body={k: ***}"]
     words = ["--hub-token=hf_1", "--training", "{'hub_token': 'hf_2', eos_token: </s>}", "--token", "hf_3"]
     assert masked_command(words) == [
         "--hub-token=***", "--training", "{'hub_token': '***', eos_token: </s>}", "--token", "***",
@@ -162,18 +167,15 @@ def test_what_is_pushed_is_the_result_and_nothing_of_the_run(tmp_path, monkeypat
     pushed = {}
 
     class Hub:
-        def __init__(self, token):
-            pushed["token"] = token
-
         def upload_folder(self, **given):
             pushed.update(given)
             return "https://hub/commit"
 
     monkeypatch.setattr(finish, "HfApi", Hub)
-    args = SimpleNamespace(push_to_hub=True, hub_token="t", hub_revision=None)
+    args = SimpleNamespace(push_to_hub=True, hub_revision=None)
     trainer = SimpleNamespace(args=args, hub_model_id="me/model")
     assert push_stage(trainer, tmp_path) == "https://hub/commit"
-    assert (pushed["repo_id"], pushed["folder_path"], pushed["token"]) == ("me/model", str(tmp_path), "t")
+    assert (pushed["repo_id"], pushed["folder_path"]) == ("me/model", str(tmp_path))
     from huggingface_hub.utils import filter_repo_objects
 
     files = ["model.safetensors", "README.md", "curves.png", "manifest.json", "checkpoint-5/optimizer.pt", "runs/host/events",

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import MULTI_TURN, rows, turns
+from trl import SFTConfig
 
 from align_ko.errors import UserError
 from align_ko.recipe import SftRecipe, load_recipe
 from align_ko.training import prepare
-from align_ko.training.prepare import TooLong, conversations_of, tokenize_conversations, tokenize_pairs
+from align_ko.training.prepare import TooLong, conversations_of, tokenize_conversations, tokenize_pairs, training_config
 
 # The first message has a key that no other has, the third row no id: Arrow would give the key to all.
 ODD = [{"messages": [{**MULTI_TURN[0], "name": "가"}, *MULTI_TURN[1:]], "id": "a"}, *rows()[:4], {"messages": MULTI_TURN[1:3]}]
@@ -42,6 +44,14 @@ def test_workers_give_what_one_process_gives(tiny, monkeypatch, tokenize, data, 
     assert many.column_names == plain.column_names and many.to_dict() == plain.to_dict()
     assert also_dropped == dropped and len(dropped) == len(data) - len(many)
     assert (limit == "none") == (not dropped)
+
+
+def test_no_checkpoint_holds_a_token(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    config = training_config(SFTConfig, {"output_dir": str(tmp_path), "hub_token": "hf_secret", "eos_token": "</s>"})
+    torch.save(config, tmp_path / "training_args.bin")
+    assert os.environ["HF_TOKEN"] == "hf_secret" and b"hf_secret" not in (tmp_path / "training_args.bin").read_bytes()
+    assert config.hub_token is None and config.eos_token == "</s>"
 
 
 def test_a_row_without_an_id_is_known_by_its_number(tiny):

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_unfinished, masked, result_problem
+from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_secret, is_unfinished, masked, result_problem
 from align_ko.process import STARTED_BY, check_unlocked, command_name
 from align_ko.recipe import Recipe, hash_inputs, recipe_of
 from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
@@ -65,14 +65,15 @@ def node_at(recipe: Recipe, *keys: str | int) -> Tree | None:
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON, without the keys that only say how a run is resumed."""
-    return _without_resume(json.loads(json.dumps(asdict(recipe))))  # type: ignore[call-overload]
+    """A recipe as JSON, without secrets and the keys that only say how a run is resumed."""
+    return _comparable(json.loads(json.dumps(asdict(recipe))))  # type: ignore[call-overload]
 
 
-def _without_resume(values: dict[str, Any]) -> dict[str, Any]:
+def _comparable(values: dict[str, Any]) -> dict[str, Any]:
     values.pop("resume", None)
-    if isinstance(values.get("training"), dict):
-        values["training"].pop("resume_from_checkpoint", None)
+    if isinstance(training := values.get("training"), dict):
+        kept = {key: value for key, value in training.items() if key != "resume_from_checkpoint" and not is_secret(key)}
+        values["training"] = kept
     return values
 
 
@@ -86,7 +87,7 @@ def why_again(stage: Stage[Recipe]) -> str:
     if problem := result_problem(stage.folder):
         return problem
     saved = json.loads(manifest.read_text(encoding="utf-8"))
-    now, then = masked(plain(stage.recipe)), _without_resume(saved["recipe"])
+    now, then = masked(plain(stage.recipe)), _comparable(saved["recipe"])
     if now != then:
         return "the recipe has changed: " + ", ".join(_differences(then, now)[:3])
     digests = masked(input_digests(hash_inputs(stage.recipe)))
@@ -128,7 +129,9 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
     print(f"── {stage.title}: {reason}\n   python {' '.join(command[1:])}", flush=True)
     began = time.monotonic()
     try:
-        code = _wait(subprocess.Popen(command, env={**os.environ, STARTED_BY: f"{os.getpid()} {command_name()}"}))
+        token = [str(value) for key, value in getattr(stage.recipe, "training", {}).items() if is_secret(key) and value]
+        secret = {"HF_TOKEN": token[0]} if token else {}  # which the written recipe lacks
+        code = _wait(subprocess.Popen(command, env={**os.environ, **secret, STARTED_BY: f"{os.getpid()} {command_name()}"}))
     finally:
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Literal
 
+from align_ko.manifest import secrets_of
 from align_ko.recipe.record import (
     AtLeastOne,
     Dtype,
@@ -169,6 +170,14 @@ class JudgesArgs:
 # -------------------- pairs
 
 
+def _secret_problems(section: str, server: EndpointArgs | LlmJudgeArgs) -> Iterator[Problem]:
+    """A recipe is copied into manifests and round recipes, so it holds no key."""
+    for name in secrets_of(dataclasses.asdict(server)):
+        key = name if hasattr(server, name) else f"extra_body.{name}"
+        expected = f"the name of an environment variable with it in {section}.api_key_env"
+        yield Problem(f"{section}.{key}", "this contains a secret, and recipes are copied into files", expected)
+
+
 @record
 class PairingArgs:
     """How candidates become pairs."""
@@ -264,6 +273,9 @@ class PreferencesRecipe(Recipe):
             if setting.temperature == 0 and setting.samples > 1:
                 problem = f"{setting.samples} answers without sampling are all the same"
                 yield Problem(f"candidates.{name}.samples", problem, "1, or a temperature above 0")
+        if self.endpoint:
+            yield from _secret_problems("endpoint", self.endpoint)
+        yield from _secret_problems("judges.llm", self.judges.llm)
         yield from self.judges.problems()
         yield from self.pairing.problems()
 

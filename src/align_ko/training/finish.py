@@ -156,7 +156,7 @@ def push_stage(trainer: Trainer, folder: Path) -> str | None:
         return None
     adapter = folder / "adapter"
     local_base = adapter.is_dir() and Path(base_of(str(adapter)).path).is_dir()
-    done = HfApi(token=trainer.args.hub_token).upload_folder(
+    done = HfApi().upload_folder(
         repo_id=trainer.hub_model_id,
         folder_path=str(folder),
         commit_message="align_ko: the result of the run",

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
 from align_ko.errors import UserError
+from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
 from align_ko.process import warn_of_compile_locks
 from align_ko.recipe import DpoRecipe, SftRecipe, recipe_error
@@ -55,10 +56,12 @@ def training_config(kind: type[Config], training: Mapping[str, Any], dtype: str 
     """Build SFTConfig or DPOConfig. What the recipe states wins; where it is silent:
 
     bf16/fp16 by hardware, `use_cpu` without an accelerator, TensorBoard where it is installed, the best checkpoint instead of
-    the last where both are saved, a push only of the finished result. Raises UserError for a value that TRL refuses, and for
-    FSDP without an accelerator.
+    the last where both are saved, a push only of the finished result. A token goes into the environment.
+    Raises UserError for a value that TRL refuses, and for FSDP without an accelerator.
     """
-    values = dict(training)
+    values = {key: value for key, value in training.items() if not is_secret(key)}
+    for token in training.keys() - values.keys():  # training_args.bin is in every checkpoint
+        os.environ["HF_TOKEN"] = str(training[token])
     if "bf16" not in values and "fp16" not in values:
         values["bf16"] = best_dtype(dtype) == torch.bfloat16
         values["fp16"] = best_dtype(dtype) == torch.float16
