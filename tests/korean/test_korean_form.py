@@ -158,6 +158,12 @@ PAIRS = [
     ("honorific", None, "모두 만 이천 원이십니다.", "모두 만 이천 원입니다. 그분은 의원이십니다."),
     ("honorific", None, "교장 선생님 말씀이 계시겠습니다.", "교장 선생님 말씀이 있으시겠습니다."),
     ("honorific", None, "나는 서울에 삽니다. 저는 요리를 좋아합니다.", "저는 서울에 삽니다. 저는 요리를 좋아합니다."),
+    # parts that do not go together
+    ("grammar", None, "마당에 고양이 두 명이 있어요.", "마당에 고양이 두 마리가 있어요. 사람은 두 명입니다."),
+    ("grammar", None, "도서관에서 책 세 마리를 빌렸습니다.", "도서관에서 책 세 권을 빌렸습니다."),
+    ("grammar", None, "비록 비가 와서 소풍을 갔습니다.", "비록 비가 왔지만 소풍을 갔습니다."),
+    ("grammar", None, "제 꿈은 요리사가 되고 싶습니다.", "제 꿈은 요리사가 되는 것입니다."),
+    ("grammar", None, "일찍 잡니다. 왜냐하면 내일 일찍 일어납니다.", "일찍 잡니다. 왜냐하면 내일 일찍 일어나기 때문입니다."),
     # broken letters
     ("strange_characters", None, "이 ㅅㅏ람은 제 친구입니다.", "이 사람은 제 친구입니다."),
 ]
@@ -229,7 +235,7 @@ def test_spans_lie_on_the_words() -> None:
     assert [text[span.start : span.end] for span in english_words(text)] == ["warfare", "informed"]
     assert foreign("Kimchi is a side dish of salted vegetables.").whole
     assert word_in_english("Yes", "맞나요?") and not word_in_english("Python", "어떤 언어가 좋아?")
-    assert no_answer("좋은 질문입니다!") and not no_answer("좋은 질문입니다! 답은 물입니다.")
+    assert no_answer("좋은 질문입니다!", "뭐예요?") and not no_answer("좋은 질문입니다! 답은 물입니다.", "뭐예요?")
 
 
 def test_each_slip_has_its_right_form() -> None:

@@ -38,7 +38,7 @@ BOUNDS = {
     "too_short": (1.0, 1.0),
     "wrong_particle": (1.0, 0.94),
 }
-ELSEWHERE = {"too_long", "translationese", "code_switching", "no_answer", "spacing", "honorific"}
+ELSEWHERE = {"too_long", "translationese", "code_switching", "no_answer", "spacing", "honorific", "grammar"}
 """Codes with tests of their own (test_korean_form.py)."""
 
 

@@ -105,5 +105,5 @@ def test_codes_are_the_contract() -> None:
     assert set(FAULT_CODES) == {
         "empty", "too_short", "too_long", "repetition", "mixed_register", "wrong_register", "strange_characters",
         "not_korean", "template_leak", "unfinished", "echo", "wrong_particle", "chat_slang", "filler",
-        "translationese", "code_switching", "no_answer", "spacing", "honorific",
+        "translationese", "code_switching", "no_answer", "spacing", "honorific", "grammar",
     }  # fmt: skip

@@ -97,7 +97,8 @@ _CODE_LINE = re.compile(
     r"|^\s*[\w.\-/]+ ?[=:] ?[^가-힣]*$|^[^가-힣]*[=^\\][^가-힣]*$"
 )
 _PROSE_WORD = re.compile(
-    r"\b(?:the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be|have|has|was|with|as|your|I|my|here|we|our|they|not|what|how|which|there|these)\b"
+    r"\b(?:the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be"
+    r"|have|has|was|with|as|your|I|my|here|we|our|they|not|what|how|which|there|these)\b"
 )
 _TITLE_WORD = re.compile(
     r"[A-Z0-9]|[a-z]{1,2}[A-Z]|(?:a|an|the|of|and|or|in|on|to|for|with|by|at|de|la|le|von|van|vs|feat|from)$"
@@ -153,7 +154,7 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
                 continue
             if len(words) < 3:
                 continue
-            if hangul and _is_title(words):
+            if hangul and (_is_title(words) or not _PROSE_WORD.search(match[0])):  # names, commands and file names
                 continue
             doubtful += size
             if not hangul and not _is_title(words) and not _CODE_SIGN.search(match[0]):
@@ -237,6 +238,8 @@ app apps web email mail wifi blog online offline internet url http https ebook v
 iphone ipad ios macos ebay adidas youtube facebook instagram google naver kakao line mp3 mp4 pdf ppt jpg jpeg png gif
 svg zip exe csv json xml html css sql txt doc docx xls xlsx hwp pvc mrna trna rna dna ph cis trans alpha beta gamma
 delta lambda sigma theta omega epsilon et al via
+true false null none undefined nan void const switch case catch class enum async await yield strict rest spread props state
+hook hooks ref refs
 """
 _EXCUSED = frozenset(f"{_UNITS} {_MATHS} {_LOANS}".split())
 # Words that no trade has made its own: a fault even in a text full of terms.
@@ -306,12 +309,18 @@ _TECHNICAL = re.compile(
     r"|캐시|토큰|세션|인증|타입|문법|문자열|정수"
     r"|[a-z][A-Z]|[A-Za-z]_[A-Za-z]|\w\(\)|API|HTML|CSS|SQL|JSON|HTTP|URL|Python|Java|Linux|Docker|React|Vue|Git|AWS|CPU|GPU"
 )
-_COMPUTING = re.compile(
-    r"쿠버네티스|도커|리눅스|파이썬|자바스크립트|타입스크립트|리액트|컴포넌트|데이터베이스|프로그래밍|컴파일|깃허브|```|[a-z]\(\)"
+_COMPUTING = re.compile(  # one of them makes a text technical
+    r"매개 ?변수|식별자|열거형|리터럴|접근자|튜플|네임스페이스|디렉터리|디렉토리|심볼릭|생성자|연산자|데코레이터"
+    r"|제네릭|인터페이스|구문 분석|라이브러리|프레임워크|쿠버네티스|도커|리눅스|파이썬|자바스크립트|타입스크립트"
+    r"|리액트|컴포넌트|데이터베이스|프로그래밍|컴파일|깃허브|```|[a-z]\(\)"
+)
+_MAYBE = re.compile(
+    r"참조|지시문|필드|블록|경로|링크|문서|속성|모드|버전|오류|경고|활성화|서식|확장자|검색|화면|계정|접속|플랫폼|브랜드|@"
 )
 _NEAR_LATIN = r"A-Za-z0-9_./@#&+\-\u2010-\u2015'’:=\\$%*~^<>{}|\u00ad"
 _LOWER = re.compile(
-    rf"[a-z](?<![{_NEAR_LATIN}].)[a-z\u00df-\u024f\u1e00-\u1eff]+(?![A-Za-z0-9_\u2010-\u2015\u00ad/@#&+=\\$%*~^(<>{{}}|\-:]|\.\w)"
+    rf"[a-z](?<![{_NEAR_LATIN}].)[a-z\u00df-\u024f\u1e00-\u1eff]+"
+    rf"(?![A-Za-z0-9_\u2010-\u2015\u00ad/@#&+=\\$%*~^(<>{{}}|\-:]|\.\w)"
 )
 _LEFT_NAME = re.compile(r"[A-Z][\w'’.\-]*(?: [a-z]+)? $", re.ASCII)
 _RIGHT_NAME = re.compile(r" [A-Z][a-z]")
@@ -358,6 +367,8 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
         # 습니da, 까zan: letters within a Korean word are no term; 변수x, 함수print are.
         grown = glued and len(word) > 1 and (_GROWN.match(said, end) if technical else True)
         general = word in _NEVER_TERMS if technical else word in _GENERAL or word in _GRAMMATICAL
+        if not general and not grown and not adverb and _MAYBE.search(line):
+            continue
         if technical and not grown and not adverb and not (general and not left and not right):
             continue
         found.append(Span(start, end))

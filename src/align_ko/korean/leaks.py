@@ -61,7 +61,7 @@ _CRAWLED = re.compile(
     r"|공유)|무단 ?전재|저작권자 ?(?:©|\(c\))"
     r"|[가-힣]{2,4} 기자 ?[\w.]+@[\w.]+|▶ ?(?:관련|원문|더) ?(?:기사|보기)"
 )
-_CRAWLED_SIGN = re.compile(r"[|·]|무단|저작권자|기자|▶")
+_CRAWLED_SIGNS = ("추천", "조회", "공감", "좋아요", "스크랩", "무단", "저작권자", "기자", "▶")
 
 
 def template_leak(text: str, prompt: str | None = None) -> list[Span]:
@@ -74,7 +74,7 @@ def template_leak(text: str, prompt: str | None = None) -> list[Span]:
         pairs = _PAIR.findall(text)
         if len(pairs) == 1 and (pair := _PAIR.match(text)):
             found.append(Span(*pair.span(1)))
-    if _CRAWLED_SIGN.search(text):
+    if any([sign in text for sign in _CRAWLED_SIGNS]):
         found += [Span(*match.span()) for match in _CRAWLED.finditer(text)]
     if "<" in text or "&" in text or "\\n" in text or "[" in text:
         found += _markup(text, prompt)
@@ -132,14 +132,12 @@ _TITLE = re.compile(r"\s*(?:#{1,6} [^\n]+|\*\*[^*\n]+\*\*|제목 ?: ?[^\n]+|<[�
 
 def no_answer(text: str, prompt: str | None = None) -> Span | None:
     """The whole answer, where it says nothing: `좋은 질문입니다!`, `금리가 무엇인지 알려 드리겠습니다.`, a title alone."""
-    if len(text) > 200:
+    if len(text) > 200 or not prompt:
         return None
     body = text.strip()
-    if (_HOLLOW.fullmatch(body) and not _LATER.search(body)) or (
-        _TITLE.fullmatch(body) and prompt and not _TITLE_ASKED.search(prompt)
-    ):
+    if (_HOLLOW.fullmatch(body) and not _LATER.search(body)) or (_TITLE.fullmatch(body) and not _TITLE_ASKED.search(prompt)):
         return Span(0, len(text))
-    if _COUNTS_ONLY.fullmatch(body) and prompt and not _COUNT_ASKED.search(prompt):
+    if _COUNTS_ONLY.fullmatch(body) and not _COUNT_ASKED.search(prompt):
         return Span(0, len(text))
     return None
 

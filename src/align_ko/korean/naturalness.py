@@ -9,6 +9,7 @@ from itertools import compress
 from typing import Literal
 
 from align_ko.korean import repetition, tagger, wanted
+from align_ko.korean.agreement import mismatches
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.ending import echo, unfinished
 from align_ko.korean.honorifics import misplaced_honorifics
@@ -38,7 +39,8 @@ WEIGHTS: dict[str, float] = {
     "chat_slang": 0.4,
     "too_short": 0.4,
     "too_long": 0.4,
-    "honorific": 0.2,
+    "honorific": 0.15,
+    "grammar": 0.15,
     "wrong_particle": 0.15,
     "spacing": 0.15,
     "translationese": 0.05,
@@ -46,7 +48,7 @@ WEIGHTS: dict[str, float] = {
 """What one fault costs: the product of (1 - weight) over the codes found, each once, those of SLIPS up to five times."""
 
 FAULT_CODES: tuple[str, ...] = tuple(WEIGHTS)
-SLIPS = frozenset({"wrong_particle", "spacing", "honorific"})
+SLIPS = frozenset({"wrong_particle", "spacing", "honorific", "grammar"})
 NATURAL_SCORE = 0.7
 """At or above it an answer is natural: one or two slips of spelling or spacing pass, anything heavier does not.
 
@@ -247,6 +249,8 @@ def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> 
         return
     for gap in wrong_spacing(masked):
         yield Fault("spacing", gap.start, gap.end, "띄어쓰기가 맞지 않습니다.")
+    for clash in mismatches(masked):
+        yield Fault("grammar", clash.start, clash.end, "문장 성분의 호응이 맞지 않습니다.")
     # In a letter or a part that is played 나 may speak politely.
     spoken = not (prompt and (wanted.WRITING.search(prompt) or "당신은" in prompt))
     for odd in misplaced_honorifics(masked, parts if spoken else ()):

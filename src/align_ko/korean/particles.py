@@ -27,6 +27,9 @@ _RIEUL = "".join(chr(code + 8) for code in range(0xAC00, 0xD7A4, 28))  # 갈, �
 _EURO = re.compile(
     rf"으로(?<=[{_OPEN}{_RIEUL}]으로)(?=(?:서|써|부터|까지|만|나|든|든지)?(?:[은는도의]|요|라도|만)?(?![가-힣]))"
 )
+# 강남역로: a noun may end so (통로, 산책로), so Kiwi says whether it is the particle.
+_SHUT = "".join(chr(code) for code in range(0xAC00, 0xD7A4) if (code - 0xAC00) % 28 not in (0, 8))
+_LO = re.compile(rf"로(?<=[가-힣][{_SHUT}]로)(?=(?:부터|는|도|만)?(?![가-힣]))")
 _WORD_END = re.compile(r"(?:[^가-힣]|^)([가-힣]{2,32})$")
 # Frequent words that only look so: verbs (찾는, 나을) and nouns (국가, 차이, 효과). The rest is asked of Kiwi.
 _VERB_STEM = (
@@ -152,6 +155,8 @@ def wrong_particles(text: str, *, spelling: bool = True) -> list[WrongParticle]:
         found += [WrongParticle(*match.span(), "로") for match in _EURO.finditer(text)]
     if _FOREIGN.search(text):
         found += _foreign_particles(text)
+    if "로" in text:
+        found += [WrongParticle(m.start(), m.start() + 1, "으로") for m in _LO.finditer(text) if _is_lo(text, m)]
     asked = 0
     for match in _MISFIT.finditer(text):
         whole = _WORD_END.search(text, max(0, match.end() - 33), match.end())
@@ -164,6 +169,15 @@ def wrong_particles(text: str, *, spelling: bool = True) -> list[WrongParticle]:
         if word[-1] == "를" or _is_particle(text, match.end() - len(word), match.end()):
             found.append(WrongParticle(match.end() - 1, match.end(), RIGHT[word[-1]]))
     return _apart(sorted(found))
+
+
+def _is_lo(text: str, match: re.Match[str]) -> bool:
+    end = match.start() + 1
+    left = max(text.rfind("\n", 0, end) + 1, text.rfind(" ", 0, max(0, end - 12)) + 1)
+    context = text[left : end + 16].split("\n")[0]
+    return tagger.ends_in(context, end - left, ("JKB",)) and tagger.fit(
+        context[: end - left - 1] + "으로" + context[end - left :]
+    ) > tagger.fit(context)
 
 
 def _apart(found: list[WrongParticle]) -> list[WrongParticle]:
