@@ -11,11 +11,14 @@ import torch
 from conftest import SHORT_ROWS, turns
 from training_place import make_place, run_here
 
+from align_ko.chat_format import answer_ids
 from align_ko.errors import UserError
 from align_ko.generation.local import generate_answers
+from align_ko.generation.requests import Generated
+from align_ko.models.load import load_for_inference
 from align_ko.recipe import GateArgs, SftRecipe, load_recipe
 from align_ko.records import read_jsonl, write_jsonl
-from align_ko.training.gate import GreedyGate, attach_gate, gate_measures, gate_prompts
+from align_ko.training.gate import GreedyGate, _gate_row, attach_gate, gate_measures, gate_prompts, reference_limit
 
 
 def test_prompts_are_spread_over_the_file_and_lose_their_answer(tmp_path):
@@ -33,12 +36,14 @@ def test_prompts_are_spread_over_the_file_and_lose_their_answer(tmp_path):
 
 def test_measures():
     said = "같은 말을 그대로 합니다."
-    rows = [{"prompt": f"질문 {n}", "response": said, "finished": n > 0, "natural": n > 1, "faults": []} for n in range(4)]
+    rows = [{"prompt": f"질문 {n}", "response": said, "finished": n > 0, "natural": n > 1, "faults": [], "cut": n == 0}
+            for n in range(4)]  # fmt: skip
     rows[0]["faults"] = ["repetition", "unfinished"]
     assert gate_measures(rows) == {
         "eval_greedy_natural": 0.5,
         "eval_greedy_stopped": 0.75,
         "eval_greedy_loops": 0.25,
+        "eval_greedy_cut": 0.25,
         "eval_greedy_characters": float(len(said)),
         "eval_greedy_collapse": 1.0,
         "eval_greedy_answered": 4.0,
@@ -76,11 +81,51 @@ def test_the_gate_stops_below_the_start_and_such_a_checkpoint_is_never_the_best(
     assert seen == [(1.0, 0.7, False), (float("inf"), 0.69, True)]
     assert "natural 69%, 80% before the first step" in capsys.readouterr().out
     assert play(Scripted([0.8, 0.6]), "greedy_natural")[0] == [(1.0, float("-inf"), True)]
+    assert "cut at" not in capsys.readouterr().err
     assert play(Scripted([0.8, 0.1], margin=None))[0] == [(1.0, 0.1, False)]
     # resumed from that evaluation's checkpoint, a new gate asks nothing and stops again
     again, control = Scripted([]), SimpleNamespace(should_training_stop=False)
     again.on_train_begin(args, state, control)
     assert control.should_training_stop and again.start == 0.8 and not again.failed and again.passed == [True, False]
+
+
+def test_answers_that_the_limit_cut_are_counted_apart_and_told_where_they_decide(capsys):
+    row = _gate_row("어디?", Generated("서울은 한강이 흐르는\ufffd\ufffd", False, 8), 8)
+    assert row["cut"] and not row["natural"] and "strange_characters" not in row["faults"]
+    assert not _gate_row("어디?", Generated("서울입니다.", True, 8), 8)["cut"]
+    assert not _gate_row("어디?", Generated("네 네 네 네 네 네 네 네 네 네", False, 8), 8)[
+        "cut"
+    ]  # a loop is the model's own fault
+    gate = Scripted([0.8, 0.5])
+    look = gate._look
+    gate._look = lambda state: {**look(state), "eval_greedy_cut": 0.3}
+    play(gate)
+    assert "30% of the answers were cut at 256 tokens, which decides this: gate.max_new_tokens" in capsys.readouterr().err
+
+
+def test_the_limit_follows_from_the_references_under_this_tokenizer(tiny, tmp_path):
+    tokenizer = tiny.tokenizer()
+    write_jsonl(tmp_path / "bare.jsonl", [{"prompt": "질문"}])
+    write_jsonl(tmp_path / "eval.jsonl", [{"messages": turns(*pair)} for pair in SHORT_ROWS])
+    longest = max(len(answer_ids(tokenizer, turns(*pair)[:1], pair[1])) for pair in SHORT_ROWS)
+    files = [str(tmp_path / name) for name in ("bare.jsonl", "eval.jsonl")]
+    assert reference_limit(tokenizer, files) == longest * 3 // 2
+    assert reference_limit(tokenizer, files[:1]) == 256
+
+
+def test_what_the_gate_refuses_stays_where_it_can_be_asked(llama, tmp_path, monkeypatch):
+    make_place(tmp_path, llama)
+    monkeypatch.chdir(tmp_path)
+    shares = iter([0.9, 0.1, 0.1])
+    measured = gate_measures
+    monkeypatch.setattr(
+        "align_ko.training.gate.gate_measures", lambda rows: {**measured(rows), "eval_greedy_natural": next(shares)}
+    )
+    with pytest.raises(UserError, match=r"nothing is saved to sft; .*chat.py --model-path sft/rejected'"):
+        run_here(monkeypatch, "run_sft", "sft.yaml", "--gate.prompts", "2")
+    assert not Path("sft/adapter_config.json").exists()
+    model, tokenizer = load_for_inference("sft/rejected", "float32")
+    assert len(generate_answers(model, tokenizer, ["한국의 수도는?"], max_new_tokens=4)) == 1
 
 
 def test_a_run_that_only_fell_is_a_failure():

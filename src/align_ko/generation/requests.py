@@ -40,6 +40,10 @@ class Generated:
     finished: bool
     tokens: int
 
+    def __post_init__(self) -> None:
+        if not self.finished:  # a character takes several tokens, and the last one may have been cut between them
+            object.__setattr__(self, "text", self.text.rstrip("\ufffd"))
+
 
 OnAnswer = Callable[[int, Generated], None]  # called with the index of a request and its answer, as soon as that ends
 Draw = Callable[[list[Request], OnAnswer], None]  # draws every request, in any order

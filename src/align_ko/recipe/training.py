@@ -105,7 +105,8 @@ class GateArgs:
     """How many prompts are answered; 0: no gate."""
     prompts_file: str = ""
     """JSONL rows with `messages` or `prompt`; empty: data.eval_file. Not the prompts of the final evaluation."""
-    max_new_tokens: AtLeastOne = 200
+    max_new_tokens: AtLeastOne | None = None
+    """Longest answer; null: half as much again as the references take under this tokenizer."""
     batch_size: AtLeastOne = 16
     max_seconds: Positive = 120.0
     """When an evaluation takes longer, what was answered until then counts."""

@@ -31,6 +31,13 @@ NOT_PUSHED = ("_*", ".*", "checkpoint-*", "runs/*", "start/*", "greedy_gate/*", 
 """Logs and the source record name the machine, answers quote prompts, the rest belongs to a run that continues here."""
 
 
+REJECTED = "rejected"  # in the output folder: weights that the gate refused
+
+
+class GateRefusal(UserError):
+    """The greedy gate refused the weights that would be saved."""
+
+
 @dataclass(frozen=True)
 class Saved:
     """What the model card is drawn from."""
@@ -59,7 +66,11 @@ def save_result(
     `base`: the model that was loaded, below the adapter if there is one; `start`: the folder whose adapter was trained on.
     UserError where nothing may be saved (`weights_taken`) and where nothing was (`check_saved`).
     """
-    weights = weights_taken(trainer, gate.passed if gate else ())
+    try:
+        weights = weights_taken(trainer, gate.passed if gate else ())
+    except GateRefusal:
+        save_stage(trainer, tokenizer, False, dtype, base, REJECTED)
+        raise
     is_peft = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
     folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype, base)
     if not trainer.is_world_process_zero():
@@ -118,9 +129,9 @@ def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[st
         if any(gate_passed):
             said = "the last evaluation fell below the greedy gate, and the last weights are what would be saved"
             key, expected = "training.load_best_model_at_end", "true, for the best checkpoint that passed; then --resume fresh"
-        raise UserError(
-            f"{said}, so nothing is saved to {args.output_dir}; the start stays the better model, and what greedy decoding "
-            "said is in greedy_gate/",
+        raise GateRefusal(
+            f"{said}, so nothing is saved to {args.output_dir}; the start stays the better model. What was refused can be "
+            f"asked by 'python scripts/chat.py --model-path {Path(args.output_dir) / REJECTED}'; answers are in greedy_gate/",
             key=key,
             expected=expected,
         )
@@ -172,13 +183,14 @@ def save_stage(
     merge_adapter: bool,
     dtype: torch.dtype,
     base: ModelSource | None = None,
+    part: str = "",
 ) -> Path:
-    """Save the trainer's model (the best checkpoint, when `load_best_model_at_end`) into its output folder.
+    """Save the trainer's model (the best checkpoint, when `load_best_model_at_end`) into its output folder, or a `part` of it.
 
     With `merge_adapter`, the folder itself holds the merged model that plain `AutoModelForCausalLM.from_pretrained` loads,
     and `adapter/` the adapter. Every process must call this (ZeRO-3 gathers weights); only the first writes.
     """
-    folder = Path(trainer.args.output_dir)
+    folder = Path(trainer.args.output_dir) / part
     model = trainer.accelerator.unwrap_model(trainer.model)
     is_peft = isinstance(model, PeftModel)
     if is_peft and "ref" in model.peft_config:

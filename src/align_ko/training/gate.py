@@ -8,7 +8,8 @@ Loss can fall while greedy answers begin to loop or to repeat one answer to ever
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, TypedDict
@@ -19,7 +20,8 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.models.utils import unwrap_model_for_generation
 
-from align_ko.errors import UserError
+from align_ko.chat_format import answer_ids
+from align_ko.errors import UserError, warn
 from align_ko.generation.local import generate_answers
 from align_ko.generation.requests import Generated
 from align_ko.korean import assess, measure
@@ -27,6 +29,8 @@ from align_ko.recipe import GateArgs
 from align_ko.records import Message, evenly, last_user_text, read_prompts, write_jsonl
 
 FOLDER = "greedy_gate"
+LIMIT = 256  # tokens of an answer where no reference shows how long answers are
+REFERENCES = 200  # how many are tokenised for that
 Clock = Callable[[], float]
 
 
@@ -47,12 +51,15 @@ class GateRow(TypedDict):
     natural: bool
     score: float
     faults: list[str]
+    cut: bool
+    """At max_new_tokens, and not in a loop: the limit may be to blame, not the model."""
 
 
-def _gate_row(prompt: str, answer: Generated) -> GateRow:
+def _gate_row(prompt: str, answer: Generated, limit: int) -> GateRow:
     assessed = assess(answer.text, prompt=prompt, finished=answer.finished)
+    cut = not answer.finished and answer.tokens >= limit and "repetition" not in assessed.codes
     return {"prompt": prompt, "response": answer.text, "finished": answer.finished, "natural": assessed.natural,
-            "score": assessed.score, "faults": assessed.codes}  # fmt: skip
+            "score": assessed.score, "faults": assessed.codes, "cut": cut}  # fmt: skip
 
 
 def gate_measures(rows: list[GateRow]) -> dict[str, float]:
@@ -61,6 +68,7 @@ def gate_measures(rows: list[GateRow]) -> dict[str, float]:
         "eval_greedy_natural": mean(float(row["natural"]) for row in rows),
         "eval_greedy_stopped": mean(float(row["finished"]) for row in rows),
         "eval_greedy_loops": mean(float("repetition" in row["faults"]) for row in rows),
+        "eval_greedy_cut": mean(float(row["cut"]) for row in rows),
         "eval_greedy_characters": mean(len(row["response"]) for row in rows),
         "eval_greedy_collapse": measure([row["prompt"] for row in rows], [row["response"] for row in rows]).collapse,
         "eval_greedy_answered": float(len(rows)),
@@ -76,6 +84,7 @@ class GreedyGate(TrainerCallback):
 
     def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Trainer, clock: Clock = time.monotonic) -> None:
         self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
+        self.limit = args.max_new_tokens or LIMIT
         self.start: float | None = None  # natural share before the first step
         self.passed: list[bool] = []
 
@@ -118,6 +127,8 @@ class GreedyGate(TrainerCallback):
                     f"greedy gate: natural {share:.0%}, {self.start:.0%} before the first step; that is more than "
                     f"stop_margin ({self.args.stop_margin:g}) below: training stops"
                 )
+                if not self._below(share + (cut := measures.get("eval_greedy_cut", 0.0))):
+                    warn(f"{cut:.0%} of the answers were cut at {self.limit} tokens, which decides this: gate.max_new_tokens")
             control.should_training_stop = True
         return control
 
@@ -132,7 +143,8 @@ class GreedyGate(TrainerCallback):
         answered = self._answers(began)
         shared: list[dict[str, float]] = [{}]
         if state.is_world_process_zero:
-            rows = [_gate_row(last_user_text(self.prompts[number]), answer) for number, answer in sorted(answered.items())]
+            answers = sorted(answered.items())
+            rows = [_gate_row(last_user_text(self.prompts[number]), answer, self.limit) for number, answer in answers]
             write_jsonl(Path(self.trainer.args.output_dir) / FOLDER / f"step-{state.global_step:06d}.jsonl", rows)
             shared = [{**gate_measures(rows), "eval_greedy_seconds": round(self.clock() - began, 2)}]
         measures = (broadcast_object_list(shared) if self.trainer.args.world_size > 1 else shared)[0]
@@ -142,7 +154,8 @@ class GreedyGate(TrainerCallback):
             print(
                 f"step {state.global_step}: greedy natural {shown['natural']:.0%}  stopped {shown['stopped']:.0%}  "
                 f"loops {shown['loops']:.0%}  {shown['characters']:.0f} characters  collapse {shown['collapse']:.3f}  "
-                f"({shown['answered']:.0f} of {len(self.prompts)} prompts, {shown['seconds']:.0f} s)"
+                f"({shown['answered']:.0f} of {len(self.prompts)} prompts, {shown['cut']:.0%} cut at {self.limit} tokens, "
+                f"{shown['seconds']:.0f} s)"
             )
         return measures
 
@@ -166,7 +179,7 @@ class GreedyGate(TrainerCallback):
                 prompts = [self.prompts[number] for number in numbers]
                 # a row that only repeats itself fails either way; ending it early saves most of the time
                 batch = generate_answers(
-                    model, tokenizer, prompts, max_new_tokens=self.args.max_new_tokens, batch_size=self.args.batch_size,
+                    model, tokenizer, prompts, max_new_tokens=self.limit, batch_size=self.args.batch_size,
                     stop_loops=True,
                 )  # fmt: skip
                 answers.update(zip(numbers, batch, strict=True))
@@ -174,6 +187,18 @@ class GreedyGate(TrainerCallback):
                     break
             model.train(training)
         return answers if trainer.args.world_size == 1 else dict(gather_object(list(answers.items())))
+
+
+def reference_limit(tokenizer: PreTrainedTokenizerBase, files: Sequence[str]) -> int:
+    """Half as many tokens again as 95 of 100 references take, of the first file that has any.
+
+    A tokenizer with 1.1 Korean characters a token needs twice the limit of one with 2.2.
+    """
+    for file in files:
+        rows = evenly([row for row in read_prompts(file, "gate.prompts_file") if row.reference], REFERENCES)
+        if lengths := sorted(len(answer_ids(tokenizer, row.prompt, str(row.reference))) for row in rows):
+            return lengths[int(0.95 * len(lengths))] * 3 // 2
+    return LIMIT
 
 
 def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate | None:
@@ -189,7 +214,10 @@ def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate 
             key="gate.prompts",
             expected="0, or accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml",
         )
-    gate = GreedyGate(args, gate_prompts(args.prompts_file or eval_file, args.prompts), trainer)
+    file = args.prompts_file or eval_file
+    if args.max_new_tokens is None:
+        args = replace(args, max_new_tokens=reference_limit(trainer.processing_class, (file, eval_file)))
+    gate = GreedyGate(args, gate_prompts(file, args.prompts), trainer)
     trainer.add_callback(gate)
     return gate
 

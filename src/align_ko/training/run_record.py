@@ -42,7 +42,7 @@ NEEDED = ("*model*.safetensors*", "config.json", "adapter_config.json", "trainer
 """Files of a checkpoint without which --resume weights cannot continue."""
 RESULTS = (  # what training/finish.py and the card write; a run that starts over removes them, or old and new would mix
     "adapter_config.json", "adapter_model*", "model*.safetensors*", "config.json", "align_ko_format.json", SOURCE_FILE,
-    "adapter", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin", MANIFEST_FILE,
+    "adapter", "rejected", "ref", "README.md", "curves.png", "greedy_gate", "training_args.bin", MANIFEST_FILE,
 )  # fmt: skip
 
 
