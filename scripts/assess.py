@@ -3,11 +3,13 @@
     python scripts/assess.py answers.jsonl --output assessed.jsonl --summary
     python scripts/assess.py "안녕하세요. 안녕하세요. 제가 도와드리겠습니다."
 
-Rows are `{"prompt"?, "response", "finished"?}` or `{"messages": [...]}` (the last assistant turn is judged).
+Files are those that curation reads, and the responses.jsonl of an evaluation; of a conversation the last answer is judged.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,21 +19,27 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from align_ko.errors import UserError, run_script, visible
+from align_ko.adapters import Rejection, adapt
+from align_ko.errors import UserError, run_script, visible, warn
 from align_ko.korean import FAULT_CODES, Assessment, assess
-from align_ko.records import read_jsonl, write_jsonl
+from align_ko.records import last_user_text, parse_prompt, write_jsonl
+from align_ko.sources import RawRow, find_path, read_source
 
 
-def judge_row(row: dict[str, Any], place: Path, number: int, expected: Literal["polite"] | None) -> Assessment:
-    """Assess one row of either shape."""
+def judge_row(raw: RawRow, expected: Literal["polite"] | None) -> Assessment:
+    """Assess one row: `{"prompt"?, "response", "finished"?}` or any shape of a conversation."""
+    row = raw.value if isinstance(raw.value, dict) else {}
+    messages = adapt(raw.value)
     if isinstance(row.get("response"), str):
-        return assess(row["response"], row.get("prompt"), row.get("finished", True), expected)
-    messages = row.get("messages")
-    if isinstance(messages, list) and messages and messages[-1].get("role") == "assistant":
-        asked = [message["content"] for message in messages[:-1] if message["role"] == "user"]
-        return assess(messages[-1]["content"], asked[-1] if asked else None, row.get("finished", True), expected)
-    wanted = "'response', or 'messages' that end with the assistant"
-    raise UserError("no answer in this row", file=place, line=number, expected=wanted)
+        asked = parse_prompt(row)
+        answer, messages = row["response"], asked.prompt if asked else []
+    elif isinstance(messages, Rejection) or not messages or messages[-1]["role"] != "assistant":
+        why = f": {messages.detail}" if isinstance(messages, Rejection) else ""
+        wanted = "'response', or a conversation that ends with the assistant"
+        raise UserError(f"no answer in this row{why}", file=raw.file, line=raw.line, expected=wanted)
+    else:
+        answer = messages[-1]["content"]
+    return assess(answer, last_user_text(messages) or None, row.get("finished") is not False, expected)
 
 
 def underlined(text: str, assessment: Assessment) -> str:
@@ -67,27 +75,30 @@ def main(
     summary: bool = False,
     expected: Literal["polite", "any"] = "polite",
 ) -> None:
-    """Judge a JSONL file or a text.
+    """Judge a file of answers, or a text.
 
     Args:
-        target: A .jsonl file, or the text itself.
+        target: A file of rows (JSON, JSONL, CSV, Parquet, …), or the text itself.
         output: Where to write the rows with natural, score, faults and speech_level added.
         summary: Print the table of faults.
         expected: Wanted speech level.
     """
     wanted: Literal["polite"] | None = "polite" if expected == "polite" else None
-    if not target.endswith((".jsonl", ".json")):
+    path, seen = find_path(target), []
+    if not os.path.exists(path):
+        if re.search(r"\.[A-Za-z]\w{1,6}$", target) or re.fullmatch(r"[^\s.]*[/\\]\S*", target):  # a file's name is no answer
+            raise UserError("file not found", file=target)
         print(underlined(target, assess(target, expected=wanted)))
         return
-    path, seen = Path(target), []
-    if output and output.exists() and output.samefile(path):
-        raise UserError("this is the file to judge", file=output, key="--output", expected="another file")
 
     def judged() -> Iterator[dict[str, Any]]:
-        for number, row in enumerate(read_jsonl(path), 1):
-            result = judge_row(row, path, number, wanted)
+        for raw in read_source(str(path)):
+            if raw.problem:
+                warn(f"{raw.file}:{raw.line}: left out: {raw.problem}")
+                continue
+            result = judge_row(raw, wanted)
             seen.append(result)
-            yield row | asdict(result)
+            yield (raw.value if isinstance(raw.value, dict) else {}) | asdict(result)
 
     if output:
         write_jsonl(output, judged())

@@ -27,6 +27,11 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
 
+    from align_ko.records import read_pairs
+
+    # any shape of rows; what cannot be trained on is named before anything heavy is loaded
+    rows, eval_rows = (list(read_pairs(file)) for file in (recipe.data.train_file, recipe.data.eval_file))
+
     from align_ko.models.hardware import check_hardware
     from align_ko.models.source import base_of, start_source
 
@@ -43,7 +48,6 @@ def main() -> None:
     from align_ko.manifest import parent_facts
     from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_policy
     from align_ko.process import keep_freed_memory, peak_memory_gib
-    from align_ko.records import read_pairs
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_pairs
     from align_ko.training.faults import check_split, check_trainable, warn_of_spelled_tokens
@@ -65,9 +69,8 @@ def main() -> None:
 
     # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
     model, tokenizer, new_adapter = load_policy(start, recipe.model)
-    rows = leave_out(read_pairs(recipe.data.train_file), recipe.data.leave_out)
+    rows, eval_rows = (leave_out(every, recipe.data.leave_out) for every in (rows, eval_rows))
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
-    eval_rows = leave_out(read_pairs(recipe.data.eval_file), recipe.data.leave_out)
     held_out, eval_too_long = tokenize_pairs(tokenizer, eval_rows, config.max_length)
     check_lengths(recipe, "train_file", train, too_long, config)
     check_lengths(recipe, "eval_file", held_out, eval_too_long, config)

@@ -28,6 +28,11 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
 
+    from align_ko.records import read_conversations
+
+    # any shape of rows; what cannot be trained on is named before anything heavy is loaded
+    rows, eval_rows = (list(read_conversations(file)) for file in (recipe.data.train_file, recipe.data.eval_file))
+
     from align_ko.models.hardware import check_hardware
 
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
@@ -49,7 +54,6 @@ def main() -> None:
     )
     from align_ko.models.source import base_of, is_adapter
     from align_ko.process import keep_freed_memory, peak_memory_gib
-    from align_ko.records import read_conversations
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.distillation import sft_trainer
@@ -73,9 +77,8 @@ def main() -> None:
         return
 
     # data: ids come from chat_format.py, the same function that inference uses
-    rows = leave_out(read_conversations(recipe.data.train_file), recipe.data.leave_out)
+    rows, eval_rows = (leave_out(every, recipe.data.leave_out) for every in (rows, eval_rows))
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
-    eval_rows = leave_out(read_conversations(recipe.data.eval_file), recipe.data.leave_out)
     held_out, eval_too_long = tokenize_conversations(tokenizer, eval_rows, config.max_length)
     check_lengths(recipe, "train_file", train, too_long, config)
     check_lengths(recipe, "eval_file", held_out, eval_too_long, config)

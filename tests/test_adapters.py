@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import unicodedata
+from pathlib import Path
 
 import pyarrow
 import pytest
 from conftest import turns
 
 from align_ko.adapters import Pair, Rejection, adapt, adapt_pairs, split_of, unread_keys
+from align_ko.curation.curate import curate
 from align_ko.errors import UserError
+from align_ko.recipe import DataRecipe, hash_inputs, load_recipe
+from align_ko.recipe.load import recipe_from
 from align_ko.records import content_id, read_conversations, read_pairs, read_prompts, write_jsonl
 from align_ko.sources import read_source
 
@@ -200,3 +205,84 @@ def test_a_column_for_the_split():
     assert [split_of({"split": name}) for name in ("train", "validation", "test", "검증", "")] == [
         "train", "eval", "eval", "eval", "train",
     ]  # fmt: skip
+
+
+# -------------------- the stages
+
+
+def curation(tmp_path, content, **source):
+    file = tmp_path / "rows.jsonl"
+    write_jsonl(file, content)
+    return recipe_from(
+        DataRecipe,
+        sources={"mine": {"path": str(file), "group": "dialogue", **source}},
+        output_dir=str(tmp_path / "out"),
+        eval_share=0.0,
+        filters=["echo"],
+        near_duplicates={"question": 1.1, "long_question": 1.1, "answer": 1.1},
+    )
+
+
+def test_a_wrong_column_names_those_of_the_file(tmp_path):
+    rows = [{"Question": Q, "Reply text": A}]
+    with pytest.raises(
+        UserError, match=r"no column 'Qestion'; expected one of its columns: Question, Reply text; did you mean"
+    ):
+        curate(curation(tmp_path, rows, columns={"question": "Qestion", "answer": "Reply text"}))
+    with pytest.raises(UserError, match=r"columns.anser: is no name of ours; .* did you mean 'answer'"):
+        curate(curation(tmp_path, rows, columns={"question": "Question", "anser": "Reply text"}))
+
+
+def test_curation_notes_unread_keys_and_a_shared_ending_and_respects_the_split(tmp_path):
+    names = ("김치", "파스타", "두부", "감자", "호박", "당근")
+    rows = [
+        {"question": f"{name} 보관은 어떻게 하나요?", "answer": f"{name} 칸에 두세요. </끝>", "tools": [1]} for name in names
+    ]
+    facts = curate(curation(tmp_path, [*rows, {"question": "고추 물은요?", "answer": "자주 주세요.", "split": "valid"}]))
+    assert facts["rows"]["train"] == 6 and facts["rows"]["eval"] == 1
+    assert facts["notes"] == [
+        "mine: keys that nothing reads: tools (6 rows)",
+        "6 of 6 training answers end with '</끝>': a marker of the data that will be learnt",
+    ]
+
+
+def test_recipes_find_names_in_another_unicode_form_and_refuse_windows_paths(tmp_path):
+    on_disk = tmp_path / unicodedata.normalize("NFD", "자료.jsonl")
+    write_jsonl(on_disk, ROWS)
+    keys = {"output_dir": str(tmp_path / "out")}
+    sources = {"mine": {"path": str(tmp_path / "자료.jsonl"), "group": "dialogue"}}
+    recipe = recipe_from(DataRecipe, sources=sources, **keys)
+    assert recipe.sources["mine"].path == str(on_disk)
+    assert [item.path for item in hash_inputs(recipe)] == [str(on_disk)]
+    for written in ("data\\mine\\rows.csv", "data\\mine\rows.csv"):
+        with pytest.raises(UserError, match=r"sources.mine.path: .* expected forward slashes: data/mine/rows.csv"):
+            recipe_from(DataRecipe, sources={"mine": {"path": written}}, **keys)
+
+
+def test_a_broken_escape_in_a_recipe_says_how_to_write_paths(tmp_path):
+    (tmp_path / "data.yaml").write_text('output_dir: "C:\\users\\kim"\n')
+    with pytest.raises(UserError, match=r"data\.yaml:1: broken YAML: .*expected forward slashes in paths, or single quotes"):
+        load_recipe(DataRecipe, [str(tmp_path / "data.yaml")])
+
+
+def assessed(capsys, *argv):
+    script = importlib.util.spec_from_file_location("assess", Path(__file__).parents[1] / "scripts" / "assess.py")
+    module = importlib.util.module_from_spec(script)
+    script.loader.exec_module(module)
+    module.main(*argv)
+    return capsys.readouterr()
+
+
+def test_assess_reads_what_curation_reads(tmp_path, capsys):
+    answers = [{"prompt_id": "1", "prompt": QA[:1], "response": A, "finished": True}, {"question": Q, "answer": A}]
+    write_jsonl(tmp_path / "responses.jsonl", answers)
+    assert "answers 2   natural 2" in assessed(capsys, str(tmp_path / "responses.jsonl")).out
+    (tmp_path / "rows.csv").write_bytes(f"질문;답변\n{Q};{A}\n{Q};\xff\n".encode("cp949", "replace").replace(b"?\n", b"\xff\n"))
+    said = assessed(capsys, str(tmp_path / "rows.csv"))
+    assert "answers 1   natural 1" in said.out and "rows.csv:3: left out: contains bytes" in said.err
+
+
+@pytest.mark.parametrize("name", ["nope.jsonl", "outputs/eval", "answers.txt", "내 답변.csv"])
+def test_assess_never_judges_the_name_of_a_file(capsys, name):
+    with pytest.raises(UserError, match="file not found"):
+        assessed(capsys, name)

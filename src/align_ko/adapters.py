@@ -110,6 +110,9 @@ def adapt_prompt(row: object) -> tuple[list[Message], str | None] | None:
     try:
         named = _named(row, None)
         asked = next((key for key in QUESTIONS if named.get(key)), "")
+        if "rejected" in named:  # a pair: its prompt, without either side
+            pairs = adapt_pairs(row)
+            return None if isinstance(pairs, Rejection) else (pairs[0].prompt, None)
         if "messages" not in named and asked and not any(named.get(key) for key in ANSWERS):
             messages = _with_context(named, _turns_of(named[asked], asked, "user", named.get("input")))
         else:

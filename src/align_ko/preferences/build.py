@@ -19,7 +19,7 @@ from align_ko.preferences.judges import judgement_rows, rate
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, last_user_text, write_jsonl
+from align_ko.records import PreferencePair, PromptRow, content_id, last_user_text, write_jsonl
 
 _GAP_STEP = 0.2  # bin width of the histogram of length gaps
 
@@ -131,9 +131,9 @@ def _spoilt(
 def split(pairs: list[PreferencePair], eval_share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """Train and eval by the pairs' hashes, at least one pair in eval; pairs of one prompt stay in one split."""
     ordered = sorted(pairs, key=lambda pair: pair.id)
-    apart = {str(pair.prompt) for pair in ordered[: max(1, round(len(ordered) * eval_share))]}
-    train = [pair for pair in ordered if str(pair.prompt) not in apart]
-    return train or ordered, [pair for pair in ordered if str(pair.prompt) in apart]
+    apart = {content_id(pair.prompt) for pair in ordered[: max(1, round(len(ordered) * eval_share))]}
+    train = [pair for pair in ordered if content_id(pair.prompt) not in apart]
+    return train or ordered, [pair for pair in ordered if content_id(pair.prompt) in apart]
 
 
 def gap_of(pair: PreferencePair) -> float:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from align_ko.models.source import weights_hash
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
 from align_ko.recipe.record import LARGEST, MISSING, InputPath, Recipe
 from align_ko.recipe.yaml_lines import Place, Steps, Tree, dotted, read_recipe_file, text_of
-from align_ko.sources import SUFFIXES, local_files
+from align_ko.sources import SUFFIXES, find_path, local_files
 
 R = TypeVar("R", bound=Recipe)
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
@@ -79,9 +80,21 @@ def recipe_of(tree: Tree, recipe_class: type[R]) -> R:
         recipe = recipe_class(**tree.values)
     except ValidationError as error:
         raise _mistake(error, tree, recipe_class) from None
+    twins = {item.value: str(find_path(item.value)) for item in recipe.inputs() if not item.value.isascii()}
+    if renamed := {value: twin for value, twin in twins.items() if not Path(value).exists() and Path(twin).exists()}:
+        return recipe_of(dataclasses.replace(tree, values=_replaced(tree.values, renamed)), recipe_class)
     _set_tree(recipe, tree)
     check_values(recipe)
     return recipe
+
+
+def _replaced(value: Any, new: Mapping[str, str]) -> Any:
+    """The values with file names as the disk has them (Unicode NFD or NFC)."""
+    if isinstance(value, dict):
+        return {key: _replaced(item, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, new) for item in value]
+    return new.get(value, value) if isinstance(value, str) else value
 
 
 def changed(recipe: R, **changes: Any) -> R:
@@ -99,6 +112,25 @@ def check_values(recipe: Recipe) -> None:
     """Raise a UserError for the first combination of values that cannot work."""
     for problem in recipe.problems():
         raise recipe_error(recipe, *problem)
+    for key, path in (*((item.key, item.value) for item in recipe.inputs()), *_output_of(recipe)):
+        if os.sep == "/" and (not path.isprintable() or ("\\" in path and not Path(path).exists())):
+            written = f"{path!r} is written as Windows does; a backslash means something else here and in YAML"
+            raise recipe_error(recipe, key, written, f"forward slashes: {_forward(path)}")
+
+
+def _output_of(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    for key, owner in (("output_dir", vars(recipe)), ("training.output_dir", vars(recipe).get("training"))):
+        folder = owner.get("output_dir") if isinstance(owner, Mapping) else None
+        if isinstance(folder, str):
+            yield key, folder
+
+
+_ESCAPES = {ord(read): f"/{letter}" for read, letter in zip("\t\n\r\b\f\v\a\0", "tnrbfva0", strict=True)} | {ord("\\"): "/"}
+
+
+def _forward(path: str) -> str:
+    """`data\\mine\\rows.csv` → `data/mine/rows.csv`, also where YAML has read `\\t` as a tab."""
+    return path.translate(_ESCAPES)
 
 
 def place_of(recipe: Recipe, key: str) -> Place:

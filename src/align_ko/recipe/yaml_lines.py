@@ -170,7 +170,8 @@ def _compose_file(path: str, named_at: Place | None) -> Tree:
         if "end of stream" in str(error.problem) and error.context_mark:
             mark = error.context_mark  # an open quote or bracket: where it was opened, not the end of the file
         problem = f"{error.context}, {error.problem}" if error.context else error.problem
-        raise UserError(f"broken YAML: {problem}", file=path, line=mark.line + 1 if mark else None) from None
+        expected = "forward slashes in paths, or single quotes around the text" if "escape" in str(error.problem) else None
+        raise UserError(f"broken YAML: {problem}", file=path, line=mark.line + 1 if mark else None, expected=expected) from None
     except yaml.reader.ReaderError as error:
         line, code = text[: error.position].count("\n") + 1, ord(text[error.position])
         raise UserError(f"broken YAML: character U+{code:04X} is not allowed", file=path, line=line) from None
