@@ -11,13 +11,15 @@ from typing import Literal
 from align_ko.korean import repetition, tagger, wanted
 from align_ko.korean.agreement import mismatches
 from align_ko.korean.characters import strange_characters
+from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
 from align_ko.korean.honorifics import misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.polish import grade, marks
-from align_ko.korean.prose import Sentence, own_words, sentences, without_code
+from align_ko.korean.prose import Sentence, own_words, sentences, without_blocks, without_code
+from align_ko.korean.sequences import aimless_sequence, doubled_words
 from align_ko.korean.speech_level import SpeechLevel, document_level
 from align_ko.korean.spelling import wrong_spacing
 from align_ko.korean.translationese import translationese
@@ -135,8 +137,8 @@ def _assess_some(
     both = list(zip(texts, parts, prompts, strict=True))
     levels = [document_level(text, parts=each, prompt=prompt) for text, each, prompt in both]
     found = [list(_form_faults(*row, own, min_characters, max_characters)) for row, own in zip(said, masked, strict=True)]
-    for faults, row in zip(found, both, strict=True):
-        faults += _repetition_faults(*row)
+    for faults, row, own in zip(found, both, masked, strict=True):
+        faults += _repetition_faults(*row, own)
     for faults, level, text, prompt in zip(found, levels, texts, prompts, strict=True):
         faults += _level_faults(level, text, prompt, expected, faults)
     for faults, own, (text, each, prompt) in zip(found, masked, both, strict=True):
@@ -263,26 +265,37 @@ def _slang_faults(masked: str, prompt: str | None) -> Iterator[Fault]:
             yield Fault("chat_slang", slang.start(), slang.end(), "채팅에서나 쓰는 말투입니다.")
 
 
-def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:
+def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None, masked: str) -> Iterator[Fault]:
     for run in repetition.character_runs(response)[:3]:
         yield Fault("repetition", run.start, run.end, "같은 글자가 지나치게 이어집니다.")
     loop = repetition.first_loop(without_code(response))
     if loop is None and "`" in response:  # equal lines of code are common, ten rounds of them are not
         loop = repetition.first_loop(response)
         loop = loop if loop and loop.repeats >= 2 * _MANY else None
+    aimless = None if loop else aimless_sequence(bare := without_blocks(response), bare.split("\n"))
+    doubled = [] if loop or aimless else doubled_words(masked)
     # Sentences said twice are phrases said twice: one fault for the reader, so one here.
     again = [] if loop else repetition.duplicate_sentences(response, parts, prompt)
     crowd = None if loop or again else repetition.filler(response, parts, prompt)
+    empty = None if loop or again or crowd else says_nothing(response, parts, prompt)
     # Few answers repeat anything, so only then is the prompt asked whether it wants that.
-    if not (loop or again or crowd) or (prompt and wanted.REPETITION.search(prompt)):
+    if not (loop or aimless or doubled or again or crowd or empty) or (prompt and wanted.REPETITION.search(prompt)):
         return
     verse = bool(prompt and wanted.VERSE.search(prompt))
     if loop and (not verse or loop.repeats >= _MANY):
         end = min(len(response), loop.start + loop.period_length * loop.repeats)
         yield Fault("repetition", loop.start, end, f"같은 말이 {loop.repeats}번 되풀이됩니다.")
+    if aimless and (not verse or wanted.LISTED.search(prompt or "")):
+        yield Fault("repetition", aimless.start, aimless.end, "새 내용 없이 같은 것을 늘어놓습니다.")
     if verse:
         return
+    for word in doubled[:3]:
+        yield Fault("repetition", word.start, word.end, "같은 낱말을 잇달아 두 번 썼습니다.")
     for twice in again[:3]:
         yield Fault("repetition", twice.start, twice.end, "앞 문장과 거의 같은 문장입니다.")
+    if empty and not again:
+        code, where = empty
+        said = "같은 내용을 말만 바꾸어 되풀이합니다." if code == "repetition" else "내용 없이 말만 채우고 있습니다."
+        yield Fault(code, where.start, where.end, said)
     if crowd:
         yield Fault("filler", crowd.start, crowd.end, "같은 낱말이나 표현으로 답변을 채우고 있습니다.")

@@ -33,8 +33,14 @@ COVERED_LONG = 0.7
 CROWD = 6
 CROWD_TOPIC = 7
 _QUOTES = re.compile("[“‘「『«\"']")
+# Names in Latin letters, labels and numbers tell two phrases apart: CPU 작업에 적합하고, I/O 작업에 적합합니다.
+_TOKEN = re.compile(
+    r"[가-힣]+|\d+(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z]{2,}[가-힣]+|(?P<name>[A-Za-z][가-힣]*|[A-Za-z0-9]+|\x01)"
+)
 _SUM = re.compile(r"[=\\→×÷]|\d ?[+*/] ?\d")
 _LABEL = re.compile(r"[^:.]{1,40}:")
+_NAME = "\0"  # in the stem of a name, which is unique by its place
+_VERBAL_END = frozenset("다고한게면서니요며")
 _WINDOW = 40
 _NEAR = 20
 
@@ -50,7 +56,7 @@ class Word(NamedTuple):
 
 def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
     """Runs of prose; every list item is its own, without its label, since items of one list are alike by right."""
-    said = without_code(text)
+    said = without_code(text, sign=True)
     sums = _SUM.search(said)
     units: list[list[tuple[int, str]]] = [[]]
     for part in parts:
@@ -92,10 +98,13 @@ def _may_hold_one_word(words: Sequence[str]) -> bool:
 
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
+    """A name is equal to no other word, so that no phrase goes on beyond it."""
     return [
-        Word(*stem_root(m.group()), start + m.start(), start + m.end())
+        Word(f"{m['name']}{_NAME}{start + m.start()}", "", start + m.start(), start + m.end())
+        if m["name"]
+        else Word(*stem_root(m.group()), start + m.start(), start + m.end())
         for start, piece in unit
-        for m in TOKEN.finditer(piece)
+        for m in _TOKEN.finditer(piece)
         if not COUNTS[m.group()]
     ]
 
@@ -248,7 +257,45 @@ def _one_word(words: list[Word], topic: frozenset[str]) -> Span | None:
         if not word.root or counts[word.root] < (least if len(word.root) > 1 else 4):
             continue
         near = words[max(0, i - _NEAR + 1) : i + 1]
-        again = [each for each in near if each.root == word.root or (len(word.root) == 1 and each.stem[0] == word.root)]
-        if len(again) >= least:
-            return _span(again)
+        again = [
+            place
+            for place, each in enumerate(near)
+            if each.root == word.root or (len(word.root) == 1 and each.stem[0] == word.root)
+        ]
+        if len(again) >= least and _stands_alone(near, again) >= least and not _says_more(near[again[0] :], word.root):
+            return _span([near[again[0]], near[again[-1]]])
     return None
+
+
+def _stands_alone(near: list[Word], again: list[int]) -> int:
+    """How often the word is no part of two terms that are compared: 부모 노드, 자식 노드, 노드 A, 노드 B."""
+    terms: Counter[str] = Counter()
+    for place in again:
+        word = near[place]
+        before = near[place - 1] if place else None
+        after = near[place + 1] if place + 1 < len(near) else None
+        key = ""
+        if word.stem[-1] not in _VERBAL_END:
+            if after and _NAME in after.stem and after.start - word.end < 2:
+                key = after.stem.split(_NAME)[0][:1]
+            elif before and _is_bare_noun(before) and before.root != word.root:
+                key = before.root
+        terms[key] += 1
+    compared = len([key for key in terms if key]) > 1
+    return max(terms.values()) if compared else len(again)
+
+
+def _says_more(stretch: list[Word], root: str) -> bool:
+    """Is there something new beside the word for every time that it comes? Of a term that is explained there is."""
+    times = sum(each.root == root for each in stretch)
+    new = len({each.root for each in stretch if each.root and each.root != root}) + _names_in(stretch)
+    return new >= (times if len(root) > 1 else 1.5 * times)
+
+
+def _names_in(stretch: list[Word]) -> int:
+    return len({each.stem.split(_NAME)[0] for each in stretch if _NAME in each.stem})
+
+
+def _is_bare_noun(word: Word) -> bool:
+    """부모 in 부모 노드; not 굵은 or 길고 in 굵은 털, 길고 털이."""
+    return len(word.root) > 1 and word.end - word.start == len(word.stem) and word.stem[-1] not in _VERBAL_END

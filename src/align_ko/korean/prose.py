@@ -53,9 +53,20 @@ def _spaces(match: re.Match[str]) -> str:
     return _NOT_NEWLINE.sub(" ", said) if "\n" in said else " " * len(said)
 
 
-def without_code(text: str) -> str:
-    """`실행은 \\`print()\\` 입니다` → `실행은           입니다` (same length)."""
-    return blank(text, _FENCE, _INLINE_CODE) if "`" in text or "~~~" in text else text
+CODE = "\x01"
+
+
+def without_code(text: str, *, sign: bool = False) -> str:
+    """`실행은 \\`print()\\` 입니다` → `실행은           입니다` (same length); `sign` marks where code inside a line was."""
+    if "`" not in text and "~~~" not in text:
+        return text
+    bare = blank(text, _FENCE)
+    return _INLINE_CODE.sub(lambda code: CODE + " " * (len(code[0]) - 1), bare) if sign else blank(bare, _INLINE_CODE)
+
+
+def without_blocks(text: str) -> str:
+    """Blocks of code blanked, code inside a line kept."""
+    return blank(text, _FENCE) if "```" in text or "~~~" in text else text
 
 
 def own_words(text: str) -> str:

@@ -7,10 +7,14 @@ from collections import Counter, defaultdict
 
 from align_ko.korean.phrases import stuttering
 from align_ko.korean.prose import Sentence, Span, sentences
-from align_ko.korean.words import HANGUL, NOUNS
+from align_ko.korean.words import HANGUL, NOUNS, ROOTS
 
-# Words that say little crowd sooner than names of things.
-_EMPTY = re.compile(r"[가-힣](?:한|적인|로운|스러운|는)$|^(?:여러|많은|좋은|모든|관련된)$")
+# Words that say little crowd sooner than names of things: 다양한 whatever it describes, others where little else is said.
+_VAGUE = re.compile("다양한|다양하게|여러|많은|좋은|중요한|새로운|특별한|훌륭한|아름다운|적절한|관련된|효과적인|효율적인|긍정적인")
+_EMPTY = re.compile(r"[가-힣](?:한|적인|로운|스러운|는)$|^(?:여러|많은|좋은)$")
+_NEEDED = re.compile("특정한|동일한|같은|다른|필요한|가능한|[가-힣]{0,4}있는|[가-힣]{0,4}없는|하는|되는|선택적인|기본적인|개인적인|일반적인")
+_LATIN = re.compile("[A-Za-z]+")
+_NAME = re.compile("[A-Za-z0-9`]")
 _COMMON_TEXT = (
     "있습니다 합니다 입니다 됩니다 있는 하는 경우 때문 것입니다 수 것 있으며 대한 대해 "
     "통해 위해 위한 그 이 및 등 더 한 두 세 첫 번째"
@@ -46,6 +50,14 @@ def _crowded_stretch(places: list[int], lines: list[int]) -> tuple[int, int] | N
     return None
 
 
+def _says_more(text: str, stretch: list[str], word: str, start: int, end: int, least: float) -> bool:
+    """Is there something new beside the word for every time that it comes, as of a term that is explained?"""
+    new = {ROOTS[each] for each in stretch if each != word} - {"", ROOTS[word]}
+    if least > 1:  # 좋습니다, 좋기 and 좋다고 are one word
+        new = {root[0] for root in new}
+    return len(new) + len(set(_LATIN.findall(text, start, end))) >= least * stretch.count(word)
+
+
 def _may_crowd(parts: list[Sentence]) -> bool:
     """Is some word, or are so many words, said again that `filler` need look where? No bound of it lies lower."""
     said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading")])
@@ -78,6 +90,23 @@ def hesitation(text: str) -> Span | None:
     return Span(found[0].start(), found[-1].end())
 
 
+_QUOTED = re.compile(r"[\"'“‘「]([^\"'“”‘’「」\n]{1,12})[\"'”’」]")
+
+
+def quoted_stuffing(text: str) -> Span | None:
+    """`'가'는 '가'로만 쓰면 '가'가 '가'로만 맞습니다`: one quotation four times, with hardly another word between."""
+    found = list(_QUOTED.finditer(text))
+    if len(found) < 4:
+        return None
+    said, times = Counter(each[1] for each in found).most_common(1)[0]
+    if times < 4 or times * 2 < len(found):
+        return None
+    own = [each for each in found if each[1] == said]
+    rest = _QUOTED.sub(" ", text[own[0].start() : own[-1].end()])
+    between = {ROOTS[word] for word in HANGUL.findall(rest)} - {""}
+    return Span(own[0].start(), own[-1].end()) if len(between) + len(_LATIN.findall(rest)) < times else None
+
+
 def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = None, *, screen: bool = True) -> Span | None:
     """One word or phrase that crowds the answer, though no loop is exact; None if there is none.
 
@@ -86,7 +115,7 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
     `screen`: look for places only where words come back often enough; the outcome is the same without.
     """
     parts = sentences(text) if parts is None else parts
-    if found := hesitation(text) or stuttering(text, parts, prompt, screen=screen):
+    if found := hesitation(text) or quoted_stuffing(text) or stuttering(text, parts, prompt, screen=screen):
         return found
     if screen and not _may_crowd(parts):
         return None
@@ -95,12 +124,15 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
     spots: list[tuple[int, int]] = []
     words: list[str] = []
     lines: list[int] = []  # of each word
+    opens: set[int] = set()  # words that a list item opens with, since items of one list are alike by right
     line = last_end = 0
     for part in parts:
         if part.kind in ("table", "heading") or _SUM.search(part.text):
             continue
         line += "\n" in text[last_end : part.start]
         last_end = part.end
+        if part.kind == "item":
+            opens.add(len(words))
         for match in HANGUL.finditer(part.text):
             word = NOUNS[match.group()]
             if not words or words[-1] not in _ORDINALS:  # 첫째 주는 …, 둘째 주는 … counts up
@@ -115,12 +147,21 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
         if len(places) < 3 or len(word) < 2 or word in _COMMON:
             continue
         kind = "empty" if _EMPTY.search(word) else "topic" if word[:2] in topic else "other"
+        if kind == "empty" and _NEEDED.fullmatch(word):
+            continue
+        first, last = places[0], places[-1]
         if _crowding(len(places), len(places) / size, size, kind):
-            return Span(spots[places[0]][0], spots[places[-1]][1])
+            more = 1.5 if kind == "empty" else 1.0
+            if _VAGUE.fullmatch(word) or not _says_more(text, words[first : last + 1], word, spots[first][0], spots[last][1], more):
+                return Span(spots[first][0], spots[last][1])
         if kind == "empty" and (near := _crowded_stretch(places, lines)):
             return Span(spots[near[0]][0], spots[near[1]][1])
-    grams = list(zip(words, words[1:], words[2:], strict=False))
+    grams = [
+        gram if place not in opens and not _NAME.search(text, spots[place][1], spots[place + 2][0]) else ("", "", "")
+        for place, gram in enumerate(zip(words, words[1:], words[2:], strict=False))
+    ]
     counts = Counter(grams)
+    del counts["", "", ""]
     extra = 0.0
     for gram, count in counts.items():
         if count > 1:
