@@ -24,7 +24,9 @@ _DEFINES = re.compile(
     r"(?:입니다|이에요|예요|이다|[을를] (?:말|뜻|의미|가리키|가리켜|나타내)[가-힣]*|(?:이라고|라고) (?:합니다|해요|한다|부릅니다|불러요))[.!]*\W*$"
 )
 _DEFINED = ("말", "뜻", "의미", "가리", "나타")
-_BECAUSE = re.compile(r"(?P<claim>.{4,60}?)(?:(?:이유|까닭)[은는]|(?:것|건)은) (?P<reason>.{4,60}?)(?:기|이기) 때문[가-힣]*\W*$")
+_BECAUSE = re.compile(
+    r"(?P<claim>.{4,60}?)(?:(?:이유|까닭)[은는]|(?:것|건)은) (?P<reason>.{4,60}?)(?:기|이기) 때문[가-힣]*\W*$"
+)
 _BECAUSE_FIRST = re.compile(r"(?P<reason>.{4,60}?)(?:기|이기) 때문에 (?P<claim>.{4,60}?)[.!]*\W*$")
 _RESTATES = re.compile(r"\W*(?:즉|다시 말해서?|다시 말하면|다시 말하자면|바꿔 말하면|말하자면|달리 말하면),? ")
 _HOLLOW_TEXT = (  # nouns that a definition ends in: 성질을 말합니다
@@ -112,7 +114,11 @@ def says_nothing(text: str, parts: Sequence[Sentence], prompt: str | None = None
     roots = [[root for word in each if (root := stem_root(word)[1])] for each in words]
     telling = {root for each in roots for root in each if root not in _GENERAL and root not in asked}
     general = sum(root in _GENERAL for each in roots for root in each)
-    if len(telling) * 3 <= len(prose) and general >= 2 * len(prose) and set(_NAMED.findall(text)) <= set(_NAMED.findall(prompt or "")):
+    if (
+        len(telling) * 3 <= len(prose)
+        and general >= 2 * len(prose)
+        and set(_NAMED.findall(text)) <= set(_NAMED.findall(prompt or ""))
+    ):
         return "filler", whole
     if _in_other_words(words):
         return "repetition", whole

@@ -13,6 +13,7 @@ from align_ko.korean.agreement import mismatches
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
+from align_ko.korean.genre import asked_for
 from align_ko.korean.honorifics import misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
@@ -216,15 +217,17 @@ def _form_faults(
 def _level_faults(
     level: SpeechLevel, response: str, prompt: str | None, expected: str | None, others: Sequence[Fault]
 ) -> Iterator[Fault]:
+    genre = asked_for(prompt) if prompt else None
     if level.verdict == "mixed":
-        for odd in level.odd[:3]:
-            yield Fault("mixed_register", odd.start, odd.end, "높임말과 반말이 섞여 있습니다.")
+        if genre is None or not genre.mixes:
+            for odd in level.odd[:3]:
+                yield Fault("mixed_register", odd.start, odd.end, "높임말과 반말이 섞여 있습니다.")
         return
-    if (
-        expected != "polite"
-        or level.verdict not in ("plain", "archaic", "neutral")
-        or (prompt and wanted.WRITING.search(prompt))
-    ):
+    if expected != "polite":
+        return
+    if genre and genre.level == "plain" and level.verdict == "polite":
+        yield Fault("wrong_register", 0, len(response), "반말로 답해 달라고 했는데 높임말입니다.")
+    if level.verdict not in ("plain", "archaic", "neutral") or (genre and genre.level != "polite"):
         return
     # A sentence that broke off before its predicate has no speech level: 관심 있는 분야를 정하고
     broken_off = any(fault.code in ("unfinished", "too_short") for fault in others)

@@ -196,7 +196,7 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
     text = without_tail(sentence)
     if not text:
         return "unknown", True
-    if text in ("네", "예", "아니요", "넵", "아니오") or text.endswith(("이보게", "여보게", "얘들아")):
+    if text in ("네", "예", "아니요", "넵", "아니오", "그러니", "그러니까", "그래서", "아니") or text.endswith(("이보게", "여보게", "얘들아")):
         return "fragment", True
     tail, near = text[-6:], max(0, len(text) - _LONGEST)
     if _is_hapsyo(tail):

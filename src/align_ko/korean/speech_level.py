@@ -34,6 +34,13 @@ _OPTION = re.compile(r"[A-Za-z가-하][.)]")  # C) 기계가 일을 대신했다
 _ARROW = re.compile(r"[→⇒➡]|[-=]>")  # 나는 간다. → 저는 갑니다.
 
 
+# What a writer asks in order to answer it: 왜 이런 일이 생길까? 답은 간단합니다. Or the half of a question: 모르겠다면?
+_HALF_ASKED = re.compile(r"(?:면|(?:는|은|을|일|할|될|갈|볼|줄|올)지|[가-힣](?:는|은|던|인)가|(?<=[가-힣])(?:이|)란|했다면)\?$")
+_ASKED_ONESELF = re.compile(r"까\?$")
+_ASKING_WORD = re.compile(r"(?:^|\s)(?:왜|무엇|무얼|뭘까|어떻게|어떤|어디|어째서|누가|누구|얼마|언제|과연|그렇다면|그럼|무슨)")
+_TO_SOMEBODY = re.compile(r"(?:^|\s)(?:너|넌|너는|네가|니가|나|난|나는|내가|우리|저기|야|같이)(?:[\s,]|$)")
+
+
 class Level(NamedTuple):
     """`level`: hapsyo, haeyo, hae, haera, hao, hage or neutral (written -다). `sure`: no noun ends so."""
 
@@ -85,8 +92,11 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     }
     spoken = _spoken_items(text, parts, {i for i, (level, _) in read.items() if level in POLITE})
     levels: list[Level] = []
+    quoted = _quoted_blocks(text, parts) if "\n>" in text else frozenset()
     for i, (level, sure) in read.items():
         part = parts[i]
+        if i in quoted:
+            continue
         note = part.kind == "item" and i not in spoken
         if i in spoken:
             level, sure = ending_level(part.text)
@@ -118,6 +128,12 @@ def document_level(text: str, *, parts: list[Sentence] | None = None, prompt: st
     if counts["neutral"]:
         return SpeechLevel("neutral", everything)
     return SpeechLevel(_by_cue(text, parts), everything)
+
+
+def _quoted_blocks(text: str, parts: list[Sentence]) -> frozenset[int]:
+    """Sentences in lines that open with >, beside others: what is quoted has its own level."""
+    quoted = frozenset(i for i, part in enumerate(parts) if text.startswith(">", text.rfind("\n", 0, part.start) + 1))
+    return quoted if len(quoted) < len(parts) else frozenset()
 
 
 def _spoken_items(text: str, parts: list[Sentence], polite: set[int]) -> set[int]:
@@ -203,6 +219,8 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
         before = text[:begin].rstrip()
         if before.endswith((":", ":**", ":*")) or _LABELLED.match(text[begin : item.end]):
             continue
+        if i + 1 < len(levels) and levels[i + 1].level in POLITE and _is_rhetorical(text[item.start : item.end]):
+            continue
         said = _WORD.findall(text[item.start : item.end])
         pairs = list(pairwise(said))
         if pairs and sum(pair in asked for pair in pairs) >= 0.6 * len(pairs):
@@ -210,6 +228,14 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
         if item.sure or (item.level in PLAIN and _trips(text[item.start : item.end])):
             odd.append(item)
     return tuple(odd)
+
+
+def _is_rhetorical(said: str) -> bool:
+    if not said.endswith("?"):
+        return False
+    if _HALF_ASKED.search(said):
+        return True
+    return bool(_ASKED_ONESELF.search(said) and _ASKING_WORD.search(said)) and not _TO_SOMEBODY.search(said)
 
 
 def _is_noun(said: str) -> bool:

@@ -10,11 +10,15 @@ from align_ko.korean.prose import Sentence, Span, sentences
 from align_ko.korean.words import HANGUL, NOUNS, ROOTS
 
 # Words that say little crowd sooner than names of things: 다양한 whatever it describes, others where little else is said.
-_VAGUE = re.compile("다양한|다양하게|여러|많은|좋은|중요한|새로운|특별한|훌륭한|아름다운|적절한|관련된|효과적인|효율적인|긍정적인")
+_VAGUE = re.compile(
+    "다양한|다양하게|여러|많은|좋은|중요한|새로운|특별한|훌륭한|아름다운|적절한|관련된|효과적인|효율적인|긍정적인"
+)
 _EMPTY = re.compile(r"[가-힣](?:한|적인|로운|스러운|는)$|^(?:여러|많은|좋은)$")
-_NEEDED = re.compile("특정한|동일한|같은|다른|필요한|가능한|[가-힣]{0,4}있는|[가-힣]{0,4}없는|하는|되는|선택적인|기본적인|개인적인|일반적인")
+_NEEDED = re.compile(
+    "특정한|동일한|같은|다른|필요한|가능한|[가-힣]{0,4}있는|[가-힣]{0,4}없는|하는|되는|선택적인|기본적인|개인적인|일반적인"
+)
 _LATIN = re.compile("[A-Za-z]+")
-_NAME = re.compile("[A-Za-z0-9`]")
+_NAME = re.compile("[A-Za-z0-9`'\"‘’“”「」]")
 _COMMON_TEXT = (
     "있습니다 합니다 입니다 됩니다 있는 하는 경우 때문 것입니다 수 것 있으며 대한 대해 "
     "통해 위해 위한 그 이 및 등 더 한 두 세 첫 번째"
@@ -55,7 +59,8 @@ def _says_more(text: str, stretch: list[str], word: str, start: int, end: int, l
     new = {ROOTS[each] for each in stretch if each != word} - {"", ROOTS[word]}
     if least > 1:  # 좋습니다, 좋기 and 좋다고 are one word
         new = {root[0] for root in new}
-    return len(new) + len(set(_LATIN.findall(text, start, end))) >= least * stretch.count(word)
+    named = len(re.findall(rf"{word} [A-Z0-9](?![A-Za-z0-9])", text[start : end + 2]))  # 노드 A, 노드 B
+    return len(new) + len(set(_LATIN.findall(text, start, end))) >= least * (stretch.count(word) - named)
 
 
 def _may_crowd(parts: list[Sentence]) -> bool:
@@ -152,7 +157,9 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
         first, last = places[0], places[-1]
         if _crowding(len(places), len(places) / size, size, kind):
             more = 1.5 if kind == "empty" else 1.0
-            if _VAGUE.fullmatch(word) or not _says_more(text, words[first : last + 1], word, spots[first][0], spots[last][1], more):
+            if _VAGUE.fullmatch(word) or not _says_more(
+                text, words[first : last + 1], word, spots[first][0], spots[last][1], more
+            ):
                 return Span(spots[first][0], spots[last][1])
         if kind == "empty" and (near := _crowded_stretch(places, lines)):
             return Span(spots[near[0]][0], spots[near[1]][1])
