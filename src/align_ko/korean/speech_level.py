@@ -11,6 +11,7 @@ from typing import NamedTuple
 from align_ko.korean.prose import Sentence, sentences
 from align_ko.korean.sentence_endings import bare_ge, ending_level, ends_like_noun, plain_inside, without_tail
 from align_ko.korean.tagger import final, noun_before_yo
+from align_ko.korean.words import content_pieces
 
 POLITE = frozenset({"hapsyo", "haeyo"})
 PLAIN = frozenset({"hae", "haera"})
@@ -36,9 +37,10 @@ _ARROW = re.compile(r"[→⇒➡]|[-=]>")  # 나는 간다. → 저는 갑니다
 
 # What a writer asks in order to answer it: 왜 이런 일이 생길까? 답은 간단합니다. Or the half of a question: 모르겠다면?
 _HALF_ASKED = re.compile(r"(?:면|(?:는|은|을|일|할|될|갈|볼|줄|올)지|[가-힣](?:는|은|던|인)가|(?<=[가-힣])(?:이|)란|했다면)\?$")
+_ANSWERS = re.compile(r"\W*(?:답|정답|해답|이유|비결|바로|그것은|그건|결론)|.*(?:때문|덕분|까닭)")
 _ASKED_ONESELF = re.compile(r"까\?$")
-_ASKING_WORD = re.compile(r"(?:^|\s)(?:왜|무엇|무얼|뭘까|어떻게|어떤|어디|어째서|누가|누구|얼마|언제|과연|그렇다면|그럼|무슨)")
-_TO_SOMEBODY = re.compile(r"(?:^|\s)(?:너|넌|너는|네가|니가|나|난|나는|내가|우리|저기|야|같이)(?:[\s,]|$)")
+_ASKING_WORD = re.compile(r"(?:^|\s)(?:왜|무엇|무얼|뭘까|어떻게|어떤|어디|어째서|누가|누구|얼마|언제|과연|그렇다면|무슨)")
+_TO_SOMEBODY = re.compile(r"(?:^|\s)(?:너|넌|너는|네가|니가|나|난|나는|내가|우리|저기|야|같이|그럼|안녕|응|어|아마)(?:[\s,]|$)")
 
 
 class Level(NamedTuple):
@@ -208,7 +210,7 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
     if len(told) < 3:
         told = set()
     asked = set(pairwise(_WORD.findall(prompt or "")))
-    odd = []
+    odd, asks = [], False
     for i, item in enumerate(levels):
         if item.level in POLITE:
             continue
@@ -219,7 +221,8 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
         before = text[:begin].rstrip()
         if before.endswith((":", ":**", ":*")) or _LABELLED.match(text[begin : item.end]):
             continue
-        if i + 1 < len(levels) and levels[i + 1].level in POLITE and _is_rhetorical(text[item.start : item.end]):
+        if i + 1 < len(levels) and levels[i + 1].level in POLITE and _is_rhetorical(text, item, levels[i + 1], asks, len(levels) <= 5):
+            asks = True
             continue
         said = _WORD.findall(text[item.start : item.end])
         pairs = list(pairwise(said))
@@ -230,12 +233,21 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
     return tuple(odd)
 
 
-def _is_rhetorical(said: str) -> bool:
+def _is_rhetorical(text: str, item: Level, after: Level, asks: bool, short: bool) -> bool:
+    """Half a question, or one that opens a line or that the next sentence takes up."""
+    said = text[item.start : item.end]
     if not said.endswith("?"):
         return False
     if _HALF_ASKED.search(said):
         return True
-    return bool(_ASKED_ONESELF.search(said) and _ASKING_WORD.search(said)) and not _TO_SOMEBODY.search(said)
+    if not (_ASKED_ONESELF.search(said) and _ASKING_WORD.search(said)) or _TO_SOMEBODY.search(said):
+        return False
+    if asks:  # who asks himself one thing asks himself the next
+        return True
+    if not text[text.rfind("\n", 0, item.start) + 1 : item.start].strip(" *#>") and (short or "\n" in text):
+        return True
+    answer = text[after.start : after.end]
+    return bool(_ANSWERS.match(answer)) or not content_pieces(said).isdisjoint(content_pieces(answer))
 
 
 def _is_noun(said: str) -> bool:
