@@ -4,7 +4,7 @@ All three are sought in short answers only (`_MOST` sentences), where nothing el
 
 1. Circular: `중력은 물체에 작용하는 중력을 뜻합니다`, `하늘이 파란 이유는 하늘이 파랗기 때문입니다`.
 2. Generalities: next to no word that the prompt or any other topic does not have, too: `다양한 방법이 있으며 …이 중요합니다`.
-3. Paraphrase: the sentences after the first bring hardly a new content word; or two sentences in a row open with 즉 and 다시 말해.
+3. Paraphrase: the sentences after the first bring hardly a new content word; or two in a row open with 즉 and 다시 말해.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _MOST = 8
 _LONGEST = 700  # letters of the sentences together
 _TOPIC = re.compile(r"\W*((?:[0-9A-Za-z가-힣]+ ){0,2}?[0-9A-Za-z가-힣]+?)(?:이란|란|은|는|이라는 것은|라는 것은)(?:,)? (?=\S)")
 _DEFINES = re.compile(
-    r"(?:입니다|이에요|예요|이다|[을를] (?:말|뜻|의미|가리키|가리켜|나타내)[가-힣]*|(?:이라고|라고) (?:합니다|해요|한다|부릅니다|불러요))[.!]*\W*$"
+    r"(?:입니다|이에요|예요|이다|[을를] (?:말|뜻|의미|가리키|가리켜|나타내)[가-힣]*"
+    r"|(?:이라고|라고) (?:합니다|해요|한다|부릅니다|불러요))[.!]*\W*$"
 )
 _DEFINED = ("말", "뜻", "의미", "가리", "나타")
 _BECAUSE = re.compile(
@@ -30,17 +31,24 @@ _BECAUSE = re.compile(
 _BECAUSE_FIRST = re.compile(r"(?P<reason>.{4,60}?)(?:기|이기) 때문에 (?P<claim>.{4,60}?)[.!]*\W*$")
 _RESTATES = re.compile(r"\W*(?:즉|다시 말해서?|다시 말하면|다시 말하자면|바꿔 말하면|말하자면|달리 말하면),? ")
 _HOLLOW_TEXT = (  # nouns that a definition ends in: 성질을 말합니다
-    "성질 현상 과정 제도 행위 상태 능력 활동 정도 개념 용어 단어 의미 존재 대상 형태 방식 종류 물체 물질 원소 사회 정치 경제 값입 값이 "
+    "성질 현상 과정 제도 행위 상태 능력 활동 정도 개념 용어 단어 의미 존재 대상 형태 방식 종류 물체 물질 원소 사회 정치 "
+    "경제 값입 값이 "
     "값 특성 기능 사람 나타 가리 말합 말하 말해 말이 뜻하 뜻합 의미 가지 발휘 실현 발생 느끼 이루 작용 공기 관련 일컫"
 )
 _HOLLOW = frozenset(_HOLLOW_TEXT.split())
 _GENERAL_TEXT = (  # roots that fit any topic
-    "다양 여러 가지 중요 역할 방법 상황 고려 자신 맞는 맞게 찾는 찾아 찾기 선택 노력 꾸준 결과 얻을 얻는 얻어 얻게 도움 관심 필요 "
-    "요소 측면 방면 이해 영향 미치 미칠 미친 많은 많이 많습 좋은 좋습 좋고 좋아 우리 삶에 삶의 생활 사회 현대 존재 장단 올바 효과 효율 관리 매우 "
-    "아주 정말 특히 각자 각각 각기 모두 항상 언제 적절 활용 문제 원인 이유 부분 분야 제공 긍정 부정 가능 이러 이를 이것 통해 통하 따라 "
-    "다른 다릅 다르 사람 경험 기회 가치 의미 의의 큰 크게 주는 주며 줍니 줄 준비 계획 목표 성공 발전 향상 개선 변화 지속 기본 기반 바탕 "
-    "바람 최선 만들 나은 나아 되도 해야 합니 하면 하여 위해 위한 있으 살펴 알아 관한 관련 수행 진행 시작 실천 습관 어렵 쉽게 점을 점이 면에 면이 "
-    "하지 그러 그리 또한 따라 때문 물론 즐거 행복 소중 특별 아름 멋진 훌륭 추억 최고 완벽 핵심 필수 유익 유용 종류 형태 특징 장점 단점 맞 찾 좋 얻 많 면 삶 일 길 힘"
+    "다양 여러 가지 중요 역할 방법 상황 고려 자신 맞는 맞게 찾는 찾아 찾기 선택 노력 꾸준 결과 얻을 얻는 얻어 얻게 도움 "
+    "관심 필요 "
+    "요소 측면 방면 이해 영향 미치 미칠 미친 많은 많이 많습 좋은 좋습 좋고 좋아 우리 삶에 삶의 생활 사회 현대 존재 장단 "
+    "올바 효과 효율 관리 매우 "
+    "아주 정말 특히 각자 각각 각기 모두 항상 언제 적절 활용 문제 원인 이유 부분 분야 제공 긍정 부정 가능 이러 이를 이것 "
+    "통해 통하 따라 "
+    "다른 다릅 다르 사람 경험 기회 가치 의미 의의 큰 크게 주는 주며 줍니 줄 준비 계획 목표 성공 발전 향상 개선 변화 지속 "
+    "기본 기반 바탕 "
+    "바람 최선 만들 나은 나아 되도 해야 합니 하면 하여 위해 위한 있으 살펴 알아 관한 관련 수행 진행 시작 실천 습관 어렵 "
+    "쉽게 점을 점이 면에 면이 "
+    "하지 그러 그리 또한 따라 때문 물론 즐거 행복 소중 특별 아름 멋진 훌륭 추억 최고 완벽 핵심 필수 유익 유용 종류 형태 "
+    "특징 장점 단점 맞 찾 좋 얻 많 면 삶 일 길 힘"
 )
 _LIGHT = frozenset("줍니 줘요 주는 그래 일 필요 도움 좋습 해야 매우 정말 아주 가장 여러 다양 우리 것이 된다 됩니 합니".split())
 _GENERAL = frozenset(_GENERAL_TEXT.split()) | GRAMMAR
@@ -48,7 +56,7 @@ _GENERAL = frozenset(_GENERAL_TEXT.split()) | GRAMMAR
 
 def _key(word: str) -> str:
     """What forms of one word share: 파란 and 파랗기, 풀어 and 풀립니다; "" for grammar."""
-    stem, root = stem_root(word)
+    root = stem_root(word)[1]
     if not root or root in _LIGHT:
         return ""
     return normalize("NFD", root)[:4] if len(root) > 1 else root

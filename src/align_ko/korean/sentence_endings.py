@@ -127,7 +127,8 @@ _INNER_POLITE = _nfd(rf"(?:ᆸ니다|ᆸ니까|십시오|십쇼|ᆸ시다|ᆸ시
 _NAMES = re.compile(r"좋아요|인기가요|대중가요|안녕하세요|하세요체|해요체")
 _INNER_VERBS = (
     "해줘 줘 줄래 하지마 지마 마라 봐 주라 해라 냐 ᆻ어 있어 없어 싶어 겠어 않아 거야 이야 야 뭐지 언제지 어디지 이지 "
-    "건지 하니 있니 겠니 ᆻ니 알아 몰라 고마워 돼 됨 함 ᆻ음 있음 없음 던가 하자 ᆫ다 는다 ᆻ다 해 둬 놔 ᆯ게 ᆯ래 ᆯ까 려나 ᆫ가 어때 "
+    "건지 하니 있니 겠니 ᆻ니 알아 몰라 고마워 돼 됨 함 ᆻ음 있음 없음 던가 하자 ᆫ다 는다 ᆻ다 해 둬 놔 ᆯ게 ᆯ래 ᆯ까 려나 ᆫ가 "
+    "어때 "
     "해봐 잖아 챙겨 려줘 좀 줘라 말아라 말지 어라 아라 빼라 되니 많니 인지 더라 더라고 있닝 궁금해 궁금하네 알려달라"
 )
 _INNER_PLAIN = _nfd(
@@ -196,7 +197,9 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
     text = without_tail(sentence)
     if not text:
         return "unknown", True
-    if text in ("네", "예", "아니요", "넵", "아니오", "그러니", "그러니까", "그래서", "아니") or text.endswith(("이보게", "여보게", "얘들아")):
+    if text in ("네", "예", "아니요", "넵", "아니오", "그러니", "그러니까", "그래서", "아니") or text.endswith(
+        ("이보게", "여보게", "얘들아")
+    ):
         return "fragment", True
     tail, near = text[-6:], max(0, len(text) - _LONGEST)
     if _is_hapsyo(tail):

@@ -221,7 +221,11 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
         before = text[:begin].rstrip()
         if before.endswith((":", ":**", ":*")) or _LABELLED.match(text[begin : item.end]):
             continue
-        if i + 1 < len(levels) and levels[i + 1].level in POLITE and _is_rhetorical(text, item, levels[i + 1], asks, len(levels) <= 5):
+        if (
+            i + 1 < len(levels)
+            and levels[i + 1].level in POLITE
+            and _is_rhetorical(text, item, levels[i + 1], asks, len(levels) <= 5)
+        ):
             asks = True
             continue
         said = _WORD.findall(text[item.start : item.end])

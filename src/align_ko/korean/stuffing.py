@@ -156,7 +156,7 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
             continue
         first, last = places[0], places[-1]
         if _crowding(len(places), len(places) / size, size, kind):
-            more = 1.5 if kind == "empty" else 1.0
+            more = 1.5 if kind == "empty" or word[0] == "것" else 1.0
             if _VAGUE.fullmatch(word) or not _says_more(
                 text, words[first : last + 1], word, spots[first][0], spots[last][1], more
             ):
