@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _DIGITS = re.compile(r"\d+")
 _COUNTED = Recall(lambda word: _DIGITS.sub("0", word))
 _HANGUL = re.compile(r"[가-힣]")
 _LETTER_RUN = re.compile(
-    r"([^\s\-=_*#|.·─━~+0-9])\1{6,}|([!?])\2{4,}|([ㅋㅎㅠㅜ])\3{5,}|([.~…])\4{9,}"
+    r"([^\s\-=_*#|.·─━―—–═▬⎯~+0-9])\1{6,}|([!?])\2{4,}|([ㅋㅎㅠㅜ])\3{5,}|([.~…])\4{9,}"
     # digits without end (0.5555…, 000,000,000,…) and pages of blank lines
     r"|(\d{1,4}[,.]?)\5{15,}|\n\s{60,}"
 )
@@ -143,6 +143,10 @@ _FLATS = Recall(lambda word: _PLAIN.sub("", word))
 _flat = _FLATS.__getitem__
 
 
+_RIVALS = 64
+"""With so many of the earlier sentences that hold one word a sentence is compared, the latest: so time stays linear."""
+
+
 def _changes(longer: int) -> int:
     return 1 if longer < 7 else 2
 
@@ -250,7 +254,7 @@ def duplicate_sentences(
     asked = _PLAIN.sub("", prompt) if prompt else ""
     seen: list[list[str]] = []
     flats: dict[str, int] = {}
-    by_word: dict[str, list[int]] = defaultdict(list)
+    by_word: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_RIVALS))
     next_door: list[Span] = []
     further: list[Span] = []
     total = repeated_letters = items = 0
