@@ -257,7 +257,7 @@ def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> 
     for clash in mismatches(masked):
         yield Fault("grammar", clash.start, clash.end, "문장 성분의 호응이 맞지 않습니다.")
     # In a letter or a part that is played 나 may speak politely.
-    spoken = not (prompt and (wanted.WRITING.search(prompt) or "당신은" in prompt))
+    spoken = not prompt or (asked_for(prompt).level == "polite" and "당신은" not in prompt)
     for odd in misplaced_honorifics(masked, parts if spoken else ()):
         yield Fault("honorific", odd.start, odd.end, "높임의 대상이 맞지 않습니다.")
 
