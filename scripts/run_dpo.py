@@ -32,7 +32,7 @@ def main() -> None:
     # any shape of rows; what cannot be trained on is named before anything heavy is loaded
     rows, eval_rows = (list(read_pairs(file)) for file in (recipe.data.train_file, recipe.data.eval_file))
 
-    from align_ko.models.hardware import check_hardware
+    from align_ko.models.hardware import check_hardware, check_packages
     from align_ko.models.source import base_of, start_source
 
     named = recipe.model and (recipe.model.model_name_or_path, recipe.model.model_revision, recipe.model.trust_remote_code)
@@ -40,6 +40,7 @@ def main() -> None:
     base = base_of(start)
     four_bit = bool(recipe.model and recipe.model.load_in_4bit)
     check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
+    check_packages(recipe.model, recipe.training)
 
     from pathlib import Path
 
@@ -50,7 +51,7 @@ def main() -> None:
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_pairs
-    from align_ko.training.faults import check_split, check_trainable, warn_of_spelled_tokens
+    from align_ko.training.faults import check_split, check_token_ids, check_trainable, warn_of_spelled_tokens
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -77,7 +78,7 @@ def main() -> None:
     check_split(rows, eval_rows)
     warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training pairs")
-
+    check_token_ids(model, tokenizer, train, held_out)
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise, with_verdict=False)
     trainer = AlignDPOTrainer(
         model=model,

@@ -33,9 +33,10 @@ def main() -> None:
     # any shape of rows; what cannot be trained on is named before anything heavy is loaded
     rows, eval_rows = (list(read_conversations(file)) for file in (recipe.data.train_file, recipe.data.eval_file))
 
-    from align_ko.models.hardware import check_hardware
+    from align_ko.models.hardware import check_hardware, check_packages
 
     check_hardware(recipe.model.model_name_or_path, recipe.model.load_in_4bit, bool(recipe.training.get("use_cpu")))
+    check_packages(recipe.model, recipe.training)
 
     from pathlib import Path
 
@@ -57,7 +58,14 @@ def main() -> None:
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.distillation import sft_trainer
-    from align_ko.training.faults import check_split, check_start, check_trainable, warn_of_padding, warn_of_spelled_tokens
+    from align_ko.training.faults import (
+        check_split,
+        check_start,
+        check_token_ids,
+        check_trainable,
+        warn_of_padding,
+        warn_of_spelled_tokens,
+    )
     from align_ko.training.finish import check_push, publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
@@ -92,7 +100,9 @@ def main() -> None:
         model, _, new_adapter = load_policy(start, recipe.model)
     else:
         base = merged_start(start, Path(config.output_dir), tokenizer, recipe.model.dtype) if from_adapter else base
-        model, new_adapter = load_base(recipe.model, tokenizer, base), lora_config(recipe.model, base)
+        model = load_base(recipe.model, tokenizer, base)
+        new_adapter = lora_config(recipe.model, base, model)
+    check_token_ids(model, tokenizer, train, held_out)
     watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
     trainer = sft_trainer(
         recipe.distill,

@@ -98,14 +98,14 @@ EXTRAS = {
 }  # fmt: skip
 
 
-def missing_package(name: str) -> UserError:
-    """The error for a package of an extra that is not installed.
+def missing_package(name: str, key: str | None = None) -> UserError:
+    """The error for a package of an extra that is not installed, and that a recipe's `key` asks for.
 
     >>> print(missing_package("trl"))
     trl is not installed; expected pip install 'align-ko[train]'
     """
     extra = EXTRAS.get(name)
-    return UserError(f"{name} is not installed", expected=f"pip install '{f'align-ko[{extra}]' if extra else name}'")
+    return UserError(f"{name} is not installed", key=key, expected=f"pip install '{f'align-ko[{extra}]' if extra else name}'")
 
 
 output_folders: list[Path] = []

@@ -1,10 +1,15 @@
 """What is said before anything is downloaded, and how the quickstart model's vocabulary is cut."""
 
 import pytest
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from align_ko.errors import UserError
 from align_ko.models import hardware
+from align_ko.models.hardware import check_packages
+from align_ko.models.load import load_weights, lora_config
 from align_ko.models.quickstart import keep_token, prune_tokenizer
+from align_ko.recipe import ExportRecipe, ModelArgs, check_inputs, recipe_from
 
 
 @pytest.mark.parametrize(
@@ -49,3 +54,67 @@ def test_pruning_renumbers_and_keeps_only_whole_merges():
     assert pruned["model"]["merges"] == [["안", "녕"]]
     assert [token["content"] for token in pruned["added_tokens"]] == ["<pad>", "<bos>"]
     assert old_ids == [0, 1, 2, 3, 5, 6]
+
+
+# -------------------- what a model or a recipe lacks
+
+
+@pytest.fixture(scope="module")
+def neox():
+    config = GPTNeoXConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    return GPTNeoXForCausalLM(config)
+
+
+@pytest.mark.parametrize(
+    ("targets", "nearest"),
+    [
+        (ModelArgs("x").lora_target_modules, ""),
+        (("query_key_value", "dense_h_to_4"), r"; did you mean 'dense_h_to_4h'\?"),  # PEFT would train the first alone
+        ((r".*\.q_proj",), ""),
+    ],
+)
+def test_a_lora_target_that_the_model_lacks_is_told_with_those_it_has(neox, targets, nearest):
+    named = r"expected some of dense, dense_4h_to_h, dense_h_to_4h, (embed_out|lm_head), query_key_value, or all-linear"
+    with pytest.raises(UserError, match=rf"model\.lora_target_modules: no module of .* is called '.*'; {named}{nearest}$"):
+        lora_config(ModelArgs("x", lora_target_modules=targets), None, neox)
+
+
+def test_lora_targets_that_the_model_has(neox):
+    for targets in (["query_key_value", "attention.dense"], [r".*attention\.dense"], ["all-linear"]):
+        assert lora_config(ModelArgs("x", lora_target_modules=tuple(targets)), None, neox)
+
+
+def test_weights_that_are_only_pickles_are_told(llama, tmp_path):
+    for file in llama.folder.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "pytorch_model.bin").touch()
+    recipe = recipe_from(ExportRecipe, model_name_or_path=str(tmp_path), output_dir="out")
+    with pytest.raises(UserError, match=r"model_name_or_path: the weights in .* are pickle files \(\*\.bin\)"):
+        check_inputs(recipe)
+    with pytest.raises(UserError, match=rf"{tmp_path} cannot be loaded: .*; expected a model saved as safetensors"):
+        load_weights(str(tmp_path), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "message"),
+    [
+        ({"attn_implementation": "flash_attention_2"}, {}, r"model\.attn_implementation: flash_attn is not installed"),
+        ({"load_in_4bit": True}, {}, r"model\.load_in_4bit: bitsandbytes is not installed"),
+        ({}, {"report_to": ["tensorboard", "wandb"]}, r"training\.report_to: tensorboard is not installed"),
+        ({}, {"report_to": "wandb"}, r"training\.report_to: wandb is not installed; expected pip install 'wandb'"),
+        ({}, {"use_liger_kernel": True}, r"training\.use_liger_kernel: liger_kernel is not installed"),
+    ],
+)
+def test_a_package_that_a_key_needs_is_told_before_anything_is_loaded(monkeypatch, model, training, message):
+    monkeypatch.setattr(hardware, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=message):
+        check_packages(ModelArgs("x", **model), training)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+def test_half_precision_without_a_gpu_is_told():
+    for model, training, key in ((None, {"fp16": True}, "training.fp16"), (ModelArgs("x", dtype="float16"), {}, "model.dtype")):
+        with pytest.raises(UserError, match=f"^{key}: this needs a GPU, and there is none"):
+            check_packages(model, training)
+    check_packages(ModelArgs("x"), {"report_to": "none", "fp16": False, "bf16": True})

@@ -8,13 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import turns
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from test_training import dpo_trainer, sft, train_sft  # noqa: F401  (sft is a fixture)
 from training_place import make_place, run_here
 from transformers import TrainerCallback
 
+from align_ko.errors import UserError
 from align_ko.training.audit import AuditError
-from align_ko.training.faults import check_saved, check_split, check_trainable, warn_of_padding, warn_of_spelled_tokens
+from align_ko.training.faults import (
+    check_saved,
+    check_split,
+    check_token_ids,
+    check_trainable,
+    warn_of_padding,
+    warn_of_spelled_tokens,
+)
 from align_ko.training.finish import save_stage
 
 ROOT = Path(__file__).parents[2]
@@ -194,3 +203,16 @@ def test_every_line_of_the_table_names_a_test_that_exists_and_a_message_that_is_
         assert names, fault
         for file, name in names:
             assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), (fault, name)
+
+
+def test_a_token_without_a_row_in_the_embedding_is_told(llama):
+    model, tokenizer = llama.model(), llama.tokenizer()
+    count = model.get_input_embeddings().weight.shape[0]
+    rows = Dataset.from_dict({"input_ids": [[1, 5], [1, count - 1]], "labels": [[-100, 5], [-100, 6]], "length": [2, 2]})
+    check_token_ids(model, tokenizer, rows)
+    tokenizer.add_tokens("<새 토큰>")
+    new = tokenizer.convert_tokens_to_ids("<새 토큰>")
+    check_token_ids(model, tokenizer, rows)  # spare tokens of a tokenizer, as Gemma's has, do no harm
+    pairs = Dataset.from_dict({"prompt_ids": [[1, 5]], "chosen_ids": [[new]], "rejected_ids": [[3]]})
+    with pytest.raises(UserError, match=rf"token '<새 토큰>' has the id {new}, and the embedding of .* has {count} rows"):
+        check_token_ids(model, tokenizer, rows, pairs)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from align_ko.errors import UserError
+from align_ko.errors import UserError, missing_package
 from align_ko.models.source import ModelSource, model_source
 from align_ko.process import machine_memory_gib
+from align_ko.recipe import ModelArgs
 
 CPU_LIMIT = 2e9  # parameters; above it a CPU run takes days and is always a mistake
 NF4_BYTES = 0.55  # of a parameter, with double quantisation
@@ -35,6 +39,36 @@ def parameter_count(path: str | ModelSource) -> float | None:
             return float(AutoModelForCausalLM.from_config(config, trust_remote_code=source.may_run_code).num_parameters())
     size = _SIZE_IN_NAME.search(name.rsplit("/", 1)[-1])
     return float(size[1]) * (1e9 if size[2].lower() == "b" else 1e6) if size else None
+
+
+LOGGERS = {"comet_ml": "comet_ml"} | {name: name for name in "wandb tensorboard mlflow clearml dvclive swanlab trackio".split()}
+"""Values of report_to → the package that each needs."""
+
+
+def check_packages(model: ModelArgs | None, training: Mapping[str, Any]) -> None:
+    """UserError for a package or a GPU that a recipe's values need and that is not there."""
+    report = training.get("report_to") or []
+    needed = {"training.report_to": [LOGGERS.get(name, "") for name in ([report] if isinstance(report, str) else report)]}
+    needed["training.use_liger_kernel"] = ["liger_kernel"] * bool(training.get("use_liger_kernel"))
+    needed["model.load_in_4bit"] = ["bitsandbytes"] * bool(model and model.load_in_4bit)
+    flash = bool(model and (model.attn_implementation or "").startswith("flash_attention"))
+    needed["model.attn_implementation"] = ["flash_attn"] * (flash and not find_spec("kernels"))
+    for key, packages in needed.items():
+        for package in packages:
+            if package and not find_spec(package):
+                raise missing_package(package, key)
+    if torch.cuda.is_available() or torch.accelerator.is_available():
+        return
+    halves = {
+        "training.fp16": bool(training.get("fp16")),
+        "model.dtype": bool(model and model.dtype == "float16"),
+        "model.attn_implementation": flash,
+    }
+    for key, wanted in halves.items():
+        if wanted:
+            raise UserError(
+                "this needs a GPU, and there is none", key=key, expected="bfloat16 or float32, and sdpa as attention"
+            )
 
 
 def check_hardware(path: str | ModelSource, load_in_4bit: bool, use_cpu: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -16,10 +17,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.pytorch_utils import Conv1D
 
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
-from align_ko.errors import UserError
+from align_ko.errors import UserError, nearest
 from align_ko.models.export import save_model
 from align_ko.models.merge import attach_adapter, interpolate, merge_adapter
 from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
@@ -112,13 +114,26 @@ def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase, source: Model
     return model
 
 
-def lora_config(args: ModelArgs, source: ModelSource | None = None) -> LoraConfig | None:
-    """The new adapter, if one is wanted; it names the revision of its base (`source`)."""
+def lora_config(args: ModelArgs, source: ModelSource | None = None, model: PreTrainedModel | None = None) -> LoraConfig | None:
+    """The new adapter, if one is wanted; it names the revision of its base (`source`). UserError for a target that `model`
+    lacks: PEFT trains the others and says nothing."""
     if not args.use_peft:
         return None
     targets = list(args.lora_target_modules)
     # PEFT takes names as a list, and a regular expression (for whole module names) or `all-linear` as one text
     pattern = len(targets) == 1 and (targets[0] == "all-linear" or set(targets[0]) & set("*+?|()[]^$\\"))
+    if model is not None and targets != ["all-linear"]:
+        names = [name for name, _ in model.named_modules()]
+        for target in targets:
+            if not any(re.fullmatch(target, name) if pattern else f".{name}".endswith(f".{target}") for name in names):
+                layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+                ends = sorted({name.rpartition(".")[2] for name in layers})
+                raise UserError(
+                    f"no module of {model.name_or_path} is called '{target}'",
+                    key="model.lora_target_modules",
+                    expected=f"some of {', '.join(ends)}, or all-linear",
+                    nearest=nearest(target, ends),
+                )
     return LoraConfig(
         task_type="CAUSAL_LM",
         revision=source.revision if source else None,
@@ -206,4 +221,4 @@ def load_policy(
     model = load_base(args, tokenizer, base)
     if is_adapter(start.path):
         return attach_adapter(model, start.path, is_trainable=True), tokenizer, None
-    return model, tokenizer, lora_config(args, base)
+    return model, tokenizer, lora_config(args, base, model)

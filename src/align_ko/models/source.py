@@ -39,12 +39,18 @@ class ModelSource:
         return self.trust_remote_code or ((key := _code_key(self)) is not None and _permission(key).is_file())
 
     def load(self, auto_class: Any, **options: Any) -> Any:
-        """`auto_class.from_pretrained` of this source. UserError where the model has code of its own that is not allowed."""
+        """`auto_class.from_pretrained` of this source. UserError where it has no weights to load or
+        code of its own that is not allowed."""
         if self.revision is not None:
             options["revision"] = self.revision
         allowed = self.may_run_code
         try:
             return auto_class.from_pretrained(self.path, trust_remote_code=allowed, **options)
+        except OSError as error:
+            if error.errno is not None:  # a disk, a connection
+                raise
+            first = str(error).strip().partition("\n")[0]
+            raise UserError(f"{self.path} cannot be loaded: {first}", expected="a model saved as safetensors") from None
         except ValueError as error:
             if allowed or "trust_remote_code" not in str(error):
                 raise

@@ -256,6 +256,8 @@ def _missing(value: str, kind: str) -> str | None:
             return f"the run in {value} has not finished, and what lies there now is not its result"
         if problem := result_problem(path):
             return f"{value} is not what its run saved: {problem}"
+        if any(path.glob("*.bin")) and not any(path.glob("*.safetensors")):
+            return f"the weights in {value} are pickle files (*.bin), which can run code and are not loaded"
         found = any((path / name).is_file() for name in _MODEL_FILES)
         return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
     if kind == "dataset" and path.is_dir():

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from pyarrow import compute
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from align_ko.chat_format import spelled_tokens
-from align_ko.errors import warn
+from align_ko.errors import UserError, warn
 from align_ko.models.load import load_weights
 from align_ko.models.source import ModelSource
 from align_ko.records import ConversationRow, Message, PairRow, content_id, parse_prompt
 from align_ko.training.audit import AuditError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,6 +76,21 @@ def check_start(model: torch.nn.Module, start: ModelSource, rows: Dataset, dtype
             f"{start.path} {wanted:.2f}",
             key="model.model_name_or_path",
             expected="an adapter that is trained on, or merged first (merge_start: true)",
+        )
+
+
+def check_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *datasets: Dataset) -> None:
+    """UserError for a token id of the rows, or pad, that has no row in the model's embedding."""
+    weight = model.get_input_embeddings().weight
+    count = getattr(weight, "ds_shape", weight.shape)[0]  # ZeRO-3 keeps an empty one
+    columns = [data.data.column(name) for data in datasets for name in data.column_names if name.endswith("ids")]
+    largest = [compute.max(compute.list_flatten(column)).as_py() or 0 for column in columns]
+    if (highest := max(int(tokenizer.pad_token_id or 0), *largest)) >= count:
+        raise UserError(
+            f"token {tokenizer.convert_ids_to_tokens(highest)!r} has the id {highest}, and the embedding of "
+            f"{model.name_or_path} has {count} rows",
+            key="model.model_name_or_path",
+            expected="the tokenizer that belongs to these weights",
         )
 
 
