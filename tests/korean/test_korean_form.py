@@ -141,6 +141,7 @@ PAIRS = [
     ("wrong_particle", None, "전체의 30%은 물입니다.", "전체의 30%는 물입니다."),
     ("wrong_particle", None, "Python는 배우기 쉽습니다.", "Python은 배우기 쉽습니다."),
     ("wrong_particle", None, "GPU을 쓰면 빨라집니다.", "GPU를 쓰면 빨라집니다."),
+    ("wrong_particle", None, "강남역로 오시면 됩니다.", "통로로 오시면 산책로가 보입니다."),
     # spacing
     ("spacing", None, "누구나 쉽게 배울수 있습니다.", "누구나 쉽게 배울 수 있습니다."),
     ("spacing", None, "물은 건강 에 좋습니다.", "물은 건강에 좋습니다."),

@@ -29,7 +29,7 @@ _EURO = re.compile(
 )
 # 강남역로: a noun may end so (통로, 산책로), so Kiwi says whether it is the particle.
 _SHUT = "".join(chr(code) for code in range(0xAC00, 0xD7A4) if (code - 0xAC00) % 28 not in (0, 8))
-_LO = re.compile(rf"로(?<=[가-힣][{_SHUT}]로)(?=(?:부터|는|도|만)?(?![가-힣]))")
+_LO = re.compile(rf"로(?<=[{_SHUT}]로)(?=(?:부터|는|도|만)?(?![가-힣]))")
 _WORD_END = re.compile(r"(?:[^가-힣]|^)([가-힣]{2,32})$")
 # Frequent words that only look so: verbs (찾는, 나을) and nouns (국가, 차이, 효과). The rest is asked of Kiwi.
 _VERB_STEM = (
@@ -175,7 +175,7 @@ def _is_lo(text: str, match: re.Match[str]) -> bool:
     end = match.start() + 1
     left = max(text.rfind("\n", 0, end) + 1, text.rfind(" ", 0, max(0, end - 12)) + 1)
     context = text[left : end + 16].split("\n")[0]
-    return tagger.ends_in(context, end - left, ("JKB",)) and tagger.fit(
+    return tagger.ends_in(context, end - left, ("XSM",)) and tagger.fit(
         context[: end - left - 1] + "으로" + context[end - left :]
     ) > tagger.fit(context)
 
