@@ -168,7 +168,7 @@ def run_script(
 
     On SIGTERM it exits 143 as if interrupted, so that workers are ended and temporary files removed.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main()
     except Exception as error:
@@ -181,3 +181,5 @@ def run_script(
         if is_first_process():
             print(f"interrupted; {interrupted}", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
