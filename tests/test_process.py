@@ -285,5 +285,10 @@ def test_other_errors_keep_their_traceback():
             run_script(lambda error=error: (_ for _ in ()).throw(error))
 
 
+def test_a_message_that_quotes_a_hundred_thousand_characters_is_cut(capsys):
+    line = told(capsys, UserError("가" * 100_000, key="k", expected="a number"))
+    assert len(line) < 2100 and line.startswith("error: k: 가") and line.endswith("가; expected a number\n")
+
+
 def test_no_terminal_obeys_an_error_message(capsys):
     assert told(capsys, UserError("row '\x1b[2J\x07'")) == "error: row '[U+001B][2J[U+0007]'\n"

@@ -108,6 +108,7 @@ def missing_package(name: str, key: str | None = None) -> UserError:
     return UserError(f"{name} is not installed", key=key, expected=f"pip install '{f'align-ko[{extra}]' if extra else name}'")
 
 
+LONGEST = 2000  # characters of a message
 output_folders: list[Path] = []
 """What this command writes to; process.lock_folder adds to it."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -175,6 +176,8 @@ def run_script(
         if (message := _message(error, interrupted)) is None:
             raise
         if is_first_process() or not isinstance(error, UserError):
+            if len(message) > LONGEST:  # it quotes a row or a key
+                message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
             print(f"error: {visible(message)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

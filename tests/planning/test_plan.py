@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import rows, turns
 from families import make_gemma3, make_qwen3
+from rich.console import Console
 
+from align_ko import planning
 from align_ko.errors import UserError
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, find_gpu
@@ -515,3 +519,14 @@ def test_a_dpo_recipe_without_model_keys_is_planned(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps(saved))
     model = settings(str(tmp_path)).model
     assert (model.model_name_or_path, model.lora_r, model.lora_target_modules) == ("owner/base", 4, ("q_proj",))
+
+
+def test_a_models_name_is_no_markup_in_the_plan(monkeypatch):
+    monkeypatch.setattr(planning, "_show_memory", lambda *told: None)
+    counts = {"base": 1, "linear": 1, "trained": 1, "trained_share": 1.0}
+    plan = SimpleNamespace(
+        recipe="[/b].yaml", model="[/red]\x1b[2J", method="LoRA", parameters=counts, data=None, costs=None, memory=[], notes=[]
+    )
+    out = io.StringIO()
+    planning._show_plan(plan, Console(file=out, width=120))
+    assert out.getvalue().startswith("plan of [/b].yaml: [/red][U+001B][2J, LoRA\n")

@@ -190,6 +190,13 @@ def test_the_longest_name_and_interval_of_the_quickstart_stay_on_one_line() -> N
     assert [cells[0] for cells in rows] == ["distilled"] * 3 and all(cells[2:4] == ["100", "(94-100)"] for cells in rows)
 
 
+def test_a_name_from_a_recipe_is_no_markup_and_no_terminal_code() -> None:
+    scored = score_rows([row(f"p{n}", "네, 그렇습니다.", "[/red]\x1b[2J") for n in range(3)])
+    out = io.StringIO()
+    show(summarise(scored), Console(file=out, width=160))
+    assert "[/red][U+001B][2J" in out.getvalue() and "\x1b" not in out.getvalue()
+
+
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     show(summarise([]), Console())
     assert capsys.readouterr().out == "No held-out answers to show.\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from align_ko.errors import is_first_process
+from align_ko.errors import is_first_process, visible
 from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import DpoRecipe, SftRecipe, load_recipe
 
@@ -51,7 +51,7 @@ def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe], words: list[st
 
 def _show_plan(plan: Plan, console: Console) -> None:
     counts = plan.parameters
-    console.print(f"[bold]plan of {plan.recipe}[/bold]: {plan.model}, {plan.method}")
+    console.print(f"plan of {visible(plan.recipe)}: {visible(plan.model)}, {plan.method}", style="bold", markup=False)
     console.print(
         f"parameters {counts['base']:,} ({counts['linear']:,} in the blocks' linear layers), trained {counts['trained']:,} "
         f"({counts['trained_share']:.2%} of all)"

@@ -40,7 +40,7 @@ def show(summary: Summary, console: Console) -> None:
         if setting != GREEDY_SETTING:
             console.print(f"{short(setting)}: {decoding}", style="dim", markup=False, highlight=False)
     for line in closing(summary):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(visible(line), soft_wrap=True, markup=False, highlight=False)
 
 
 def closing(summary: Summary) -> list[str]:

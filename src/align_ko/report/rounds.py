@@ -44,7 +44,9 @@ def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: boo
     write_json(folder / "best.json", best | {"folder": str(folder / "best"), "stopped": result.stopped})
     show(lines, f"Gate prompts ({n}), greedy", console)
     console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, highlight=False)
+    console.print(
+        f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, markup=False, highlight=False
+    )
 
 
 def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, console: Console) -> None:
@@ -63,7 +65,7 @@ def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, conso
         out.write(f"# {title}\n\nGreedy answers to {what}.\n\n{markdown(lines, 'model', 'from')}{answers}")
     write_json(folder / "seeds.json", {str(seed): asdict(result) for seed, result in results.items()})
     show(lines, f"{title}, {what}", console)
-    console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, highlight=False)
+    console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _verdict(outcome: Outcome, result: Outcome) -> str:
