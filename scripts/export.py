@@ -22,7 +22,7 @@ def main() -> None:
 
     from pathlib import Path
 
-    from align_ko.manifest import result_marks, write_manifest
+    from align_ko.manifest import remove_manifest, result_marks, write_manifest
     from align_ko.models.export import modelfile, save_model
     from align_ko.models.load import load_for_inference, load_interpolated
     from align_ko.models.source import model_source
@@ -35,6 +35,7 @@ def main() -> None:
         model, tokenizer = load_interpolated(source, start, recipe.interpolation, recipe.dtype)
     else:
         model, tokenizer = load_for_inference(source, recipe.dtype)
+    remove_manifest(folder)
     save_model(folder, model, tokenizer, source)
     for_ollama = modelfile(tokenizer)
     if for_ollama is not None:

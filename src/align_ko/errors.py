@@ -150,7 +150,7 @@ def _disk(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_mount() or folder == folder.parent)
 
 
-def _message(error: Exception, saved: str) -> str | None:
+def _message(error: Exception, saved: str | Callable[[], str]) -> str | None:
     """What a user reads of an error; None where a traceback says more."""
     if isinstance(error, UserError):
         return str(error)
@@ -159,11 +159,12 @@ def _message(error: Exception, saved: str) -> str | None:
         absent = name in EXTRAS and not importlib.util.find_spec(name)  # otherwise it is broken
         return str(missing_package(name)) if absent else None
     fault = disk_fault(error)
-    return fault and f"{fault}; {saved}"
+    return fault and f"{fault}; {saved if isinstance(saved, str) else saved()}"
 
 
 def run_script(
-    main: Callable[[], None], interrupted: str = "what was finished is saved, the same command continues from there"
+    main: Callable[[], None],
+    interrupted: str | Callable[[], str] = "what was finished is saved, the same command continues from there",
 ) -> None:
     """Run a script's main: a user's mistake, a missing extra and a fault of a disk exit 2 after one line, Ctrl-C 130.
 
@@ -182,7 +183,7 @@ def run_script(
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if is_first_process():
-            print(f"interrupted; {interrupted}", file=sys.stderr)
+            print(f"interrupted; {interrupted if isinstance(interrupted, str) else interrupted()}", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -17,11 +17,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from align_ko.process import HOLDER_FILE
 from align_ko.records import write_json
 
 PACKAGES = "torch transformers trl peft accelerate deepspeed datasets tokenizers kiwipiepy bitsandbytes".split()
 MANIFEST_FILE = "manifest.json"
 RUN_FILE = "training_run.json"  # of training/run_record.py; `finished` is null until the result is complete
+WEIGHT_FILES = (
+    "config.json", "*.safetensors*", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack",
+    "adapter_config.json", "adapter",
+)  # fmt: skip
 RESULT_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "align_ko_format.json")
 WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 SECRET_KEYS = frozenset(
@@ -214,6 +219,26 @@ def is_unfinished(folder: str | Path) -> bool:
 def is_finished(folder: str | Path) -> bool:
     """Whether `folder` contains a stage's manifest and no unfinished training run."""
     return (Path(folder) / MANIFEST_FILE).is_file() and not is_unfinished(folder)
+
+
+def is_half_written(folder: str | Path) -> bool:
+    """Whether a stage has begun to replace its files in `folder` and has not come to its manifest, which it writes last.
+
+    A folder that no stage has locked, such as one with rows of the user's own, needs no manifest.
+    """
+    return (Path(folder) / HOLDER_FILE).is_file() and not (Path(folder) / MANIFEST_FILE).is_file()
+
+
+def remove_manifest(folder: str | Path) -> None:
+    """To be called before the first file is replaced: until the next manifest, later stages refuse what is there."""
+    (Path(folder) / MANIFEST_FILE).unlink(missing_ok=True)
+
+
+def foreign_weights(folder: str | Path) -> str:
+    """A weight file in a folder in which no stage of ours was begun; empty where there is none."""
+    if any((Path(folder) / name).is_file() for name in (RUN_FILE, MANIFEST_FILE, HOLDER_FILE)):
+        return ""
+    return next((path.name for pattern in WEIGHT_FILES for path in Path(folder).glob(pattern)), "")
 
 
 def _machine() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tempfile
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -306,16 +306,31 @@ TEMPORARY = ".align_ko.tmp"  # process.lock_folder removes what a killed run lef
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[IO[str]]:
     """Write a temporary file beside `path`, renamed over `path` when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+    with atomic_writes(path) as [out]:
+        yield out
+
+
+@contextmanager
+def atomic_writes(*paths: str | Path, before: Callable[[], None] = lambda: None) -> Iterator[list[IO[str]]]:
+    """The same for several files: all are written to their ends, then `before` is called, then all are renamed."""
+    temporary: dict[str, Path] = {}
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
-            yield out
-        os.chmod(temporary, 0o644)  # mkstemp makes files private
-        os.replace(temporary, path)
+        with ExitStack() as opened:
+            files: list[IO[str]] = []
+            for path in map(Path, paths):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+                temporary[name] = path
+                files.append(opened.enter_context(os.fdopen(handle, "w", encoding="utf-8", newline="\n")))
+            yield files
+        for name in temporary:
+            os.chmod(name, 0o644)  # mkstemp makes files private
+        before()
+        for name, path in temporary.items():
+            os.replace(name, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for name in temporary:
+            Path(name).unlink(missing_ok=True)
         raise
 
 

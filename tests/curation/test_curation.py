@@ -27,7 +27,8 @@ from align_ko.curation.select import Features, decide, divide, select, split
 from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
-from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SourceArgs
+from align_ko.process import HOLDER_FILE
+from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SftRecipe, SourceArgs, check_inputs, recipe_from
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import write_report
 from align_ko.sources import RawRow, read_file, read_source
@@ -420,25 +421,74 @@ def test_rows_for_preference_pairs_are_set_apart(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_leaves_all_files_of_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, out = run(tmp_path, own_rows(40), preference_share=0.3)
+    (out / "manifest.json").write_text("{}")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    module = importlib.import_module("align_ko.curation.curate")
-    write = module.atomic_write
 
-    def interrupted(path: Path) -> Any:
-        if path.name == "preferences.jsonl":  # train.jsonl and eval.jsonl are written by then
-            raise KeyboardInterrupt
-        return write(path)
+    def interrupted(folder: Path) -> None:  # all rows are written by then
+        assert len(list(folder.glob(".*.align_ko.tmp"))) == 4
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "atomic_write", interrupted)
+    monkeypatch.setattr(importlib.import_module("align_ko.curation.curate"), "remove_manifest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, own_rows(80), preference_share=0.3)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_killed_while_its_files_are_renamed_a_run_is_not_trained_on(tmp_path, monkeypatch, renamed) -> None:
+    """train.jsonl of one run beside eval.jsonl of another: rows are trained on that are held out."""
+    _, out = run(tmp_path, own_rows(40))
+    rows, held_out = out / "train.jsonl", out / "eval.jsonl"
+    (out / HOLDER_FILE).write_text("{}")
+    recipe = recipe_from(
+        SftRecipe,
+        model={"model_name_or_path": "owner/name"},
+        data={"train_file": str(rows), "eval_file": str(held_out)},
+        training={"output_dir": str(tmp_path / "sft")},
+    )
+    (out / "manifest.json").write_text("{}")
+    check_inputs(recipe)
+    calls, replace = iter(range(10)), os.replace
+
+    def killed(source: str, target: str) -> None:
+        if next(calls) == renamed:
+            raise SystemExit
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(os, "replace", killed)
+        run(tmp_path, own_rows(80))
+    assert not (out / "manifest.json").exists()
+    with pytest.raises(UserError, match=r"data\.train_file: .* has no manifest\.json: .* its files may be of two runs"):
+        check_inputs(recipe)
+    (out / HOLDER_FILE).unlink()  # rows of one's own, in a folder that no stage wrote
+    check_inputs(recipe)
+
+
+def test_what_became_of_the_files_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    state_of = importlib.import_module("build_sft_data").state_of
+    assert state_of(tmp_path).startswith("nothing was written")
+    (tmp_path / "train.jsonl").touch()
+    assert state_of(tmp_path).startswith("the files here are not all of one run")
+    (tmp_path / "manifest.json").touch()
+    assert state_of(tmp_path).startswith("nothing was written")
+
+
+def test_where_no_row_is_left_the_reasons_are_counted_and_the_rows_kept(tmp_path: Path) -> None:
+    rows = [{"messages": turns("김치찌개?", "네"), "source": "kullm_v2"}] * 3
+    rows += [{"messages": turns("된장?", ""), "source": "koalpaca"}]
+    with pytest.raises(UserError, match=r"out/rejected\.jsonl: no row of 4 is left for training: 3 too_short, 1 ") as caught:
+        run(tmp_path, rows)
+    assert "this file has each with its reason" in str(caught.value)
+    assert [row["line"] for row in read_jsonl(tmp_path / "out/rejected.jsonl")] == [2, 3, 4, 5]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejected.jsonl"]
+
+
 def test_too_many_broken_rows_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sources.mine: 3 of 5 rows cannot be read; the first: .*dataset.json:2: "):
         run(tmp_path, [{"message": 1, "messages": 1}] * 3 + own_rows(2))
-    assert list((tmp_path / "out").iterdir()) == []  # nothing half-written
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejected.jsonl"]
     with pytest.raises(UserError, match=r"sources.mine.path: .* contains no rows"):
         run(tmp_path, [])
 

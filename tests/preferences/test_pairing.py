@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -223,6 +225,23 @@ def test_an_evaluation_prompt_never_gets_in_paraphrased_or_in_an_earlier_turn(tm
     assert built.summary["dropped"][guards.EVALUATION] == 4
     with pytest.raises(UserError, match=r"no pair could be made of 1 prompts: .*evaluation prompt"):
         build_pairs(tasks[:1], drawn, JudgesArgs(), args, tmp_path, index)
+
+
+def test_killed_while_pairs_are_renamed_no_manifest_vouches_for_them(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text("{}")
+    task = PromptRow("t", [{"role": "user", "content": "서울에는 궁궐이 몇 곳 있나요?"}], OTHER)
+    drawn = {"t": [Candidate("greedy", "greedy", LOOP, False, 9)]}
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target).name == "eval.jsonl":
+            raise SystemExit
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(SystemExit):
+        build_pairs([task], drawn, JudgesArgs(), PairingArgs(reference_share=1.0), tmp_path, PromptIndex([]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["judgements.jsonl", "train.jsonl"]
 
 
 def test_pairs_whose_sides_share_the_filler_are_dropped():

@@ -494,6 +494,29 @@ def test_no_output_is_an_input(stage, text, key):
     assert f" {key}: " in said and said.startswith("it.yaml:") and ("which the stage reads (" in said or "reads all of" in said)
 
 
+@pytest.mark.parametrize("name", ["config.json", "model-00001-of-00002.safetensors", "pytorch_model.bin", "model.gguf"])
+def test_no_model_is_written_over_one_that_is_not_ours(name):
+    make_model("base")
+    write("{}", f"somebody/{name}")
+    recipe = load_recipe(ExportRecipe, [write("model_name_or_path: base\noutput_dir: somebody\n", "it.yaml")])
+    said = f"it.yaml:2: output_dir: somebody contains {name}, which no run of ours recorded: it would be overwritten"
+    assert inputs_message(recipe).startswith(said)
+    write("{}", "a.jsonl")
+    own = sft(SFT, "--training.output_dir", "somebody", "--data.train_file", "a.jsonl", "--data.eval_file", "a.jsonl")
+    assert "command line: --training.output_dir: somebody contains" in inputs_message(own)
+    write("{}", "somebody/.align_ko.lock.json")  # an export that was cut off here goes on
+    check_inputs(recipe)
+
+
+def test_a_model_that_was_not_written_to_its_end_is_not_read():
+    make_model("base")
+    write("{}", "base/.align_ko.lock.json")
+    recipe = load_recipe(ExportRecipe, [write("model_name_or_path: base\noutput_dir: next\n", "it.yaml")])
+    assert "base has no manifest.json: what was writing it did not come to its end" in inputs_message(recipe)
+    write("{}", "base/manifest.json")
+    check_inputs(recipe)
+
+
 def test_an_output_beside_its_inputs_is_fine():
     make_model("base")
     write("{}", "raw/a.jsonl")

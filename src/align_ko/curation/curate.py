@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -26,9 +26,10 @@ from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
 from align_ko.curation.select import Features, decide, goodness, select, split
 from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
+from align_ko.manifest import remove_manifest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
-from align_ko.records import atomic_write, read_prompts
+from align_ko.records import atomic_write, atomic_writes, read_prompts
 from align_ko.sources import RawRow, local_files, read_source
 
 KEPT_EXAMPLES = 30
@@ -39,7 +40,11 @@ _RATE = "{task.fields[rows]:>9,} rows {task.fields[rate]:>8,.0f}/s"
 
 
 def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
-    """Run the whole stage. Its files replace those of an earlier run all together at the end, or not at all."""
+    """Run the whole stage. Its rows replace those of an earlier run all together at the end, or not at all; rejected.jsonl is
+    written even where no row is left.
+
+    From the first replaced file on there is no manifest.json, which the caller writes last.
+    """
     console = console or Console()
     _check_names(recipe)
     out, tally = Path(recipe.output_dir), Tally(recipe.seed)
@@ -49,36 +54,48 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
         atomic_write(out / "rejected.jsonl") as rejected,
         Pool(out, rejected, tally) as pool,
     ):
-        for row in _judged_rows(recipe, workers, console):
-            pool.add(row)
-        tally.lap("read and judge", tally.read.total())
-        with console.status("near-duplicates…"):
-            repeated = _drop_near_duplicates(recipe, pool)
-        tally.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
-        with console.status("selecting rows…"):
-            mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
-            features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
-            places = select(features, mixture.taken, recipe.seed, recipe.selection, workers.side_by_side)
-            taken = [pool.rows[place] for place in places]
-        train, held_out, preferences = split(taken, recipe.eval_share, recipe.preference_share)
-        held_out += list({row.id: row for row in [*train, *preferences] if row.held_out}.values())  # by a column of their own
-        train, preferences = ([row for row in rows if not row.held_out] for rows in (train, preferences))
-        if not train:
-            raise UserError("no row is left for training; this file says why", file=out / "rejected.jsonl")
-        tally.lap("select", len(pool.rows))
-        splits = {"train": train, "eval": held_out, "preferences": preferences}
-        numbers = {row.id: number for number, row in enumerate(pool.rows)}
-        with ExitStack() as files:
-            for name, rows in splits.items():
-                if rows or name != "preferences":
-                    file = files.enter_context(atomic_write(out / f"{name}.jsonl"))
-                    file.writelines(pool.text(numbers[row.id]) for row in rows)
-        if not preferences:  # an earlier run's rows would be trained on now
-            (out / "preferences.jsonl").unlink(missing_ok=True)
-        examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
-        kept_examples: list[KeptRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
-        notes = _notes(tally.unread, train, pool, numbers)
-        tally.lap("write", len(taken))
+        try:
+            return _curated(recipe, console, workers, pool, tally)
+        except UserError as error:
+            if not tally.dropped:
+                raise
+            failed = error
+    raise failed
+
+
+def _curated(recipe: DataRecipe, console: Console, workers: Workers, pool: Pool, tally: Tally) -> CurationFacts:
+    out = Path(recipe.output_dir)
+    for row in _judged_rows(recipe, workers, console):
+        pool.add(row)
+    tally.lap("read and judge", tally.read.total())
+    with console.status("near-duplicates…"):
+        repeated = _drop_near_duplicates(recipe, pool)
+    tally.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
+    with console.status("selecting rows…"):
+        mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
+        features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
+        places = select(features, mixture.taken, recipe.seed, recipe.selection, workers.side_by_side)
+        taken = [pool.rows[place] for place in places]
+    train, held_out, preferences = split(taken, recipe.eval_share, recipe.preference_share)
+    held_out += list({row.id: row for row in [*train, *preferences] if row.held_out}.values())  # by a column of their own
+    train, preferences = ([row for row in rows if not row.held_out] for rows in (train, preferences))
+    if not train:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sum(tally.dropped.values(), Counter()).most_common())
+        problem = f"no row of {tally.read.total():,} is left for training: {reasons or 'all are held out'}"
+        raise UserError(f"{problem}; this file has each with its reason", file=out / "rejected.jsonl")
+    tally.lap("select", len(pool.rows))
+    splits = {"train": train, "eval": held_out, "preferences": preferences}
+    numbers = {row.id: number for number, row in enumerate(pool.rows)}
+    names = [name for name, rows in splits.items() if rows or name != "preferences"]
+    with atomic_writes(*(out / f"{name}.jsonl" for name in names), before=partial(remove_manifest, out)) as files:
+        for name, file in zip(names, files, strict=True):
+            file.writelines(pool.text(numbers[row.id]) for row in splits[name])
+    if not preferences:  # an earlier run's rows would be trained on now
+        (out / "preferences.jsonl").unlink(missing_ok=True)
+    examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
+    kept_examples: list[KeptRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
+    notes = _notes(tally.unread, train, pool, numbers)
+    tally.lap("write", len(taken))
     return tally.facts(recipe, mixture, pool.rows, taken, splits, repeated, kept_examples) | {"notes": notes}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import TypedDict
 
 from align_ko.errors import NothingToDo
 from align_ko.korean import measure
+from align_ko.manifest import remove_manifest
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate
@@ -19,7 +22,7 @@ from align_ko.preferences.judges import judgement_rows, rate
 from align_ko.preferences.pairing import make_pairs
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, content_id, last_user_text, write_jsonl
+from align_ko.records import PreferencePair, PromptRow, atomic_writes, content_id, last_user_text, write_jsonl
 
 _GAP_STEP = 0.2  # bin width of the histogram of length gaps
 
@@ -89,13 +92,15 @@ def build_pairs(
     pairs = [*pairs, *_spoilt(pairs, to_spoil, pairing, dropped)]
     pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
     pairs = guards.drop_held_out(pairs, held_out, dropped)  # last, whatever made the pair
-    if not pairs:
-        for name in ("train.jsonl", "eval.jsonl"):  # an earlier run's would be trained on
-            write_jsonl(folder / name, [])
-        raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
     train, apart = split(pairs, pairing.eval_share)
-    write_jsonl(folder / "train.jsonl", [pair.to_row() for pair in train])
-    write_jsonl(folder / "eval.jsonl", [pair.to_row() for pair in apart])
+    names = (folder / "train.jsonl", folder / "eval.jsonl")
+    with atomic_writes(
+        *names, before=partial(remove_manifest, folder)
+    ) as files:  # empty ones too: old pairs would be trained on
+        for file, rows in zip(files, (train, apart), strict=True):
+            file.writelines(json.dumps(pair.to_row(), ensure_ascii=False) + "\n" for pair in rows)
+    if not pairs:
+        raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
     return Built(train, apart, summarize(pairs, dropped, len(tasks)))
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from align_ko import chat_templates
 from align_ko.errors import UserError, nearest
-from align_ko.manifest import Input, file_hash, is_unfinished, result_problem
+from align_ko.manifest import Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.source import weights_hash
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
@@ -43,6 +43,7 @@ _FORMAT_FILES = (
     "align_ko_format.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja",
     "generation_config.json",
 )  # fmt: skip
+DATA_FILES = ("train.jsonl", "eval.jsonl", "preferences.jsonl")  # of curation and of pairs
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
@@ -185,17 +186,20 @@ def _written_steps(location: Steps, tree: Tree) -> Steps:
 
 def check_inputs(recipe: Recipe) -> None:
     """Raise a UserError for the first file or model folder that the stage would read and that does not exist, or that is
-    where the stage writes."""
+    where the stage writes; and where it would write a model over one that is not ours."""
     for item in recipe.inputs():
         if problem := _missing(item.value, item.kind):
             raise recipe_error(recipe, item.key, problem, _how_to_get(recipe, item))
         _check_output(recipe, item)
+    key, folder = _output(recipe)
+    if (key.startswith("training") or "interpolate_from" in vars(recipe)) and (weights := foreign_weights(folder)):
+        problem = f"{folder} contains {weights}, which no run of ours recorded: it would be overwritten"
+        raise recipe_error(recipe, key, problem, "another folder")
 
 
 def _check_output(recipe: Recipe, item: InputPath) -> None:
     """UserError where the stage's output folder contains the input, or a folder of data to read contains the output."""
-    key = "training.output_dir" if hasattr(recipe, "training") else "output_dir"
-    folder = getattr(recipe, "output_dir", "") or recipe.training["output_dir"]  # type: ignore[attr-defined]
+    key, folder = _output(recipe)
     source = Path(item.value).expanduser()
     read = [source, *local_files(item.value)] if item.kind == "dataset" else [source]
     if written := next((path for path in read if path.exists() and is_within(path, Path(folder))), None):
@@ -205,6 +209,12 @@ def _check_output(recipe: Recipe, item: InputPath) -> None:
     else:
         return
     raise recipe_error(recipe, key, problem, "a folder with nothing in it that the stage reads")
+
+
+def _output(recipe: Recipe) -> tuple[str, str]:
+    """Key and folder."""
+    training = getattr(recipe, "training", None)
+    return ("training.output_dir", training["output_dir"]) if training else ("output_dir", vars(recipe)["output_dir"])
 
 
 def is_within(path: Path, folder: Path) -> bool:
@@ -258,10 +268,14 @@ def _missing(value: str, kind: str) -> str | None:
             return f"{value} is not what its run saved: {problem}"
         if any(path.glob("*.bin")) and not any(path.glob("*.safetensors")):
             return f"the weights in {value} are pickle files (*.bin), which can run code and are not loaded"
+        if is_half_written(path):
+            return f"{value} has no manifest.json: what was writing it did not come to its end"
         found = any((path / name).is_file() for name in _MODEL_FILES)
         return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
     if kind == "dataset" and path.is_dir():
         return None if any(path.iterdir()) else f"the folder {value} is empty"
+    if path.name in DATA_FILES and path.is_file() and is_half_written(path.parent):
+        return f"{path.parent} has no manifest.json: what was writing it did not come to its end, its files may be of two runs"
     if path.is_file():
         return f"{value} is a file, not a model folder" if kind == "model" else None
     if path.is_dir():

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, RUN_FILE, Input, is_finished, is_secret, result_problem
+from align_ko.manifest import MANIFEST_FILE, RUN_FILE, WEIGHT_FILES, Input, is_finished, is_secret, result_problem
 from align_ko.models.source import SOURCE_FILE, ModelSource
 from align_ko.recipe import DpoRecipe, SftRecipe, hash_inputs
 from align_ko.records import write_json
@@ -33,10 +33,6 @@ HARMLESS = (
     "training.project", "training.trackio*", "training.disable_tqdm", "training.*hub*", "training.save_total_limit",
     "training.dataloader_*", "training.per_device_eval_batch_size", "training.eval_accumulation_steps",
     "training.include_*", "training.dataset_num_proc",
-)  # fmt: skip
-WEIGHTS = (
-    "config.json", "*.safetensors*", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack",
-    "adapter_config.json", "adapter",
 )  # fmt: skip
 NEEDED = ("*model*.safetensors*", "config.json", "adapter_config.json", "trainer_state.json", "global_step*")
 """Files of a checkpoint without which --resume weights cannot continue."""
@@ -146,7 +142,7 @@ def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprin
     old: RunRecord | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     named = _named_checkpoint(config)
     unsaved = config.save_strategy == "no"
-    if old is None and (weights := [path.name for pattern in WEIGHTS for path in folder.glob(pattern)]):
+    if old is None and (weights := [path.name for pattern in WEIGHT_FILES for path in folder.glob(pattern)]):
         raise UserError(
             f"{folder} contains {weights[0]}, which no run of ours recorded: it would be overwritten",
             expected="another training.output_dir",
