@@ -16,7 +16,7 @@ _CUT_LIST = re.compile(r"(?:^|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]*$")
 _CODE_END = re.compile(r"^[^가-힣]*;$")
 _GOES_ON = re.compile(r"[가-힣](?:며|고|서|면|지만|는데|니까|하여|도록), ")
 _QUESTION_ITEM = re.compile(r"(?:[는은인]지|[할될갈볼일을]지)$")
-_LINE_ITEM = re.compile(r"[ \t]*(?:[-*•|]+|\d{1,3}[.)]|#+)[ \t]*")
+_LINE_ITEM = re.compile(r"(?<![ \t])[ \t]*(?:[-*•|]+|\d{1,3}[.)]|#+)[ \t]*")
 _CLOSED_PREDICATE = re.compile(r"(?:니다|니까|요|죠|다|오|네|자|라|야|어|아|해|지)[\"'”’*_)]*$")
 # A last word in one of these wants more to follow: particles, connectives, adnominals, bound nouns, adverbs.
 _OPEN_WORD = re.compile(

@@ -13,7 +13,7 @@ from align_ko.korean.agreement import mismatches
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
-from align_ko.korean.genre import asked_for
+from align_ko.korean.genre import asked_for, longest_wanted
 from align_ko.korean.honorifics import misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
@@ -186,8 +186,9 @@ def _form_faults(
     visible = len(response.strip())
     if visible < min_characters and not (prompt and wanted.SHORT.search(prompt)):
         yield Fault("too_short", 0, size, "답변이 너무 짧습니다.")
-    if visible > max_characters:
-        yield Fault("too_long", max_characters, size, "답변이 너무 깁니다.")
+    longest = longest_wanted(prompt, max_characters)
+    if visible > longest:
+        yield Fault("too_long", longest, size, "답변이 너무 깁니다.")
     leaks = template_leak(response, prompt)
     own = response
     for leak in leaks:  # Human: and Assistant: are no English
