@@ -29,6 +29,7 @@ class FaultyServer:
 
     def __init__(self, faults=(), key="", read=None, delay=0.0, finish="stop"):
         self.faults, self.key, self.read, self.delay, self.finish = list(faults), key, read, delay, finish
+        self.listing: Response | None = None  # instead of the list of models
         self.bodies: list[dict] = []
         self.count, self.at_once, self.most_at_once = Counter(), 0, 0
         self.port = free_port()
@@ -58,6 +59,8 @@ class FaultyServer:
     async def models(self, request: Request) -> Response:
         if self.refused(request):
             return JSONResponse({"error": {"message": "wrong key"}}, 401)
+        if self.listing:
+            return self.listing
         return JSONResponse({"object": "list", "data": [{"id": "tiny", "object": "model", "created": 0, "owned_by": "us"}]})
 
     async def complete(self, request: Request) -> Response:

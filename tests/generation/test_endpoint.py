@@ -202,6 +202,13 @@ def test_a_reply_that_is_no_completion_is_asked_for_again_and_then_told(tokenize
         assert len(server.bodies) == 3
 
 
+@pytest.mark.parametrize("listing", [Response("<html>hi</html>", media_type="text/html"), Response(status_code=500)])
+def test_a_server_without_a_list_of_models_passes(tokenizer, listing):
+    with FaultyServer() as server:
+        server.listing = listing
+        assert len(draw(server, tokenizer, PROMPTS[:1])) == 1
+
+
 @pytest.mark.parametrize("usage", [b"null", b'{"prompt_tokens": "many", "completion_tokens": "x"}'])
 def test_counts_that_a_server_does_not_give_are_made_here(tokenizer, usage):
     reply = b'{"choices": [{"text": " \xeb\x84\xa4", "finish_reason": "stop"}], "usage": ' + usage + b"}"

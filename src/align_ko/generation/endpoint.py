@@ -70,7 +70,7 @@ def read_reply(content: bytes) -> Reply:
         numbers = [count if isinstance(count, int) else None for count in counts]
         return Reply(text or "", choice.get("finish_reason"), str(body.get("model") or ""), *numbers)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ValueError(content[:200].decode("utf-8", "replace") or "an empty body") from None
+        raise ValueError(content[:400].decode("utf-8", "replace") or "an empty body") from None
 
 
 def complete_all(
@@ -130,10 +130,10 @@ def complete_all(
         # local servers want no key, but the client does
         async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key or "none", http_client=http, **limits) as client:
             try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
-                await client.with_options(max_retries=1).models.list()
+                await client.with_options(max_retries=1).models.with_raw_response.list()
             except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
                 raise _user_error(error, server, section, key) from None
-            except (openai.OpenAIError, ValueError):
+            except openai.OpenAIError:
                 pass
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(server.concurrency, len(bodies))):

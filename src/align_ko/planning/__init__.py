@@ -51,7 +51,9 @@ def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe], words: list[st
 
 def _show_plan(plan: Plan, console: Console) -> None:
     counts = plan.parameters
-    console.print(f"plan of {visible(plan.recipe)}: {visible(plan.model)}, {plan.method}", style="bold", markup=False)
+    console.print(
+        f"plan of {visible(plan.recipe or 'recipe')}: {visible(plan.model)}, {plan.method}", style="bold", markup=False
+    )
     console.print(
         f"parameters {counts['base']:,} ({counts['linear']:,} in the blocks' linear layers), trained {counts['trained']:,} "
         f"({counts['trained_share']:.2%} of all)"
