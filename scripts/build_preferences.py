@@ -37,7 +37,7 @@ def main() -> None:
     from align_ko.curation.curate import evaluation_prompts
     from align_ko.manifest import write_manifest
     from align_ko.overlap import PromptIndex, overlaps
-    from align_ko.preferences.build import build_pairs
+    from align_ko.preferences.build import build_pairs, given_pairs
     from align_ko.preferences.candidates import read_tasks
     from align_ko.process import launched_processes, peak_memory_gib
     from align_ko.recipe import hash_inputs
@@ -57,13 +57,14 @@ def main() -> None:
     if not tasks:
         raise UserError("no prompt is left to draw answers for", file=recipe.prompts_file)
 
+    extra = given_pairs(recipe.extra_pairs_files) if processes.rank == 0 else []
     candidates = _draw(recipe, tasks, processes)
     processes.leave()
     if processes.rank:
         return  # the first process makes the pairs of all
     folder = Path(recipe.output_dir)
     try:
-        built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed)
+        built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, extra)
     except NothingToDo as reason:  # a result, not a failure: align.py ends its rounds here
         write_manifest(folder, recipe, inputs, stage="preferences", nothing_to_do=str(reason))
         raise

@@ -12,12 +12,12 @@ import pytest
 from align_ko.errors import UserError
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
-from align_ko.preferences.build import build_pairs, split
+from align_ko.preferences.build import build_pairs, given_pairs, split
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import Judgement, JudgeScore, Rated
 from align_ko.preferences.pairing import make_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, read_jsonl
+from align_ko.records import PreferencePair, PromptRow, read_jsonl, write_jsonl
 
 
 def user(text):
@@ -316,3 +316,20 @@ def test_the_builder_fills_the_shares_and_writes_everything(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["eval.jsonl", "judgements.jsonl", "train.jsonl"]
     again = build_pairs(tasks, drawn, JudgesArgs(), args, tmp_path, PromptIndex([]), tasks)
     assert again.train == built.train  # the same seed, the same spoilt copies
+
+
+def test_given_pairs_of_any_shape_join_and_those_of_one_prompt_stay_on_one_side(tmp_path):
+    rows = [{"question": f"{n // 2}번 궁궐은 어디에 있나요?", "chosen": GOOD, "rejected": f"{n} {LOOP}"} for n in range(20)]
+    rows.append({"question": "시험에 나오는 질문인가요?", "chosen": GOOD, "rejected": LOOP})
+    write_jsonl(tmp_path / "mine.jsonl", rows)
+    given = given_pairs([str(tmp_path / "mine.jsonl")])
+    assert (
+        given[0].origin == "given"
+        and given[0].chosen_score > given[0].rejected_score
+        and "repetition" in given[0].rejected_faults
+    )
+    held_out = PromptIndex(["시험에 나오는 질문인가요?"])
+    built = build_pairs([], {}, JudgesArgs(), PairingArgs(eval_share=0.2), tmp_path, held_out, extra=given)
+    assert built.summary["origin"] == {"given": 20}
+    sides = [{str(pair.prompt) for pair in pairs} for pairs in (built.train, built.held_out)]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]

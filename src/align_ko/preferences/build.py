@@ -13,16 +13,16 @@ from statistics import mean, median
 from typing import TypedDict
 
 from align_ko.errors import NothingToDo
-from align_ko.korean import measure
+from align_ko.korean import assess, measure
 from align_ko.manifest import remove_manifest
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import judgement_rows, rate
-from align_ko.preferences.pairing import make_pairs
+from align_ko.preferences.pairing import Side, make_pair, make_pairs
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, atomic_writes, content_id, last_user_text, write_jsonl
+from align_ko.records import PreferencePair, PromptRow, atomic_writes, content_id, last_user_text, read_pairs, write_jsonl
 
 _GAP_STEP = 0.2  # bin width of the histogram of length gaps
 
@@ -71,6 +71,7 @@ def build_pairs(
     folder: Path,
     held_out: PromptIndex,
     curated: Sequence[PromptRow] = (),
+    extra: Sequence[PreferencePair] = (),
 ) -> Built:
     """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs and their numbers.
 
@@ -91,7 +92,7 @@ def build_pairs(
     to_spoil = [*allowed, *(task for task in curated if not guards.is_held_out(task.prompt, held_out))]
     pairs = [*pairs, *_spoilt(pairs, to_spoil, pairing, dropped)]
     pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
-    pairs = guards.drop_held_out(pairs, held_out, dropped)  # last, whatever made the pair
+    pairs = guards.drop_held_out([*pairs, *extra], held_out, dropped)  # last, whatever made the pair
     train, apart = split(pairs, pairing.eval_share)
     names = (folder / "train.jsonl", folder / "eval.jsonl")
     with atomic_writes(
@@ -102,6 +103,19 @@ def build_pairs(
     if not pairs:
         raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
     return Built(train, apart, summarize(pairs, dropped, len(tasks)))
+
+
+def given_pairs(files: Iterable[str]) -> list[PreferencePair]:
+    """The pairs of `extra_pairs_files`, with the scores and faults that assess gives their sides."""
+    pairs = []
+    for file in files:
+        for row in read_pairs(file):
+            texts, ended = (row["chosen"][0]["content"], row["rejected"][0]["content"]), row.get("rejected_finished", True)
+            asked = last_user_text(row["prompt"])
+            good, bad = (assess(text, asked, end, "polite") for text, end in zip(texts, (True, ended), strict=True))
+            sides = Side(texts[0], "given", good.score, good.codes, True), Side(texts[1], "given", bad.score, bad.codes, ended)
+            pairs.append(make_pair(content_id(row["prompt"]), row["prompt"], "given", *sides))
+    return pairs
 
 
 def _spoilt(
@@ -171,7 +185,7 @@ def summarize(pairs: Sequence[PreferencePair], dropped: Counter[str], prompts: i
         "mean_length_gap": round(chosen_mean - rejected_mean, 1),
         "length_gap_share": round(chosen_mean / max(rejected_mean, 1) - 1, 4),
         "length_gaps": [(round(-1 + _GAP_STEP * place, 1), gaps.get(place, 0)) for place in range(bins)],
-        "off_policy_share": round(sum(pair.chosen_by == "reference" for pair in pairs) / len(pairs), 4),
+        "off_policy_share": round(sum(pair.chosen_by in ("reference", "given") for pair in pairs) / len(pairs), 4),
         "mean_scores": {
             "chosen": round(mean(pair.chosen_score for pair in pairs), 3),
             "rejected": round(mean(pair.rejected_score for pair in pairs), 3),

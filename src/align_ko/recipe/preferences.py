@@ -245,6 +245,8 @@ class PreferencesRecipe(Recipe):
     output_dir: Text
     skip_prompts_files: tuple[str, ...] = ()
     """Prompts that these files contain are left out, for example those that SFT was trained on."""
+    extra_pairs_files: tuple[str, ...] = ()
+    """Preference pairs of your own, in any shape that run_dpo.py reads; they join those that are made here."""
     max_prompts: ZeroOrMore = 0
     """0 = all."""
     first_prompt: ZeroOrMore = 0
@@ -285,4 +287,5 @@ class PreferencesRecipe(Recipe):
             yield InputPath("judges.reward_model.model_name_or_path", self.judges.reward_model.model_name_or_path, "model")
         yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data.py data")
         yield from files("skip_prompts_files", self.skip_prompts_files)
+        yield from files("extra_pairs_files", self.extra_pairs_files)
         yield from files("evaluation_files", self.evaluation_files)
