@@ -71,6 +71,8 @@ def save_result(
     except GateRefusal:
         save_stage(trainer, tokenizer, False, dtype, base, REJECTED)
         raise
+    if recipe.model and recipe.model.load_in_4bit:
+        weights["trained_on"] = recipe.model.bnb_4bit_quant_type
     is_peft = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
     folder = save_stage(trainer, tokenizer, recipe.merge_adapter, dtype, base)
     if not trainer.is_world_process_zero():
