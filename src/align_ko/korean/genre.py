@@ -101,10 +101,11 @@ _AT_LENGTH = re.compile(
     r"자세|상세|길게|작성|구현|설계|코드|예제|예시|단계|분석|비교|설명|증명|계획|전략|보고서|에세이|소설|번역|정리|목록|만들"
 )
 _TIMES = 3
+_DETAILED = 40  # letters of a question that says what it wants
 
 
 def longest_wanted(prompt: str | None, limit: int) -> int:
     """Letters that an answer may have: 300 for one sentence, three times the limit for what takes room, such as a report."""
     if prompt and _ONE_SENTENCE.search(prompt):
         return min(limit, 300)
-    return limit * _TIMES if prompt and (len(prompt) > 2000 or _AT_LENGTH.search(prompt)) else limit
+    return limit * _TIMES if prompt and (len(prompt) > _DETAILED or _AT_LENGTH.search(prompt)) else limit
