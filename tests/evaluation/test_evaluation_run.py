@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import turns
+from tokenizers import AddedToken
 
 from align_ko.chat_format import set_chat_template
 from align_ko.errors import UserError
@@ -29,8 +30,12 @@ class Tokenizer:
     """One id per character, with the members that chat_format asks for."""
 
     chat_template = "x"
-    added_tokens_decoder: ClassVar = {1: "$"}
+    added_tokens_decoder: ClassVar = {1: AddedToken("$", special=True)}
+    all_special_tokens: ClassVar = ["$"]
     eos_token, eos_token_id, pad_token, pad_token_id, bos_token, bos_token_id = "$", 1, "0", 0, None, None
+
+    def __len__(self):
+        return 64
 
     def apply_chat_template(self, messages, tokenize, add_generation_prompt):
         said = "".join(f"[{m['role'][0]}]{m['content']}" + ("$" if m["role"] == "assistant" else "") for m in messages)

@@ -20,6 +20,7 @@ from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
 from align_ko.generation.local import draw_local
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
+from align_ko.manifest import remove_manifest
 from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_for_inference
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
@@ -102,6 +103,7 @@ def _answer_and_score(
         return None
     scored = score_rows(answered[0])
     summary = summarise(scored, answered[1])
+    remove_manifest(folder)
     write_jsonl(folder / "responses.jsonl", scored)
     write_json(folder / "scores.json", summary)
     return Evaluation(scored, summary)
