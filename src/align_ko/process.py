@@ -7,6 +7,7 @@ so it is free as soon as its process has ended, however it ended.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import logging
 import os
@@ -109,8 +110,11 @@ def launched_processes() -> Processes:
     return Processes(state.process_index, state.num_processes, state.wait_for_everyone, state.destroy_process_group)
 
 
+@functools.cache
 def end_with(parent: int) -> None:
     """End this process soon after its parent, process `parent`, has ended, even killed: nobody else would."""
+    if os.getpid() == parent:
+        return
 
     def watch() -> None:
         while os.getppid() == parent and psutil.pid_exists(parent):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from conftest import MULTI_TURN, rows, turns
@@ -44,6 +46,35 @@ def test_workers_give_what_one_process_gives(tiny, monkeypatch, tokenize, data, 
     assert many.column_names == plain.column_names and many.to_dict() == plain.to_dict()
     assert also_dropped == dropped and len(dropped) == len(data) - len(many)
     assert (limit == "none") == (not dropped)
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from align_ko.training.prepare import _encode_in_parallel
+
+def slow(tokenizer, rows, max_length, first):
+    if not isinstance(rows, list):
+        os.write(1, f"{os.getpid()}\\n".encode())
+        time.sleep(60)
+    return {"input_ids": [], "too_long": []}
+
+_encode_in_parallel(slow, None, [{}, {}], None, Path(sys.argv[1]))
+"""
+
+
+def test_tokenising_workers_end_with_a_killed_run(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    run = subprocess.Popen([sys.executable, tmp_path / "slow.py", tmp_path], stdout=subprocess.PIPE, text=True)
+    worker = int(run.stdout.readline())
+    if worker == run.pid:
+        pytest.skip("one core, no workers")
+    process = psutil.Process(worker)
+    run.kill()
+    run.wait()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.wait(20)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_no_checkpoint_holds_a_token(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, tr
 from align_ko.errors import UserError
 from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
-from align_ko.process import warn_of_compile_locks
+from align_ko.process import end_with, warn_of_compile_locks
 from align_ko.recipe import DpoRecipe, SftRecipe, recipe_error
 from align_ko.records import ConversationRow, Message, PairRow
 
@@ -227,7 +227,10 @@ def _encode_in_parallel(
     keys of all others."""
     from datasets import Dataset, Features, List, Value
 
+    parent = os.getpid()
+
     def encode_batch(batch: dict[str, list[str]], indices: list[int]) -> Columns:
+        end_with(parent)
         return encode(tokenizer, map(json.loads, batch["row"]), max_length, indices[0] + 1)
 
     kinds = {"id": Value("string"), "too_long": Value("bool"), "length": Value("int64"), "turns": Value("int64")}
