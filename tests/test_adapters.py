@@ -31,6 +31,8 @@ SYSTEM = {"role": "system", "content": "짧게 답하세요."}
         ({"prompt": Q, "completion": A}, QA),
         ({"prompt": QA[:1], "completion": QA[1:]}, QA),
         ({"질문": Q, "답변": A, "Unnamed: 0": 3}, QA),
+        ({"질문 유형": "지리", "질문내용": Q, "답변내용": A}, QA),
+        ({"user": Q, "assistant": A}, QA),
         ({"query": Q, "response": A}, QA),
         ({"messages": json.dumps(QA)}, QA),
         ({"messages": [{"role": m["role"], "content": [{"type": "text", "text": m["content"]}]} for m in QA]}, QA),

@@ -48,8 +48,8 @@ ALIASES = {
     "instruction": "지시 지시문 명령",
     "input": "입력 context 문맥",
     "output": "출력 response 응답",
-    "question": "q query req 질문 질의 사용자",
-    "answer": "a res reply 답변 답 대답 챗봇",
+    "question": "q query req user human 질문 질문내용 질의 문의 문의내용 사용자 사용자_질문",
+    "answer": "a res reply assistant gpt bot 답변 답변내용 답 대답 챗봇 챗봇_답변",
     "prompt": "프롬프트",
     "completion": "완성",
     "system": "system_prompt systemprompt 시스템",
@@ -399,7 +399,7 @@ def _without_untrained(row: Row, messages: list[Message]) -> list[Message]:
 
 
 def _pair_prompt(row: dict[str, object]) -> list[Message]:
-    key = next((name for name in ("messages", *QUESTIONS[::-1]) if row.get(name)), "")
+    key = next((name for name in ("messages", "prompt", "instruction", "question") if row.get(name)), "")
     if not key:
         return _with_context(row, [])
     turns = _messages_of(row[key], key) if key == "messages" else _turns_of(row[key], key, "user", row.get("input"))
