@@ -21,7 +21,7 @@ from align_ko import planning
 from align_ko.errors import UserError
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, find_gpu
-from align_ko.planning.lengths import Batch, pair_lengths, sft_lengths
+from align_ko.planning.lengths import Batch, file_lengths
 from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
 from align_ko.planning.model_shape import (
     Activations,
@@ -332,13 +332,13 @@ def test_lengths_are_the_trainers(tiny, tmp_path, monkeypatch):
 
     write_jsonl(tmp_path / "train.jsonl", rows())
     tokenizer = tiny.tokenizer()
-    found = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, 60)
+    found = file_lengths("sft", str(tmp_path / "train.jsonl"), tokenizer, 60)
     dataset, too_long = tokenize_conversations(tokenizer, rows(), 60)
     assert [row.real for row in found.rows] == dataset["length"] and found.too_long == len(too_long)
     assert found.trained_share == supervised_share(dataset)
     # beyond the counted rows the rest is estimated, to within the spread of a few rows
     monkeypatch.setattr("align_ko.planning.lengths.COUNTED_ROWS", 5)
-    rough = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, None)
+    rough = file_lengths("sft", str(tmp_path / "train.jsonl"), tokenizer, None)
     exact, _ = tokenize_conversations(tokenizer, rows(), None)
     assert [row.real for row in rough.rows[:5]] == exact["length"][:5]
     assert sum(row.real for row in rough.rows) == pytest.approx(sum(exact["length"]), rel=0.15)
@@ -353,7 +353,7 @@ def test_lengths_of_pairs_are_the_trainers(tiny, tmp_path):
          "rejected": turns("", "네 네 네 네 네 네 네 네")[1:]},
     ]  # fmt: skip
     write_jsonl(tmp_path / "train.jsonl", pairs)
-    [row] = pair_lengths(str(tmp_path / "train.jsonl"), tiny.tokenizer(), None).rows
+    [row] = file_lengths("dpo", str(tmp_path / "train.jsonl"), tiny.tokenizer(), None).rows
     dataset, _ = tokenize_pairs(tiny.tokenizer(), pairs, None)
     prompt, chosen, rejected = (len(dataset[key][0]) for key in ("prompt_ids", "chosen_ids", "rejected_ids"))
     assert (row.longest, row.real, row.sequences) == (dataset["length"][0], 2 * prompt + chosen + rejected, 2)
@@ -362,11 +362,11 @@ def test_lengths_of_pairs_are_the_trainers(tiny, tmp_path):
 
 def test_without_a_tokenizer_the_ratio_is_said(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", [{"messages": turns("가" * 100, "나" * 200)}])
-    found = sft_lengths(str(tmp_path / "train.jsonl"), None, None)
+    found = file_lengths("sft", str(tmp_path / "train.jsonl"), None, None)
     assert [(row.real, row.trained) for row in found.rows] == [(239 + 119 + 12 + 1, 239)]
     assert "1.19 tokens a character" in found.method
     with pytest.raises(UserError, match="rows cannot be trained on"):
-        pair_lengths(str(tmp_path / "train.jsonl"), None, None)
+        file_lengths("dpo", str(tmp_path / "train.jsonl"), None, None)
 
 
 def test_a_template_that_rewrites_history_makes_a_row_of_each_answer(tmp_path):
@@ -378,7 +378,7 @@ def test_a_template_that_rewrites_history_makes_a_row_of_each_answer(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", rows())
     longest = max(tokenize_conversations(tokenizer, rows(), None)[0]["length"])
     dataset, too_long = tokenize_conversations(tokenizer, rows(), longest - 1)
-    lengths = sft_lengths(str(tmp_path / "train.jsonl"), tokenizer, longest - 1)
+    lengths = file_lengths("sft", str(tmp_path / "train.jsonl"), tokenizer, longest - 1)
     assert len(dataset) + len(too_long) == 10  # nine conversations, one of them with two answers
     assert sorted(row.real for row in lengths.rows) == sorted(dataset["length"]) and lengths.too_long == len(too_long) == 1
 

@@ -24,6 +24,7 @@ from align_ko.records import content_id, read_prompts, write_jsonl
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
 OWN_PROMPTS = f"{DISTILLED}/prompts.jsonl"  # every distillation pass asks the same ones
 R = TypeVar("R", bound=Recipe)
+Values = dict[str, Any]
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
 
 
@@ -36,10 +37,6 @@ class Round:
     checkpoint: str  # the model that is judged
     stages: tuple[Stage[Recipe], ...]  # the last one evaluates the gate's prompts into folder/gate
     folder: Path
-
-    @property
-    def gate(self) -> Stage[Recipe]:
-        return self.stages[-1]
 
 
 def gate_file(gate: AcceptanceArgs, folder: Path) -> Path:
@@ -59,14 +56,22 @@ def _stage(place: Path, name: str, script: str, recipe: R, launch: str = "", tit
     return Stage(title or f"{place.name}/{name}", script, recipe, place / f"{name}.yaml", place / name, launch)
 
 
+def _resolve(
+    recipe: AlignRecipe, kind: type[R], part: str, hard: Values | None = None, soft: Values | None = None, number: int = 0
+) -> R:
+    """The recipe that `part` names; over it are laid, in this order: its `set`, `soft`, the keys of one round, and `hard`."""
+    own = node_at(recipe, "per_round", number - 1, part) if number else None
+    return resolve(kind, getattr(recipe, part).recipe, node_at(recipe, part, "set"), soft, own, hard)
+
+
 def gate_stage(
     place: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, part: str = "gate"
 ) -> Stage[EvaluateRecipe]:
     """scripts/evaluate.py on `prompts` with the gate's settings, greedy only, into the folder `part`."""
-    generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
     recipe = EvaluateRecipe(
         models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(place / part), probes=(), sampling={}
     )
+    generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
     recipe = replace(recipe, generation=replace(recipe.generation, **generation))
     return _stage(place, part, "evaluate", recipe, gate.accelerate_config, f"{name}/{part}")
 
@@ -78,8 +83,7 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
     before: tuple[Stage[Recipe], ...] = ()
     if recipe.sft:
         start = str(folder / "sft")
-        hard = {"training": {"output_dir": start, "seed": recipe.seed}}
-        resolved = resolve(SftRecipe, recipe.sft.recipe, node_at(recipe, "sft", "set"), hard)
+        resolved = _resolve(recipe, SftRecipe, "sft", {"training": {"output_dir": start, "seed": recipe.seed}})
         before = (_stage(folder, "sft", "run_sft", resolved, recipe.sft.accelerate_config, "sft"),)
     first = (*before, gate_stage(folder / "start", "start", start, recipe.gate, prompts))
     rounds = [Round(0, "start", start, first, folder / "start")]
@@ -99,30 +103,23 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
 
 def _preferences(recipe: AlignRecipe, number: int, checkpoint: str, place: Path, asked: int) -> Stage[PreferencesRecipe]:
     """New pairs: prompts that no earlier round asked, as far as there are any, and another sampling seed."""
-    args = recipe.preferences
-    written = node_at(recipe, "preferences", "set")
-    first = resolve(PreferencesRecipe, args.recipe, written).first_prompt + asked
+    first = _resolve(recipe, PreferencesRecipe, "preferences").first_prompt + asked
     soft = {"first_prompt": first, "generation": {"seed": recipe.seed + SEED_STEP * (number - 1)}}
-    hard: dict[str, Any] = {"model_name_or_path": checkpoint, "output_dir": str(place / "preferences")}
-    own = node_at(recipe, "per_round", number - 1, "preferences")
-    resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
+    hard = {"model_name_or_path": checkpoint, "output_dir": str(place / "preferences")}
+    resolved = _resolve(recipe, PreferencesRecipe, "preferences", hard, soft, number)
     if recipe.gate.prompts_file not in resolved.evaluation_files:
-        hard["evaluation_files"] = [*resolved.evaluation_files, recipe.gate.prompts_file]
-        resolved = resolve(PreferencesRecipe, args.recipe, written, soft, own, hard)
-    return _stage(place, "preferences", "build_preferences", resolved, args.accelerate_config)
+        resolved = replace(resolved, evaluation_files=(*resolved.evaluation_files, recipe.gate.prompts_file))
+    return _stage(place, "preferences", "build_preferences", resolved, recipe.preferences.accelerate_config)
 
 
 def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage[DpoRecipe]:
-    args, pairs = recipe.dpo, place / "preferences"
-    soft = {"training": {"seed": recipe.seed + number - 1}}
+    pairs, soft = place / "preferences", {"training": {"seed": recipe.seed + number - 1}}
     hard = {
         "model_name_or_path": policy,
         "data": {"train_file": str(pairs / "train.jsonl"), "eval_file": str(pairs / "eval.jsonl")},
         "training": {"output_dir": str(place / "dpo")},
     }
-    own = node_at(recipe, "per_round", number - 1, "dpo")
-    resolved = resolve(DpoRecipe, args.recipe, node_at(recipe, "dpo", "set"), soft, own, hard)
-    return _stage(place, "dpo", "run_dpo", resolved, args.accelerate_config)
+    return _stage(place, "dpo", "run_dpo", _resolve(recipe, DpoRecipe, "dpo", hard, soft, number), recipe.dpo.accelerate_config)
 
 
 def _policy_folder(dpo: DpoRecipe) -> str:
@@ -137,21 +134,14 @@ def _policy_folder(dpo: DpoRecipe) -> str:
 
 def export_stage(folder: Path, checkpoint: str, dpo: DpoRecipe) -> Stage[ExportRecipe]:
     """The result as a plain transformers folder, `best/`, in the dtype that the gate measured."""
-    recipe = ExportRecipe(checkpoint, str(folder / "best"), _dtype(dpo))
-    return _stage(folder, "best", "export", recipe, title="best")
+    return _stage(folder, "best", "export", ExportRecipe(checkpoint, str(folder / "best"), _dtype(dpo)), title="best")
 
 
 def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: DpoRecipe) -> tuple[Stage[Recipe], ...]:
     """The best round interpolated towards the start, as a plain model in interpolated/model, and its gate."""
     place = Path(recipe.output_dir) / INTERPOLATED
     model = place / "model"
-    export = ExportRecipe(
-        checkpoint,
-        str(model),
-        _dtype(dpo),
-        interpolate_from=start,
-        interpolation=recipe.interpolation,
-    )
+    export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
     return _stage(place, "model", "export", export), gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
 
@@ -171,8 +161,7 @@ def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: 
     place = folder / name
     stages: list[Stage[Recipe]] = []
     if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter needs a model without one
-        merged = ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))
-        stages.append(_stage(place, "start", "export", merged))
+        stages.append(_stage(place, "start", "export", ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))))
         checkpoint = str(place / "start")
     stages.append(gate_stage(place, name, checkpoint, recipe.gate, folder / OWN_PROMPTS, "answers"))
     launch = recipe.distill.accelerate_config if recipe.distill else ""
@@ -182,7 +171,7 @@ def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: 
 
 def write_distillation_prompts(recipe: AlignRecipe) -> None:
     """The prompts of the recipe's files, or as many of the pairs' prompts as a round asks."""
-    pairs = resolve(PreferencesRecipe, recipe.preferences.recipe, node_at(recipe, "preferences", "set"))
+    pairs = _resolve(recipe, PreferencesRecipe, "preferences")
     if files := recipe.distill.prompts_files if recipe.distill else ():
         judged = [recipe.gate.prompts_file, *pairs.evaluation_files]
         tasks = list({task.id: task for file in files for task in read_tasks(file, judged)[0]}.values())
@@ -201,7 +190,7 @@ def _distilled(recipe: AlignRecipe, number: int, checkpoint: str) -> SftRecipe:
         "training": {"output_dir": str(place / "model"), "seed": recipe.seed + number - 1},
         "merge_adapter": True,
     }
-    resolved = resolve(SftRecipe, recipe.distill.recipe, node_at(recipe, "distill", "set"), hard)
+    resolved = _resolve(recipe, SftRecipe, "distill", hard)
     if not resolved.distill.wanted:
         problem = "this recipe distils nothing: it would train the model on its own answers unchanged"
         expected = "'distill: {repetition_penalty: 1.05}' in it, or under distill.set"
@@ -213,7 +202,7 @@ def evaluation_stage(recipe: AlignRecipe, start: str) -> Stage[EvaluateRecipe]:
     """Start and best on prompts that no gate has seen."""
     assert recipe.evaluate
     folder = Path(recipe.output_dir)
-    resolved = resolve(EvaluateRecipe, recipe.evaluate.recipe, node_at(recipe, "evaluate", "set"))
     models = {"sft": start, "aligned": str(folder / "best")}
+    resolved = _resolve(recipe, EvaluateRecipe, "evaluate")
     resolved = replace(resolved, models=models, output_dir=str(folder / "evaluation"))
     return _stage(folder, "evaluation", "evaluate", resolved, recipe.evaluate.accelerate_config, "evaluation")

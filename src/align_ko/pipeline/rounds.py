@@ -8,19 +8,8 @@ from pathlib import Path
 
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import Result
+from align_ko.pipeline import plan
 from align_ko.pipeline.acceptance import Verdict, broken_limits, judge_round, read_measures
-from align_ko.pipeline.plan import (
-    INTERPOLATED,
-    Round,
-    distillation_stages,
-    distilled_name,
-    evaluation_stage,
-    export_stage,
-    interpolation_stages,
-    plan_rounds,
-    write_distillation_prompts,
-    write_gate_prompts,
-)
 from align_ko.pipeline.stages import Stage, nothing_to_do
 from align_ko.recipe import AcceptanceArgs, AlignRecipe, DpoRecipe, Recipe
 from align_ko.records import read_jsonl, write_json
@@ -66,19 +55,19 @@ class Rounds:
 def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
     """All rounds of one seed. `run` starts a stage unless it is done; all decisions are derived from the stages' files."""
     folder = Path(recipe.output_dir)
-    rounds = plan_rounds(recipe)
-    write_gate_prompts(recipe.gate, folder)
-    start = _measure(rounds[0], run)
+    rounds = plan.plan_rounds(recipe)
+    plan.write_gate_prompts(recipe.gate, folder)
+    start = _measure("start", rounds[0].checkpoint, rounds[0].stages, run)
     outcomes, best = [start], start
     stopped = f"all {recipe.rounds} rounds are done" if recipe.rounds > 1 else "the round is done"
     for round_ in rounds[1:]:
         if (count := _pairs(round_, run)) < recipe.min_pairs:
             stopped = f"{round_.name} found {count} pairs, fewer than {recipe.min_pairs}: there is little left to repair"
             break
-        measured = _measure(round_, run)
+        outcome = _measure(round_.name, round_.checkpoint, round_.stages[1:], run)
         gate = gate_of_rounds(recipe)
-        verdict = judge_round(measured.measures, best.measures, start.measures, gate)
-        outcome = replace(measured, verdict=verdict)
+        verdict = judge_round(outcome.measures, best.measures, start.measures, gate)
+        outcome = replace(outcome, verdict=verdict)
         outcomes.append(outcome)
         compared = {"before": best.measures, "start": start.measures, "limits": asdict(gate)}
         write_json(round_.folder / "gate.json", {**asdict(outcome), **compared})
@@ -93,22 +82,22 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
     assert isinstance(dpo, DpoRecipe)
     interpolated = None
     if recipe.interpolation < 1 and best is not start:
-        stages = interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)
-        interpolated = _refine(INTERPOLATED, stages, best, start, recipe, run)
+        stages = plan.interpolation_stages(recipe, start.checkpoint, best.checkpoint, dpo)
+        interpolated = _refine(plan.INTERPOLATED, stages, best, start, recipe, run)
     result = Rounds(tuple(outcomes), best, stopped, interpolated)
     if recipe.distill and best is not start:
-        write_distillation_prompts(recipe)
+        plan.write_distillation_prompts(recipe)
         for number in range(1, recipe.distill.passes + 1):
-            stages = distillation_stages(recipe, number, result.result.checkpoint, dpo)
-            outcome = _refine(distilled_name(number), stages, result.result, start, recipe, run)
+            stages = plan.distillation_stages(recipe, number, result.result.checkpoint, dpo)
+            outcome = _refine(plan.distilled_name(number), stages, result.result, start, recipe, run)
             result = replace(result, distilled=(*result.distilled, outcome))
             if result.result is not outcome:
                 break
     if broken := broken_limits(result.result.measures, start.measures["reference_nll"], recipe.gate):
         result = replace(result, stopped=f"{stopped}; THE RESULT BREAKS A LIMIT: {'; '.join(broken.values())}")
-    run(export_stage(folder, result.result.checkpoint, dpo))
+    run(plan.export_stage(folder, result.result.checkpoint, dpo))
     if recipe.evaluate:
-        run(evaluation_stage(recipe, start.checkpoint))
+        run(plan.evaluation_stage(recipe, start.checkpoint))
     return result
 
 
@@ -128,15 +117,12 @@ def _refine(
     Chance: down to the lower end of `before`'s 95 % interval. After 50 of 51 natural answers 46 are accepted: the gate has too
     few prompts to resolve a point or two, and interpolation is done for content.
     """
-    for stage in stages:
-        run(stage)
-    measures = read_measures(stages[-1].folder / "scores.json", name)
+    made = _measure(name, str(stages[-2].folder), stages, run)
     may_lose = before.measures["natural"] - before.measures["natural_low"]
-    verdict = judge_round(measures, before.measures, start.measures, recipe.gate, may_lose)
-    return Outcome(name, str(stages[-2].folder), measures, verdict)
+    return replace(made, verdict=judge_round(made.measures, before.measures, start.measures, recipe.gate, may_lose))
 
 
-def _pairs(round_: Round, run: Runner) -> int:
+def _pairs(round_: plan.Round, run: Runner) -> int:
     """How many training pairs a round has. In the first round none at all is a mistake to look into."""
     pairs = round_.stages[0]
     run(pairs)
@@ -147,7 +133,8 @@ def _pairs(round_: Round, run: Runner) -> int:
     return sum(1 for _ in read_jsonl(pairs.folder / "train.jsonl"))
 
 
-def _measure(round_: Round, run: Runner) -> Outcome:
-    for stage in round_.stages[1:] if round_.number else round_.stages:
+def _measure(name: str, checkpoint: str, stages: tuple[Stage[Recipe], ...], run: Runner) -> Outcome:
+    """Run `stages`, of which the last one measures `checkpoint` under `name`."""
+    for stage in stages:
         run(stage)
-    return Outcome(round_.name, round_.checkpoint, read_measures(round_.gate.folder / "scores.json", round_.name))
+    return Outcome(name, checkpoint, read_measures(stages[-1].folder / "scores.json", name))

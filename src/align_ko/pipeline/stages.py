@@ -64,12 +64,9 @@ def node_at(recipe: Recipe, *keys: str | int) -> Tree | None:
     return recipe.tree.below(keys) if recipe.tree and isinstance(recipe.tree.get(keys), dict) else None
 
 
-def plain(recipe: Recipe) -> dict[str, Any]:
+def plain(recipe: Recipe | dict[str, Any]) -> dict[str, Any]:
     """A recipe as JSON, without secrets and the keys that only say how a run is resumed."""
-    return _comparable(json.loads(json.dumps(asdict(recipe))))  # type: ignore[call-overload]
-
-
-def _comparable(values: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(recipe if isinstance(recipe, dict) else asdict(recipe)))  # type: ignore[call-overload]
     values.pop("resume", None)
     if isinstance(training := values.get("training"), dict):
         kept = {key: value for key, value in training.items() if key != "resume_from_checkpoint" and not is_secret(key)}
@@ -77,17 +74,22 @@ def _comparable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    """{} where the folder has none."""
+    file = folder / MANIFEST_FILE
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
 def why_again(stage: Stage[Recipe]) -> str:
     """Why the stage has to run; empty when it is done."""
-    manifest = stage.folder / MANIFEST_FILE
-    if not manifest.is_file():
+    saved = _manifest(stage.folder)
+    if not saved:
         return "not made yet"
     if is_unfinished(stage.folder):  # killed between its manifest and its last file
         return "not finished"
     if problem := result_problem(stage.folder):
         return problem
-    saved = json.loads(manifest.read_text(encoding="utf-8"))
-    now, then = masked(plain(stage.recipe)), _comparable(saved["recipe"])
+    now, then = masked(plain(stage.recipe)), plain(saved["recipe"])
     if now != then:
         return "the recipe has changed: " + ", ".join(_differences(then, now)[:3])
     digests = masked(input_digests(hash_inputs(stage.recipe)))
@@ -147,8 +149,7 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
 
 def nothing_to_do(folder: Path) -> str:
     """What a stage wrote into its manifest when it ran to its end and had nothing to make; empty for any other stage."""
-    manifest = folder / MANIFEST_FILE
-    return str(json.loads(manifest.read_text(encoding="utf-8")).get("nothing_to_do") or "") if manifest.is_file() else ""
+    return str(_manifest(folder).get("nothing_to_do") or "")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

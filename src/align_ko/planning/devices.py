@@ -39,15 +39,17 @@ class Gpu(NamedTuple):
     flops: float
 
 
-_GPUS = (
-    Gpu("A100-40", 39.4, 1.555e12, 312e12),  # NVIDIA A100 Tensor Core GPU data sheet
-    Gpu("A100-80", 79.2, 2.039e12, 312e12),  # the same, SXM
-    Gpu("H100-80", 79.1, 3.35e12, 989e12),  # NVIDIA H100 Tensor Core GPU data sheet, SXM
-    Gpu("RTX4090", 23.5, 1.008e12, 165.2e12),  # NVIDIA Ada GPU architecture white paper
-    Gpu("RTX3090", 23.6, 0.936e12, 71e12),  # NVIDIA Ampere GA102 white paper
-    Gpu("L40S", 44.5, 0.864e12, 362e12),  # NVIDIA L40S data sheet
-)
-GPUS = {gpu.name: gpu for gpu in _GPUS}
+GPUS = {
+    gpu.name: gpu
+    for gpu in [
+        Gpu("A100-40", 39.4, 1.555e12, 312e12),  # NVIDIA A100 Tensor Core GPU data sheet
+        Gpu("A100-80", 79.2, 2.039e12, 312e12),  # the same, SXM
+        Gpu("H100-80", 79.1, 3.35e12, 989e12),  # NVIDIA H100 Tensor Core GPU data sheet, SXM
+        Gpu("RTX4090", 23.5, 1.008e12, 165.2e12),  # NVIDIA Ada GPU architecture white paper
+        Gpu("RTX3090", 23.6, 0.936e12, 71e12),  # NVIDIA Ampere GA102 white paper
+        Gpu("L40S", 44.5, 0.864e12, 362e12),  # NVIDIA L40S data sheet
+    ]
+}  # fmt: skip
 
 
 def find_gpu(name: str) -> Gpu:

@@ -11,18 +11,16 @@ from __future__ import annotations
 import itertools
 import random
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from align_ko.errors import UserError
-from align_ko.records import ConversationRow, PairRow, read_conversations, read_pairs
+from align_ko.records import read_conversations, read_pairs
 from align_ko.training.prepare import ShuffledLengthGroupedSampler, encode_conversations, encode_pairs
 
-RowType = TypeVar("RowType", ConversationRow, PairRow)
+SIDES = "prompt", "chosen", "rejected"
 TOKENS_PER_CHARACTER = 1.19
 TOKENS_PER_TURN = 13  # "### User:\n", "\n\n### Assistant:\n", eos, the blank line between turns
 COUNTED_ROWS = 1_000  # rows that are tokenised; their tokens per character hold for the rest (a plan takes seconds)
@@ -44,35 +42,41 @@ class Row(NamedTuple):
     source: str = ""
 
 
-@dataclass(frozen=True)
-class Lengths:
+class Lengths(NamedTuple):
     """The rows of a file without those over max_length, as in training, and how they were counted."""
 
     rows: list[Row]
     too_long: int
     method: str
-    real_file: bool = True
 
     @property
     def trained_share(self) -> float:
         return sum(row.trained for row in self.rows) / max(1, sum(row.real for row in self.rows))
 
 
-def _fitting(rows: list[Row], max_length: int | None, method: str, real_file: bool = True) -> Lengths:
+def fitting_lengths(rows: list[Row], max_length: int | None, method: str) -> Lengths:
     fitting = [row for row in rows if max_length is None or row.longest <= max_length]
-    return Lengths(fitting, len(rows) - len(fitting), method, real_file)
+    return Lengths(fitting, len(rows) - len(fitting), method)
 
 
-def sft_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
-    """Lengths of curated conversations; `reference_rows` where the file does not exist."""
-    if not Path(file).is_file():
-        return _fitting(reference_rows(), max_length, f"{file} is not there: assumed lengths of 191,641 rows instead", False)
+def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
+    """Lengths of curated conversations (`sft`) or preference pairs (`dpo`). UserError for rows of another stage."""
+    rows: Iterator[Any] = read_conversations(file) if stage == "sft" else read_pairs(file)
 
-    def count(rows: list[ConversationRow]) -> list[Row]:
-        columns = encode_conversations(tokenizer, rows, None)
-        return [Row(len(labels), len(labels), sum(label != -100 for label in labels)) for labels in columns["labels"]]
+    def pair(prompt: int, chosen: int, rejected: int) -> Row:
+        return Row(prompt + max(chosen, rejected), 2 * prompt + chosen + rejected, chosen + rejected, sequences=2)
 
-    def estimate(row: ConversationRow, ratio: float) -> Row:
+    def count(some: list[Any]) -> list[Row]:
+        if stage == "sft":
+            labels = encode_conversations(tokenizer, some, None)["labels"]
+            return [Row(len(each), len(each), sum(label != -100 for label in each)) for each in labels]
+        columns = encode_pairs(tokenizer, some, None)
+        return [pair(*map(len, ids)) for ids in zip(*(columns[f"{side}_ids"] for side in SIDES), strict=True)]
+
+    def estimate(row: Any, ratio: float) -> Row:
+        if stage == "dpo":
+            prompt, *answers = (round(sum(len(turn["content"]) for turn in row[side]) * ratio) for side in SIDES)
+            return pair(prompt + TOKENS_PER_TURN, *(answer + 1 for answer in answers))
         questions, answers = (
             [len(m["content"]) for m in row["messages"] if (m["role"] == "assistant") == answer] for answer in (False, True)
         )
@@ -80,40 +84,10 @@ def sft_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length
         tokens = trained + round(sum(questions) * ratio) + (TOKENS_PER_TURN - 1) * len(answers) + 1
         return Row(tokens, tokens, trained)
 
-    return _count_file(file, read_conversations(file), tokenizer, max_length, count, estimate)
-
-
-def pair_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
-    """Lengths of preference pairs; UserError where the file does not exist."""
-
-    def pair(prompt: int, chosen: int, rejected: int) -> Row:
-        return Row(prompt + max(chosen, rejected), 2 * prompt + chosen + rejected, chosen + rejected, sequences=2)
-
-    def count(rows: list[PairRow]) -> list[Row]:
-        columns = encode_pairs(tokenizer, rows, None)
-        sides = zip(columns["prompt_ids"], columns["chosen_ids"], columns["rejected_ids"], strict=True)
-        return [pair(*map(len, ids)) for ids in sides]
-
-    def estimate(row: PairRow, ratio: float) -> Row:
-        prompt = round(sum(len(message["content"]) for message in row["prompt"]) * ratio) + TOKENS_PER_TURN
-        return pair(prompt, *(round(len(side[0]["content"]) * ratio) + 1 for side in (row["chosen"], row["rejected"])))
-
-    return _count_file(file, read_pairs(file), tokenizer, max_length, count, estimate)
-
-
-def _count_file(
-    file: str,
-    rows: Iterator[RowType],
-    tokenizer: PreTrainedTokenizerBase | None,
-    max_length: int | None,
-    count: Callable[[list[RowType]], list[Row]],
-    estimate: Callable[[RowType, float], Row],
-) -> Lengths:
     try:
-        if tokenizer is None:
-            ratio, counted = TOKENS_PER_CHARACTER, []
-            method = f"estimated, {ratio} tokens a character as SOLAR's on polite Korean: no tokenizer is at hand"
-        else:
+        ratio, counted = TOKENS_PER_CHARACTER, []
+        method = f"estimated, {ratio} tokens a character as SOLAR's on polite Korean: no tokenizer is at hand"
+        if tokenizer is not None:
             head = list(itertools.islice(rows, COUNTED_ROWS))
             counted = count(head)
             # from two ratios, the tokens that grow with the characters follow without knowing the template's marks
@@ -126,7 +100,7 @@ def _count_file(
         raise UserError("a row has not the fields of this stage", file=file, expected=expected) from None
     if tokenizer is not None and estimated:
         method += f", beyond {COUNTED_ROWS} rows estimated from characters"
-    return _fitting(counted + estimated, max_length, method)
+    return fitting_lengths(counted + estimated, max_length, method)
 
 
 class Source(NamedTuple):
@@ -196,17 +170,14 @@ def epoch_batches(
         groups = [packs[start : start + batch_size] for start in range(0, len(packs), batch_size)]
         parts = [(len(group), max_length, [row for pack in group for row in pack]) for group in groups]
     else:
+        order: Iterable[int] = random.Random(seed).sample(range(len(rows)), len(rows))
         if batching == "group_by_length":
-            order: Iterable[int] = ShuffledLengthGroupedSampler([row.longest for row in rows], step_rows, seed)
-        else:
-            order = random.Random(seed).sample(range(len(rows)), len(rows))
+            order = ShuffledLengthGroupedSampler([row.longest for row in rows], step_rows, seed)
         ordered = [rows[index] for index in order]
         chunks = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
         widths = [max_length if batching == "max_length" else max(row.longest for row in chunk) for chunk in chunks]
-        parts = [
-            (sum(row.sequences for row in chunk), -(-width // multiple) * multiple, chunk)
-            for chunk, width in zip(chunks, widths, strict=True)
-        ]
+        sequences = [sum(row.sequences for row in chunk) for chunk in chunks]
+        parts = list(zip(sequences, (-(-width // multiple) * multiple for width in widths), chunks, strict=True))
     return [Batch(n, width, sum(row.real for row in some), sum(row.trained for row in some)) for n, width, some in parts]
 
 

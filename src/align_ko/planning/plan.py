@@ -15,11 +15,21 @@ from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer, training_source
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, Work, find_gpu
-from align_ko.planning.lengths import BATCHINGS, Batch, Lengths, epoch_batches, pair_lengths, real_share, sft_lengths
+from align_ko.planning.lengths import (
+    BATCHINGS,
+    Lengths,
+    epoch_batches,
+    file_lengths,
+    fitting_lengths,
+    real_share,
+    reference_rows,
+)
 from align_ko.planning.memory import MemoryRow, memory_table
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
 from align_ko.recipe import DpoRecipe, SftRecipe
+
+Shape = tuple[PretrainedConfig, Parameters]
 
 
 @dataclass(frozen=True)
@@ -102,15 +112,14 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
         tokenizer = load_tokenizer(training_source(model), data.chat_template)
     except (OSError, ValueError, UserError):  # it would have to be downloaded (plan_command keeps the hub out)
         tokenizer = None
-    train = held_out = None
-    if run.stage == "sft":
-        train = sft_lengths(data.train_file, tokenizer, run.max_length)
-        notes += [] if train.real_file else [train.method]
-        held_out = sft_lengths(data.eval_file, tokenizer, run.max_length) if train.real_file else None
-    elif os.path.isfile(data.train_file):
-        train = pair_lengths(data.train_file, tokenizer, run.max_length)
-        held_out = pair_lengths(data.eval_file, tokenizer, run.max_length) if os.path.isfile(data.eval_file) else None
-    else:
+    train, held_out = (
+        file_lengths(run.stage, file, tokenizer, run.max_length) if os.path.isfile(file) else None
+        for file in (data.train_file, data.eval_file)
+    )
+    if not train and run.stage == "sft":
+        assumed = f"{data.train_file} is not there: assumed lengths of 191,641 rows instead"
+        train, held_out, notes = fitting_lengths(reference_rows(), run.max_length, assumed), None, [*notes, assumed]
+    elif not train:
         notes.append(f"{data.train_file} is not there: memory is planned for pairs of max_length, steps and hours are not")
     memory = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
     counts = {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share}
@@ -124,87 +133,66 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     sizes = sorted(row.longest for row in train.rows) or [0]
     tokens, spread = sum(row.real for row in train.rows), (sizes[len(sizes) // 2], sizes[int(len(sizes) * 0.95)], sizes[-1])
     facts = DataFacts(data.train_file, train.method, len(train.rows), train.too_long, tokens, train.trained_share, *spread)
-    costs = _Estimator(run, config, parameters, train, held_out, notes).costs(recipe, flags, memory)
+    needed = next(row.total_gib for row in memory if row.checkpointing == run.checkpointing)  # one GPU is the first
+    costs = _costs(run, flags, (config, parameters), train, held_out, needed, notes)
+    if recipe.gate.prompts and costs.evaluations:
+        prompts = f"the greedy gate's {recipe.gate.prompts} prompts {costs.evaluations + 1} times"
+        notes.append(f"not in the hours: {prompts}, at most {recipe.gate.max_seconds:g} s each")
     return replace(plan, data=facts, costs=costs)
 
 
-@dataclass
-class _Estimator:
-    """Batches by batching, steps, evaluations, operations, hours."""
+def _costs(
+    run: RunSettings, flags: PlanFlags, shape: Shape, train: Lengths, held_out: Lengths | None, needed: float, notes: list[str]
+) -> Costs:
+    """Batches by batching, steps, evaluations, operations, hours; adds to `notes`."""
+    size, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
+    flash = "flash" in (run.model.attn_implementation or "") or run.batching == "packing"
+    method = Method(run.checkpointing, flash, run.reference_passes)
+    epochs, max_steps = float(run.value("num_train_epochs")), run.value("max_steps") or 0
+    longest = run.max_length or max(row.longest for row in train.rows)
+    table, batches, work = [], {}, {}
+    for way in (way for way in BATCHINGS if run.stage == "sft" or way != "packing"):
+        some = epoch_batches(train.rows, way, size, size * parts, longest, multiple=run.pad_to_multiple_of)
+        of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
+        steps = max_steps if max_steps > 0 else of_epochs
+        epoch = devices.train_work(some, *shape, replace(method, flash=flash or way == "packing"))
+        batches[way], work[way] = some, epoch.times(epochs * steps / of_epochs)
+        table.append(BatchingRow(way, real_share(some), len(some), steps, work[way].operations, way == run.batching))
+    mine, training = batches[run.batching], work[run.batching]
+    steps = next(row.steps for row in table if row.recipe)
+    evaluations, evaluation, scored = run.evaluations(steps), Work(), []
+    if evaluations and held_out and held_out.rows:
+        size = run.value("per_device_eval_batch_size")
+        way = "random" if run.batching == "random" else "group_by_length"
+        scored = epoch_batches(held_out.rows, way, size, size, longest, multiple=run.pad_to_multiple_of)
+        judged = replace(method, reference_passes=0) if run.distilled else method  # by the rows' loss, without a teacher
+        evaluation = devices.forward_work(scored, *shape, judged).times(evaluations)
+    elif evaluations:
+        notes.append("evaluations are not in the hours: no eval file to count")
+    if run.stage == "dpo" and run.precomputed:
+        training += devices.forward_work(mine, *shape, method)
+    if flags.gpu == THIS:
+        pace = devices.measure_pace(shape[0], run.model, mine, run.checkpointing, shape[1].base)
+        epoch_seconds, reference = pace.seconds(mine), pace.forward * run.reference_passes  # DPO's, beside each batch
+        seconds = epoch_seconds * (1 + reference) * steps * parts / len(mine)
+        seconds += epoch_seconds * pace.forward if run.precomputed else 0.0
+        scoring = pace.seconds(scored) * (pace.forward + reference) * evaluations
+        hours = [Hours(THIS, True, seconds / 3600, scoring / 3600, pace=pace)]
+    else:
 
-    run: RunSettings
-    config: PretrainedConfig
-    parameters: Parameters
-    train: Lengths
-    held_out: Lengths | None
-    notes: list[str]
+        def on(gpu: Gpu, each: Work) -> float:
+            return devices.seconds_on(gpu, each, shape[1], flags.utilisation, run.model.load_in_4bit) / 3600
 
-    def costs(self, recipe: SftRecipe | DpoRecipe, flags: PlanFlags, memory: list[MemoryRow]) -> Costs:
-        run, shape = self.run, (self.config, self.parameters)
-        size, parts = run.value("per_device_train_batch_size"), run.value("gradient_accumulation_steps")
-        flash = "flash" in (run.model.attn_implementation or "") or run.batching == "packing"
-        method = Method(run.checkpointing, flash, run.reference_passes)
-        epochs, max_steps = float(run.value("num_train_epochs")), run.value("max_steps") or 0
-        table, batches, work = [], {}, {}
-        for way in (way for way in BATCHINGS if run.stage == "sft" or way != "packing"):
-            some = batches[way] = self._batches(self.train, way, size, size * parts)
-            of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
-            steps = max_steps if max_steps > 0 else of_epochs
-            epoch = devices.train_work(some, *shape, replace(method, flash=flash or way == "packing"))
-            work[way] = epoch.times(epochs * steps / of_epochs)
-            table.append(BatchingRow(way, real_share(some), len(some), steps, work[way].operations, way == run.batching))
-        mine, training = batches[run.batching], work[run.batching]
-        steps = next(row.steps for row in table if row.recipe)
-        evaluations, evaluation, scored = run.evaluations(steps), Work(), []
-        if evaluations and self.held_out and self.held_out.rows:
-            size = run.value("per_device_eval_batch_size")
-            scored = self._batches(self.held_out, "random" if run.batching == "random" else "group_by_length", size, size)
-            judged = replace(method, reference_passes=0) if run.distilled else method  # by the rows' loss, without a teacher
-            evaluation = devices.forward_work(scored, *shape, judged).times(evaluations)
-        elif evaluations:
-            self.notes.append("evaluations are not in the hours: no eval file to count")
-        if run.stage == "dpo" and run.precomputed:
-            training += devices.forward_work(mine, *shape, method)
-        if flags.gpu == THIS:
-            hours = [self._measured_hours(mine, scored, steps * parts, evaluations)]
-        else:
-            needed = next(row.total_gib for row in memory if row.checkpointing == run.checkpointing)  # one GPU is the first
-            hours = self._hours(flags, training, evaluation, work, needed)
-            if evaluation.operations > 0.25 * training.operations:
-                share = evaluation.operations / (training.operations + evaluation.operations)
-                rows = len(self.held_out.rows) if self.held_out else 0
-                self.notes.append(
-                    f"{evaluations} evaluations of {rows} rows are {share:.0%} of the work: "
-                    "a larger eval_steps or a smaller eval file makes the run shorter"
-                )
-        if recipe.gate.prompts and evaluations:
-            prompts = f"the greedy gate's {recipe.gate.prompts} prompts {evaluations + 1} times"
-            self.notes.append(f"not in the hours: {prompts}, at most {recipe.gate.max_seconds:g} s each")
-        operations = {"training": training.operations, "evaluation": evaluation.operations}
-        return Costs(table, steps, evaluations, operations, flags.utilisation, hours)
-
-    def _batches(self, lengths: Lengths, batching: str, size: int, step_rows: int) -> list[Batch]:
-        max_length = self.run.max_length or max(row.longest for row in self.train.rows)
-        return epoch_batches(lengths.rows, batching, size, step_rows, max_length, multiple=self.run.pad_to_multiple_of)
-
-    def _hours(self, flags: PlanFlags, training: Work, evaluation: Work, work: dict[str, Work], needed: float) -> list[Hours]:
-        """One row for each named GPU."""
-
-        def hours(gpu: Gpu, each: Work) -> float:
-            return devices.seconds_on(gpu, each, self.parameters, flags.utilisation, self.run.model.load_in_4bit) / 3600
-
-        return [
-            Hours(gpu.name, gpu is find_gpu(flags.gpu), hours(gpu, training), hours(gpu, evaluation), needed <= gpu.gib,
-                  {way: hours(gpu, each) for way, each in work.items()})
+        hours = [
+            Hours(gpu.name, gpu is find_gpu(flags.gpu), on(gpu, training), on(gpu, evaluation), needed <= gpu.gib,
+                  {way: on(gpu, each) for way, each in work.items()})
             for gpu in GPUS.values()
         ]  # fmt: skip
-
-    def _measured_hours(self, batches: list[Batch], scored: list[Batch], micro_batches: int, evaluations: int) -> Hours:
-        """On this machine; DPO's reference passes as forwards beside each batch."""
-        run = self.run
-        pace = devices.measure_pace(self.config, run.model, batches, run.checkpointing, self.parameters.base)
-        epoch = pace.seconds(batches)
-        seconds = epoch * (1 + pace.forward * run.reference_passes) * micro_batches / len(batches)
-        seconds += epoch * pace.forward if run.precomputed else 0.0
-        scoring = pace.seconds(scored) * pace.forward * (1 + run.reference_passes) * evaluations
-        return Hours(THIS, True, seconds / 3600, scoring / 3600, pace=pace)
+        if held_out and evaluation.operations > 0.25 * training.operations:
+            share = evaluation.operations / (training.operations + evaluation.operations)
+            notes.append(
+                f"{evaluations} evaluations of {len(held_out.rows)} rows are {share:.0%} of the work: "
+                "a larger eval_steps or a smaller eval file makes the run shorter"
+            )
+    operations = {"training": training.operations, "evaluation": evaluation.operations}
+    return Costs(table, steps, evaluations, operations, flags.utilisation, hours)

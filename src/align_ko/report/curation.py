@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from rich.console import Console
@@ -18,12 +19,11 @@ from rich.markup import escape
 from align_ko.curation.facts import CurationFacts
 from align_ko.errors import visible, writable
 from align_ko.records import atomic_write
-from align_ko.report.curation_examples import chat, dropped_card, duplicate_chats, repair_card
+from align_ko.report.curation_examples import chat, dropped_card, duplicate_chats, repair_texts
 from align_ko.report.page import Bar, bars, render
 from align_ko.report.tables import cell, clip, terminal_table
 
-MAX_SOURCES = 15
-"""Sources with a line and a column of their own; a file whose rows name their own source may contain thousands."""
+MAX_SOURCES = 15  # with a line and a column of their own; a file whose rows name their own source may contain thousands
 MARK = "<!-- align_ko writes this file anew with the data, all but the part between the licence marks. -->"
 LICENCE = ("<!-- licence: yours to fill in; kept when the file is written anew -->", "<!-- end of licence -->")
 
@@ -49,15 +49,15 @@ def write_report(folder: Path, facts: CurationFacts) -> None:
 
 def show(facts: CurationFacts, console: Console) -> None:
     """Print the most important tables."""
-    for sheet in tables(facts):
-        if sheet.title not in _IN_TERMINAL:
+    for title, header, rows in tables(facts):
+        if title not in _IN_TERMINAL:
             continue
-        table = terminal_table(sheet.title, (0, 0, 0, 1))
+        table = terminal_table(title, (0, 0, 0, 1))
         # reasons by source do not fit: the terminal shows their sums
-        columns = [0, len(sheet.header) - 1] if sheet.header[0] == "reason" else range(len(sheet.header))
+        columns = [0, len(header) - 1] if header[0] == "reason" else range(len(header))
         for place in columns:
-            table.add_column(escape(sheet.header[place]), justify="right" if place else "left", overflow="fold")
-        for row in sheet.rows:
+            table.add_column(escape(header[place]), justify="right" if place else "left", overflow="fold")
+        for row in rows:
             table.add_row(*(escape(visible(cell(row[place]))) for place in columns))
         console.print(table, "")
     repairs = ", ".join(f"{name} {count:,}" for name, count in facts["repairs"].items())
@@ -66,15 +66,12 @@ def show(facts: CurationFacts, console: Console) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-# ------------------------------------------------------------------------------------------------------------ report.html
-
-
 def render_html(facts: CurationFacts) -> str:
     """The whole page."""
     funnels, reasons_by_source = by_source(facts)
     reasons = reason_counts(facts)
+    examples = sorted(facts["dropped_examples"].items(), key=lambda item: (-reasons.get(item[0], 0), item[0]))
     bins = {"": facts["answer_characters"]} | facts["answer_characters_by_group"]
-    scores = [dict(sorted(facts["scores"][side].items())) for side in ("before", "after")]
     return render(
         "curation.html.jinja",
         facts=facts,
@@ -87,14 +84,11 @@ def render_html(facts: CurationFacts) -> str:
             for group, rows in bins.items()
         },
         levels=bar_pairs(facts["speech_levels"]["before"], facts["speech_levels"]["after"]),
-        scores=bar_pairs(*scores),
-        repairs=[repair_card(example) for example in facts["repair_examples"]],
+        scores=bar_pairs(*(dict(sorted(facts["scores"][side].items())) for side in ("before", "after"))),
+        repairs=[(example["repair"], *repair_texts(example)) for example in facts["repair_examples"]],
         near=[(pair, *duplicate_chats(pair)) for pair in facts["near_duplicates"]["examples"]],
         kept=[(row, chat(row["messages"])) for row in facts["kept_examples"]],
-        dropped={
-            code: [dropped_card(row) for row in rows]
-            for code, rows in sorted(facts["dropped_examples"].items(), key=lambda item: (-reasons.get(item[0], 0), item[0]))
-        },
+        dropped={code: [dropped_card(row) for row in rows] for code, rows in examples},
     )
 
 
@@ -110,11 +104,7 @@ def bar_pairs(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, 
     return {name: [replace(side[name], width=round(100 * side[name].share / longest, 1)) for side in sides] for name in names}
 
 
-# ------------------------------------------------------------------------------ tables of the terminal and the dataset card
-
-
-@dataclass(frozen=True)
-class Sheet:
+class Sheet(NamedTuple):
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -192,12 +182,12 @@ def reason_counts(facts: CurationFacts) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-# ------------------------------------------------------------------------------------------------------------ dataset card
-
-
 def dataset_card(facts: CurationFacts, name: str, earlier: str = "") -> str:
     """The card. `earlier`: the card it replaces, whose licence is kept."""
     start, end = earlier.find(LICENCE[0]), earlier.find(LICENCE[1])
+    keys = {key: value for key, value in _read_front_matter(earlier).items() if key in _LICENCE_KEYS}
+    known = keys if keys.get("license", "unknown") != "unknown" else {}
+    splits = {split: facts["rows"][split] for split in ("train", "eval", "preferences")}
     return render(
         "dataset_card.md.jinja",
         facts=facts,
@@ -205,7 +195,10 @@ def dataset_card(facts: CurationFacts, name: str, earlier: str = "") -> str:
         mark=MARK,
         summary=summary(facts),
         selection=selection_line(facts),
-        front_matter=_front_matter(facts, name, earlier),
+        about=yaml.safe_dump({"pretty_name": name}, allow_unicode=True),
+        licence_keys=yaml.safe_dump(known, allow_unicode=True, sort_keys=False) if known else "",
+        splits=splits,
+        size=size_category(sum(splits.values())),
         licence=earlier[start : end + len(LICENCE[1])] if 0 <= start < end else "",
         licence_marks=LICENCE,
         sources=[[source, row["taken"], "FILL IN"] for source, row in by_source(facts)[0].items() if row["taken"]],
@@ -220,26 +213,6 @@ def size_category(rows: int) -> str:
     ('n<1K', '1K<n<10K', '100K<n<1M')
     """
     return next((name for name, limit in _SIZES.items() if rows < limit), "10M<n<100M")
-
-
-def _front_matter(facts: CurationFacts, name: str, earlier: str) -> str:
-    rows = {split: facts["rows"][split] for split in ("train", "eval", "preferences")}
-    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in rows.items() if count]
-    about = {
-        "pretty_name": name,
-        "language": ["ko"],
-        "task_categories": ["text-generation"],
-        "size_categories": [size_category(sum(rows.values()))],
-        "tags": ["conversational", "sft", "korean", "align-ko"],
-        "configs": [{"config_name": "default", "data_files": files}],
-    }
-    licence = {key: value for key, value in _read_front_matter(earlier).items() if key in _LICENCE_KEYS}
-    first = (
-        yaml.safe_dump(licence, allow_unicode=True, sort_keys=False)
-        if licence.get("license", "unknown") != "unknown"
-        else 'license: unknown  # fill in: see "Sources and licence" below\n'
-    )
-    return first + yaml.safe_dump(about, allow_unicode=True, sort_keys=False)
 
 
 def _read_front_matter(card: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import NamedTuple
 
 from align_ko.adapters import adapt
@@ -17,14 +18,10 @@ from align_ko.errors import visible
 from align_ko.records import Message
 from align_ko.report.marked_text import Part, Piece, pieces
 
-BUDGET = 5000
-"""Characters of one conversation that the page contains: it shows some 150 conversations and stays below 3 MB."""
-TURNS = 12
-"""Messages of one conversation that are shown."""
-COMPARED = 1500
-"""Characters (or words) up to which two texts are compared piece by piece; the time grows with the square."""
-MAX_DETAIL = 600
-"""Characters of a detail that are shown; one that names a row's keys may be as long as they are."""
+BUDGET = 5000  # characters of one conversation on the page, which shows some 150 and stays below 3 MB
+TURNS = 12  # messages of one conversation that are shown
+COMPARED = 1500  # characters (or words) up to which two texts are compared piece by piece; the time grows with the square
+MAX_DETAIL = 600  # characters of a detail that are shown; one that names a row's keys may be as long as they are
 
 _WHOLE_ANSWER = frozenset({"off_topic"})  # the detail quotes how the answer begins, not what is wrong
 _WHITE_SPACE = str.maketrans({" ": "␣", "\n": "↵\n", "\t": "⇥", "\u00a0": "⍽", "\u3000": "□"})
@@ -52,12 +49,6 @@ class DroppedCard(NamedTuple):
     raw_left_out: int
 
 
-class Repair(NamedTuple):
-    name: str
-    before: list[Piece]
-    after: list[Piece]
-
-
 def chat(messages: Sequence[Message], parts: Sequence[Sequence[Part]] = ()) -> Chat:
     """A conversation; `parts` of its messages where something is marked."""
     bubbles, left = [], BUDGET
@@ -70,7 +61,7 @@ def chat(messages: Sequence[Message], parts: Sequence[Sequence[Part]] = ()) -> C
 
 def dropped_card(example: DroppedRow) -> DroppedCard:
     """A dropped row, the offending stretch marked."""
-    row, messages = example["row"], messages_of(example["row"])
+    row, messages = example["row"], conversation_of(example["row"])
     parts = offending(example["reason"], example["detail"], messages)
     raw = "" if messages else row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, indent=1, default=str)
     detail = visible(_without_quote(example["detail"], parts)[:MAX_DETAIL])
@@ -81,7 +72,7 @@ def dropped_card(example: DroppedRow) -> DroppedCard:
 def duplicate_chats(pair: NearDuplicatePair) -> list[Chat]:
     """The row that was kept and the one that was dropped, their differing words marked on the side that is alike."""
     role = {"question": "user", "answer": "assistant"}.get(pair["side"], "")
-    messages = [messages_of(row) for row in (pair["kept"], pair["dropped"])]
+    messages = [conversation_of(row) for row in (pair["kept"], pair["dropped"])]
     parts = [_unmarked(side) for side in messages]
     firsts = [next((n for n, m in enumerate(side) if m["role"] == role), -1) for side in messages]
     if min(firsts) >= 0:
@@ -90,20 +81,19 @@ def duplicate_chats(pair: NearDuplicatePair) -> list[Chat]:
     return [chat(*side) for side in zip(messages, parts, strict=True)]
 
 
-def repair_card(example: RepairExample) -> Repair:
+def repair_texts(example: RepairExample) -> list[list[Piece]]:
     """A text before and after its repair, what changed marked."""
-    before, after = map(show_white_space, differences(example["before"], example["after"]))
-    return Repair(example["repair"], pieces(before, BUDGET)[0], pieces(after, BUDGET)[0])
+    return [pieces(show_white_space(parts), BUDGET)[0] for parts in differences(example["before"], example["after"])]
+
+
+def conversation_of(row: object) -> list[Message]:
+    """The conversation in a raw row, or []."""
+    messages = adapt(row)
+    return messages if isinstance(messages, list) else []
 
 
 def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
     return [[Part(message["content"], False)] for message in messages]
-
-
-def messages_of(row: object) -> list[Message]:
-    """The conversation in a raw row, or []."""
-    messages = adapt(row)
-    return messages if isinstance(messages, list) else []
 
 
 def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[list[Part]]:
@@ -145,12 +135,9 @@ def _mark(text: str, span: str, reason: str) -> list[Part]:
         places = []  # a particle alone does not say which of them is wrong
     else:
         places = [found.start() for found in re.finditer(re.escape(span), text)]
-    parts, done = [], 0
-    for place in places:
-        if place >= 0:
-            parts += [Part(text[done:place], False), Part(span, True)]
-            done = place + len(span)
-    return [part for part in [*parts, Part(text[done:], False)] if part.text]
+    edges = [0, *(edge for place in places if place >= 0 for edge in (place, place + len(span))), len(text)]
+    parts = [Part(text[start:end], n % 2 == 1) for n, (start, end) in enumerate(pairwise(edges))]
+    return [part for part in parts if part.text]
 
 
 def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:

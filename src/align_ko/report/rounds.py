@@ -13,30 +13,28 @@ from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.pipeline.acceptance import read_measures
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
 from align_ko.pipeline.rounds import Outcome, Rounds
-from align_ko.records import atomic_write, last_user_text, read_jsonl, write_json
+from align_ko.records import atomic_write, read_jsonl, write_json
+from align_ko.report.page import render
 from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table
 
 Line = tuple[str, Mapping[str, object], str]
 """Name, measures, a last word."""
+UNSEEN = "Prompts that no gate has seen"
 
 
 def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: bool, console: Console) -> None:
     """Write all files into `folder` and show the table."""
-    lines: list[Line] = [
-        (outcome.name, outcome.measures, _verdict(outcome, result.result)) for outcome in (*result.outcomes, *result.refined)
-    ]
+    lines: list[Line] = [(one.name, one.measures, _verdict(one, result.result)) for one in (*result.outcomes, *result.refined)]
+    judged: list[Line] = []
     n = result.best.measures["n"]
-    text = f"# Rounds\n\nGreedy answers to the {n} gate prompts of `{prompts_file}`.\n\n"
-    text += markdown(lines, "round", "verdict") + f"\n{result.stopped}.\n"
     if evaluated:
-        scores = folder / "evaluation" / "scores.json"
-        judged: list[Line] = [(name, read_measures(scores, name), "") for name in ("sft", "aligned")]
-        text += f"\n## Prompts that no gate has seen ({judged[0][1]['n']})\n\n" + markdown(judged)
-        show(judged, "Prompts that no gate has seen", console)
+        judged = [(name, read_measures(folder / "evaluation/scores.json", name), "") for name in ("sft", "aligned")]
+        show(judged, UNSEEN, console)
     where, name = _measured(folder, result, evaluated)
-    text += "\n## Twenty answers to read\n\n" + answers_to_read(where / "responses.jsonl", name)
-    with atomic_write(folder / "report.md") as out:
-        out.write(text)
+    answers, table = {"Twenty answers to read": answers_to_read(where, name)}, markdown(lines, "round", "verdict")
+    what = f"the {n} gate prompts of `{prompts_file}`"
+    unseen = f"## {UNSEEN} ({judged[0][1]['n']})\n\n{markdown(judged)}" if judged else ""
+    _write(folder / "report.md", title="Rounds", what=what, table=table, stopped=result.stopped, unseen=unseen, answers=answers)
     write_json(folder / "rounds.json", asdict(result))
     way, taken = [outcome.name for outcome in result.way], result.result
     best = {"round": way[0], INTERPOLATED: INTERPOLATED in way, DISTILLED: sum(one.name in way for one in result.distilled)}
@@ -52,20 +50,24 @@ def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: boo
 def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, console: Console) -> None:
     """seeds.md: start and result of every seed in one table, and twenty answers of each to read."""
     lines: list[Line] = []
-    answers = ""
+    answers = {}
     for seed, result in results.items():
         where, name = _measured(folder / f"seed-{seed}", result, evaluated)
         start = read_measures(where / "scores.json", "sft") if evaluated else result.outcomes[0].measures
         lines += [(f"start, seed {seed}", start, "")]
         lines += [(f"result, seed {seed}", read_measures(where / "scores.json", name), _name(result))]
-        answers += f"\n## Seed {seed}: twenty answers to read\n\n" + answers_to_read(where / "responses.jsonl", name, seed=seed)
+        answers[f"Seed {seed}: twenty answers to read"] = answers_to_read(where, name, seed=seed)
     what = "prompts that no gate has seen" if evaluated else "the gate's prompts"
     title = f"{len(results)} seed{'s' if len(results) > 1 else ''}"
-    with atomic_write(folder / "seeds.md") as out:
-        out.write(f"# {title}\n\nGreedy answers to {what}.\n\n{markdown(lines, 'model', 'from')}{answers}")
+    _write(folder / "seeds.md", title=title, what=what, table=markdown(lines, "model", "from"), answers=answers)
     write_json(folder / "seeds.json", {str(seed): asdict(result) for seed, result in results.items()})
     show(lines, f"{title}, {what}", console)
     console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _write(file: Path, **values: object) -> None:
+    with atomic_write(file) as out:
+        out.write(render("rounds.md.jinja", **{"stopped": "", "unseen": "", **values}))
 
 
 def _verdict(outcome: Outcome, result: Outcome) -> str:
@@ -103,14 +105,8 @@ def show(lines: Sequence[Line], title: str, console: Console) -> None:
             console.print(f"{name}: {word}", soft_wrap=True, markup=False, highlight=False)
 
 
-def answers_to_read(responses: Path, model: str, count: int = 20, seed: int = 0) -> str:
-    """`count` random greedy answers of one model as Markdown, the same ones for the same file and seed."""
+def answers_to_read(folder: Path, model: str, seed: int = 0) -> list[dict[str, object]]:
+    """Twenty random greedy answers of one model, the same ones for the same file and seed."""
     wanted = model, GREEDY_SETTING, "heldout"
-    rows = [row for row in read_jsonl(responses) if (row["model"], row["setting"], row["kind"]) == wanted]
-    text = ""
-    for number, row in enumerate(random.Random(seed).sample(rows, min(count, len(rows))), 1):
-        codes = ", ".join(dict.fromkeys(fault["code"] for fault in row["faults"]))
-        question = " ".join(last_user_text(row["prompt"]).split())
-        answer = row["response"].strip().replace("\n", "\n> ")
-        text += f"**{number}. {question}** ({codes or 'natural'})\n\n> {answer}\n\n"
-    return text
+    rows = [row for row in read_jsonl(folder / "responses.jsonl") if (row["model"], row["setting"], row["kind"]) == wanted]
+    return random.Random(seed).sample(rows, min(20, len(rows)))
