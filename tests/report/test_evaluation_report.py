@@ -16,7 +16,7 @@ from rich.console import Console
 from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
-from align_ko.report.evaluation import closing, fault_bars, length_strips, render_html, show, write_html
+from align_ko.report.evaluation import STRIP_HEIGHT, closing, fault_bars, length_strips, render_html, show, write_html
 from align_ko.report.marked_text import CLIP, clip_at, pieces, segments
 from align_ko.report.page import FAULT_NAMES
 
@@ -293,11 +293,11 @@ def test_plots() -> None:
     }  # fmt: skip
     page = render_html(scored, summary)
     assert "<h3>base</h3>" in page and "<h3>dpo <small>격차 +50%p</small></h3>" in page
-    strips = length_strips(scored)
-    assert [strip.model for strip in strips.strips] == ["base", "dpo", None]
-    assert [len(strip.dots) for strip in strips.strips] == [2, 2, 2]
-    assert [length for _, length in strips.ticks] == [0, 100, 200, 300, 400, 500]
-    assert strips.strips[0].median == 220 and strips.strips[0].median_x == 44
+    ticks, strips = length_strips(scored)
+    assert [strip.model for strip in strips] == ["base", "dpo", None]
+    assert [len(strip.dots) for strip in strips] == [2, 2, 2]
+    assert [length for _, length in ticks] == [0, 100, 200, 300, 400, 500]
+    assert strips[0].median == 220 and strips[0].median_x == 44
     many = score_rows([row(str(n), "네, 그렇습니다.") for n in range(300)])
-    dots = length_strips(many).strips[0].dots
-    assert all(0 < dot.y < strips.height for dot in dots)
+    dots = length_strips(many)[1][0].dots
+    assert all(0 < y < STRIP_HEIGHT for _, y, _ in dots)

@@ -52,20 +52,19 @@ def closing(summary: Summary) -> list[str]:
     if greedy:
         sentence = "greedy: " + " → ".join(f"{r['model']} {100 * r['natural']:.0f} %" for r in greedy) + " natural"
         if gaps:
-            points = [(model, f"{gap['points']:.0f}".replace("-0", "0")) for model, gap in gaps.items()]
-            all_models = [model for model, _ in points] == [result["model"] for result in greedy]
-            listed = " → ".join(value if all_models else f"{model} {value}" for model, value in points)
+            all_models = [*gaps] == [result["model"] for result in greedy]
+            points = {model: f"{gap['points']:.0f}".replace("-0", "0") for model, gap in gaps.items()}
+            listed = " → ".join(value if all_models else f"{model} {value}" for model, value in points.items())
             sentence += f"; gap to the best sampling setting {listed} points"
             fewer = {gap["prompts"] for gap in gaps.values()}
             if fewer != {result["n"] for result in greedy}:
                 sentence += f" (over the {'/'.join(map(str, sorted(fewer)))} prompts that both answered)"
         lines.append(sentence + ".")
     if summary["small_sample"]:
-        counts = "/".join(str(n) for n in sorted({result["n"] for result in summary["results"]}))
+        counts = "/".join(map(str, sorted({result["n"] for result in summary["results"]})))
         half = max(50 * (r["natural_high"] - r["natural_low"]) for r in summary["results"])
-        lines.append(
-            f"{counts} prompts is few: a share is known to within about ±{half:.0f} points (95 % Wilson interval in brackets)."
-        )
+        precision = f"a share is known to within about ±{half:.0f} points (95 % Wilson interval in brackets)"
+        lines.append(f"{counts} prompts is few: {precision}.")
     return lines
 
 
@@ -83,12 +82,8 @@ def grid_table(summary: Summary, grid: GridArgs) -> str:
     return render("grid.md.jinja", grid=grid, gaps=gaps, shares=shares, greedy=GREEDY_SETTING, splits=SPLITS) + "\n"
 
 
-# ------------------------------------------------------------------------------------------------------------ report.html
-
-BINS = 64
-"""Dots whose lengths are in the same bin are stacked."""
-STRIP_HEIGHT = 76
-"""Pixels of one row of dots."""
+BINS = 64  # dots whose lengths are in the same bin are stacked
+STRIP_HEIGHT = 76  # pixels of one row of dots
 _STEP = 7.0  # pixels between two stacked dots, less where the stack would not fit
 
 
@@ -127,7 +122,8 @@ def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Ma
         summary=summary,
         headline=_greedy(summary),
         fault_bars=fault_bars(_greedy(summary)),
-        lengths=length_strips(rows),
+        strips=length_strips(rows),
+        strip_height=STRIP_HEIGHT,
         probes=list(cards["probe"].values()),
         cards=list(cards["heldout"].values()),
         codes=[code for code in FAULT_NAMES if code in codes],
@@ -143,31 +139,17 @@ def fault_bars(results: Sequence[Result]) -> dict[str, dict[str, float]]:
     return {code: shares[code] for code in worst if any(shares[code].values())}
 
 
-class Dot(NamedTuple):
-    x: float
-    y: float
-    natural: bool
-
-
 class Strip(NamedTuple):
-    """The lengths of one model's answers; without a model those of the references."""
+    """The lengths of one model's answers, without a model those of the references; x in percent, y in pixels."""
 
     model: str | None
     median: float
     median_x: float
-    dots: list[Dot]
+    dots: list[tuple[float, float, bool]]  # x, y, natural
 
 
-class Strips(NamedTuple):
-    """x in percent, y in pixels."""
-
-    height: int
-    ticks: list[tuple[float, int]]  # x, characters
-    strips: list[Strip]
-
-
-def length_strips(rows: Iterable[ScoredAnswer]) -> Strips:
-    """One strip of dots per model (held-out, greedy) and one for the references."""
+def length_strips(rows: Iterable[ScoredAnswer]) -> tuple[list[tuple[float, int]], list[Strip]]:
+    """Ticks (x, characters), and one strip of dots per model (held-out, greedy) and one for the references."""
     lengths: dict[str | None, list[tuple[int, bool]]] = {}
     references: dict[str, int] = {}
     for row in rows:
@@ -182,7 +164,7 @@ def length_strips(rows: Iterable[ScoredAnswer]) -> Strips:
     step = next(size for power in count(1) for size in (10**power, 2 * 10**power, 5 * 10**power) if longest <= 5 * size)
     top = step * max(1, -(-longest // step))
     ticks = [(100 * value / top, value) for value in range(0, top + 1, step)]
-    return Strips(STRIP_HEIGHT, ticks, [_strip(model, values, top) for model, values in lengths.items()])
+    return ticks, [_strip(model, values, top) for model, values in lengths.items()]
 
 
 def _strip(model: str | None, values: Sequence[tuple[int, bool]], top: int) -> Strip:
@@ -193,7 +175,7 @@ def _strip(model: str | None, values: Sequence[tuple[int, bool]], top: int) -> S
     middle = median(length for length, _ in values)
     dots = [
         # the first on the line, the others above and below it in turn
-        Dot(round(100 * length / top, 2), round(STRIP_HEIGHT / 2 + step * ((n + 1) // 2) * (-1) ** n, 1), natural)
+        (round(100 * length / top, 2), round(STRIP_HEIGHT / 2 + step * ((n + 1) // 2) * (-1) ** n, 1), natural)
         for stack in bins.values()
         for n, (length, natural) in enumerate(stack)
     ]

@@ -11,11 +11,10 @@ from align_ko.errors import visible
 from align_ko.evaluation.scores import FaultRow
 from align_ko.records import Fault, Message
 
-CLIP = 340
-"""Characters of a text that are shown before "더 보기"."""
+CLIP = 340  # characters of a text that are shown before "더 보기"
 CLIP_LINES = 12
+# faults of the answer as a whole: a badge says so, underlining every word would not help
 _WHOLE_ANSWER = frozenset({"empty", "too_short", "not_korean", "wrong_register"})
-"""Faults of the answer as a whole: a badge says so, underlining every word would not help."""
 _LEAD = 120  # characters of the beginning that are shown where the first mark comes much later
 _AROUND = 100  # characters shown before that mark
 _WORTH_CLIPPING = 90  # a shorter rest is simply shown

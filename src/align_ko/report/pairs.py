@@ -78,21 +78,17 @@ def advise(summary: PairSummary) -> list[Advice]:
     values |= {"ld_alpha": "0.5"} if shorter else {"beta": "5.0"}
     if curated > OFF_POLICY and not with_sft:  # TRL cannot weigh beside the sft term (loss_problems)
         values["use_weighting"] = "true"
-    numbers = {"pairs": pairs, "collapse": collapse, "curated": curated}
-    numbers |= {"few": FEW_PAIRS, "generic": GENERIC, "gap": LENGTH_GAP, "off_policy": OFF_POLICY}
     chosen, rejected = lengths["chosen"], lengths["rejected"]
-    texts = {
+    numbers = {
+        "pairs": pairs, "collapse": collapse, "curated": curated, "few": FEW_PAIRS, "generic": GENERIC, "gap": LENGTH_GAP,
+        "off_policy": OFF_POLICY, "length_ko": f"평균 길이는 선택 {chosen:.0f}자, 거부 {rejected:.0f}자입니다.",
         "length": f"chosen {chosen:.0f}, rejected {rejected:.0f} characters on average ({gap:+.0%})",
-        "length_ko": f"평균 길이는 선택 {chosen:.0f}자, 거부 {rejected:.0f}자입니다.",
-    }
-    words: dict[str, dict[str, str]] = load_yaml("advice.yaml")
+    }  # fmt: skip
+    texts = load_yaml("advice.yaml")
     return [
-        Advice(key, value, **{name: text.format(**numbers, **texts) for name, text in words[key].items()})
+        Advice(key, value, **{name: text.format(**numbers) for name, text in texts[key].items()})
         for key, value in values.items()
     ]
-
-
-# ------------------------------------------------------------------------------------------------------------ report.html
 
 
 def render_html(summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> str:

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from align_ko.errors import visible
 
-MAX_NAME = 60
-"""Characters of a source's name that are shown."""
+MAX_NAME = 60  # characters of a source's name that are shown
 _MARKDOWN = re.compile(r"[\\`*<>\[\]~$|&]|(?<![^\W_])_|_(?![^\W_])")  # not the _ inside a name
 _NUMBER = re.compile(r"\**[\d–-]")
 
@@ -65,9 +64,6 @@ def markdown_table(
 def terminal_table(title: str, padding: tuple[int, int, int, int] | int = 0) -> Table:
     """An empty table; with padding 0 its box puts one space between columns."""
     return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=padding, show_edge=False)
-
-
-# ------------------------------------------------------------------------------------------------ measures of an evaluation
 
 
 @dataclass(frozen=True)
