@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import linear_regression
 from typing import NamedTuple
 
@@ -27,16 +28,12 @@ TIMED_STEPS = 3
 
 
 class Gpu(NamedTuple):
-    """From the vendor's data sheet, written from memory where it could not be opened (L40S and RTX 4090 were seen elsewhere).
-
-    `gib`: usable, a little under the label. `bandwidth`: bytes a second. `flops`: dense bfloat16 with float32 accumulation, a
-    second; sheets that print the sparse rate are halved.
-    """
+    """From the vendor's data sheet, written from memory where that could not be opened (L40S, RTX 4090: seen elsewhere)."""
 
     name: str
-    gib: float
-    bandwidth: float
-    flops: float
+    gib: float  # usable, a little under the label
+    bandwidth: float  # bytes a second
+    flops: float  # a second: dense bfloat16 with float32 accumulation; sheets that print the sparse rate are halved
 
 
 GPUS = {
@@ -149,10 +146,7 @@ def measure_pace(
     """
     ordered = sorted(batches, key=lambda batch: batch.computed)
     picked = [ordered[round(share * (len(ordered) - 1))] for share in TIMED_QUANTILES]
-
-    def measure(shape: PretrainedConfig) -> list[float]:
-        return _time_steps(shape, model, picked, checkpointing)
-
+    measure = partial(_time_steps, model=model, batches=picked, checkpointing=checkpointing)
     times = measure(config) if parameters <= TIMED_WHOLE_UP_TO else extrapolate(config, 1, measure, whole_periods=False)
     sizes, steps, forwards = [batch.computed for batch in picked], times[::2], times[1::2]
     each, start = linear_regression(sizes, steps) if len(set(sizes)) > 1 else (0.0, 0.0)

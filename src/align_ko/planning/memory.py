@@ -17,9 +17,8 @@ Sharding = Literal["one GPU", "ZeRO-2", "ZeRO-3"]
 SHARDINGS: list[tuple[Sharding, int]] = [("one GPU", 1), ("ZeRO-2", 1), ("ZeRO-2", 2), ("ZeRO-2", 4), ("ZeRO-2", 8),
                                          ("ZeRO-3", 1), ("ZeRO-3", 2), ("ZeRO-3", 4), ("ZeRO-3", 8)]  # fmt: skip
 GIB = 2**30
-NF4_BYTES = 0.5 + 4 / 64
-NF4_NESTED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""4 bits a weight and one scale for every 64: a float32, or with nested quantisation a byte and a float32 for every 256."""
+NF4_BYTES = 0.5 + 4 / 64  # 4 bits a weight and a float32 scale for every 64
+NF4_NESTED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # nested quantisation: that scale in a byte, a float32 for every 256 of them
 HEAD_TOKENS = 4_096
 HEAD_COLUMNS = {"gpu": 32_768, "cpu": 4_096}
 """TRL's fused LM head computes tiles of 4,096 positions × these columns (trl/kernels/chunked_logprob.py, training/seams.py)."""
@@ -118,11 +117,11 @@ def head_bytes(parameters: Parameters, setting: Setting, hidden: int, vocabulary
         # of the row at hand its gradient in float32 and in the weights' format
         each, row = 4 * setting.weight_bytes + 2 * 4, 4 + setting.weight_bytes
         return float(vocabulary * scored * (each + row / setting.rows))
-    tile = min(scored, HEAD_TOKENS) * min(HEAD_COLUMNS[setting.device], vocabulary if setting.device == "cpu" else 10**9)
+    on_gpu = setting.device == "gpu"
+    columns = HEAD_COLUMNS[setting.device] if on_gpu else min(HEAD_COLUMNS[setting.device], vocabulary)
     # without Triton the steps of a tile are float32 tensors of their own, seven of them alive at the worst moment
-    each = 2 if setting.device == "gpu" else 2 + 7 * 4
-    full = parameters.adapter == 0
-    return tile * each + scored * hidden * (2 + 4 + 2) + (vocabulary * hidden * 4 if full else 0)
+    tile = min(scored, HEAD_TOKENS) * columns * (2 if on_gpu else 2 + 7 * 4)
+    return tile + scored * hidden * (2 + 4 + 2) + (0 if parameters.adapter else vocabulary * hidden * 4)
 
 
 def plan_memory(

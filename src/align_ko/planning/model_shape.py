@@ -149,10 +149,7 @@ class Parameters:
 
 
 def count_parameters(config: PretrainedConfig, model: ModelArgs) -> Parameters:
-    """From one and two periods of layers.
-
-    >>> # recipes/solar/sft.yaml: base 10_731_524_096, adapter 251_658_240 (r 64 on seven linear layers of 48 blocks)
-    """
+    """From one and two periods of layers. SOLAR: base 10,731,524,096, adapter 251,658,240 (r 64 on 7 layers of 48 blocks)."""
     return Parameters(*extrapolate(config, 1, lambda shape: astuple(_count(build_model(shape, model, torch.bfloat16)))))
 
 
@@ -195,11 +192,10 @@ def trace_activations(
 ) -> Activations:
     """Activations of the layers for a batch of `rows` × `tokens`; memory.py adds the LM head's.
 
-    `dtype`: of the weights ("bfloat16", "float32"); `mixed`: autocast to bfloat16. Two and three periods of layers run (a test
-    compares with the whole depth). Attention is SDPA, which keeps on a CPU what
-    FlashAttention keeps: queries, keys, values, the result and one number a row, never the matrix.
+    `dtype`: of the weights; `mixed`: autocast to bfloat16. Attention is SDPA, which keeps on a CPU what FlashAttention keeps:
+    queries, keys, values, the result and one number a row, never the matrix.
     """
-    # not one period: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
+    # two and three periods: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
     return Activations(*extrapolate(config, 2, lambda shape: _trace(shape, model, rows, tokens, dtype, mixed, checkpointing)))
 
 
