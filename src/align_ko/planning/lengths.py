@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.errors import UserError
 from align_ko.records import read_conversations, read_pairs
 from align_ko.training.prepare import ShuffledLengthGroupedSampler, encode_conversations, encode_pairs
 
@@ -60,7 +59,7 @@ def fitting_lengths(rows: list[Row], max_length: int | None, method: str) -> Len
 
 
 def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
-    """Lengths of curated conversations (`sft`) or preference pairs (`dpo`). UserError for rows of another stage."""
+    """Lengths of curated conversations (`sft`) or preference pairs (`dpo`). UserError where none of the rows is one."""
     rows: Iterator[Any] = read_conversations(file) if stage == "sft" else read_pairs(file)
 
     def pair(prompt: int, chosen: int, rejected: int) -> Row:
@@ -84,20 +83,16 @@ def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | Non
         tokens = trained + round(sum(questions) * ratio) + (TOKENS_PER_TURN - 1) * len(answers) + 1
         return Row(tokens, tokens, trained)
 
-    try:
-        ratio, counted = TOKENS_PER_CHARACTER, []
-        method = f"estimated, {ratio} tokens a character as SOLAR's on polite Korean: no tokenizer is at hand"
-        if tokenizer is not None:
-            head = list(itertools.islice(rows, COUNTED_ROWS))
-            counted = count(head)
-            # from two ratios, the tokens that grow with the characters follow without knowing the template's marks
-            low, high = (sum(estimate(row, ratio).real for row in head) for ratio in (1.0, 2.0))
-            ratio = 1 + (sum(row.real for row in counted) - low) / max(1, high - low)
-            method = f"counted with the model's tokenizer ({ratio:.2f} tokens a character)"
-        estimated = [estimate(row, ratio) for row in rows]
-    except (KeyError, TypeError, IndexError):
-        expected = "the output of the stage before"
-        raise UserError("a row has not the fields of this stage", file=file, expected=expected) from None
+    ratio, counted = TOKENS_PER_CHARACTER, []
+    method = f"estimated, {ratio} tokens a character as SOLAR's on polite Korean: no tokenizer is at hand"
+    if tokenizer is not None:
+        head = list(itertools.islice(rows, COUNTED_ROWS))
+        counted = count(head)
+        # from two ratios, the tokens that grow with the characters follow without knowing the template's marks
+        low, high = (sum(estimate(row, ratio).real for row in head) for ratio in (1.0, 2.0))
+        ratio = 1 + (sum(row.real for row in counted) - low) / max(1, high - low)
+        method = f"counted with the model's tokenizer ({ratio:.2f} tokens a character)"
+    estimated = [estimate(row, ratio) for row in rows]
     if tokenizer is not None and estimated:
         method += f", beyond {COUNTED_ROWS} rows estimated from characters"
     return fitting_lengths(counted + estimated, max_length, method)
