@@ -174,23 +174,23 @@ def _time_steps(config: PretrainedConfig, model: ModelArgs, batches: Sequence[Ba
     optimizer = torch.optim.AdamW([p for p in built.parameters() if p.requires_grad], lr=1e-6)
     mixed = dtype != torch.float32
 
-    def timed(step: Callable[..., None], values: dict[str, object]) -> float:
+    def timed(step: Callable[[], None]) -> float:
         seconds = []
         for _ in range(TIMED_STEPS + 1):
             begin = time.perf_counter()
-            step(values)
+            step()
             if device == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - begin)
         return sorted(seconds[1:])[TIMED_STEPS // 2]
 
-    def train(values: dict[str, object]) -> None:
+    def train() -> None:
         built(**values).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     @torch.no_grad()
-    def score(values: dict[str, object]) -> None:
+    def score() -> None:
         built(**values)
 
     times = []
@@ -200,5 +200,5 @@ def _time_steps(config: PretrainedConfig, model: ModelArgs, batches: Sequence[Ba
             labels = ids.clone()
             labels[:, : batch.width - max(1, round(batch.trained / batch.sequences))] = -100
             values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "fused_lm_head": True}
-            times += [timed(train, values), timed(score, values)]
+            times += [timed(train), timed(score)]
     return times

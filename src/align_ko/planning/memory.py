@@ -19,14 +19,12 @@ SHARDINGS: list[tuple[Sharding, int]] = [("one GPU", 1), ("ZeRO-2", 1), ("ZeRO-2
 GIB = 2**30
 NF4_BYTES = 0.5 + 4 / 64  # 4 bits a weight and a float32 scale for every 64
 NF4_NESTED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # nested quantisation: that scale in a byte, a float32 for every 256 of them
-HEAD_TOKENS = 4_096
-HEAD_COLUMNS = {"gpu": 32_768, "cpu": 4_096}
-"""TRL's fused LM head computes tiles of 4,096 positions × these columns (trl/kernels/chunked_logprob.py, training/seams.py)."""
+# TRL's fused LM head computes tiles of 4,096 positions × these columns (trl/kernels/chunked_logprob.py, training/seams.py)
+HEAD_TOKENS, HEAD_COLUMNS = 4_096, {"gpu": 32_768, "cpu": 4_096}
+# GPU: CUDA context, cuBLAS workspaces and kernels, assumed. CPU: Python with torch, transformers, trl and peft and a first
+# step's kernels, fitted on six settings of benchmarks/bench_memory.py; two more are the check (docs/plan.md)
 RUNTIME = {"gpu": 0.8 * GIB, "cpu": 0.9 * GIB}
-"""GPU: CUDA context, cuBLAS workspaces and kernels, assumed. CPU: Python with torch, transformers, trl and peft and a first
-step's kernels, fitted on six settings of benchmarks/bench_memory.py; two more are the check (docs/plan.md)."""
-ALLOCATOR_SLACK = {"gpu": 1.05, "cpu": 1.0}
-"""What the allocator holds beyond what is in use, on all that comes and goes. GPU: assumed. CPU: none was seen."""
+ALLOCATOR_SLACK = {"gpu": 1.05, "cpu": 1.0}  # what the allocator holds beyond what is in use; GPU: assumed, CPU: none was seen
 ZERO3_LIVE_PARAMETERS = 1_000_000_000  # DeepSpeed's stage3_max_live_parameters, which our configs leave at its default
 BUCKET = 500_000_000  # DeepSpeed's reduce_bucket_size and allgather_bucket_size, the same
 

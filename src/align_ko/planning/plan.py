@@ -13,17 +13,9 @@ from transformers import PretrainedConfig
 
 from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer, training_source
-from align_ko.planning import devices
+from align_ko.planning import devices, lengths
 from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, Work, find_gpu
-from align_ko.planning.lengths import (
-    BATCHINGS,
-    Lengths,
-    epoch_batches,
-    file_lengths,
-    fitting_lengths,
-    real_share,
-    reference_rows,
-)
+from align_ko.planning.lengths import BATCHINGS, Lengths
 from align_ko.planning.memory import MemoryRow, memory_table
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
@@ -113,12 +105,12 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     except (OSError, ValueError, UserError):  # it would have to be downloaded (plan_command keeps the hub out)
         tokenizer = None
     train, held_out = (
-        file_lengths(run.stage, file, tokenizer, run.max_length) if os.path.isfile(file) else None
+        lengths.file_lengths(run.stage, file, tokenizer, run.max_length) if os.path.isfile(file) else None
         for file in (data.train_file, data.eval_file)
     )
     if not train and run.stage == "sft":
-        assumed = f"{data.train_file} is not there: assumed lengths of 191,641 rows instead"
-        train, held_out, notes = fitting_lengths(reference_rows(), run.max_length, assumed), None, [*notes, assumed]
+        notes.append(f"{data.train_file} is not there: assumed lengths of 191,641 rows instead")
+        train, held_out = lengths.fitting_lengths(lengths.reference_rows(), run.max_length, notes[-1]), None
     elif not train:
         notes.append(f"{data.train_file} is not there: memory is planned for pairs of max_length, steps and hours are not")
     memory = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
@@ -152,19 +144,19 @@ def _costs(
     longest = run.max_length or max(row.longest for row in train.rows)
     table, batches, work = [], {}, {}
     for way in (way for way in BATCHINGS if run.stage == "sft" or way != "packing"):
-        some = epoch_batches(train.rows, way, size, size * parts, longest, multiple=run.pad_to_multiple_of)
+        some = lengths.epoch_batches(train.rows, way, size, size * parts, longest, multiple=run.pad_to_multiple_of)
         of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
         steps = max_steps if max_steps > 0 else of_epochs
         epoch = devices.train_work(some, *shape, replace(method, flash=flash or way == "packing"))
         batches[way], work[way] = some, epoch.times(epochs * steps / of_epochs)
-        table.append(BatchingRow(way, real_share(some), len(some), steps, work[way].operations, way == run.batching))
+        table.append(BatchingRow(way, lengths.real_share(some), len(some), steps, work[way].operations, way == run.batching))
     mine, training = batches[run.batching], work[run.batching]
     steps = next(row.steps for row in table if row.recipe)
     evaluations, evaluation, scored = run.evaluations(steps), Work(), []
     if evaluations and held_out and held_out.rows:
         size = run.value("per_device_eval_batch_size")
         way = "random" if run.batching == "random" else "group_by_length"
-        scored = epoch_batches(held_out.rows, way, size, size, longest, multiple=run.pad_to_multiple_of)
+        scored = lengths.epoch_batches(held_out.rows, way, size, size, longest, multiple=run.pad_to_multiple_of)
         judged = replace(method, reference_passes=0) if run.distilled else method  # by the rows' loss, without a teacher
         evaluation = devices.forward_work(scored, *shape, judged).times(evaluations)
     elif evaluations:

@@ -9,14 +9,13 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
-from itertools import pairwise
 from typing import NamedTuple
 
 from align_ko.adapters import adapt
 from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
 from align_ko.errors import visible
-from align_ko.records import Message
-from align_ko.report.marked_text import Part, Piece, pieces
+from align_ko.records import Fault, Message
+from align_ko.report.marked_text import Part, Piece, pieces, segments
 
 BUDGET = 5000  # characters of one conversation on the page, which shows some 150 and stays below 3 MB
 TURNS = 12  # messages of one conversation that are shown
@@ -135,9 +134,7 @@ def _mark(text: str, span: str, reason: str) -> list[Part]:
         places = []  # a particle alone does not say which of them is wrong
     else:
         places = [found.start() for found in re.finditer(re.escape(span), text)]
-    edges = [0, *(edge for place in places if place >= 0 for edge in (place, place + len(span))), len(text)]
-    parts = [Part(text[start:end], n % 2 == 1) for n, (start, end) in enumerate(pairwise(edges))]
-    return [part for part in parts if part.text]
+    return segments(text, [Fault("", place, place + len(span), "") for place in places if place >= 0])
 
 
 def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:

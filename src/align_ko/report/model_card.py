@@ -32,17 +32,6 @@ Log = Sequence[Mapping[str, Any]]
 """The trainer's log_history."""
 
 
-def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Log, base: str) -> Path:
-    """Write README.md and curves.png. `base`: the base model's id or folder."""
-    place = Path(folder)
-    losses = evaluations(log, with_verdict=manifest["stage"] == "sft")
-    has_curves = draw_curves(place / "curves.png", log, losses)
-    text = card_text(place.resolve().name, manifest, losses, gate_rounds(log), base, has_curves)
-    with atomic_write(place / "README.md") as out:
-        out.write(text)
-    return place / "README.md"
-
-
 def hub_id(base: str) -> str | None:
     """`base` where it names a model on the hub, None where it is a folder here.
 
@@ -53,15 +42,17 @@ def hub_id(base: str) -> str | None:
     return base if _HUB_ID.fullmatch(base) and not Path(first).is_dir() and first not in ("outputs", "data") else None
 
 
-def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, base: str, has_curves: bool) -> str:
-    stage, recipe = str(manifest["stage"]), manifest["recipe"]
+def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Log, base: str) -> Path:
+    """Write README.md and curves.png. `base`: the base model's id or folder."""
+    place, stage, recipe = Path(folder), str(manifest["stage"]), manifest["recipe"]
+    losses = evaluations(log, with_verdict=stage == "sft")
     merged = bool(recipe.get("merge_adapter")) or not manifest.get("adapter", True)
     data = ModelCardData(
         language="ko",
         library_name="transformers" if merged else "peft",
         pipeline_tag="text-generation",
         base_model=hub_id(base),
-        model_name=name,
+        model_name=place.resolve().name,
         tags=["align-ko", "korean", "trl", stage],
     )
     settings = {key: recipe["training"].get(key) for key in _SETTINGS}
@@ -70,7 +61,7 @@ def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, 
     text = render(
         "model_card.md.jinja",
         front_matter=data.to_yaml(),
-        name=name,
+        name=place.resolve().name,
         base=hub_id(base) or Path(base).name,
         stage=_STAGE[stage],
         merged=merged,
@@ -79,12 +70,14 @@ def card_text(name: str, manifest: Mapping[str, Any], losses: Log, rounds: Log, 
         packages=", ".join(f"{package} {version}" for package, version in list(manifest["packages"].items())[:5]),
         gpus=", ".join(manifest["machine"].get("gpus") or []),
         settings=[(key, _plain(value)) for key, value in settings.items() if value is not None],
-        has_curves=has_curves,
+        has_curves=draw_curves(place / "curves.png", log, losses),
         losses=losses,
-        gate=rounds,
+        gate=gate_rounds(log),
     )
     ModelCard(text)  # what cannot be parsed must not be published
-    return text
+    with atomic_write(place / "README.md") as out:
+        out.write(text)
+    return place / "README.md"
 
 
 def _plain(value: object) -> str:
