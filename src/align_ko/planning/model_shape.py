@@ -47,7 +47,9 @@ def load_config(
             return ModelSource(str(file.parent), None, trust_remote_code).load(AutoConfig)
     try:
         return model_source(name, revision, trust_remote_code).load(AutoConfig, local_files_only=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError, UserError) as error:
+        if isinstance(error, UserError) and not isinstance(error.__context__, OSError):
+            raise  # there is one, and it needs code of the model's own
         raise UserError(
             f"no config.json of {name} is at hand (a plan asks no hub)",
             file=recipe_file,
