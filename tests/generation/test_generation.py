@@ -52,9 +52,10 @@ def test_batches_equal_one_by_one(ready, batch_size):
     ended = [len(tokens) for tokens, finished in expected if finished]
     assert 2 <= len(ended) < len(PROMPTS) and len(set(ended)) > 1  # the test means something: rows leave at several times
     answers = generate_answers(model, tokenizer, PROMPTS, max_new_tokens=24, batch_size=batch_size)
-    assert [answer.text for answer in answers] == [
-        tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens, _ in expected
-    ]
+    texts = [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens, _ in expected]
+    # the limit may cut a character between its tokens: what is left of it is no fault of the answer and is dropped
+    whole = [text if finished else text.rstrip("\ufffd") for text, (_, finished) in zip(texts, expected, strict=True)]
+    assert [answer.text for answer in answers] == whole
     assert [answer.finished for answer in answers] == [finished for _, finished in expected]
     assert [answer.tokens for answer in answers] == [len(tokens) + finished for tokens, finished in expected]
     assert all(answer.tokens == 24 for answer in answers if not answer.finished)

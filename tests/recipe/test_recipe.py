@@ -159,7 +159,7 @@ MISTAKES = [
         "data:",
         "zzz: 1\ndata:",
         "sft.yaml:4: zzz: unknown key; "
-        "expected one of model, data, training, early_stopping, merge_adapter, gate, distill, resume",
+        "expected one of model, data, training, early_stopping, merge_adapter, merge_start, gate, distill, resume",
     ),
     ("lora_r: 8", "lora_r: many", "sft.yaml:3: model.lora_r: 'many' does not fit; expected a whole number"),
     ("lora_r: 8", "lora_r: 8.5", "sft.yaml:3: model.lora_r: '8.5' does not fit; expected a whole number"),
