@@ -7,7 +7,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from align_ko.errors import UserError
 from align_ko.models import hardware
 from align_ko.models.hardware import check_packages
-from align_ko.models.load import load_weights, lora_config
+from align_ko.models.load import load_base, load_weights, lora_config
 from align_ko.models.quickstart import keep_token, prune_tokenizer
 from align_ko.recipe import ExportRecipe, ModelArgs, check_inputs, recipe_from
 
@@ -118,3 +118,21 @@ def test_half_precision_without_a_gpu_is_told():
         with pytest.raises(UserError, match=f"^{key}: this needs a GPU, and there is none"):
             check_packages(model, training)
     check_packages(ModelArgs("x"), {"report_to": "none", "fp16": False, "bf16": True})
+
+
+def test_4_bit_weights_pass_gradients_on_after_an_answer(llama):
+    """bitsandbytes repacks them for answers on a CPU with AVX512-BF16, and its backward then returned zeros."""
+    args = ModelArgs(str(llama.folder), load_in_4bit=True, dtype="bfloat16")
+    model = load_base(args, llama.tokenizer())
+    layer = model.model.layers[0].mlp.down_proj
+    sample = torch.randn(2, layer.in_features, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(1))
+
+    def gradient() -> torch.Tensor:
+        inputs = sample.clone().requires_grad_()
+        layer.train()(inputs).float().sum().backward()
+        return inputs.grad
+
+    before = gradient()
+    with torch.no_grad():
+        layer.eval()(sample)
+    assert before.abs().max() > 0 and torch.equal(gradient(), before)

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 SMALL = ["--training.max_steps", "2", "--training.eval_steps", "1", "--training.save_steps", "1",
          "--training.logging_steps", "1", "--training.per_device_train_batch_size", "2",
          "--training.gradient_accumulation_steps", "1", "--training.warmup_steps", "0",
-         "--gate.prompts", "2", "--gate.prompts_file", "eval.jsonl", "--gate.max_new_tokens", "8"]  # fmt: skip
+         "--gate.prompts", "2", "--gate.prompts_file", "eval.jsonl", "--gate.max_new_tokens", "8",
+         "--training.metric_for_best_model", "eval_loss"]  # fmt: skip
 FLOAT32 = ["--model.load_in_4bit", "false", "--model.dtype", "float32", "--training.bf16", "false"]  # for ZeRO on a CPU
 TOPICS = "경복궁 한라산 김치찌개 지하철 도서관 태풍 독도 훈민정음 고양이 자전거 수영 커피 복숭아 은행나무 축구 우체국".split()
 

@@ -111,6 +111,11 @@ def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase, source: Model
     model.generation_config = greedy_config(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes 0.50 repacks 4-bit weights on a CPU when they answer or are evaluated, and their backward then
+            # returns 0: after the first look no layer below would learn
+            module.support_avx512bf16_for_cpu = False
     return model
 
 
