@@ -24,7 +24,8 @@ from align_ko.pipeline.plan import gate_file, gate_stage, write_gate_prompts
 from align_ko.pipeline.stages import Stage, StageFailed, node_at, resolve, run_stage, seconds_in
 from align_ko.process import locked_folder
 from align_ko.recipe import AcceptanceArgs, DpoRecipe, ExportRecipe, Recipe, SftRecipe, StageArgs, check_inputs, load_recipe
-from align_ko.recipe.record import Free, InputPath, Problem, Seed, Text, record
+from align_ko.recipe.fields import Free, Seed, Text
+from align_ko.recipe.record import InputPath, Problem, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
 from align_ko.report.tables import MEASURE_LABELS, TEN_MEASURES, escape_bars, markdown_table, measure_cells
 

@@ -1,8 +1,5 @@
-"""The one place that knows how a conversation becomes text and token ids.
-
-Training, generation, evaluation and chat all call `prompt_ids` and `conversation_ids`, so what a model is trained on and what
-it is asked with cannot drift apart. Every checkpoint contains a fingerprint of the format.
-"""
+"""The one place that knows how a conversation becomes text and token ids: training, generation, evaluation and chat all ask it,
+so what a model is trained on and asked with cannot drift apart."""
 
 from __future__ import annotations
 
@@ -65,11 +62,8 @@ class EncodedConversation:
 
 
 def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: str = "default") -> None:
-    """Give the tokenizer a template and make the token that closes its answers the eos.
-
-    `template`: a name of chat_templates/ (`default` is ours), `tokenizer` for the one it brings, or a Jinja file. UserError
-    for an unknown one, or a family's template on a tokenizer of another family.
-    """
+    """Give the tokenizer a template (a name of chat_templates/, `tokenizer` for the one it brings, or a Jinja file) and make
+    the token that closes its answers the eos. UserError for an unknown one, or one of another family than the tokenizer."""
     if template == OWN:
         if tokenizer.chat_template is None:
             expected = "a model that was tuned for chat, or one of " + ", ".join(names())
@@ -88,11 +82,8 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, template: str = "defau
 
 
 def adopt_turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Make the token that the template closes an answer with the eos: Gemma's `<eos>` becomes `<end_of_turn>`, Llama 3's
-    `<|end_of_text|>` becomes `<|eot_id|>`.
-
-    Returns the text after an answer where that begins with no token of the tokenizer (eos is kept), else None.
-    """
+    """Make the token that the template closes an answer with the eos: Gemma's `<eos>` becomes `<end_of_turn>`. Returns the text
+    after an answer where that begins with no token of the tokenizer (eos is kept), else None."""
     answer = "네, 그렇습니다."
     try:
         text = render(tokenizer, [{"role": "user", "content": "맞나요?"}, {"role": "assistant", "content": answer}])
@@ -132,11 +123,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_
 def conversation_ids(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message], last_only: bool = False
 ) -> EncodedConversation:
-    """Token ids and labels of a whole conversation, every assistant turn (or, `last_only`, the last) supervised with its eos.
-
-    FormatError when the ids before an answer are not those of `prompt_ids` for the same turns (a token merged across the
-    boundary), or when an answer does not end with eos.
-    """
+    """Token ids and labels, every assistant turn (`last_only`: the last) supervised with its eos. FormatError when the ids
+    before an answer are not those of `prompt_ids` (a token merged across the boundary), or an answer does not end with eos."""
     messages, shield = _shielded(tokenizer, messages)
     text = render(tokenizer, messages)
     full = _encode(tokenizer, text, shield)
@@ -173,11 +161,9 @@ def _no_end(tokenizer: PreTrainedTokenizerBase, turn: int, closing: str) -> Form
 def training_rows(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message]
 ) -> list[tuple[list[Message], EncodedConversation]]:
-    """The rows that teach every answer of a conversation once, each with its turns.
-
-    One row, as a rule. A template that rewrites earlier answers (Qwen3 drops their empty think block) gets a row for each
-    answer, in which only that one is supervised, as it is asked for at inference.
-    """
+    """The rows that teach every answer of a conversation once, each with its turns: one row, as a rule. A template that
+    rewrites earlier answers (Qwen3 drops their empty think block) gets one for each answer, as that is asked for at
+    inference."""
     try:
         return [(messages, conversation_ids(tokenizer, messages))]
     except RewrittenHistory:
@@ -227,10 +213,8 @@ def _special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
 
 
 def _shielded(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> tuple[list[Message], str]:
-    """The messages with a shield after the first character of every special token that they spell, and the shield.
-
-    The same messages and no shield where there is none, which is nearly always.
-    """
+    """The messages with a shield after the first character of every special token that they spell, and the shield; nearly
+    always the same messages and none."""
     pattern = _special_pattern(tokenizer)
     if not any(pattern.search(message["content"]) for message in messages):
         return messages, ""
@@ -291,10 +275,8 @@ def save_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eos
 
 
 def check_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> None:
-    """Refuse a checkpoint whose tokenizer, template or eos is not the one it was trained with.
-
-    A folder without a format file (somebody else's model) passes. Raises UserError naming what differs.
-    """
+    """UserError for a checkpoint whose tokenizer, template or eos is not the one it was trained with; a folder without a format
+    file (somebody else's model) passes."""
     path = folder / FORMAT_FILE
     if not path.is_file():
         return

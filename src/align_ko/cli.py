@@ -1,7 +1,5 @@
-"""`align-ko COMMAND …`: each command is a script of scripts/ under a short name; its options follow the command.
-
-An installation has the scripts beside this file (setup.cfg maps scripts/ into the package), a checkout has them in its root.
-"""
+"""`align-ko COMMAND …`: each command is a script of scripts/, which an installation has beside this file (setup.cfg) and a
+checkout in its root; its options follow the command."""
 
 from __future__ import annotations
 

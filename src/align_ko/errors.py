@@ -117,11 +117,8 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR
 
 
 def disk_fault(error: BaseException | None) -> str | None:
-    """A fault of files or disks in one line; None for any other error.
-
-    torch and safetensors wrap the system's error or only quote its number, and a failed write names no file: then the output
-    folder with the least room is named.
-    """
+    """A fault of files or disks in one line; None for any other error. torch and safetensors wrap the system's error or only
+    quote its number, and a failed write names no file: then the output folder with the least room is named."""
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if number is None and (quoted := re.search(r"\(os error (\d+)\)", str(error))):
@@ -166,10 +163,8 @@ def run_script(
     main: Callable[[], None],
     interrupted: str | Callable[[], str] = "what was finished is saved, the same command continues from there",
 ) -> None:
-    """Run a script's main: a user's mistake, a missing extra and a fault of a disk exit 2 after one line, Ctrl-C 130.
-
-    On SIGTERM it exits 143 as if interrupted, so that workers are ended and temporary files removed.
-    """
+    """Run a script's main: a user's mistake, a missing extra and a fault of a disk exit 2 after one line, Ctrl-C 130, SIGTERM
+    143 (as if interrupted, so that workers end and temporary files go)."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main()

@@ -1,7 +1,5 @@
-"""JSONL, JSON arrays and objects of rows in any common encoding, plain or packed; JSONL and arrays one row at a time.
-
-A row that cannot be read is yielded like any other, with `problem` set; the caller decides whether that is an error.
-"""
+"""JSONL, JSON arrays and objects of rows in any common encoding, plain or packed; JSONL and arrays one row at a time. A row
+that cannot be read is yielded with `problem` set."""
 
 from __future__ import annotations
 
@@ -185,10 +183,8 @@ def _read_jsonl(path: Path, advance: Advance) -> Iterator[RawRow]:
 
 
 def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
-    """Elements of one JSON array, with one element and a chunk in memory.
-
-    After a broken element the reader continues at the next place that begins as the first element did (`{"messages":`).
-    """
+    """Elements of one JSON array, with one element and a chunk in memory. After a broken element the reader continues at the
+    next place that begins as the first element did (`{"messages":`)."""
     with open_text(path, advance) as text:
         buffer, opening, ended = text.read(CHUNK), "", False
         position = buffer.index("[") + 1

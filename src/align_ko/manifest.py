@@ -88,10 +88,8 @@ def result_marks(folder: str | Path) -> dict[str, str]:
 
 
 def wrong_files(folder: str | Path, marks: Mapping[str, str]) -> dict[str, str]:
-    """Name → what is wrong with it, for every file that is missing or has another mark; an empty mark asks for presence only.
-
-    `{"optimizer.pt": "optimizer.pt is missing"}`
-    """
+    """`{"optimizer.pt": "optimizer.pt is missing"}`: files that are missing or have another mark; an empty mark asks for
+    presence."""
     wrong = {}
     for name, mark in marks.items():
         path = Path(folder) / name
@@ -113,10 +111,8 @@ def result_problem(folder: str | Path) -> str:
 
 
 def write_manifest(folder: str | Path, recipe: Any, inputs: Sequence[Input], **facts: Any) -> dict[str, Any]:
-    """Write `manifest.json`, with whatever else the stage knows as `facts`, and return it.
-
-    Secrets are masked and the home folder is written `~`: a manifest is pushed with its model.
-    """
+    """Write `manifest.json` with the stage's other `facts`, and return it. Secrets are masked and the home folder is written
+    `~`: a manifest is pushed with its model."""
     manifest: dict[str, Any] = masked(
         {
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -222,10 +218,8 @@ def is_finished(folder: str | Path) -> bool:
 
 
 def is_half_written(folder: str | Path) -> bool:
-    """Whether a stage has begun to replace its files in `folder` and has not come to its manifest, which it writes last.
-
-    A folder that no stage has locked, such as one with rows of the user's own, needs no manifest.
-    """
+    """Whether a stage has begun to replace its files in `folder` and has not come to its manifest, which it writes last. A
+    folder that no stage has locked, such as one with rows of the user's own, needs none."""
     return (Path(folder) / HOLDER_FILE).is_file() and not (Path(folder) / MANIFEST_FILE).is_file()
 
 

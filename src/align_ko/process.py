@@ -1,8 +1,5 @@
-"""The process that runs a stage: warnings it filters, memory it keeps, processes beside it, the folder that it locks.
-
-A second run on a folder is refused and names the first one. The lock belongs to the kernel (flock; a byte range on Windows),
-so it is free as soon as its process has ended, however it ended.
-"""
+"""The process that runs a stage: warnings it filters, memory it keeps, processes beside it, the folder that it locks. The lock
+belongs to the kernel (flock; a byte range on Windows), so it is free as soon as its process has ended, however that was."""
 
 from __future__ import annotations
 
@@ -56,11 +53,8 @@ _LARGEST = 32 * 2**20  # the highest mmap threshold that glibc accepts on 64 bit
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc's malloc keep freed blocks; True where that took effect.
-
-    Otherwise it maps each block over 32 MB afresh, and a training step on the CPU spends up to half its time in page faults
-    (quickstart: 3.4 s a step, 1.9 s with this; docs/experiments.md). Peak memory is unchanged.
-    """
+    """Let glibc's malloc keep freed blocks; True where that took effect. Else it maps each block over 32 MB afresh, and
+    training on a CPU spends up to half its time in page faults (quickstart: 3.4 s a step, 1.9 s with this; same peak)."""
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
@@ -201,10 +195,8 @@ def check_unlocked(folder: str | Path) -> None:
 
 
 def warn_of_compile_locks() -> None:
-    """Warn of the lock files of torch's extension builds, for which DeepSpeed waits without a message.
-
-    Only the process that made one removes it (torch/utils/file_baton.py): a run killed while it compiled blocks all later ones.
-    """
+    """Warn of the lock files of torch's extension builds, for which DeepSpeed waits without a message: a run killed while it
+    compiled leaves one (torch/utils/file_baton.py)."""
     from torch.utils.cpp_extension import get_default_build_root
 
     for lock in sorted(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()).glob("**/lock")):

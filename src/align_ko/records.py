@@ -123,10 +123,8 @@ def last_user_text(messages: Sequence[Message]) -> str:
 
 
 def content_id(messages: list[Message]) -> str:
-    """Hash of roles and texts, 16 hex digits; Unicode form and surrounding white space do not matter.
-
-    The train/eval split depends on it, so a row keeps its side when other rows come or go.
-    """
+    """Hash of roles and texts, 16 hex digits; Unicode form and surrounding white space do not matter. It decides the side of
+    the split."""
     text = "\x1e".join(f"{m['role']}\x1f{unicodedata.normalize('NFC', m['content']).strip()}" for m in messages)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
@@ -154,13 +152,11 @@ def _numbered_rows(path: str | Path) -> Iterator[tuple[int, object]]:
 
 
 def read_conversations(path: str | Path) -> Iterator[ConversationRow]:
-    """Conversations of any shape that curation reads, each with an id; a row of responses.jsonl is its prompt and answer.
+    """Conversations of any shape that curation reads, each with an id; a row of responses.jsonl is its prompt and answer. Rows
+    without a trainable answer are dropped and reported at the end, with the keys that nothing reads. UserError where most are.
 
-    Rows without a trainable answer are dropped, counted and reported at the end, with the keys that nothing reads.
-    UserError where most of the rows are.
-
-    `{"instruction": "안녕?", "output": "안녕하세요!"}` → `{"id": "9f2c…", "messages": [user "안녕?", assistant "안녕하세요!"]}`
-    """
+    `{"instruction": "안녕?", "output": "안녕하세요!"}` → `{"id": "9f2c…", "messages": [user "안녕?", assistant
+    "안녕하세요!"]}`"""
     return _training_rows(path, _conversations_of, unread_keys, _CONVERSATIONS)
 
 
@@ -267,10 +263,8 @@ class PromptRow:
 
 
 def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> Iterator[PromptRow]:
-    """The prompts of a file, in any form and encoding that curation reads.
-
-    `key` is the recipe's key that names the file; `limit` 0 reads all. UserError with the line of a row that is no prompt.
-    """
+    """The prompts of a file, in any form and encoding that curation reads; `limit` 0 reads all. UserError with the line of a
+    row that is none, and with `key`, the recipe's key that names the file."""
     ids: dict[str, list[Message]] = {}
     for line, value in islice(_numbered_rows(path), limit or None):
         row = parse_prompt(value)
@@ -285,10 +279,10 @@ def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> It
 
 
 def parse_prompt(row: object) -> PromptRow | None:
-    """A row's prompt, and its reference: the last assistant turn, or the key `reference`. None for a row without a prompt.
+    """A row's prompt, and its reference: the last assistant turn, or the key `reference`. None for a row without a prompt. A
+    missing id becomes the hash of the prompt.
 
-    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!"; `{"prompt": "안녕하세요"}`
-    has no reference. A missing id becomes the hash of the prompt.
+    `{"messages": [user "안녕하세요", assistant "안녕하세요!"]}` → the user's turn and "안녕하세요!"
     """
     if isinstance(row, dict) and "prompt" in row:  # the response of a responses.jsonl is the model's own, no reference
         row = {key: value for key, value in row.items() if key != "response"}

@@ -1,9 +1,6 @@
-"""Files of rows → raw rows, one at a time, whatever their form and encoding.
-
-`read_source(path)` takes JSON (an array, JSONL, an object of rows), CSV with `,` `;` or tab, Parquet, a folder of these, a
-folder that datasets.save_to_disk wrote, or a hub dataset id; text may be packed (.gz, .zst). A row that cannot be read is
-yielded like any other, with `problem` set: the caller counts it and goes on. Only a path that leads nowhere is an error.
-"""
+"""Files of rows → raw rows, one at a time: JSON in any form, CSV with `,` `;` or tab, Parquet, a folder of these, one that
+datasets.save_to_disk wrote, or a hub dataset id; text may be packed (.gz, .zst). A row that cannot be read is yielded with
+`problem` set; only a path that leads nowhere is an error."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ def read_source(path: str, split: str = "train", advance: Advance = lambda count
 
 
 def local_files(path: str, split: str = "train") -> list[Path]:
-    """The data files behind a path, sorted so that every machine reads them in the same order; none for a hub id.
-
-    `split` chooses among the splits of a DatasetDict that save_to_disk wrote.
-    """
+    """The data files behind a path, sorted; none for a hub id. `split`: of a DatasetDict that save_to_disk wrote."""
     root = find_path(path)
     if not root.exists():
         return []

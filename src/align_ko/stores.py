@@ -1,7 +1,5 @@
-"""Rows on disk by key, appended as they are made: a killed run repeats only what it was making, a finished one nothing.
-
-A row's key is a hash of everything that the row depends on, so nothing has to be deleted when a setting changes.
-"""
+"""Rows on disk by key, appended as they are made, so that a killed run repeats only what it was making. A key is a hash of
+everything that its row depends on, so nothing has to be deleted when a setting changes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The chat templates that ship, by name: `default` is ours, the others write a model family's published format.
-
-No transformers here: recipes are checked against these names before anything heavy is loaded.
-"""
+"""The chat templates that ship: `default` is ours, the others are model families' published formats. No transformers here."""
 
 from __future__ import annotations
 

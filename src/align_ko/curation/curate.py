@@ -40,11 +40,8 @@ _RATE = "{task.fields[rows]:>9,} rows {task.fields[rate]:>8,.0f}/s"
 
 
 def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
-    """Run the whole stage. Its rows replace those of an earlier run all together at the end, or not at all; rejected.jsonl is
-    written even where no row is left.
-
-    From the first replaced file on there is no manifest.json, which the caller writes last.
-    """
+    """Run the whole stage. Its rows replace those of an earlier run all together at the end, or not at all (from the first on
+    there is no manifest.json, which the caller writes last); rejected.jsonl is written even where no row is left."""
     console = console or Console()
     _check_names(recipe)
     out, tally = Path(recipe.output_dir), Tally(recipe.seed)

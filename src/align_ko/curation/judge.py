@@ -1,8 +1,5 @@
-"""One raw row → what becomes of it. This is the part of curation that worker processes share.
-
-Nothing is remembered from one row to the next, so the outcome is the same whatever the number of processes. What depends on
-other rows (duplicates, the mixture) is decided afterwards, in curate.py.
-"""
+"""One raw row → what becomes of it, in worker processes. Nothing is remembered from one row to the next, so their number does
+not matter; what depends on other rows (duplicates, the mixture) is decided in curate.py."""
 
 from __future__ import annotations
 

@@ -91,10 +91,7 @@ _BESIDE = 30
 
 
 def find(text: str) -> list[PersonalData]:
-    """Every piece of personal data, from left to right, none inside another.
-
-    `제 번호는 010-1234-5678이에요.` → `[PersonalData("phone", 6, 19)]`; `신고는 119로 하세요.` → `[]`
-    """
+    """From left to right, none inside another: `제 번호는 010-1234-5678이에요.` → `[PersonalData("phone", 6, 19)]`"""
     if "@" not in text and "여권" not in text and not _NINE_DIGITS.search(text):
         return []
     text = without_code(text).translate(_FULL_WIDTH)  # ０１０: as long as before, so offsets hold

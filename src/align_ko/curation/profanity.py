@@ -32,10 +32,8 @@ def find_profanity(text: str, question: str = "", file: str = "") -> str:
 
 @lru_cache(maxsize=8)
 def load_list(file: str = "") -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The words of a list as two patterns, a quick one for lower case without borders and the exact one; "" is the shipped.
-
-    Raises UserError for a file that is not there or holds no word.
-    """
+    """The words of a list ("": the shipped one) as two patterns, a quick one for lower case without borders and the exact one.
+    UserError for a file that is not there or has no word."""
     path = Path(file) if file else SHIPPED
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -42,11 +42,8 @@ def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 class Workers:
-    """Processes that take work from this one; a context manager. With `num_proc` 1 none is started and all happens here.
-
-    Functions and their arguments go to fresh processes (spawn), so they must be importable. A process that was killed
-    raises UserError; they end with this one, however it ends.
-    """
+    """Processes that take work from this one and end with it; with `num_proc` 1 none is started and all happens here. Functions
+    and arguments go to fresh processes (spawn), so they must be importable. UserError for a process that was killed."""
 
     def __init__(self, num_proc: int, initializer: Callable[..., None], initargs: tuple[object, ...] = ()) -> None:
         self._num_proc = num_proc

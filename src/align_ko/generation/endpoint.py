@@ -1,12 +1,8 @@
 """Answers from any OpenAI-compatible server: many requests at once, each answer passed on as it ends.
 
-The openai package retries (0.5 s doubling to 8 s, or as a Retry-After of up to a minute says), and replies that are no
-completion are retried here. What no retry mends, such as a wrong key, model name or field, ends the run at once with the recipe
-key to look at. No redirect is followed: prompts and key go to the host that the recipe names.
-
-A server that reads text adds its own bos, one that reads messages uses its own template: both can silently differ from what
-the checkpoint was trained with. Where a server takes token ids, it gets ours.
-"""
+The openai package retries (0.5 s doubling to 8 s, or as a Retry-After of up to a minute says); what no retry mends, such as a
+wrong key, model name or field, ends the run with the recipe key to look at. No redirect is followed. A server that reads text
+adds its own bos, one that reads messages has its own template: where it takes token ids, it gets ours."""
 
 from __future__ import annotations
 
@@ -80,10 +76,8 @@ def complete_all(
     section: str = "endpoint",
     describe: Callable[[int], str] = str,
 ) -> None:
-    """Send the request that each of `bodies` returns, many at once; `on_reply` is called with its index as each reply arrives.
-
-    UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`.
-    """
+    """Send the requests that `bodies` return, many at once; `on_reply` is called with the index of each reply as it arrives.
+    UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`."""
     import openai
 
     queue, others = iter(range(len(bodies))), set[str]()

@@ -1,9 +1,5 @@
-"""Batched decoding with transformers: like lengths together, finished rows leave the batch, each row has its own settings.
-
-`generate` keeps a finished row until the last one ends, so one looping answer makes all its neighbours pay to the token limit.
-Its documented `custom_generate` seam lets us keep its preparation, and drop rows. A prompt is read once for all the answers to
-it in a batch.
-"""
+"""Batched decoding with transformers' `custom_generate`: like lengths together, each row with its own settings, finished rows
+leave the batch (`generate` keeps them, so one loop makes all pay to the limit), a prompt is read once for all its answers."""
 
 from __future__ import annotations
 
@@ -51,11 +47,9 @@ def draw_local(
     batch_size: int,
     stop_loops: bool = False,
 ) -> None:
-    """Answer every request, longest prompts first (what does not fit into memory shows at once).
-
-    `stop_loops` ends a row that only repeats itself, as unfinished: for candidates, never for evaluation. An answer depends on
-    its own request alone, but for rounding, which differs with the batch and decides between equally likely tokens.
-    """
+    """Answer every request, longest prompts first (what does not fit into memory shows at once). `stop_loops` ends a row that
+    only repeats itself, as unfinished: for candidates, never for evaluation. An answer depends on its own request alone, but
+    for rounding, which decides between equally likely tokens."""
     encoded = encode_prompts(requests, tokenizer)
     order = sorted(range(len(requests)), key=lambda i: (-len(encoded[i]), encoded[i]))  # a prompt's requests are neighbours
     config = GenerationConfig(
@@ -156,11 +150,8 @@ def _decode_shrinking(
 
 
 class RowKnobs:
-    """Decoding settings of B rows, and a random number in [0, 1) for each of their tokens.
-
-    transformers' processors have one setting and one generator for the whole batch, so an answer would depend on its
-    neighbours. Here it depends on its seed alone.
-    """
+    """Decoding settings of B rows, and a random number in [0, 1) for each of their tokens. transformers' processors share one
+    setting and one generator in a batch, so an answer would depend on its neighbours; here on its seed alone."""
 
     def __init__(
         self, decodings: list[DecodingArgs], seeds: list[int], max_new_tokens: int, device: torch.device | str = "cpu"
@@ -196,11 +187,8 @@ def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: torch.Tensor) ->
 
 
 def nucleus(probabilities: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor, head: int = HEAD) -> torch.Tensor:
-    """One token per row from the smallest set that has `top_p` of the probability; (B, V), (B,), (B,) → (B,).
-
-    The distribution of transformers' top_p, which sorts the whole vocabulary of every row (most of a step on a CPU): here only
-    rows are sorted whose set is not within the `head` likeliest tokens.
-    """
+    """One token per row from the smallest set that has `top_p` of the probability; (B, V), (B,), (B,) → (B,). As transformers'
+    top_p, but only rows are sorted whole whose set is not within the `head` likeliest tokens."""
     likeliest, ids = probabilities.topk(min(head, probabilities.shape[-1]))
     token = _pick(likeliest, ids, top_p, uniform)
     wide = (likeliest.sum(-1) < top_p).nonzero()[:, 0]
@@ -221,10 +209,8 @@ def _pick(likeliest: torch.Tensor, ids: torch.Tensor, top_p: torch.Tensor, unifo
 def stream_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_new_tokens: int = 512
 ) -> Iterator[str]:
-    """Pieces of the greedy answer as they come. Their sum is what plain `model.generate(**inputs)` gives.
-
-    Generation ends with the iterator: after Ctrl-C or `close()` no thread goes on.
-    """
+    """Pieces of the greedy answer as they come; their sum is what plain `model.generate(**inputs)` gives. Generation ends with
+    the iterator: after Ctrl-C or `close()` no thread goes on."""
     from threading import Event, Thread
 
     from transformers import StoppingCriteriaList, TextIteratorStreamer

@@ -59,10 +59,8 @@ def answer_keys(
     stop_loops: bool = False,
     server: str = "",
 ) -> list[str]:
-    """Keys of the answers to `requests`: hashes of everything that an answer depends on.
-
-    The prompt counts by its token ids; `weights` is the model's `weights_hash`, `server` names an endpoint's server and model.
-    """
+    """Keys of the answers: hashes of all that they depend on. A prompt counts by its token ids; `weights` is the model's
+    `weights_hash`, `server` names an endpoint's server and model."""
     # not describe_format, which refuses a template that cannot be trained with: such a model is evaluated all the same
     special = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
     chat_format = row_key(template=tokenizer.chat_template, special=special)
@@ -109,9 +107,7 @@ def draw_missing(
     is_shown: bool = True,
 ) -> None:
     """Draw the requests numbered in `share` that `store` has no answer to, and add each answer as it ends, with its label.
-
-    `draw` is called once, or not at all. Requests with one key have one answer.
-    """
+    `draw` is called once, or not at all; requests with one key have one answer."""
     missing = list({keys[number]: number for number in share if keys[number] not in store}.values())
     if not missing:
         return
@@ -161,10 +157,7 @@ def clock(seconds: float) -> str:
 
 
 def row_seed(*parts: object) -> int:
-    """A seed of 31 bits (what every server takes) that belongs to these values.
-
-    `row_seed(42, "9f2c", "warm", 0)` is the same number on every machine and in every run.
-    """
+    """A seed of 31 bits (what every server takes), the same for these values on every machine and in every run."""
     text = "\x1e".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 

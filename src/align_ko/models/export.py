@@ -26,11 +26,8 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def modelfile(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """An Ollama Modelfile: our turns in Ollama's Go template, greedy (temperature 0), no repeat penalty, stop at eos.
-
-    Ollama's own defaults sample at temperature 0.8 with repeat_penalty 1.1, so both are set. Ollama adds bos itself.
-    None for a checkpoint with another chat template, which this file would not describe.
-    """
+    """An Ollama Modelfile: our turns in its Go template, greedy, stop at eos (its defaults: temperature 0.8, repeat_penalty
+    1.1). Ollama adds bos itself. None for a checkpoint with another chat template."""
     if tokenizer.chat_template != DEFAULT_TEMPLATE.read_text(encoding="utf-8"):
         return None
     return f'''FROM .

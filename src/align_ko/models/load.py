@@ -48,11 +48,8 @@ def training_source(args: ModelArgs) -> ModelSource:
 
 
 def load_tokenizer(path: str | ModelSource, chat_template: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer, with the chat template that `chat_template` names, the eos that closes its answers, and a pad token that
-    is not that eos. None keeps the template that the tokenizer brings, if any; `tokenizer` insists on one.
-
-    pad == eos would mask the eos of every answer in common collators, so the model would never learn to stop.
-    """
+    """The tokenizer with the chat template that `chat_template` names (None keeps its own, if any; `tokenizer` insists on one),
+    the eos that closes its answers, and a pad token other than eos: collators would mask every answer's eos with it."""
     source = model_source(path)
     tokenizer: PreTrainedTokenizerBase = source.load(AutoTokenizer)
     if hasattr(tokenizer, "legacy"):
@@ -165,12 +162,10 @@ def load_checkpoint_tokenizer(path: str | ModelSource, chat_template: str = "def
 def load_for_inference(
     path: str | ModelSource, dtype: str = "auto", chat_template: str = "default", merge: bool = True
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A checkpoint to decode with: adapter merged, format checked, greedy.
+    """A checkpoint to decode with: adapter merged (`merge=False`: beside its base), format checked, greedy.
 
-    `chat_template`: the default one is used only by a model that brings none (a base model); a family's name or a Jinja file
-    by every model that was not trained here (Qwen3's own template would have it think first). `merge=False` keeps the adapter
-    beside its base, as plain `AutoModelForCausalLM.from_pretrained` loads the folder.
-    """
+    `chat_template`: the default one is used only by a model that brings none (a base model); a family's name or a Jinja file by
+    every model that was not trained here (Qwen3's own template would have it think first)."""
     source = model_source(path)
     tokenizer = load_checkpoint_tokenizer(source, chat_template)
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
@@ -214,11 +209,8 @@ def merged_start(start: ModelSource, folder: Path, tokenizer: PreTrainedTokenize
 def load_policy(
     path: str | ModelSource, args: ModelArgs | None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, LoraConfig | None]:
-    """The model that training goes on with, its tokenizer, and the new adapter to add (None when there is one already).
-
-    An adapter folder: its base, quantised as `args` says, the adapter trainable. A full model: itself, with a new adapter if
-    `args.use_peft`.
-    """
+    """The model that training goes on with, its tokenizer, and the new adapter to add. An adapter folder: its base, quantised
+    as `args` says, the adapter trainable, and None. A full model: itself, with a new adapter if `args.use_peft`."""
     start = model_source(path, trust_remote_code=bool(args and args.trust_remote_code))
     tokenizer, base = load_tokenizer(start), base_of(start)
     _check_saved_format(Path(start.path), tokenizer)

@@ -1,7 +1,5 @@
-"""Weights computed in float32, one module at a time, and rounded once: an adapter merged, a checkpoint taken back to its start.
-
-A small delta added in bfloat16 is mostly lost, and the whole base in float32 takes twice its memory.
-"""
+"""Weights computed in float32, one module at a time, and rounded once: a small delta added in bfloat16 is mostly lost, and the
+whole base in float32 takes twice its memory."""
 
 from __future__ import annotations
 
@@ -19,10 +17,8 @@ from align_ko.errors import UserError
 
 
 def attach_adapter(model: PreTrainedModel, adapter: str, is_trainable: bool = False) -> PeftModel:
-    """`model` with the adapter of a folder beside its weights. UserError where the adapter does not fit.
-
-    Without PEFT's low_cpu_mem_usage: it would round a float32 adapter to the dtype of a bfloat16 base.
-    """
+    """`model` with the adapter of a folder beside its weights. UserError where the adapter does not fit. Without PEFT's
+    low_cpu_mem_usage, which would round a float32 adapter to the dtype of a bfloat16 base."""
     _fit_embeddings(model, Path(adapter))
     try:
         return PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable, torch_device=str(model.device))
@@ -38,10 +34,8 @@ def attach_adapter(model: PreTrainedModel, adapter: str, is_trainable: bool = Fa
 
 @torch.no_grad()
 def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """`model` with the adapter of a folder merged into it, in place. UserError where the adapter does not fit.
-
-    Each adapted module is cast to float32 for PEFT's own merge and back, so no kind of adapter needs a formula here.
-    """
+    """`model` with the adapter of a folder merged into it, in place, by PEFT's own merge with each module in float32. UserError
+    where the adapter does not fit."""
     dtypes = {name: weight.dtype for name, weight in model.named_parameters(remove_duplicate=False)}
     adapted: Any = attach_adapter(model, adapter)
     if adapted.active_peft_config.is_prompt_learning:
@@ -89,11 +83,9 @@ def _fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
 
 @torch.no_grad()
 def interpolate(end: PreTrainedModel, start: PreTrainedModel, share: float) -> None:
-    """Move `end`'s weights, in place, to start + share × (end − start). UserError where the two differ in shape.
-
-    A straight line back keeps most of what training gained and gives back most of what it cost (WiSE-FT, arXiv:2109.01903; for
-    RLHF arXiv:2309.06256). Start 1.0, end 2.0, share 0.8 → 1.8. A head tied to its embedding is one weight and moves once.
-    """
+    """Move `end`'s weights, in place, to start + share × (end − start); start 1.0, end 2.0, share 0.8 → 1.8. Keeps most of what
+    training gained and gives back most of what it cost (WiSE-FT, arXiv:2109.01903; for RLHF arXiv:2309.06256). UserError where
+    the two differ in shape."""
     weights, before = dict(end.named_parameters()), dict(start.named_parameters())
     for name in sorted(weights.keys() | before.keys()):
         shapes = [tuple(model[name].shape) if name in model else None for model in (before, weights)]

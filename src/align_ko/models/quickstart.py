@@ -1,9 +1,7 @@
 """Gemma 3 270M (base) from its PyPI package, as a normal transformers folder with a Korean vocabulary.
 
-Of the 262,144 tokens only 4,561 contain Hangul, and the embedding is 168 M of 268 M parameters. Keeping Hangul, ASCII,
-punctuation and the byte tokens leaves under 30,000 tokens and 119 M parameters. Rare characters fall back to byte
-tokens, so every text still round-trips.
-"""
+Without what is neither Hangul, ASCII, punctuation nor a byte, 262,144 tokens become under 30,000 and 268 M parameters 119 M;
+every text still round-trips through the byte tokens."""
 
 from __future__ import annotations
 
@@ -78,10 +76,8 @@ def prune_tokenizer(data: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
 
 
 def prepare(folder: Path) -> Path:
-    """Build the model in `folder` unless it exists; needs the `quickstart` extra.
-
-    Raises UserError when the package is missing or its SHA-256 is wrong.
-    """
+    """Build the model in `folder` unless it exists. UserError when the `quickstart` extra is missing or its SHA-256 is
+    wrong."""
     if is_ready(folder):
         return folder
     try:

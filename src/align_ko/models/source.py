@@ -1,7 +1,5 @@
-"""Where a model comes from: path, revision and permission to run its code. Every loader reads it, every checkpoint records it.
-
-No torch here: recipe/ and `--plan` read sources too.
-"""
+"""Where a model comes from: path, revision, permission to run its code; read by every loader, written beside every checkpoint.
+Without torch."""
 
 from __future__ import annotations
 
@@ -81,10 +79,8 @@ def _permission(key: str) -> Path:
 
 
 def model_source(path: str | ModelSource, revision: str | None = None, trust_remote_code: bool = False) -> ModelSource:
-    """The source that a recipe names: a folder, `quickstart`, a hub id, or `hub-id@revision`.
-
-    A hub id is resolved to a commit once, so that its tokenizer, config and weights are of one revision.
-    """
+    """The source that a recipe names: a folder, `quickstart`, a hub id, or `hub-id@revision`. A hub id is resolved to a commit
+    once, so that its tokenizer, config and weights are of one revision."""
     if isinstance(path, ModelSource):
         return path
     folder = resolve_model_path(path)
@@ -133,11 +129,8 @@ def is_adapter(path: str | Path) -> bool:
 
 
 def base_of(path: str | ModelSource) -> ModelSource:
-    """The model that an adapter is loaded on; any other model itself.
-
-    adapter_config.json names it; our record adds the commit where it is about the same base. UserError when the base is a
-    folder that is gone.
-    """
+    """The model that an adapter is loaded on; any other model itself. adapter_config.json names it; our record adds the commit
+    where it is about the same base. UserError when the base is a folder that is gone."""
     source = model_source(path)
     if not is_adapter(source.path):
         return source
@@ -196,10 +189,8 @@ def start_source(path: str, named: str = "", revision: str | None = None, trust_
 
 
 def weights_hash(path: str | ModelSource) -> str:
-    """A key that changes with a model's weights, config or code (16 hex digits); an adapter's contains its base's.
-
-    A hub id counts by its commit, so the key is the same before and after the download.
-    """
+    """16 hex digits that change with a model's weights, config or code; an adapter's contain its base's. A hub id counts by its
+    commit, so they are the same before and after the download."""
     source = model_source(path)
     folder = Path(source.path)
     if not folder.is_dir():

@@ -32,9 +32,8 @@ def broken_limits(measures: Result, start_nll: float | None, gate: AcceptanceArg
 
 
 def _limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> dict[str, tuple[float, str]]:
-    """Measure → how far it is beyond its limit (broken above 0), "collapse 0.154 is over 0.03". Reference NLL is compared with
-    the start's, where there are references.
-    """
+    """Measure → how far it is beyond its limit (broken above 0), "collapse 0.154 is over 0.03". NLL is compared with the
+    start's."""
     collapse, relevant, distinct = measures["collapse"], measures["relevant"], measures["distinct"]
     length, low, high = measures["median_characters"], gate.min_median_characters, gate.max_median_characters
     limits = {
@@ -51,11 +50,8 @@ def _limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> 
 
 
 def judge_round(now: Result, before: Result, start: Result, gate: AcceptanceArgs, may_lose: float = 0.0) -> Verdict:
-    """Refused: fewer natural answers than the round before (by more than the share `may_lose`), or a limit broken.
-
-    A limit that the round before broke too (an SFT model whose answers are alike, a base that is irrelevant) refuses only a
-    round that is further beyond it: otherwise no round could ever improve such a start.
-    """
+    """Refused: fewer natural answers than the round before (by more than the share `may_lose`), or a limit broken, and not less
+    so by the round before: else no round could improve a start whose answers are alike or irrelevant."""
     gain = now["natural"] - before["natural"]
     fell = gain < -may_lose - 1e-9  # 49/51 - 50/51 is not -1/51 to the last bit
     reasons = [f"natural {now['natural']:.1%} is under the round before ({before['natural']:.1%})"] if fell else []

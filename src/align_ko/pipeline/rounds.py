@@ -102,21 +102,16 @@ def run_rounds(recipe: AlignRecipe, run: Runner) -> Rounds:
 
 
 def gate_of_rounds(recipe: AlignRecipe) -> AcceptanceArgs:
-    """The gate's limits before interpolation, which lowers the rise of reference NLL again, by a parabola's estimate.
-
-    0.03 with `interpolation: 0.8` → 0.03 / 0.8² = 0.047. Measured, it lowers it more (docs/experiments.md).
-    """
+    """The gate's limits before interpolation, which lowers the rise of reference NLL again; by a parabola's estimate 0.03 with
+    `interpolation: 0.8` → 0.03 / 0.8² = 0.047 (measured, it lowers it more: docs/experiments.md)."""
     return replace(recipe.gate, max_nll_rise=recipe.gate.max_nll_rise / recipe.interpolation**2)
 
 
 def _refine(
     name: str, stages: tuple[Stage[Recipe], ...], before: Outcome, start: Outcome, recipe: AlignRecipe, run: Runner
 ) -> Outcome:
-    """Make a model from `before` and measure it; refused where fewer answers are natural than chance explains.
-
-    Chance: down to the lower end of `before`'s 95 % interval. After 50 of 51 natural answers 46 are accepted: the gate has too
-    few prompts to resolve a point or two, and interpolation is done for content.
-    """
+    """Make a model from `before` and measure it; refused below the lower end of `before`'s 95 % interval. After 50 of 51
+    natural answers 46 are accepted: the gate cannot resolve a point or two, and interpolation is done for content."""
     made = _measure(name, str(stages[-2].folder), stages, run)
     may_lose = before.measures["natural"] - before.measures["natural_low"]
     return replace(made, verdict=judge_round(made.measures, before.measures, start.measures, recipe.gate, may_lose))

@@ -1,9 +1,7 @@
 """One stage of a longer run: its recipe written to a file, its script started, skipped when it is done.
 
-A stage is done when its manifest.json has the same recipe and the same content hashes of files and models that the stage reads
-(recipe/load.py); training has also marked its run finished, which it does after the manifest. No other state is kept and no
-clock is read, so a run that was killed at any moment continues, and a change repeats exactly the stages that depend on it.
-"""
+A stage is done when its manifest.json has the same recipe and the same hashes of what it reads (recipe/load.py), and its
+training is marked finished. No other state is kept and no clock is read, so a run continues wherever it was killed."""
 
 from __future__ import annotations
 
@@ -107,11 +105,8 @@ def _differences(then: object, now: object, above: str = "") -> list[str]:
 
 
 def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
-    """Run a stage that is not done; returns whether it ran.
-
-    Raises KeyboardInterrupt when it was interrupted, UserError when it failed (it has printed why) or when another run, such as
-    a stage that a killed align.py left behind, is writing to its folder.
-    """
+    """Run a stage that is not done; returns whether it ran. KeyboardInterrupt when it was interrupted; UserError when it failed
+    (it has printed why) or another run, such as a stage of a killed align.py, is writing to its folder."""
     check_unlocked(stage.folder)  # first: a stage left behind may be done by the time its manifest is read
     reason = why_again(stage)
     if not reason:

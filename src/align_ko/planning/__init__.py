@@ -1,7 +1,5 @@
-"""A plan as tables in the terminal: `run_sft.py RECIPE --plan` and `run_dpo.py RECIPE --plan`, which start nothing.
-
-Without torch at import time, so that a mistake in a flag is reported at once.
-"""
+"""A plan as tables in the terminal: `run_sft.py RECIPE --plan`, which starts nothing. Without torch at import time, so that a
+mistake in a flag is reported at once."""
 
 from __future__ import annotations
 

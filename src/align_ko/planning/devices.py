@@ -1,8 +1,7 @@
 """Operations of a run, and the time they take on a named GPU at a stated utilisation, or on this machine by timing steps.
 
-Counted are the matrix products that are carried out, checkpointing's second forward included (so the utilisation is that of
-the hardware), on every computed position, padding included. A multiply and an add are two operations.
-"""
+A multiply and an add are two operations. Counted are matrix products on every computed position, padding and checkpointing's
+second forward included (so the utilisation is that of the hardware)."""
 
 from __future__ import annotations
 
@@ -140,10 +139,8 @@ class Pace:
 def measure_pace(
     config: PretrainedConfig, model: ModelArgs, batches: Sequence[Batch], checkpointing: bool, parameters: int
 ) -> Pace:
-    """Time micro-batches of three lengths on this machine: forward, backward and optimiser, with random weights.
-
-    A model up to TIMED_WHOLE_UP_TO is timed whole; of a larger one, one and two periods of its layers.
-    """
+    """Time micro-batches of three lengths on this machine: forward, backward and optimiser, with random weights; of a model
+    above TIMED_WHOLE_UP_TO, one and two periods of layers."""
     ordered = sorted(batches, key=lambda batch: batch.computed)
     picked = [ordered[round(share * (len(ordered) - 1))] for share in TIMED_QUANTILES]
     measure = partial(_time_steps, model=model, batches=picked, checkpointing=checkpointing)

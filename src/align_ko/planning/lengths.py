@@ -1,10 +1,8 @@
 """Tokens of every row of a data file, and the batches that an epoch makes of them.
 
 Where no data file exists, `reference_rows` stands for it: lengths like those of the user's 191,641 rows. Known are the rows by
-source. Assumed, without statistics of the originals: log-normal lengths in characters, with the medians of
-benchmarks/curation_bench and wider spreads (raw files do not cut answers at 1,450 characters). Measured: SOLAR's tokenizer
-makes 1.19 tokens of a character of the quickstart's polite Korean.
-"""
+source; assumed are log-normal lengths in characters, with the medians of benchmarks/curation_bench and wider spreads. Measured:
+SOLAR's tokenizer makes 1.19 tokens of a character of the quickstart's polite Korean."""
 
 from __future__ import annotations
 
@@ -153,13 +151,8 @@ class Batch(NamedTuple):
 def epoch_batches(
     rows: Sequence[Row], batching: str, batch_size: int, step_rows: int, max_length: int, seed: int = 42, multiple: int = 1
 ) -> list[Batch]:
-    """The micro-batches of one epoch.
-
-    Args:
-        batch_size: rows in one micro-batch.
-        step_rows: rows of one step on all devices (batch × accumulation × devices), grouped by length as one.
-        multiple: TRL's pad_to_multiple_of: a batch of 130 tokens is 160 wide with 32.
-    """
+    """The micro-batches of one epoch, of `batch_size` rows each; `step_rows` (batch × accumulation × devices) are grouped by
+    length as one. `multiple`: TRL's pad_to_multiple_of; with 32 a batch of 130 tokens is 160 wide."""
     if batching == "packing":
         packs = _pack(rows, max_length)
         groups = [packs[start : start + batch_size] for start in range(0, len(packs), batch_size)]

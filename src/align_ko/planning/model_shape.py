@@ -1,9 +1,8 @@
 """A model's shape without its weights: its config, its parameters by part, and the activations of a training step.
 
-Parameters are counted on the meta device. Activations come from a forward and backward under PyTorch's FakeTensorMode, which
-computes shapes and dtypes only: the same transformers and PEFT code, autocast and checkpointing as in training, SOLAR's layers
-in a second. torch's own MemTracker finds the same bytes but refuses frozen weights, that is every LoRA (docs/experiments.md).
-"""
+Parameters are counted on the meta device; activations come from a forward and backward of the same code as in training under
+PyTorch's FakeTensorMode. torch's MemTracker finds the same bytes but refuses frozen weights, that is every LoRA
+(docs/experiments.md)."""
 
 from __future__ import annotations
 
@@ -192,11 +191,8 @@ class Activations(NamedTuple):
 def trace_activations(
     config: PretrainedConfig, model: ModelArgs, rows: int, tokens: int, *, dtype: str, mixed: bool, checkpointing: bool
 ) -> Activations:
-    """Activations of the layers for a batch of `rows` × `tokens`; memory.py adds the LM head's.
-
-    `dtype`: of the weights; `mixed`: autocast to bfloat16. Attention is SDPA, which keeps on a CPU what FlashAttention keeps:
-    queries, keys, values, the result and one number a row, never the matrix.
-    """
+    """Activations of the layers for a batch of `rows` × `tokens`, without the LM head's (memory.py). `dtype`: of the weights;
+    `mixed`: autocast to bfloat16. SDPA keeps on a CPU what FlashAttention keeps, never the matrix."""
     # two and three periods: the first layer's inputs need no gradient, so a single layer's backward is not like the others'
     return Activations(*extrapolate(config, 2, lambda shape: _trace(shape, model, rows, tokens, dtype, mixed, checkpointing)))
 

@@ -1,7 +1,4 @@
-"""What a run will cost, before it starts: parameters, memory per GPU, tokens, steps, operations, hours.
-
-plan_command (__init__.py) prints the plan, `--plan_json` writes it.
-"""
+"""What a run will cost, before it starts: parameters, memory per GPU, tokens, steps, operations, hours."""
 
 from __future__ import annotations
 

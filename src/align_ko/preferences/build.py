@@ -73,11 +73,9 @@ def build_pairs(
     curated: Sequence[PromptRow] = (),
     extra: Sequence[PreferencePair] = (),
 ) -> Built:
-    """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs and their numbers.
-
-    No pair contains a prompt of `held_out`. The curated answers of `tasks` and of `curated` may be spoilt (`curated_share`).
-    Raises NothingToDo where no pair can be made, after empty files were written.
-    """
+    """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs, none of them with a prompt of
+    `held_out`, and their numbers. Curated answers of `tasks` and `curated` may be spoilt (`curated_share`). NothingToDo where
+    no pair can be made, after empty files were written."""
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
     if len(allowed) < len(tasks):

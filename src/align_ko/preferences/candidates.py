@@ -1,8 +1,5 @@
-"""The answers that a checkpoint gives to each prompt: one greedy, and `samples` per decoding setting.
-
-Every answer is stored as it ends, so a killed run loses only what was being drawn, and a rerun draws only what is missing. The
-processes of `accelerate launch` share the prompts.
-"""
+"""The answers that a checkpoint gives to each prompt: one greedy, and `samples` per decoding setting. Each is stored as it
+ends, so a rerun draws only what is missing. The processes of `accelerate launch` share the prompts."""
 
 from __future__ import annotations
 
@@ -39,13 +36,10 @@ def draw_candidates(
     file: Path,
     processes: Processes | None = None,
 ) -> dict[str, list[Candidate]]:
-    """Answers per prompt id, the greedy one first, then setting by setting in the recipe's order; `{}` in all but the first
-    process.
+    """Answers per prompt id, the greedy one first, then in the recipe's order; `{}` in all but the first process.
 
-    `keys` is `answer_keys` of the model that `draw` asks: a changed setting or prompt is drawn again, more samples or prompts
-    only add. An answer's seed follows from (seed, prompt id, setting, sample), so neither an interruption nor the number of
-    processes changes what is drawn.
-    """
+    `keys` is `answer_keys` of the model that `draw` asks: a changed setting or prompt is drawn again. An answer's seed follows
+    from (seed, prompt id, setting, sample), whatever the number of processes and interruptions."""
     processes = processes or Processes()
     ladder: dict[str, DecodingArgs] = {"greedy": GREEDY, **settings}
     rungs = [(name, sample) for name in ladder for sample in range(getattr(ladder[name], "samples", 1))]
@@ -80,11 +74,8 @@ def draw_candidates(
 
 
 def read_tasks(path: str, skip_files: Iterable[str] = ()) -> tuple[list[PromptRow], int]:
-    """The prompts of a file, each once, in a stable shuffled order, and how many were dropped because their id or their
-    prompt is in one of `skip_files`.
-
-    The order is by the hash of the id: it mixes the groups, and a longer file's list begins like a shorter one's.
-    """
+    """The prompts of a file, each once, by the hash of the id (which mixes the groups; a longer file's list begins like a
+    shorter one's), and how many were dropped because their id or prompt is in one of `skip_files`."""
     rows = {row.id: row for row in read_prompts(path, "prompts_file")}  # an upsampled row is in its file several times
     seen = [row for file in skip_files for row in read_prompts(file, "skip_prompts_files")]
     skip = {name for row in seen for name in (row.id, content_id(row.prompt))}

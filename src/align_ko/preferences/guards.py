@@ -30,10 +30,8 @@ def drop_held_out(pairs: list[PreferencePair], index: PromptIndex, dropped: Coun
 
 
 def shared_filler(chosen: str, rejected: str, prompt: str) -> list[str]:
-    """Stems that crowd both sides and are not what was asked about.
-
-    `다양한 … 다양한 … 다양하게` on both sides → ["다양"]: such a pair teaches the filler as much as it takes it away.
-    """
+    """Stems that crowd both sides and were not asked about; such a pair teaches the filler as much as it takes it away. `다양한
+    … 다양한 … 다양하게` on both sides → ["다양"]"""
     crowding = [_crowding_stems(text) for text in (chosen, rejected)]
     return sorted(stem for stem in crowding[0] & crowding[1] if stem not in prompt)
 
@@ -54,10 +52,8 @@ def drop_shared_filler(pairs: list[PreferencePair], dropped: Counter[str]) -> li
 
 
 def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Counter[str]) -> list[PreferencePair]:
-    """Drop pairs whose chosen answer says what chosen answers to three or more other prompts say, the worst first.
-
-    Each drop makes the others less generic, so only a tenth of those above the bound are dropped at a time.
-    """
+    """Drop pairs whose chosen answer says what chosen answers to three or more other prompts say, the worst first; a tenth of
+    those above the bound at a time, since each drop makes the others less generic."""
     while pairs:
         prompts = ["\n".join(message["content"] for message in pair.prompt) for pair in pairs]
         shares = collapse_shares(prompts, [pair.chosen[0]["content"] for pair in pairs])

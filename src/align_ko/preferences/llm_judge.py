@@ -1,8 +1,5 @@
-"""A larger model as judge, through any OpenAI-compatible endpoint: two answers at a time, in both orders, by a rubric.
-
-A judge prefers the answer that it sees first. So each pair is asked in both orders, and an answer wins only where both
-verdicts agree; anything else is a tie.
-"""
+"""A larger model as judge, through any OpenAI-compatible endpoint: two answers at a time, by a rubric. A judge prefers the
+answer that it sees first, so each pair is asked in both orders; verdicts that do not agree are a tie."""
 
 from __future__ import annotations
 
@@ -77,10 +74,8 @@ class LlmJudge:
         self.args, self._store = args, Store(file)
 
     def compare(self, groups: Sequence[tuple[Sequence[Message], str | None, Sequence[str]]]) -> list[list[JudgeScore]]:
-        """Per group (prompt, reference, answers) a score for each answer: the share of its comparisons that it won.
-
-        UserError where the endpoint fails after all retries; what was answered until then is stored.
-        """
+        """Per group (prompt, reference, answers) a score for each answer: the share of its comparisons that it won. UserError
+        where the endpoint fails after all retries; what was answered until then is stored."""
         pairs = [(prompt, known, *two) for prompt, known, answers in groups for two in permutations(answers, 2)]
         questions = list(dict.fromkeys(question_for(*pair) for pair in pairs))
         self._store.load([self._key(text) for text in questions])

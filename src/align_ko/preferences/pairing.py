@@ -1,8 +1,5 @@
-"""Judged candidates → preference pairs that repair what greedy decoding breaks.
-
-repair: rejected is the faulty greedy answer, chosen the best natural candidate, else the reference.
-contrast: the greedy answer has no fault, but a candidate is clearly better.
-"""
+"""Judged candidates → preference pairs. repair: rejected is the faulty greedy answer, chosen the best natural candidate, else
+the reference. contrast: the greedy answer has no fault, but a candidate is clearly better."""
 
 from __future__ import annotations
 
@@ -80,9 +77,8 @@ def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Cou
 
 
 def _rejected(failure: Rating, chosen_length: int, args: PairingArgs) -> Side:
-    """A loop is cut after a few periods (hundreds of equal tokens teach nothing more), and a text much longer than the chosen
-    one at the tolerance. A text that was cut is not finished: no eos is put behind it.
-    """
+    """A loop is cut after a few periods, a text much longer than the chosen one at the tolerance; what was cut is not finished,
+    so no eos is put behind it."""
     candidate, judgement = failure
     text = cut_loop(candidate.text)
     limit = int(chosen_length * (1 + args.length_tolerance))

@@ -21,10 +21,8 @@ Question = tuple[list[Message], str]  # a prompt and one answer to it
 
 
 def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Path) -> list[float]:
-    """One raw score per (prompt, answer), longest first in batches, each batch stored in `file` as it is done.
-
-    The model is loaded only where a score is missing. UserError for a model that cannot be a reward model.
-    """
+    """One raw score per (prompt, answer), longest first in batches that are stored in `file` as they are done; the model is
+    loaded only where one is missing. UserError for a model that cannot be a reward model."""
     source = model_source(args.model_name_or_path)
     tokenizer = source.load(AutoTokenizer)
     weights, dtype = weights_hash(source), str(best_dtype(args.dtype))

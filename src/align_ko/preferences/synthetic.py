@@ -1,8 +1,5 @@
-"""A good answer spoilt in a controlled way: the rejected side of pairs for faults that greedy decoding shows too seldom.
-
-Every copy is read by assess and thrown away where that does not find the fault that was meant. The same seed and prompt
-spoil an answer in the same way again.
-"""
+"""A good answer spoilt in a controlled way: the rejected side of pairs for faults that greedy decoding shows too seldom. A copy
+in which assess does not find the fault is thrown away. Equal for equal seed and prompt."""
 
 from __future__ import annotations
 
@@ -133,11 +130,8 @@ _SPOILERS: dict[str, Callable[[str, str, random.Random], Spoilt | None]] = {
 
 
 def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tuple[list[PreferencePair], Counter[str]]:
-    """Up to `wanted` pairs, one for each good answer, the recipe's faults by turns; and why copies were dropped.
-
-    An answer that cannot be spoilt in the way whose turn it is gets the next one. Sides of a register pair are alike by
-    design, so `max_similarity` does not apply here; the length tolerance does.
-    """
+    """Up to `wanted` pairs, one for each good answer, the recipe's faults by turns (an answer that does not lend itself to one
+    gets the next); and why copies were dropped. `max_similarity` does not apply: register pairs are alike by design."""
     pairs: list[PreferencePair] = []
     dropped: Counter[str] = Counter()
     faults, turn = args.synthetic_faults, 0

@@ -1,7 +1,5 @@
-"""Recipes: one frozen record per stage, and `load_recipe`, which reads one from YAML and flags. Importing this loads no torch.
-
-Where TRL or transformers has a name for an option, ours is the same.
-"""
+"""Recipes: one frozen record per stage, and `load_recipe`, which reads one from YAML and flags. Options have TRL's or
+transformers' names where these have one. Without torch."""
 
 from align_ko.recipe.data import DataRecipe, LengthBounds, NearDuplicateArgs, Selection, SourceArgs
 from align_ko.recipe.evaluation import (

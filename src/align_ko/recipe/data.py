@@ -6,22 +6,8 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Literal
 
-from align_ko.recipe.record import (
-    AtLeastOne,
-    InputPath,
-    NotNegative,
-    Positive,
-    Problem,
-    Recipe,
-    Seed,
-    Share,
-    ShareBelowOne,
-    Text,
-    ZeroOrMore,
-    files,
-    record,
-    unknown_name,
-)
+from align_ko.recipe import fields
+from align_ko.recipe.record import InputPath, Problem, Recipe, files, record, unknown_name
 
 Selection = Literal["random", "quality", "quality_diverse"]
 GROUPS = ("instruction", "dialogue", "knowledge")
@@ -31,7 +17,7 @@ GROUPS = ("instruction", "dialogue", "knowledge")
 class SourceArgs:
     """One raw source."""
 
-    path: Text
+    path: fields.Text
     """A file, a folder of files, or a hub dataset id."""
     group: Literal["instruction", "dialogue", "knowledge", "auto"] = "auto"
     """`auto`: by the row's own `source` field through `groups`."""
@@ -47,20 +33,20 @@ class SourceArgs:
 class LengthBounds:
     """Characters, inclusive."""
 
-    min_question: ZeroOrMore = 15
-    max_question: ZeroOrMore = 500
-    min_answer: ZeroOrMore = 50
-    max_answer: ZeroOrMore = 1500
+    min_question: fields.ZeroOrMore = 15
+    max_question: fields.ZeroOrMore = 500
+    min_answer: fields.ZeroOrMore = 50
+    max_answer: fields.ZeroOrMore = 1500
 
 
 @record
 class NearDuplicateArgs:
     """Similarity (0-1) from which the weaker of two rows is dropped; above 1: never. Examples: curation/near_duplicates.py."""
 
-    question: Positive = 0.58
-    long_question: Positive = 0.8
+    question: fields.Positive = 0.58
+    long_question: fields.Positive = 0.8
     """Beyond about 65 syllables."""
-    answer: Positive = 0.7
+    answer: fields.Positive = 0.7
 
 
 @record
@@ -68,7 +54,7 @@ class DataRecipe(Recipe):
     """Raw rows → curated train.jsonl and eval.jsonl."""
 
     sources: dict[str, SourceArgs]
-    output_dir: Text
+    output_dir: fields.Text
     groups: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             "instruction": ("kullm_v2", "koalpaca"),
@@ -77,9 +63,11 @@ class DataRecipe(Recipe):
         }
     )
     """The `source` names of each group."""
-    weights: dict[str, NotNegative] = field(default_factory=lambda: {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15})
+    weights: dict[str, fields.NotNegative] = field(
+        default_factory=lambda: {"instruction": 0.60, "dialogue": 0.25, "knowledge": 0.15}
+    )
     """Each group's part of the mixture, relative to the sum."""
-    max_samples: AtLeastOne = 100_000
+    max_samples: fields.AtLeastOne = 100_000
     """Rows of the mixture."""
     on_shortage: Literal["shrink", "fill", "upsample"] = "shrink"
     """shrink: keep the weights, take fewer. fill: other groups fill the total. upsample: repeat rows."""
@@ -103,18 +91,18 @@ class DataRecipe(Recipe):
     profanity_file: str = ""
     """A list of swear words, one a line; empty: the one that ships."""
     near_duplicates: NearDuplicateArgs = field(default_factory=NearDuplicateArgs)
-    eval_share: ShareBelowOne = 0.05
+    eval_share: fields.ShareBelowOne = 0.05
     """Share of rows held out for eval loss, chosen by content hash."""
-    preference_share: ShareBelowOne = 0.0
+    preference_share: fields.ShareBelowOne = 0.0
     """Share of rows set apart for preference pairs, into preferences.jsonl: SFT never sees them, so greedy decoding fails on
     them as it will on a user's prompts, and their curated answers are new to DPO."""
     evaluation_files: tuple[str, ...] = ()
     """Prompt files that training must never see (exact or near)."""
-    max_broken_share: Share = 0.5
+    max_broken_share: fields.Share = 0.5
     """Stop with an error when more than this share of a source's rows cannot be read."""
-    num_proc: ZeroOrMore = 0
+    num_proc: fields.ZeroOrMore = 0
     """Processes that judge the rows; 0: one per core where the data is large enough to need them. The outcome is the same."""
-    seed: Seed = 42
+    seed: fields.Seed = 42
 
     def problems(self) -> Iterator[Problem]:
         if not self.sources:

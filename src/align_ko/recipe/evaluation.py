@@ -6,35 +6,19 @@ from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 
+from align_ko.recipe import fields
 from align_ko.recipe.preferences import DecodingArgs, GenerationArgs
-from align_ko.recipe.record import (
-    AtLeastOne,
-    Dtype,
-    Free,
-    InputPath,
-    NotNegative,
-    Positive,
-    Problem,
-    Recipe,
-    Seed,
-    Share,
-    ShareAboveZero,
-    Text,
-    YesNo,
-    ZeroOrMore,
-    files,
-    record,
-)
+from align_ko.recipe.record import InputPath, Problem, Recipe, files, record
 
 
 @record
 class GridArgs:
     """All decoding settings that are compared with greedy for the decoding gap (scripts/decoding_gap.py)."""
 
-    temperature: tuple[Positive, ...] = (0.3, 0.7, 1.0)
-    top_p: tuple[ShareAboveZero, ...] = (0.85, 0.9, 1.0)
-    repetition_penalty: tuple[Positive, ...] = (1.0, 1.1)
-    prompts: ZeroOrMore = 0
+    temperature: tuple[fields.Positive, ...] = (0.3, 0.7, 1.0)
+    top_p: tuple[fields.ShareAboveZero, ...] = (0.85, 0.9, 1.0)
+    repetition_penalty: tuple[fields.Positive, ...] = (1.0, 1.1)
+    prompts: fields.ZeroOrMore = 0
     """How many of the prompts greedy and every cell answer; 0 = all."""
     models: tuple[str, ...] = ()
     """Names of `models`; empty: all of them."""
@@ -44,13 +28,13 @@ class GridArgs:
 class EvaluateRecipe(Recipe):
     """Checkpoints judged under default decoding, and beside it under tuned settings."""
 
-    models: dict[str, Text]
+    models: dict[str, fields.Text]
     """Name in the table → checkpoint, e.g. {base: …, sft: …, dpo: …}."""
-    prompts_file: Text
-    output_dir: Text
-    max_prompts: ZeroOrMore = 0
+    prompts_file: fields.Text
+    output_dir: fields.Text
+    max_prompts: fields.ZeroOrMore = 0
     """How many of the prompts are asked, from the first one on; 0 = all."""
-    chat_template: Text = "default"
+    chat_template: fields.Text = "default"
     """`default`: for models without one of their own (the base). Another: for every model that was not trained here."""
     probes: tuple[str, ...] = ("안녕하세요", "피보나치 수열이 뭐야?", "파이썬 코드 작성해줘", "오늘 날씨 어때?")
     """Questions whose answers the report shows in full."""
@@ -61,11 +45,11 @@ class EvaluateRecipe(Recipe):
         }
     )
     """Decoding settings that are shown beside greedy."""
-    sampling_prompts: ZeroOrMore = 0
+    sampling_prompts: fields.ZeroOrMore = 0
     """How many of the prompts the sampling settings answer; 0 = all."""
     grid: GridArgs = field(default_factory=GridArgs)
     generation: GenerationArgs = field(default_factory=GenerationArgs)
-    trust_remote_code: YesNo = False
+    trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
     def problems(self) -> Iterator[Problem]:
@@ -85,14 +69,14 @@ class EvaluateRecipe(Recipe):
 class ExportRecipe(Recipe):
     """Merge the adapter into a plain transformers folder, with an Ollama Modelfile beside it."""
 
-    model_name_or_path: Text
-    output_dir: Text
-    dtype: Dtype = "auto"
+    model_name_or_path: fields.Text
+    output_dir: fields.Text
+    dtype: fields.Dtype = "auto"
     interpolate_from: str = ""
     """The checkpoint that training began with: the result is taken back towards it, which gives back what training cost."""
-    interpolation: ShareAboveZero = 1.0
+    interpolation: fields.ShareAboveZero = 1.0
     """How far the result is from `interpolate_from` to the model: 0.8 goes a fifth of the way back."""
-    trust_remote_code: YesNo = False
+    trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
     def problems(self) -> Iterator[Problem]:
@@ -113,8 +97,8 @@ class ExportRecipe(Recipe):
 class StageArgs:
     """The recipe of one stage, and what differs from it here."""
 
-    recipe: Text
-    set: dict[str, Free] = field(default_factory=dict)
+    recipe: fields.Text
+    set: dict[str, fields.Free] = field(default_factory=dict)
     """Keys laid over that recipe, nested as in it, e.g. {training: {learning_rate: 2e-5}}."""
     accelerate_config: str = ""
     """A file of accelerate_configs/: the stage runs under `accelerate launch`; empty: one process."""
@@ -127,7 +111,7 @@ class DistillStageArgs(StageArgs):
     prompts_files: tuple[str, ...] = ()
     """Prompts of training, without those that judge (the gate's, `evaluation_files` of the pairs); none: as many of the pairs'
     own as a round asks."""
-    passes: AtLeastOne = 1
+    passes: fields.AtLeastOne = 1
     """How often, each time on what the model of the pass before answers; a pass that the gate refuses is the last one."""
 
 
@@ -135,31 +119,31 @@ class DistillStageArgs(StageArgs):
 class RoundArgs:
     """What one round does otherwise than `preferences.set` and `dpo.set` say."""
 
-    preferences: dict[str, Free] = field(default_factory=dict)
-    dpo: dict[str, Free] = field(default_factory=dict)
+    preferences: dict[str, fields.Free] = field(default_factory=dict)
+    dpo: dict[str, fields.Free] = field(default_factory=dict)
 
 
 @record
 class AcceptanceArgs:
     """What a round's greedy answers have to reach for the round to be accepted."""
 
-    prompts_file: Text
+    prompts_file: fields.Text
     """JSONL with references. Never the prompts that the result is judged by: a gate chooses, and so would fit them."""
-    max_prompts: ZeroOrMore = 0
+    max_prompts: fields.ZeroOrMore = 0
     """At most so many of them, chosen by content hash; 0 = all."""
-    max_new_tokens: AtLeastOne = 256
-    batch_size: AtLeastOne = 32
-    dtype: Dtype = "auto"
-    max_collapse: Share = 0.03
+    max_new_tokens: fields.AtLeastOne = 256
+    batch_size: fields.AtLeastOne = 32
+    dtype: fields.Dtype = "auto"
+    max_collapse: fields.Share = 0.03
     """Share of answers that say the same to different prompts."""
-    min_relevant: Share = 0.95
+    min_relevant: fields.Share = 0.95
     """Share of answers with a content word of their question."""
-    min_distinct: Share = 0.98
+    min_distinct: fields.Share = 0.98
     """Share of answers that occur once."""
-    max_nll_rise: NotNegative = 0.03
+    max_nll_rise: fields.NotNegative = 0.03
     """Reference NLL over the start's, 0.03 = 3 %: how much content a round may cost."""
-    min_median_characters: NotNegative = 80
-    max_median_characters: NotNegative = 400
+    min_median_characters: fields.NotNegative = 80
+    max_median_characters: fields.NotNegative = 400
     accelerate_config: str = ""
     """As a stage's; the processes share the prompts, here and where a distillation's are answered."""
 
@@ -168,9 +152,9 @@ class AcceptanceArgs:
 class AlignRecipe(Recipe):
     """Rounds of preference pairs, DPO and a gate; each round starts from the one before, which is also its reference."""
 
-    start: Text
+    start: fields.Text
     """The SFT checkpoint that round 1 starts from; not read where `sft` is given."""
-    output_dir: Text
+    output_dir: fields.Text
     preferences: StageArgs
     dpo: StageArgs
     gate: AcceptanceArgs
@@ -178,22 +162,22 @@ class AlignRecipe(Recipe):
     """Train the start too, with this run's seed."""
     evaluate: StageArgs | None = None
     """Judge start and best round at the end, on prompts that no gate has seen."""
-    rounds: AtLeastOne = 3
+    rounds: fields.AtLeastOne = 3
     per_round: tuple[RoundArgs, ...] = ()
     """One entry per round, in order; rounds beyond the list have none."""
-    min_gain: NotNegative = 0.01
+    min_gain: fields.NotNegative = 0.01
     """Stop after a round that brings less natural share than this."""
-    min_pairs: AtLeastOne = 16
+    min_pairs: fields.AtLeastOne = 16
     """Stop before training on fewer pairs than this: there is little left to repair."""
-    interpolation: ShareAboveZero = 1.0
+    interpolation: fields.ShareAboveZero = 1.0
     """How far from the start's weights to the best round's the result is; 0.8 goes a fifth of the way back, which gives back
     content that the rounds cost. The gate judges it too: where it is worse than the round, the round is the result."""
     distill: DistillStageArgs | None = None
     """An SFT recipe with `distill:`. What the rounds (and interpolation) made is trained by it on its own greedy answers. The
     gate judges it too: where it is worse, it is not the result."""
-    seed: Seed = 42
+    seed: fields.Seed = 42
     """Of sampling and training; every round draws others from it."""
-    seeds: tuple[Seed, ...] = ()
+    seeds: tuple[fields.Seed, ...] = ()
     """Do it all once with each of these, in OUTPUT_DIR/seed-N, and write one table of all."""
 
     def inputs(self) -> Iterator[InputPath]:

@@ -1,7 +1,5 @@
-"""The keys of a recipe: their types in words, each of them as a flag (`--model.lora_r 8`), and `--help`, which shows them all.
-
-The values of flags stay text, so that a mistake reads the same as in the file.
-"""
+"""The keys of a recipe: their types in words, each of them as a flag (`--model.lora_r 8`), and `--help`. The values of flags
+stay text, so that a mistake reads the same as in the file."""
 
 from __future__ import annotations
 
@@ -21,7 +19,8 @@ from typing import Annotated, Any, Literal, get_args
 from annotated_types import Ge, Gt, Le, Lt
 
 from align_ko.errors import UserError, nearest
-from align_ko.recipe.record import LARGEST, MISSING, Key, Kind, TrlConfig, config_fields, is_union, origin_of
+from align_ko.recipe.fields import LARGEST
+from align_ko.recipe.record import MISSING, Key, Kind, TrlConfig, config_fields, is_union, origin_of
 from align_ko.recipe.yaml_lines import COMMAND_LINE, Place, Steps, Tree, parse_flag, text_of, word_or_null
 
 RENAMED = {

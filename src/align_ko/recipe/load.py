@@ -1,9 +1,5 @@
-"""Recipe file and command line → the record of a stage, or one UserError that says what is wrong and where.
-
-run_sft.py RECIPE.yaml [--training.learning_rate 5e-5] [--model.lora-r 8]
-
-Files, folders and models that a recipe names are looked for before anything heavy is loaded, and hashed for manifests.
-"""
+"""Recipe file and command line → the record of a stage, or one UserError that says what is wrong and where. Files and models
+that it names are looked for before anything heavy is loaded, and hashed for manifests."""
 
 from __future__ import annotations
 
@@ -23,8 +19,9 @@ from align_ko.errors import UserError, nearest
 from align_ko.manifest import Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.source import weights_hash
+from align_ko.recipe.fields import LARGEST
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
-from align_ko.recipe.record import LARGEST, MISSING, InputPath, Recipe
+from align_ko.recipe.record import MISSING, InputPath, Recipe
 from align_ko.recipe.yaml_lines import Place, Steps, Tree, dotted, read_recipe_file, text_of
 from align_ko.sources import SUFFIXES, find_path, local_files
 
@@ -48,10 +45,8 @@ _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
 def load_recipe(recipe_class: type[R], argv: list[str] | None = None, description: str = "") -> R:
-    """Read the recipe named first in `argv` (default: the command line), lay the flags after it over it, check it all.
-
-    `--help` prints every key and ends the program. Relative paths in a recipe stay relative to the current directory.
-    """
+    """Read the recipe named first in `argv` (default: the command line), lay the flags after it over it, check it all. `--help`
+    prints every key and ends the program. Relative paths stay relative to the current directory."""
     words = list(sys.argv[1:] if argv is None else argv)
     program = os.path.basename(sys.argv[0]) or "script.py"
     if "-h" in words or "--help" in words:
@@ -230,10 +225,8 @@ def is_within(path: Path, folder: Path) -> bool:
 
 
 def hash_inputs(recipe: Recipe) -> tuple[Input, ...]:
-    """Every file and every local model folder that the stage reads, with a hash of its content; missing ones are left out.
-
-    What `check_inputs` looks for, a manifest lists and a run's record compares is this one list.
-    """
+    """Every file and local model folder that the stage reads, with a hash of its content; missing ones are left out. Manifests
+    and the records of runs have this list."""
     inputs: list[Input] = []
     for key, value, kind, _ in recipe.inputs():
         path = Path(quickstart_model.default_folder() if kind == "model" and value == "quickstart" else value).expanduser()

@@ -8,26 +8,8 @@ from dataclasses import field
 from typing import Literal
 
 from align_ko.manifest import secrets_of
-from align_ko.recipe.record import (
-    AtLeastOne,
-    Dtype,
-    Free,
-    InputPath,
-    NotNegative,
-    Positive,
-    Problem,
-    Recipe,
-    Seed,
-    Share,
-    ShareAboveZero,
-    ShareBelowOne,
-    Text,
-    YesNo,
-    ZeroOrMore,
-    files,
-    record,
-    unknown_name,
-)
+from align_ko.recipe import fields
+from align_ko.recipe.record import InputPath, Problem, Recipe, files, record, unknown_name
 
 Server = Literal["vllm", "sglang", "llama_cpp", "ollama", "transformers"]
 PromptForm = Literal["auto", "token_ids", "text", "messages"]
@@ -42,17 +24,17 @@ SYNTHETIC_FAULTS = ("wrong_register", "mixed_register", "repetition", "unfinishe
 class DecodingArgs:
     """One decoding setting; the defaults are greedy. transformers' generate names."""
 
-    temperature: NotNegative = 0.0
+    temperature: fields.NotNegative = 0.0
     """0 means greedy."""
-    top_p: ShareAboveZero = 1.0
-    repetition_penalty: Positive = 1.0
+    top_p: fields.ShareAboveZero = 1.0
+    repetition_penalty: fields.Positive = 1.0
 
 
 @record
 class CandidateArgs(DecodingArgs):
     """One decoding setting of a preferences recipe."""
 
-    samples: AtLeastOne = 1
+    samples: fields.AtLeastOne = 1
     """Answers per prompt under this setting."""
 
 
@@ -60,20 +42,20 @@ class CandidateArgs(DecodingArgs):
 class GenerationArgs:
     """How answers are generated, whatever the decoding."""
 
-    max_new_tokens: AtLeastOne = 256
-    batch_size: AtLeastOne = 32
+    max_new_tokens: fields.AtLeastOne = 256
+    batch_size: fields.AtLeastOne = 32
     """Prompts at once; it shrinks by itself where memory runs out."""
-    dtype: Dtype = "auto"
-    seed: Seed = 42
+    dtype: fields.Dtype = "auto"
+    seed: fields.Seed = 42
 
 
 @record
 class EndpointArgs:
     """An OpenAI-compatible server that already serves the checkpoint."""
 
-    base_url: Text
+    base_url: fields.Text
     """For example http://localhost:8000/v1."""
-    model: Text
+    model: fields.Text
     """The name under which the server serves the checkpoint."""
     server: Server = "vllm"
     """Servers name the repetition penalty differently and have sampling defaults of their own; both are set by this."""
@@ -82,16 +64,16 @@ class EndpointArgs:
     (transformers). messages: the server's own template renders them (ollama)."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key; the key itself is written to no file."""
-    concurrency: AtLeastOne = 32
+    concurrency: fields.AtLeastOne = 32
     """Requests in flight at once."""
-    timeout: Positive = 300.0
+    timeout: fields.Positive = 300.0
     """Seconds for one answer."""
-    max_retries: ZeroOrMore = 8
+    max_retries: fields.ZeroOrMore = 8
     """Retries after 408, 409, 429, 5xx, a timeout or a dropped connection or a reply that is no completion, 0.5 to 8 s
     apart or, up to a minute, as the server asks."""
-    check_prompt: YesNo = True
+    check_prompt: fields.YesNo = True
     """Stop when the server counts other prompt tokens than the checkpoint's own format gives: its template drifted."""
-    extra_body: dict[str, Free] = field(default_factory=dict)
+    extra_body: dict[str, fields.Free] = field(default_factory=dict)
     """More fields for every request, over those that `server` sets."""
 
 
@@ -102,17 +84,17 @@ class EndpointArgs:
 class JudgeWeights:
     """What each judge counts. Every judge gives 0 to 1; the score is their mean by these weights, 0 = not asked."""
 
-    naturalness: NotNegative = 0.4
+    naturalness: fields.NotNegative = 0.4
     """assess's score."""
-    variety: NotNegative = 0.3
+    variety: fields.NotNegative = 0.3
     """Few words and phrases that repeat."""
-    relevance: NotNegative = 0.15
+    relevance: fields.NotNegative = 0.15
     """Whether some content word of the question comes back."""
-    reference: NotNegative = 0.15
+    reference: fields.NotNegative = 0.15
     """Closeness to the curated answer; left out where a prompt has none."""
-    reward_model: NotNegative = 0.0
+    reward_model: fields.NotNegative = 0.0
     """Share of the prompt's other answers that the reward model puts below this one."""
-    llm: NotNegative = 0.0
+    llm: fields.NotNegative = 0.0
     """Share of the comparisons that the endpoint's model decides for this answer."""
 
 
@@ -121,30 +103,30 @@ class RewardModelArgs:
     """Any sequence-classification model of transformers with one label, or two of which the second is the good one."""
 
     model_name_or_path: str = ""
-    batch_size: AtLeastOne = 8
-    max_length: AtLeastOne = 2048
+    batch_size: fields.AtLeastOne = 8
+    max_length: fields.AtLeastOne = 2048
     """Tokens of question and answer; of longer ones the beginning is left out."""
-    dtype: Dtype = "auto"
+    dtype: fields.Dtype = "auto"
 
 
 @record
 class LlmJudgeArgs:
     """An OpenAI-compatible endpoint that compares two answers at a time, in both orders."""
 
-    base_url: Text = "http://localhost:8000/v1"
+    base_url: fields.Text = "http://localhost:8000/v1"
     model: str = ""
     api_key_env: str = ""
     """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
-    concurrency: AtLeastOne = 8
+    concurrency: fields.AtLeastOne = 8
     """Requests in flight at once."""
-    top: AtLeastOne = 3
+    top: fields.AtLeastOne = 3
     """So many of a prompt's fit candidates, the best by the other judges, are compared with each other and with a faultless
     greedy answer: 3 and the greedy one are 6 comparisons, 12 calls."""
-    max_tokens: AtLeastOne = 400
+    max_tokens: fields.AtLeastOne = 400
     """Of the judge's own answer."""
-    timeout: Positive = 120.0
+    timeout: fields.Positive = 120.0
     """Seconds for one call."""
-    max_retries: ZeroOrMore = 5
+    max_retries: fields.ZeroOrMore = 5
 
 
 @record
@@ -185,45 +167,45 @@ class PairingArgs:
     chosen: Literal["candidate", "reference", "both"] = "candidate"
     """The better side of a repair pair. candidate: the best fit candidate, else the curated answer. reference: the curated
     answer where there is one. both: a pair with each."""
-    rejected_samples: ZeroOrMore = 0
+    rejected_samples: fields.ZeroOrMore = 0
     """Where the greedy answer is faulty, so many faulty samples (the worst first) are rejected too, in pairs of their own; with
     `both`, against the curated answer. Draw them at a low temperature without a repetition penalty: they fail as greedy
     decoding does."""
-    max_similarity: Share = 0.8
+    max_similarity: fields.Share = 0.8
     """Drop pairs whose two sides share more than this of their character trigrams."""
-    length_tolerance: NotNegative = 1.0
+    length_tolerance: fields.NotNegative = 1.0
     """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
-    min_chosen_score: Share = 0.8
+    min_chosen_score: fields.Share = 0.8
     """Naturalness (assess's score) that a chosen candidate needs."""
-    min_variety: Share = 0.75
+    min_variety: fields.Share = 0.75
     """Word variety that a chosen candidate needs (preferences/judges.py)."""
-    min_closeness: Share = 0.0
+    min_closeness: fields.Share = 0.0
     """Share of character trigrams with the curated answer (0-1) that a chosen candidate needs; else that answer is chosen.
     0.1 rejects nine in ten of the quickstart model's candidates (docs/preferences.md)."""
     contrast_margin: float = 0.15
     """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
-    reference_share: Share = 0.5
+    reference_share: fields.Share = 0.5
     """With `chosen: candidate`, at most this share of pairs may fall back on the curated answer (1.0 = no bound)."""
-    candidate_share: Share = 1.0
+    candidate_share: fields.Share = 1.0
     """At most this share of pairs may have one of the model's own candidates as chosen; the rest are curated answers. A small
     model's candidates read well and say little: a few of them show the form, the curated answers hold the content."""
-    contrast_share: Share = 1.0
+    contrast_share: fields.Share = 1.0
     """At most this share of pairs may be contrasts of two natural answers."""
-    synthetic_share: Share = 0.0
+    synthetic_share: fields.Share = 0.0
     """This share of all pairs sets a chosen candidate against a copy of it that was spoilt on purpose."""
-    curated_share: Share = 0.0
+    curated_share: fields.Share = 0.0
     """This share of all pairs sets a curated answer against a spoilt copy, so that the loss acts on curated answers too."""
     synthetic_faults: tuple[str, ...] = SYNTHETIC_FAULTS
     """The faults that are put into copies, by turns."""
-    fault_share: Share = 1.0
+    fault_share: fields.Share = 1.0
     """At most this share of the pairs may be rejected for one and the same gravest fault; surplus goes, small margins first."""
-    max_collapse: Share = 1.0
+    max_collapse: fields.Share = 1.0
     """Share of a chosen answer's word trigrams that may also be in those to three other prompts; above it the pair goes."""
-    drop_shared_filler: YesNo = True
+    drop_shared_filler: fields.YesNo = True
     """Drop pairs in which one and the same filler crowds both sides."""
-    eval_share: ShareBelowOne = 0.05
+    eval_share: fields.ShareBelowOne = 0.05
     """Share of the pairs held out for eval loss."""
-    seed: Seed = 42
+    seed: fields.Seed = 42
     """Of the spoilt copies: which fault, and where."""
 
     def problems(self) -> Iterator[Problem]:
@@ -239,17 +221,17 @@ class PairingArgs:
 class PreferencesRecipe(Recipe):
     """SFT checkpoint → preference pairs."""
 
-    model_name_or_path: Text
-    prompts_file: Text
+    model_name_or_path: fields.Text
+    prompts_file: fields.Text
     """JSONL with `messages` (a last assistant turn is the reference), or with `prompt`: text or messages, no reference."""
-    output_dir: Text
+    output_dir: fields.Text
     skip_prompts_files: tuple[str, ...] = ()
     """Prompts that these files contain are left out, for example those that SFT was trained on."""
     extra_pairs_files: tuple[str, ...] = ()
     """Preference pairs of your own, in any shape that run_dpo.py reads; they join those that are made here."""
-    max_prompts: ZeroOrMore = 0
+    max_prompts: fields.ZeroOrMore = 0
     """0 = all."""
-    first_prompt: ZeroOrMore = 0
+    first_prompt: fields.ZeroOrMore = 0
     """Where in the shuffled prompts to begin (past the end: from the start again), so that another round asks others."""
     candidates: dict[str, CandidateArgs] = field(
         default_factory=lambda: {
@@ -265,7 +247,7 @@ class PreferencesRecipe(Recipe):
     pairing: PairingArgs = field(default_factory=PairingArgs)
     evaluation_files: tuple[str, ...] = ()
     """Prompt files that no pair may come from (exact or near)."""
-    trust_remote_code: YesNo = False
+    trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
     def problems(self) -> Iterator[Problem]:

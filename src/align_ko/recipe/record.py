@@ -1,15 +1,12 @@
-"""What recipe records are made of: types of fields with their ranges, the base class, and TRL's own options.
+"""What recipe records are made of: the decorator, the base class, and TRL's own options.
 
     @record
     class EarlyStopping:
-        patience: AtLeastOne = 1
+        patience: fields.AtLeastOne = 1
         \"""Evaluations with a risen eval loss before training stops.\"""
 
-pydantic checks a record wherever it is built. Values from a file are text until the field's type is known.
-
-The fields of SFTConfig and DPOConfig are read from source: importing trl takes about 15 seconds, reading four files of it and
-of transformers with `ast` a tenth of one. So a misspelt training option is reported at once, on any machine.
-"""
+The fields of SFTConfig and DPOConfig are read from source with `ast`, in a tenth of the 15 seconds that importing trl takes, so
+that a misspelt option is reported at once."""
 
 from __future__ import annotations
 
@@ -18,10 +15,8 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-import math
-import re
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -40,18 +35,18 @@ from typing import (
     get_origin,
 )
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, WrapValidator
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from align_ko.errors import UserError, missing_package, nearest
-from align_ko.recipe.yaml_lines import Tree, Word
+from align_ko.recipe.fields import Free, TrlNumber, Whole, YesNo
+from align_ko.recipe.yaml_lines import Tree
 
 T = TypeVar("T")
 Kind = Any  # a type, or what typing builds of types: mypy has no word for it yet (PEP 747)
 MISSING = object()
-LARGEST = 2**63 - 1
 # defer_build: importing the records takes 10 ms, building all validators 200.
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
@@ -60,60 +55,6 @@ CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 def record(cls: type[T]) -> type[T]:
     """A frozen dataclass that pydantic checks and that takes no unknown key."""
     return cast(type[T], pydantic_dataclass(frozen=True, config=CONFIG)(cls))
-
-
-# -------------------- types of fields
-
-
-def _yes_or_no(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.lower() not in ("true", "yes", "on", "false", "no", "off"):
-        raise PydanticCustomError("bool_parsing", "not true or false")
-    return value.lower() in ("true", "yes", "on")
-
-
-def _guess(value: object) -> object:
-    """A value of a mapping with free content, by YAML 1.2's rules: `5e-7` → 5e-07, `no` → "no", `"5"` → "5"."""
-    if isinstance(value, dict):
-        return {key: _guess(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_guess(item) for item in value]
-    if not isinstance(value, Word):
-        return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if re.fullmatch(r"[+-]?[0-9][0-9_]*", value) and len(value) < 20:
-        return int(value)
-    is_number = re.fullmatch(r"[+-]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value)
-    if is_number and math.isinf(float(value)):
-        raise PydanticCustomError("finite_number", "not finite")
-    return float(value) if is_number else str(value)
-
-
-def _keep_whole(value: Any, to_float: Callable[[Any], float]) -> float:
-    """transformers distinguishes `save_steps: 100` from `save_steps: 0.1` by type."""
-    number = to_float(value)
-    is_whole = re.fullmatch(r"[+-]?[0-9_]+(\.0+)?", str(value)) and abs(number) < LARGEST
-    return int(str(value).partition(".")[0]) if is_whole else number
-
-
-YesNo = Annotated[bool, BeforeValidator(_yes_or_no)]
-"""true or false; yes, no, on and off too, never 1 or 0."""
-Free = Annotated[Any, BeforeValidator(_guess)]
-"""A value of a mapping whose keys are not ours."""
-Text = Annotated[str, MinLen(1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
-ShareAboveZero = Annotated[float, Gt(0), Le(1)]
-Whole = Annotated[int, Ge(-LARGEST), Le(LARGEST)]
-AtLeastOne = Annotated[int, Ge(1), Le(LARGEST)]
-ZeroOrMore = Annotated[int, Ge(0), Le(LARGEST)]
-Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
-Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-_TrlNumber = Annotated[float, WrapValidator(_keep_whole), Field(allow_inf_nan=False)]
 
 
 # -------------------- what a stage's recipe says about itself
@@ -192,7 +133,7 @@ TRAINING_RANGES: dict[str, tuple[object, ...]] = {
 """Name pattern → limits of its numbers; the first that fits counts."""
 _MODULES = {"SFTConfig": "trl.trainer.sft_config", "DPOConfig": "trl.trainer.dpo_config"}
 _TYPES: dict[str, Kind] = {
-    "str": str, "int": Whole, "float": _TrlNumber, "bool": YesNo, "Any": Free, "dict": dict, "Dict": dict, "list": list,
+    "str": str, "int": Whole, "float": TrlNumber, "bool": YesNo, "Any": Free, "dict": dict, "Dict": dict, "list": list,
     "List": list, "Optional": Optional, "Union": Union, "Literal": Literal,
 }  # fmt: skip
 
@@ -326,7 +267,7 @@ def _limited(kind: Kind, limits: tuple[object, ...]) -> Kind:
         return _ordered_union([_limited(member, limits) for member in get_args(inner)])
     if origin_of(kind) is list:
         return list[_limited(get_args(kind)[0], limits)]  # type: ignore[misc]
-    return Annotated[kind, *limits] if limits and kind in (Whole, _TrlNumber) else kind
+    return Annotated[kind, *limits] if limits and kind in (Whole, TrlNumber) else kind
 
 
 def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef]:

@@ -6,24 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from align_ko.recipe.record import (
-    AtLeastOne,
-    Dtype,
-    InputPath,
-    NotNegative,
-    Positive,
-    Problem,
-    Recipe,
-    Share,
-    ShareBelowOne,
-    Text,
-    TrlConfig,
-    YesNo,
-    ZeroOrMore,
-    config_fields,
-    record,
-    unknown_name,
-)
+from align_ko.recipe import fields
+from align_ko.recipe.record import InputPath, Problem, Recipe, TrlConfig, config_fields, record, unknown_name
 
 Resume = Literal["auto", "replace", "fresh", "force", "weights"]
 Training = Mapping[str, Any]  # fields of a TRL config
@@ -34,36 +18,36 @@ GATE_METRICS = ("greedy_natural", "greedy_stopped")  # higher is better; `metric
 class ModelArgs:
     """The model and its adapter; TRL's ModelConfig names."""
 
-    model_name_or_path: Text
+    model_name_or_path: fields.Text
     """Hub id or folder. `quickstart` is the Gemma 3 270M folder that prepare_quickstart_model.py made."""
     model_revision: str | None = None
     """Branch, tag or commit of a hub model."""
-    trust_remote_code: YesNo = False
+    trust_remote_code: fields.YesNo = False
     """Run the Python files that a hub model brings."""
-    dtype: Dtype = "auto"
+    dtype: fields.Dtype = "auto"
     """`auto`: bfloat16 where the hardware has it, float32 otherwise."""
     attn_implementation: str | None = None
     """For example flash_attention_2, sdpa, eager; null: transformers chooses."""
-    use_peft: YesNo = True
+    use_peft: fields.YesNo = True
     """Train a LoRA adapter; false: all weights."""
-    lora_r: AtLeastOne = 64
+    lora_r: fields.AtLeastOne = 64
     """Rank of the adapter's matrices."""
-    lora_alpha: AtLeastOne = 128
+    lora_alpha: fields.AtLeastOne = 128
     """The adapter's output is scaled by lora_alpha / lora_r."""
-    lora_dropout: ShareBelowOne = 0.05
+    lora_dropout: fields.ShareBelowOne = 0.05
     lora_target_modules: tuple[str, ...] = (
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     )  # fmt: skip
     """Ends of module names; or one regular expression for whole names, where those ends also occur in a vision tower."""
-    use_rslora: YesNo = False
+    use_rslora: fields.YesNo = False
     """Scale by lora_alpha / √lora_r, which keeps its strength at a large rank."""
-    use_dora: YesNo = False
+    use_dora: fields.YesNo = False
     """Learn the length of each weight vector apart from its direction."""
-    load_in_4bit: YesNo = False
+    load_in_4bit: fields.YesNo = False
     """QLoRA: the base in 4 bits, computed in bfloat16. The gate answers from these weights; merging, pairs and evaluation take
     the base unquantised, which is another model by the rounding. The manifest says so under `weights.trained_on`."""
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
-    use_bnb_nested_quant: YesNo = True
+    use_bnb_nested_quant: fields.YesNo = True
     """Quantise the quantisation's constants too."""
 
 
@@ -79,9 +63,9 @@ class StartModelArgs(ModelArgs):
 class TrainData:
     """Rows of training, as curation or the pair builder wrote them."""
 
-    train_file: Text
-    eval_file: Text
-    chat_template: Text = "default"
+    train_file: fields.Text
+    eval_file: fields.Text
+    chat_template: fields.Text = "default"
     """`default` (ours), `eeve`, `gemma3`, `llama3`, `llama3_1`, `qwen3`, `tokenizer` for the one that a chat model brings, or a
     path to a Jinja file. DPO keeps the SFT checkpoint's."""
     leave_out: tuple[str, ...] = ()
@@ -92,9 +76,9 @@ class TrainData:
 class EarlyStopping:
     """Stops training where it begins to overfit."""
 
-    patience: AtLeastOne = 1
+    patience: fields.AtLeastOne = 1
     """Evaluations with a risen eval loss before training stops."""
-    min_rise: NotNegative = 0.0
+    min_rise: fields.NotNegative = 0.0
     """A rise smaller than this is noise."""
 
 
@@ -102,16 +86,16 @@ class EarlyStopping:
 class GateArgs:
     """The training gate: a few prompts answered greedily at every evaluation, the numbers that eval loss does not show."""
 
-    prompts: ZeroOrMore = 0
+    prompts: fields.ZeroOrMore = 0
     """How many prompts are answered; 0: no gate."""
     prompts_file: str = ""
     """JSONL rows with `messages` or `prompt`; empty: data.eval_file. Not the prompts of the final evaluation."""
-    max_new_tokens: AtLeastOne | None = None
+    max_new_tokens: fields.AtLeastOne | None = None
     """Longest answer; null: half as much again as the references take under this tokenizer."""
-    batch_size: AtLeastOne = 16
-    max_seconds: Positive = 120.0
+    batch_size: fields.AtLeastOne = 16
+    max_seconds: fields.Positive = 120.0
     """When an evaluation takes longer, what was answered until then counts."""
-    stop_margin: Share | None = 0.1
+    stop_margin: fields.Share | None = 0.1
     """Training stops when the natural share falls below that of the start by more than this; null: never."""
 
     def problems(self, training: Training) -> Iterator[Problem]:
@@ -138,7 +122,7 @@ class GateArgs:
 class DistillArgs:
     """A decoding knob that training makes needless: the loss is the KL divergence from the starting model under the knob."""
 
-    repetition_penalty: Positive = 1.0
+    repetition_penalty: fields.Positive = 1.0
     """As in transformers' generate, but over the answer's own tokens alone; 1.0: plain SFT. Otherwise nothing stops early."""
 
     @property
@@ -169,9 +153,9 @@ class SftRecipe(Recipe):
     training: Annotated[dict[str, Any], TrlConfig("SFTConfig")]
     """Any field of TRL's SFTConfig."""
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
-    merge_adapter: YesNo = False
+    merge_adapter: fields.YesNo = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
-    merge_start: YesNo = False
+    merge_start: fields.YesNo = False
     """Where the start is an adapter folder: merge it first and train a new adapter on that; false: train it on. Distillation
     and full fine-tuning always merge."""
     gate: GateArgs = field(default_factory=GateArgs)
@@ -206,7 +190,7 @@ class SftRecipe(Recipe):
 class DpoRecipe(Recipe):
     """DPO from the SFT checkpoint."""
 
-    model_name_or_path: Text
+    model_name_or_path: fields.Text
     """The SFT checkpoint: an adapter folder (trained on, its frozen copy is the reference) or a full model."""
     data: TrainData
     training: Annotated[dict[str, Any], TrlConfig("DPOConfig")]
@@ -214,7 +198,7 @@ class DpoRecipe(Recipe):
     model: StartModelArgs | None = None
     """Number format and quantisation; for a full model as start also the new adapter."""
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
-    merge_adapter: YesNo = False
+    merge_adapter: fields.YesNo = False
     """Also merge the adapter: the output folder is then a plain transformers model (the adapter stays in adapter/)."""
     gate: GateArgs = field(default_factory=GateArgs)
     resume: Resume = "auto"

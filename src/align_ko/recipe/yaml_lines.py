@@ -1,8 +1,5 @@
-"""A recipe file as plain values, and a map that knows the file and line of each.
-
-Nothing is interpreted here: `5e-7` and `no` stay the words that were written until pydantic knows the field's type. PyYAML's
-own resolver would read `5e-7` as text and `no` as False.
-"""
+"""A recipe file as plain values, and a map that knows the file and line of each. `5e-7` and `no` stay the words that were
+written until pydantic knows the field's type; PyYAML's own resolver would read text and False."""
 
 from __future__ import annotations
 

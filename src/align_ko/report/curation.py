@@ -1,8 +1,5 @@
-"""The report of a curation run: report.json, report.html, README.md (the dataset card) and tables in the terminal.
-
-The card tells `datasets` and the hub what the folder contains: `datasets.load_dataset("data/quickstart/sft")` gives train and
-eval, and ignores rejected.jsonl and the reports.
-"""
+"""The report of a curation run: report.json, report.html, tables in the terminal, and README.md, the dataset card that tells
+`datasets` and the hub what the folder contains: train and eval, not rejected.jsonl and the reports."""
 
 from __future__ import annotations
 

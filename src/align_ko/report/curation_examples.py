@@ -1,7 +1,5 @@
-"""Rows of the curation report as the template draws them: what was wrong or changed is marked, long texts are folded or cut.
-
-The text is data from anywhere, so nothing here may raise, and invisible characters are shown by name.
-"""
+"""Rows of the curation report as the template draws them: faults and changes are marked, long texts folded or cut. The text is
+data from anywhere, so nothing here may raise."""
 
 from __future__ import annotations
 

@@ -63,11 +63,8 @@ def segments(text: str, faults: Sequence[Fault]) -> list[Part]:
 
 
 def pieces(parts: Sequence[Part], limit: int = sys.maxsize) -> tuple[list[Piece], int]:
-    """(pieces, characters beyond `limit`, which are left out).
-
-    The beginning is shown and the rest folded. Where the first mark is in the rest, a short beginning is shown and the text
-    around the mark, and what lies between is folded too.
-    """
+    """(pieces, characters beyond `limit`, which are left out). The beginning is shown and the rest folded, all but the text
+    around the first mark, where that is in the rest."""
     text = "".join(part.text for part in parts)
     whole = text[:limit]
     cut = clip_at(whole)

@@ -1,7 +1,5 @@
-"""README.md of a training run's folder: the model card, in Korean and in English, with the curves and the gate's table.
-
-It contains only numbers, names and settings: no path above the folder's own name, no prompt, no answer.
-"""
+"""README.md of a training run's folder: the model card, in Korean and in English. Only numbers, names and settings: no path
+above the folder's own name, no prompt, no answer."""
 
 from __future__ import annotations
 
@@ -88,9 +86,7 @@ def _plain(value: object) -> str:
 
 def draw_curves(path: Path, log: Log, losses: Log) -> bool:
     """Write training and eval loss, verdicts and the greedy share as a PNG; False (and no file) where nothing was logged.
-
-    Labels are English: matplotlib has no Korean font of its own, and would draw boxes.
-    """
+    Labels are English: matplotlib has no Korean font of its own."""
     train = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
     natural = [(entry["step"], entry["eval_greedy_natural"]) for entry in log if "eval_greedy_natural" in entry]
     if not train and not losses:

@@ -1,7 +1,5 @@
-"""What the reports share: the Jinja environment, its filters, and Korean names of codes.
-
-In HTML everything passes through Jinja's autoescape and nothing is marked safe; Markdown templates escape with filters.
-"""
+"""What the reports share: the Jinja environment, its filters, Korean names of codes. In HTML all passes through autoescape and
+nothing is marked safe; Markdown templates escape with filters."""
 
 from __future__ import annotations
 

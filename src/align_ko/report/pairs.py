@@ -62,12 +62,9 @@ def examples(pairs: Sequence[PreferencePair], count: int = EXAMPLES) -> list[Pre
 
 
 def advise(summary: PairSummary) -> list[Advice]:
-    """Which loss the pairs call for.
-
-    Rules: `sigmoid_norm`, the ablation's winner (docs/experiments.md), but `sigmoid` with `ld_alpha` where the chosen sides are
-    on average more than a fifth shorter than the rejected ones; the SFT term below 1,000 pairs or with a collapse above .03;
-    without the SFT term WPO's `use_weighting` where more than half of the chosen sides were not written by the model.
-    """
+    """Which loss the pairs call for: `sigmoid_norm`, the ablation's winner (docs/experiments.md), but `sigmoid` with `ld_alpha`
+    where chosen sides are more than a fifth shorter on average; the SFT term below 1,000 pairs or with a collapse above .03;
+    without it WPO's `use_weighting` where the model did not write more than half of the chosen sides."""
     pairs, lengths, gap = summary["pairs"], summary["mean_characters"], summary["length_gap_share"]
     collapse, curated = summary["chosen"]["collapse"], summary["off_policy_share"]
     with_sft, shorter = pairs < FEW_PAIRS or collapse > GENERIC, gap < -LENGTH_GAP

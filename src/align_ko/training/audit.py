@@ -1,7 +1,4 @@
-"""Proof, before the first step, that the right tokens are trained: on real batches of the trainer's own data loader.
-
-Each check is a fault that once cost someone a training run without a word (docs: facts in README, "What is checked").
-"""
+"""Proof, before the first step, that the right tokens are trained: on real batches of the trainer's own data loader."""
 
 from __future__ import annotations
 
@@ -51,13 +48,10 @@ def audit_batches(
     max_batches: int = 8,
     rows: Iterable[ConversationRow] = (),
 ) -> dict[str, int]:
-    """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`) against their conversations.
-
-    Batches without padding (packing, padding_free) hold all rows in one, `(1, tokens)`, and `position_ids` instead of a mask.
-    `conversations` maps the hash of a row's token ids to its messages (conversations_of), `rows` are searched for the
-    id of a faulty one. Raises AuditError at the first fault.
-    Returns the counts: rows, tokens, supervised tokens, padding.
-    """
+    """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`; without padding all rows in one,
+    `(1, tokens)`, and `position_ids` instead of a mask) against their conversations, by the hash of a row's token ids
+    (conversations_of); `rows` give the id of a faulty one. AuditError at the first fault, else the counts: rows, tokens,
+    supervised, padding."""
     eos_ids = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or [])
     if tokenizer.eos_token_id not in eos_ids:
         raise AuditError(
@@ -98,11 +92,8 @@ def audit_batches(
 
 
 def lines_of(batch: Batch) -> Iterator[tuple[list[tuple[list[int], list[int]]], list[int]]]:
-    """Each line of a batch as its rows (ids, labels) and the labels of its padding.
-
-    With a mask a line is one row. Without, a row begins where the positions begin again: `position_ids` 0 1 2 0 1 0 0 → two
-    rows, of three and two tokens, and two of padding.
-    """
+    """Each line of a batch as its rows (ids, labels) and the labels of its padding. With a mask a line is one row; without, a
+    row begins where the positions do: `position_ids` 0 1 2 0 1 0 0 → rows of three and two tokens, two of padding."""
     positions = batch["position_ids"] if "attention_mask" not in batch else None
     if positions is None:
         real = batch["attention_mask"].bool()
@@ -164,11 +155,9 @@ def audit_pairs(
     dataset: Dataset,
     max_batches: int = 8,
 ) -> dict[str, int]:
-    """Check collated preference batches: `input_ids` and `completion_mask` `(2 × pairs, tokens)`, chosen rows first.
-
-    `pairs` maps ids to preference rows, `dataset` is the tokenised form (`prompt_ids`, `chosen_ids`, `rejected_ids`, `id`).
-    Raises AuditError; returns how many pairs there were and how many rejected sides were left open.
-    """
+    """Check collated preference batches, `input_ids` and `completion_mask` `(2 × pairs, tokens)`, chosen rows first, against
+    `pairs` by id and the tokenised `dataset`. AuditError, or how many pairs there were and how many rejected sides were left
+    open."""
     by_hash = {
         hash(tuple(row["prompt_ids"] + row[f"{side}_ids"])): (side, pairs[row["id"]])
         for row in dataset

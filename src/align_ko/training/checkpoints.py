@@ -1,8 +1,6 @@
-"""Checkpoints that can be trusted after SIGKILL, and trainers that resume from them to the same weights.
-
-transformers 5.23 writes a checkpoint file by file under its final name, and deletes older ones before the new one is known to
-be complete. `ResumableTrainer` writes a marker as the last file and rotates only then.
-"""
+"""Checkpoints that can be trusted after SIGKILL, and trainers that resume from them to the same weights. transformers 5.23
+writes a checkpoint under its final name and deletes older ones before it is complete; `ResumableTrainer` writes a marker as the
+last file and rotates only then."""
 
 from __future__ import annotations
 
@@ -119,12 +117,9 @@ class ResumableTrainer(_Trainer):
         super()._load_scaler(None if self.weights_alone else checkpoint)
 
     def _run_epoch(self, **kwargs: Any) -> None:
-        """Two things that transformers 5.23 gets wrong when it resumes.
-
-        A run whose last checkpoint was its end (all steps done, or stopped by a callback) would train one step more.
-        With several processes the sampler's epoch is not set below the skipping wrapper, so the rest of a later epoch would be
-        in the first epoch's order: some rows twice, others never.
-        """
+        """Two things that transformers 5.23 gets wrong when it resumes: a run whose last checkpoint was its end would train one
+        step more; with several processes the sampler's epoch is not set below the skipping wrapper, so the rest of a later
+        epoch would be in the first one's order, some rows twice, others never."""
         state, control = self.state, self.control
         if control.should_training_stop or state.global_step >= state.max_steps:
             control.should_training_stop = True

@@ -1,14 +1,10 @@
 """A decoding knob spent once, at training time: greedy decoding learns what it would say under `repetition_penalty`.
 
-The teacher is the model that training starts from (the adapter switched off), with the score of every token lowered that the
-answer already contains, as transformers' RepetitionPenaltyLogitsProcessor does (Keskar et al. 2019, CTRL, section 4.1: a score
-above 0 is divided by the penalty, one below is multiplied by it). The student is the same model with its adapter and no knob.
-The loss is the KL divergence of the student's distribution from the teacher's, in nats a token, over the answers' positions:
-the teacher's knob goes into the weights, and all else that the model has learnt is the teacher's too.
-
-Only the current answer's own tokens are penalised. transformers penalises the prompt's as well, and a model that learns this
-stops naming what it was asked about (docs/experiments.md).
-"""
+The teacher is the model that training starts from (the adapter switched off), with the score of every token that the answer
+already contains lowered as transformers does (Keskar et al. 2019, CTRL, section 4.1: above 0 divided by the penalty, below
+multiplied by it). The loss is the KL divergence of the student's distribution from the teacher's, in nats a token, over the
+answers' positions. transformers penalises the prompt's tokens as well; a model that learns this stops naming what it was asked
+about (docs/experiments.md)."""
 
 from __future__ import annotations
 
@@ -22,10 +18,7 @@ from align_ko.training.seams import AlignSFTTrainer
 
 
 class KnobDistillationTrainer(AlignSFTTrainer):
-    """AlignSFTTrainer with the loss above. Evaluation is the usual loss on the rows' answers, so that it can be compared.
-
-    The model must carry an adapter: without it the model is the teacher.
-    """
+    """AlignSFTTrainer with the loss above, on a model with an adapter. Evaluation is the usual loss on the rows' answers."""
 
     def __init__(self, *args: object, repetition_penalty: float, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)

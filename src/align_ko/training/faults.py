@@ -1,7 +1,4 @@
-"""Faults of a run that its batches do not show: nothing is trained, nothing moved, nothing was saved, evaluation rows leaked.
-
-What single batches show is in audit.py; docs/faults.md lists every fault with its message.
-"""
+"""Faults of a run that its batches do not show: nothing is trained, moved or saved, evaluation rows leaked (docs/faults.md)."""
 
 from __future__ import annotations
 

@@ -61,11 +61,9 @@ def save_result(
     start: Path | None = None,
     **facts: object,
 ) -> Saved | None:
-    """After the last step: save the weights, then the manifest. None in all processes but the first.
-
-    `base`: the model that was loaded, below the adapter if there is one; `start`: the folder whose adapter was trained on.
-    UserError where nothing may be saved (`weights_taken`) and where nothing was (`check_saved`).
-    """
+    """After the last step: save the weights, then the manifest. None in all processes but the first. `base`: the model below
+    the adapter, if there is one; `start`: the folder whose adapter was trained on. UserError where nothing may be saved
+    (`weights_taken`) or nothing was (`check_saved`)."""
     try:
         weights = weights_taken(trainer, gate.passed if gate else ())
     except GateRefusal:
@@ -116,10 +114,7 @@ def check_push(training: Mapping[str, object], base: ModelSource, merged: bool) 
 
 def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[str, object]:
     """Which weights the model holds after `train()`: `{"from": "best" | "last", "step", "metric", "value", "warning"}`.
-
-    `gate_passed`: what the greedy gate said of each evaluation. UserError where nothing may be saved: the gate refused these
-    weights, or the best checkpoint is gone.
-    """
+    UserError where the gate refused them (`gate_passed`: each evaluation) or the best checkpoint is gone."""
     args, state = trainer.args, trainer.state
     takes_best = args.load_best_model_at_end and state.best_metric is not None
     if gate_passed and not (any(gate_passed) if takes_best else gate_passed[-1]):
@@ -161,10 +156,8 @@ def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[st
 
 
 def push_stage(trainer: Trainer, folder: Path) -> str | None:
-    """With `training.push_to_hub`, upload `folder`. First process only.
-
-    TRL's own push would save the model over it again, unmerged, and write its own card.
-    """
+    """With `training.push_to_hub`, upload `folder`, first process only: TRL's push would save the model over it again,
+    unmerged."""
     if not trainer.args.push_to_hub:
         return None
     adapter = folder / "adapter"
@@ -187,11 +180,9 @@ def save_stage(
     base: ModelSource | None = None,
     part: str = "",
 ) -> Path:
-    """Save the trainer's model (the best checkpoint, when `load_best_model_at_end`) into its output folder, or a `part` of it.
-
-    With `merge_adapter`, the folder itself holds the merged model that plain `AutoModelForCausalLM.from_pretrained` loads,
-    and `adapter/` the adapter. Every process must call this (ZeRO-3 gathers weights); only the first writes.
-    """
+    """Save the trainer's model (the best checkpoint, when `load_best_model_at_end`) into its output folder, or a `part` of it;
+    with `merge_adapter` merged, the adapter in `adapter/`. Every process calls this (ZeRO-3 gathers weights), only the first
+    writes."""
     folder = Path(trainer.args.output_dir) / part
     model = trainer.accelerator.unwrap_model(trainer.model)
     is_peft = isinstance(model, PeftModel)

@@ -1,9 +1,7 @@
-"""A few fixed prompts answered greedily at every evaluation: what eval loss does not show.
+"""A few fixed prompts answered greedily at every evaluation: loss can fall while answers begin to loop or to be all the same.
 
-Loss can fall while greedy answers begin to loop or to repeat one answer to every prompt. The gate logs `eval_greedy_natural`,
-`_stopped`, `_loops`, `_characters` (mean) and `_collapse` through the trainer, so every logger sees them, and
-`metric_for_best_model: greedy_natural` can choose by them. The answers are written to greedy_gate/step-N.jsonl.
-"""
+The gate logs `eval_greedy_natural`, `_stopped`, `_loops`, `_characters` (mean) and `_collapse` through the trainer, so that
+`metric_for_best_model: greedy_natural` can choose by them, and writes the answers to greedy_gate/step-N.jsonl."""
 
 from __future__ import annotations
 
@@ -76,11 +74,8 @@ def gate_measures(rows: list[GateRow]) -> dict[str, float]:
 
 
 class GreedyGate(TrainerCallback):
-    """Answers, logs, and stops the run when the natural share falls below that of the start by more than `stop_margin`.
-
-    An evaluation that falls below can never become the best one. Prompts are shared out over the processes; under ZeRO-3 the
-    weights are gathered for the time of the answers.
-    """
+    """Answers, logs, and stops the run when the natural share falls below that of the start by more than `stop_margin`; such an
+    evaluation never becomes the best one. The processes share the prompts; ZeRO-3's weights are gathered for the answers."""
 
     def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Trainer, clock: Clock = time.monotonic) -> None:
         self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
@@ -190,10 +185,8 @@ class GreedyGate(TrainerCallback):
 
 
 def reference_limit(tokenizer: PreTrainedTokenizerBase, files: Sequence[str]) -> int:
-    """Half as many tokens again as 95 of 100 references take, of the first file that has any.
-
-    A tokenizer with 1.1 Korean characters a token needs twice the limit of one with 2.2.
-    """
+    """Half as many tokens again as 95 of 100 references take, of the first file that has any: a tokenizer with 1.1 Korean
+    characters a token needs twice the limit of one with 2.2."""
     for file in files:
         rows = evenly([row for row in read_prompts(file, "gate.prompts_file") if row.reference], REFERENCES)
         if lengths := sorted(len(answer_ids(tokenizer, row.prompt, str(row.reference))) for row in rows):
@@ -202,10 +195,8 @@ def reference_limit(tokenizer: PreTrainedTokenizerBase, files: Sequence[str]) ->
 
 
 def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate | None:
-    """Add the gate to a trainer where the recipe asks for one; `eval_file` is where its prompts come from by default.
-
-    UserError under FSDP, where every process has a part of each weight and none can generate.
-    """
+    """Add the gate where the recipe asks for one; `eval_file` gives its prompts by default. UserError under FSDP, where every
+    process has a part of each weight and none can generate."""
     if not args.prompts:
         return None
     if trainer.is_fsdp_enabled:

@@ -34,11 +34,8 @@ def verdict(train_loss: float, eval_loss: float) -> str:
 
 
 def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -> list[Evaluation]:
-    """Every evaluation in a trainer's `log_history`: `{"step", "train_loss", "eval_loss", "verdict"}` and the gate's numbers.
-
-    The train loss is the mean of the five logged before it, or None. Without a verdict (DPO, whose loss starts at ln 2 and
-    says nothing of memorising) that is "". A trainer keeps its log in every checkpoint, so a resumed run knows all of it.
-    """
+    """Every evaluation in a trainer's `log_history`, with the gate's numbers; a checkpoint has it, so a resumed run knows all
+    of it. The train loss is the mean of the five logged before, or None. No verdict in DPO, whose loss starts at ln 2."""
     result: list[Evaluation] = []
     recent: list[float] = []
     for entry in log:
@@ -68,10 +65,8 @@ def risen(losses: Iterable[float], min_rise: float) -> int:
 
 
 class OverfittingWatch(TrainerCallback):
-    """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best by `min_rise`.
-
-    It holds no state: everything is read from the trainer's own log, so a resumed run stops where it would have stopped.
-    """
+    """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best by `min_rise`. All is
+    read from the trainer's log, so a resumed run stops where it would have stopped."""
 
     def __init__(
         self, patience: int = 1, min_rise: float = 0.0, with_verdict: bool = True, console: Console | None = None

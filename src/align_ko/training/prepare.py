@@ -53,12 +53,9 @@ LENGTH_CLASSES = 25
 
 
 def training_config(kind: type[Config], training: Mapping[str, Any], dtype: str = "auto") -> Config:
-    """Build SFTConfig or DPOConfig. What the recipe states wins; where it is silent:
-
-    bf16/fp16 by hardware, `use_cpu` without an accelerator, TensorBoard where it is installed, the best checkpoint instead of
-    the last where both are saved, a push only of the finished result. A token goes into the environment.
-    Raises UserError for a value that TRL refuses, and for FSDP without an accelerator.
-    """
+    """Build SFTConfig or DPOConfig. Where the recipe is silent: bf16/fp16 by hardware, `use_cpu` without an accelerator,
+    TensorBoard where it is installed, the best checkpoint where both are saved, a push only of the result. A token goes into
+    the environment. UserError for a value that TRL refuses, and for FSDP without an accelerator."""
     values = {key: value for key, value in training.items() if not is_secret(key)}
     for token in training.keys() - values.keys():  # training_args.bin is in every checkpoint
         os.environ["HF_TOKEN"] = str(training[token])
@@ -112,23 +109,18 @@ def _saves_every_evaluation(values: Mapping[str, Any]) -> bool:
 def tokenize_conversations(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[ConversationRow], max_length: int | None
 ) -> tuple[Dataset, list[TooLong]]:
-    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns`; and the rows dropped as too long.
-
-    `turns`: how many of its messages a row has, all unless the template needs a row for each answer (training_rows). A row
-    over `max_length` tokens is dropped whole: cutting it would cut its eos. UserError when a row cannot be tokenised the
-    same way for training and inference.
-    """
+    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns` (how many messages it has, where the
+    template needs a row for each answer); and the rows over `max_length`, dropped whole: cutting would cut their eos. UserError
+    for a row that cannot be tokenised the same way for training and inference."""
     return _tokenize(encode_conversations, tokenizer, rows, max_length)
 
 
 def tokenize_pairs(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None
 ) -> tuple[Dataset, list[TooLong]]:
-    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and those too long.
-
-    The chosen side ends with eos. The rejected side does only if that answer really ended (`rejected_finished`): otherwise
-    DPO would push down "stop here" for an answer whose fault was never to stop.
-    """
+    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and those too long. A rejected side
+    ends with eos only if it really ended (`rejected_finished`): else DPO would push down "stop here" for an answer whose fault
+    was never to stop."""
     return _tokenize(encode_pairs, tokenizer, rows, max_length)
 
 
@@ -243,10 +235,8 @@ def _encode_in_parallel(
 
 
 def _once_per_machine(make: Callable[[Path], Dataset]) -> Dataset:
-    """The dataset that `make(folder)` returns, made by the first process of each machine and read by its others.
-
-    The folder is removed when that process ends: nothing is kept from one run to the next, so nothing can be stale.
-    """
+    """The dataset that `make(folder)` returns, made by the first process of each machine and read by its others. The folder
+    goes when that process ends, so nothing can be stale."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
     from datasets import load_from_disk
@@ -297,17 +287,9 @@ def supervised_share(dataset: Dataset) -> float:
 
 
 class ShuffledLengthGroupedSampler(Sampler[int]):
-    """Batches of like lengths in random order; the same order for the same seed and epoch.
-
-    Batches of equal lengths differ from one another far more than random batches do: in plain random order the first 50 of
-    them are a tenth longer or shorter than the whole in more than one run in five (one standard deviation is 8 % with the
-    lengths of planning/lengths.py). So the order is random within rounds of LENGTH_CLASSES batches, each of which
-    holds one of every class.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows that are computed together (per-device batch × accumulation × processes keeps steps alike).
-    """
+    """Batches of like lengths in random order; the same for the same seed and epoch. Plain random order varies too much (the
+    first 50 batches are a tenth longer or shorter than the whole in one run in five), so it is random within rounds of
+    LENGTH_CLASSES batches, one of every class. `lengths`: tokens of each row; `batch_size`: rows of a step."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0

@@ -1,9 +1,6 @@
-"""Begin, continue, refuse or skip: what a training command does in a folder that was used before.
-
-`training_run.json` in the output folder records what a run depends on. It is written just before the first step, when data and
-audit have passed, and marked finished after the last file. A checkpoint counts when its marker says that all its files were
-written, and by this run.
-"""
+"""Begin, continue, refuse or skip: what a training command does in a folder that was used before. `training_run.json` records
+what a run depends on; it is written just before the first step, and marked finished after the last file. A checkpoint counts
+when its marker says that all its files were written, and by this run."""
 
 from __future__ import annotations
 
@@ -77,10 +74,8 @@ class Run:
 def open_run(
     recipe: SftRecipe | DpoRecipe, config: TrainingArguments, tokenizer: PreTrainedTokenizerBase, base: ModelSource
 ) -> Run:
-    """Decide what to do in `config.output_dir`; changes nothing there.
-
-    The first process decides for all. UserError when the run was begun with something else.
-    """
+    """Decide what to do in `config.output_dir`, in the first process for all; changes nothing there. UserError when the run was
+    begun with something else."""
     decided: list[Run | str | None] = [None]
     if config.process_index == 0:
         try:

@@ -40,10 +40,7 @@ anew in every step; tiles of a dozen stay in the heap and in the cache. The sum 
 
 
 def score_supervised_positions_only() -> None:
-    """Make TRL's fused LM head project only positions with a label on the CPU too. Safe to call twice.
-
-    Loss and gradients are the same (masked positions contribute zero either way); only the work differs.
-    """
+    """Make TRL's fused LM head project only positions with a label on the CPU too, with the same loss. Safe to call twice."""
     original = trl_utils._use_triton
     if getattr(original, "covers_cpu", False):
         return
