@@ -46,6 +46,7 @@ def main() -> None:
         sampling_prompts=recipe.sampling_prompts,
         chat_template=recipe.chat_template,
         generation=recipe.generation,
+        llm=recipe.llm,
         processes=processes,
     )
     processes.leave()

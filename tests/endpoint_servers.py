@@ -1,12 +1,20 @@
-"""Servers for tests: one of our own that fails as asked, on a real web framework, and free ports."""
+"""Servers for tests: one of our own that fails as asked, on a real web framework, and free ports.
+
+`python endpoint_servers.py PORT` is one as a process of its own: a judge that says what the answer that it reads tells it to.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
+from subprocess import Popen
+from urllib.request import urlopen
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +27,37 @@ def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def completion(text, finish="stop", **message) -> JSONResponse:
+    """A chat completion that says `text`."""
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
+    return JSONResponse({"id": "x", "object": "o", "created": 0, "model": "tiny", "choices": [choice]})
+
+
+async def told(request: Request) -> Response:
+    """The first reading says what is in `[…]` of the answer, the second, whose rubric begins with 2, what is in `{…}`."""
+    rubric, text = (message["content"] for message in (await request.json())["messages"])
+    brackets = r"\{(.*?)\}" if "2:" in rubric.split("0:")[0] else r"\[(.*?)\]"
+    return completion(re.search(brackets, text.split("<답변>")[1])[1], "length" if "{cut}" in text else "stop")
+
+
+@contextmanager
+def judge_process():
+    """The address of such a judge, in a process of its own."""
+    port = free_port()
+    process = Popen([sys.executable, __file__, str(port)])
+    try:
+        for _ in range(600):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/v1/models").close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class FaultyServer:
@@ -93,3 +132,11 @@ class FaultyServer:
         read = self.read if self.read is not None else len(said)
         usage = {"prompt_tokens": read, "completion_tokens": 5, "total_tokens": read + 5}
         return JSONResponse({"id": "x", "object": "o", "created": 0, "model": "tiny", "choices": [choice], "usage": usage})
+
+
+if __name__ == "__main__":
+    judge = [
+        Route("/v1/models", lambda request: JSONResponse({"data": []})),
+        Route("/v1/chat/completions", told, methods=["POST"]),
+    ]
+    uvicorn.run(Starlette(routes=judge), host="127.0.0.1", port=int(sys.argv[1]), log_level="critical")

@@ -161,6 +161,7 @@ def evaluate(models: Mapping[str, str], prompts_file: str, output_dir: str, **se
         sampling_prompts=recipe.sampling_prompts,
         chat_template=recipe.chat_template,
         generation=recipe.generation,
+        llm=recipe.llm,
     )
     assert evaluation  # only further processes of accelerate launch have none
     return evaluation.summary

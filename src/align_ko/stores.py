@@ -37,13 +37,13 @@ class Store:
         self._lock, self._is_repaired = threading.Lock(), False
 
     def load(self, keys: Collection[str]) -> Store:
-        """Read the rows of `keys` from all shards, and count the others."""
+        """Read the rows of `keys` from all shards, of a key the last one, and count the others."""
         wanted, self.unused = set(keys), 0
         for path in shards(self.file):
             for row in whole_rows(path):
                 key = row.pop("key", None)
                 if key in wanted:
-                    self.rows.setdefault(key, row)
+                    self.rows[key] = row
                 else:
                     self.unused += 1
         return self

@@ -168,11 +168,14 @@ def test_a_judgement_that_was_cut_is_no_tie_for_ever(server, tmp_path, capsys, e
     mode["finish"] = [end, "stop"]
     [verdicts] = LlmJudge(args, tmp_path / "kept.jsonl").compare([group])
     assert [verdict.score for verdict in verdicts] == [0.5, 0.5]
-    assert f"of 2 judgements 1 were ended before their verdict (1 by {end})" in capsys.readouterr().err
+    assert f"of 2 judgements 1 ended without a verdict (1 by {end})" in capsys.readouterr().err
     [verdicts] = LlmJudge(args, tmp_path / "kept.jsonl").compare([group])
     assert [verdict.score for verdict in verdicts] == [0.0, 1.0] and len(asked) == 3
+    mode["finish"] = [end, "stop", end]
+    for _ in range(2):  # one that never ends does not stop a run whose other judgements are there
+        LlmJudge(args, tmp_path / "once.jsonl").compare([group])
     mode["finish"] = [end, end]
-    with pytest.raises(UserError, match=r"judges\.llm\.max_tokens: of 2 judgements 2 were ended"):
+    with pytest.raises(UserError, match=r"judges\.llm\.max_tokens, judges\.llm\.model: of 2 judgements 2 ended without"):
         LlmJudge(args, tmp_path / "other.jsonl").compare([group])
 
 

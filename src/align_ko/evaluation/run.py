@@ -18,13 +18,14 @@ from torch.nn.functional import cross_entropy
 from align_ko.chat_format import IGNORE, EncodedConversation, conversation_ids
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
+from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
 from align_ko.generation.local import draw_local
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
 from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_for_inference
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
-from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs
+from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, LlmVerdictArgs
 from align_ko.records import PromptRow, evenly, read_prompts, write_json, write_jsonl
 from align_ko.stores import Store, row_key
 
@@ -51,18 +52,20 @@ def evaluate(
     sampling_prompts: int = 0,
     chat_template: str = "default",
     generation: GenerationArgs | None = None,
+    llm: LlmVerdictArgs | None = None,
     processes: Processes | None = None,
 ) -> Evaluation | None:
     """Judge checkpoints by greedy decoding, and beside it by `sampling` settings; writes responses.jsonl and scores.json.
 
-    `probes` are answered and shown, not counted. None in all but the first process.
+    `probes` are answered and shown, not counted. Beside form count the verdicts of `llm` on what the answers say and those of
+    a person in `output_dir`/reader.jsonl (evaluation/verdicts.py). None in all but the first process.
     """
     held_out = list(read_prompts(prompts_file, "prompts_file", max_prompts))
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]
     fewer = held_out[:: max(1, len(held_out) // sampling_prompts)] if sampling_prompts else held_out
     asked = {GREEDY_SETTING: (GREEDY, [*held_out, *extra])}
     asked |= {setting: (decoding, [*fewer, *extra]) for setting, decoding in (sampling or {}).items()}
-    return _answer_and_score(models, asked, held_out, Path(output_dir), chat_template, generation, processes)
+    return _answer_and_score(models, asked, held_out, Path(output_dir), chat_template, generation, processes, llm)
 
 
 def evaluate_grid(
@@ -96,12 +99,15 @@ def _answer_and_score(
     chat_template: str,
     generation: GenerationArgs | None,
     processes: Processes | None,
+    llm: LlmVerdictArgs | None = None,
 ) -> Evaluation | None:
     generation = generation or GenerationArgs()
     answered = ask_models(models, asked, references, generation, chat_template, folder / "answers", processes)
     if answered is None:
         return None
     scored = score_rows(answered[0])
+    add_reader_verdicts(scored, folder / READER_FILE)
+    add_llm_verdicts(scored, llm or LlmVerdictArgs(), folder / "answers/llm_verdicts.jsonl")
     summary = summarise(scored, answered[1])
     remove_manifest(folder)
     write_jsonl(folder / "responses.jsonl", scored)

@@ -56,6 +56,24 @@ class ScoredAnswer(Answer):
     faults: list[FaultRow]
     speech_level: str
     relevant: bool
+    llm: NotRequired[list[int] | None]
+    """The verdicts of evaluation/verdicts.py, 0 to 2, of a larger model; None: not judged."""
+    reader: NotRequired[list[int] | None]
+    """The same of a person who read the answer."""
+
+
+class Verdicts(TypedDict):
+    """What a judge of content says of one model's answers under one setting. Shares of the `judged` ones, 0..1."""
+
+    judged: int
+    signed: float
+    """Verdict 2, in every reading."""
+    signed_low: float
+    signed_high: float
+    partly: float
+    """Verdict 1 in the lower reading."""
+    split: float | None
+    """Where two readings differ; None for a judge who reads once."""
 
 
 class Result(TypedDict):
@@ -76,6 +94,8 @@ class Result(TypedDict):
     distinct: float
     collapse: float
     relevant: float
+    llm: NotRequired[Verdicts | None]
+    reader: NotRequired[Verdicts | None]
     mean_characters: float
     median_characters: float
     median_tokens: float
@@ -181,12 +201,36 @@ def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Resul
         "distinct": of_set.distinct,
         "collapse": of_set.collapse,
         "relevant": sum(row["relevant"] for row in rows) / n,
+        "llm": count_verdicts([row.get("llm") for row in rows]),
+        "reader": count_verdicts([row.get("reader") for row in rows]),
         "mean_characters": mean(lengths),
         "median_characters": median(lengths),
         "median_tokens": median(row["tokens"] for row in rows),
         "chrf": chrf(*zip(*pairs, strict=True)) if pairs else None,
         "reference_nll": reference_nll,
         "faults": faults,
+    }
+
+
+def count_verdicts(readings: Iterable[Sequence[int] | None]) -> Verdicts | None:
+    """Shares of the lower reading of each answer; None where no answer was judged.
+
+    >>> counted = count_verdicts([[2, 2], [2, 1], [0, 0], None])
+    >>> counted["judged"], [round(counted[key], 2) for key in ("signed", "partly", "split")]
+    (3, [0.33, 0.33, 0.33])
+    """
+    judged = [reading for reading in readings if reading]
+    if not judged:
+        return None
+    n, lower = len(judged), [min(reading) for reading in judged]
+    low, high = wilson(lower.count(2), n)
+    return {
+        "judged": n,
+        "signed": lower.count(2) / n,
+        "signed_low": low,
+        "signed_high": high,
+        "partly": lower.count(1) / n,
+        "split": mean(len(set(reading)) > 1 for reading in judged) if max(map(len, judged)) > 1 else None,
     }
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError, warn
 from align_ko.generation.requests import Generated, OnAnswer, Request
-from align_ko.recipe import DecodingArgs, EndpointArgs, LlmJudgeArgs, Server
+from align_ko.recipe import DecodingArgs, EndpointArgs, JudgeEndpointArgs, Server
 from align_ko.records import Message
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_reply(content: bytes) -> Reply:
 
 
 def complete_all(
-    server: EndpointArgs | LlmJudgeArgs,
+    server: EndpointArgs | JudgeEndpointArgs,
     bodies: Sequence[Callable[[], Body]],
     on_reply: Callable[[int, Reply], None],
     section: str = "endpoint",
@@ -93,6 +93,10 @@ def complete_all(
             try:
                 async with asyncio.timeout(tries * (server.timeout + LONGEST_WAIT)):  # of a server that sends byte by byte
                     content = (await route.with_raw_response.create(**body)).content
+            except openai.BadRequestError as error:
+                if error.code != "content_filter" or isinstance(server, EndpointArgs):
+                    raise
+                return Reply("", "content_filter", "")  # as some servers say that they do not judge this text
             except TimeoutError:
                 raise openai.OpenAIError(
                     f"no whole answer in {tries * (server.timeout + LONGEST_WAIT):g} s; {_LATER}"
@@ -177,7 +181,7 @@ def draw_from_endpoint(
 
 
 def _user_error(
-    error: openai.OpenAIError, server: EndpointArgs | LlmJudgeArgs, section: str, secret: str | None, request: str = ""
+    error: openai.OpenAIError, server: EndpointArgs | JudgeEndpointArgs, section: str, secret: str | None, request: str = ""
 ) -> UserError:
     import openai
 

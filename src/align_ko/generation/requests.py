@@ -121,13 +121,13 @@ def draw_missing(
 
 
 @contextmanager
-def progress(total: int, is_shown: bool = True) -> Iterator[Callable[[], None]]:
+def progress(total: int, is_shown: bool = True, what: str = "answers") -> Iterator[Callable[[], None]]:
     """Yield what to call after each answer. Shows a bar in a terminal, a line every half minute in a log, and at the end
     `600 of 600 answers in 3 min (3.0/s)`."""
     began = printed = time.monotonic()
     done = 0
     is_live = is_shown and sys.stdout.isatty()
-    columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
 
     def advance() -> None:
         nonlocal done, printed
@@ -136,16 +136,16 @@ def progress(total: int, is_shown: bool = True) -> Iterator[Callable[[], None]]:
         bar.update(task, advance=1, rate=f"{rate:.1f}/s")
         if is_shown and not is_live and now - printed >= LOG_EVERY:
             printed = now
-            print(f"{done} of {total} answers, {rate:.1f}/s, {clock((total - done) / rate)} left", flush=True)
+            print(f"{done} of {total} {what}, {rate:.1f}/s, {clock((total - done) / rate)} left", flush=True)
 
     try:
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not is_live, transient=True) as bar:
-            task = bar.add_task("answers", total=total, rate="")
+            task = bar.add_task(what, total=total, rate="")
             yield advance
     finally:
         if is_shown:
             seconds = time.monotonic() - began
-            print(f"{done} of {total} answers in {clock(seconds)} ({done / max(seconds, 1e-3):.1f}/s)", flush=True)
+            print(f"{done} of {total} {what} in {clock(seconds)} ({done / max(seconds, 1e-3):.1f}/s)", flush=True)
 
 
 def clock(seconds: float) -> str:

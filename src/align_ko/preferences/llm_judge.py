@@ -4,17 +4,14 @@ answer that it sees first, so each pair is asked in both orders; verdicts that d
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 from pathlib import Path
 
-from align_ko.errors import UserError, warn
-from align_ko.generation.endpoint import Body, Reply, complete_all
+from align_ko.generation.judge_endpoint import Asked, JudgeEndpoint, text_to_judge
 from align_ko.preferences.judges import JudgeScore
 from align_ko.recipe import LlmJudgeArgs
 from align_ko.records import Message
-from align_ko.stores import Store, row_key
 
 RUBRIC = """\
 당신은 한국어 답변을 비교하는 심사 위원입니다. 같은 질문에 대한 답변 A와 답변 B를 읽고 어느 쪽이 더 나은지 판정해 주세요.
@@ -35,19 +32,13 @@ RUBRIC = """\
 판정: A
 판정: B
 판정: 무승부"""
-CURATED_NOTE = (
-    "참고로, 사람이 검수한 모범 답안은 다음과 같습니다. 표현이 달라도 되지만 이와 어긋나는 내용은 틀린 것으로 봅니다."
-)
 _VERDICT = re.compile(r"판정\s*[::]\s*\W*(A|B|무승부)")
-_ROLES = {"user": "사용자", "assistant": "답변", "system": "지침"}
 
 
 def question_for(prompt: Sequence[Message], reference: str | None, first: str, second: str) -> str:
     """What the judge is shown: the conversation, the curated answer where there is one, and the two answers."""
-    conversation = "\n".join(f"{_ROLES.get(message['role'], message['role'])}: {message['content']}" for message in prompt)
-    known = f"\n\n{CURATED_NOTE}\n<모범 답안>\n{reference}\n</모범 답안>" if reference else ""
     answers = f"<답변 A>\n{first}\n</답변 A>\n\n<답변 B>\n{second}\n</답변 B>"
-    return f"<대화>\n{conversation}\n</대화>{known}\n\n{answers}"
+    return text_to_judge(prompt, reference, answers)
 
 
 def decision(reply: str) -> str:
@@ -71,51 +62,26 @@ class LlmJudge:
     """Compares answers and stores every reply; the same comparison is never paid for twice."""
 
     def __init__(self, args: LlmJudgeArgs, file: Path) -> None:
-        self.args, self._store = args, Store(file)
+        self._judge = JudgeEndpoint(args, file, "judges.llm", decision)
 
     def compare(self, groups: Sequence[tuple[Sequence[Message], str | None, Sequence[str]]]) -> list[list[JudgeScore]]:
-        """Per group (prompt, reference, answers) a score for each answer: the share of its comparisons that it won. UserError
-        where the endpoint fails after all retries; what was answered until then is stored."""
+        """Per group (prompt, reference, answers) a score for each answer: the share of its comparisons that it won.
+
+        A comparison without a whole reply is a tie in this run only. UserError as in JudgeEndpoint.ask.
+        """
         pairs = [(prompt, known, *two) for prompt, known, answers in groups for two in permutations(answers, 2)]
-        questions = list(dict.fromkeys(question_for(*pair) for pair in pairs))
-        self._store.load([self._key(text) for text in questions])
-        todo = [text for text in questions if self._key(text) not in self._store]
-        if todo:
-            print(f"{self.args.model} compares: {len(todo)} calls, {len(questions) - len(todo)} answered already")
+        said = self._judge.ask([Asked(RUBRIC, question_for(*pair)) for pair in pairs])
+        return [self._scores(said, *group) for group in groups]
 
-            cut: list[str] = []
-
-            def save(index: int, reply: Reply) -> None:
-                if reply.finish in ("length", "content_filter"):  # not stored: it would stay a tie for ever
-                    self._store.rows[self._key(todo[index])] = {"reply": f"({reply.finish})"}
-                    cut.append(reply.finish)
-                else:
-                    self._store.add(self._key(todo[index]), reply=reply.text)
-
-            complete_all(self.args, [partial(self._body, text) for text in todo], save, "judges.llm")
-            if cut:
-                ends = " and ".join(f"{cut.count(end)} by {end}" for end in dict.fromkeys(cut))
-                problem = f"of {len(todo)} judgements {len(cut)} were ended before their verdict ({ends})"
-                if len(cut) == len(todo):
-                    raise UserError(problem, key="judges.llm.max_tokens", expected="more tokens, or another judge")
-                warn(f"{problem}: they count as ties in this run only; judges.llm.max_tokens: {self.args.max_tokens}")
-        return [self._scores(*group) for group in groups]
-
-    def _body(self, text: str) -> Body:
-        messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": text}]
-        return {"model": self.args.model, "messages": messages, "temperature": 0.0, "max_tokens": self.args.max_tokens}
-
-    def _key(self, text: str) -> str:
-        return row_key(base_url=self.args.base_url, **self._body(text))
-
-    def _scores(self, prompt: Sequence[Message], reference: str | None, answers: Sequence[str]) -> list[JudgeScore]:
+    @staticmethod
+    def _scores(
+        said: Mapping[Asked, tuple[str, str]], prompt: Sequence[Message], reference: str | None, answers: Sequence[str]
+    ) -> list[JudgeScore]:
         points, reasons = [0.0] * len(answers), [list[str]() for _ in answers]
         for one, other in combinations(range(len(answers)), 2):
-            replies = [
-                str(self._store[self._key(question_for(prompt, reference, answers[a], answers[b]))]["reply"])
-                for a, b in ((one, other), (other, one))
-            ]
-            won = agreed(*map(decision, replies))
+            questions = [question_for(prompt, reference, answers[a], answers[b]) for a, b in ((one, other), (other, one))]
+            (first, why), (second, against) = (said.get(Asked(RUBRIC, text), ("tie", "no whole reply")) for text in questions)
+            won, replies = agreed(first, second), (why, against)
             for place, share in ((one, won), (other, 1 - won)):
                 points[place] += share
                 reasons[place].append(f"{share:g} point: " + " | ".join(" ".join(reply.split()) for reply in replies))

@@ -9,6 +9,7 @@ from align_ko.recipe.evaluation import (
     EvaluateRecipe,
     ExportRecipe,
     GridArgs,
+    LlmVerdictArgs,
     RoundArgs,
     StageArgs,
 )
@@ -29,6 +30,7 @@ from align_ko.recipe.preferences import (
     DecodingArgs,
     EndpointArgs,
     GenerationArgs,
+    JudgeEndpointArgs,
     JudgesArgs,
     JudgeWeights,
     LlmJudgeArgs,

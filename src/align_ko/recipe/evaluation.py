@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 
 from align_ko.recipe import fields
-from align_ko.recipe.preferences import DecodingArgs, GenerationArgs
+from align_ko.recipe.preferences import DecodingArgs, GenerationArgs, JudgeEndpointArgs, secret_problems
 from align_ko.recipe.record import InputPath, Problem, Recipe, files, record
 
 
@@ -22,6 +22,14 @@ class GridArgs:
     """How many of the prompts greedy and every cell answer; 0 = all."""
     models: tuple[str, ...] = ()
     """Names of `models`; empty: all of them."""
+
+
+@record
+class LlmVerdictArgs(JudgeEndpointArgs):
+    """A larger model that reads every held-out answer twice: would it sign what it says? Without `model` none is asked."""
+
+    all_settings: fields.YesNo = False
+    """Read the answers of the sampling settings too, not only the greedy ones."""
 
 
 @record
@@ -48,6 +56,7 @@ class EvaluateRecipe(Recipe):
     sampling_prompts: fields.ZeroOrMore = 0
     """How many of the prompts the sampling settings answer; 0 = all."""
     grid: GridArgs = field(default_factory=GridArgs)
+    llm: LlmVerdictArgs = field(default_factory=LlmVerdictArgs)
     generation: GenerationArgs = field(default_factory=GenerationArgs)
     trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
@@ -55,6 +64,9 @@ class EvaluateRecipe(Recipe):
     def problems(self) -> Iterator[Problem]:
         if not self.models:
             yield Problem("models", "no model to evaluate", "'name: checkpoint'")
+        if not self.llm.model and self.llm != LlmVerdictArgs():
+            yield Problem("llm.model", "this key is missing, and other keys of llm are given", "the model that judges")
+        yield from secret_problems("llm", self.llm)
 
     def inputs(self) -> Iterator[InputPath]:
         for name, model in self.models.items():

@@ -110,8 +110,8 @@ class RewardModelArgs:
 
 
 @record
-class LlmJudgeArgs:
-    """An OpenAI-compatible endpoint that compares two answers at a time, in both orders."""
+class JudgeEndpointArgs:
+    """A larger model behind an OpenAI-compatible endpoint, as judge."""
 
     base_url: fields.Text = "http://localhost:8000/v1"
     model: str = ""
@@ -119,14 +119,20 @@ class LlmJudgeArgs:
     """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
     concurrency: fields.AtLeastOne = 8
     """Requests in flight at once."""
-    top: fields.AtLeastOne = 3
-    """So many of a prompt's fit candidates, the best by the other judges, are compared with each other and with a faultless
-    greedy answer: 3 and the greedy one are 6 comparisons, 12 calls."""
     max_tokens: fields.AtLeastOne = 400
     """Of the judge's own answer."""
     timeout: fields.Positive = 120.0
     """Seconds for one call."""
     max_retries: fields.ZeroOrMore = 5
+
+
+@record
+class LlmJudgeArgs(JudgeEndpointArgs):
+    """A judge that compares two answers at a time, in both orders."""
+
+    top: fields.AtLeastOne = 3
+    """So many of a prompt's fit candidates, the best by the other judges, are compared with each other and with a faultless
+    greedy answer: 3 and the greedy one are 6 comparisons, 12 calls."""
 
 
 @record
@@ -152,7 +158,7 @@ class JudgesArgs:
 # -------------------- pairs
 
 
-def _secret_problems(section: str, server: EndpointArgs | LlmJudgeArgs) -> Iterator[Problem]:
+def secret_problems(section: str, server: EndpointArgs | JudgeEndpointArgs) -> Iterator[Problem]:
     """A recipe is copied into manifests and round recipes, so it holds no key."""
     for name in secrets_of(dataclasses.asdict(server)):
         key = name if hasattr(server, name) else f"extra_body.{name}"
@@ -258,8 +264,8 @@ class PreferencesRecipe(Recipe):
                 problem = f"{setting.samples} answers without sampling are all the same"
                 yield Problem(f"candidates.{name}.samples", problem, "1, or a temperature above 0")
         if self.endpoint:
-            yield from _secret_problems("endpoint", self.endpoint)
-        yield from _secret_problems("judges.llm", self.judges.llm)
+            yield from secret_problems("endpoint", self.endpoint)
+        yield from secret_problems("judges.llm", self.judges.llm)
         yield from self.judges.problems()
         yield from self.pairing.problems()
 
