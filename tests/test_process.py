@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,7 @@ import pytest
 
 from align_ko import process
 from align_ko.errors import UserError, run_script
-from align_ko.process import HOLDER_FILE, LOCK_FILE, check_unlocked, lock_folder, locked_folder
+from align_ko.process import HOLDER_FILE, LOCK_FILE, check_unlocked, lock_folder, locked_folder, unlock_folder
 from align_ko.records import TEMPORARY
 
 ROOT = Path(__file__).parents[1]
@@ -68,14 +69,20 @@ def test_a_killed_run_with_children_leaves_no_lock(tmp_path):
     lock_folder(tmp_path)
 
 
-def test_a_stage_left_behind_by_a_killed_run_is_called_that(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    first = hold(tmp_path, ALIGN_KO_STARTED_BY=f"{dead.pid} align.py align.yaml")
-    with pytest.raises(UserError, match=rf"it is a stage that align\.py align\.yaml \(pid {dead.pid}\) left behind") as caught:
-        lock_folder(tmp_path)
-    assert f"'kill {first.pid}'" in str(caught.value)
-    kill(first)
+def test_a_stage_ends_with_what_started_it(tmp_path):
+    """Killed alone, align.py would leave a training run that nobody waits for; the next align.py finds the folder free."""
+    align = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    stage = hold(tmp_path, ALIGN_KO_STARTED_BY=f"{align.pid} {socket.gethostname()}")
+    kill(align)
+    lock_folder(tmp_path)
+    assert stage.wait(20) == 1
+
+
+def test_a_stage_on_another_machine_knows_nothing_of_what_started_it(tmp_path):
+    stage = hold(tmp_path, ALIGN_KO_STARTED_BY="4194305 another-machine")
+    time.sleep(2 * process.PATIENCE)
+    assert stage.poll() is None
+    kill(stage)
 
 
 def test_the_name_of_a_dead_holder_is_not_given_for_the_new_one(tmp_path):
@@ -195,7 +202,7 @@ def gone(pids: list[int]) -> bool:
 WORKING = """
 import os, sys, time
 from pathlib import Path
-from align_ko.curation.workers import Workers
+from align_ko.workers import Workers
 from align_ko.errors import run_script
 from align_ko.process import lock_folder
 from align_ko.records import atomic_write
@@ -236,13 +243,19 @@ def test_workers_and_temporary_files_end_with_their_run(tmp_path, stop):
 
 def test_the_temporary_files_of_a_running_stage_stay(tmp_path):
     mine, theirs = tmp_path / "answers", tmp_path / "sft" / "greedy_gate"
+    theirs_run = hold(tmp_path / "sft")
     for folder in (mine, theirs):
-        folder.mkdir(parents=True)
+        (folder / f".tokens.x{TEMPORARY}").mkdir(parents=True)
         (folder / f".step.jsonl.x{TEMPORARY}").touch()
-    (tmp_path / "sft" / LOCK_FILE).touch()
+        (folder / f".tokens.x{TEMPORARY}" / "rows.arrow").touch()
     (tmp_path / ".of-somebody-else.tmp").touch()
     lock_folder(tmp_path)
-    assert not any(mine.iterdir()) and len(list(theirs.iterdir())) == 1 and (tmp_path / ".of-somebody-else.tmp").exists()
+    assert not any(mine.iterdir()) and (tmp_path / ".of-somebody-else.tmp").exists()
+    assert len(list(theirs.iterdir())) == 2
+    kill(theirs_run)
+    unlock_folder(tmp_path)
+    lock_folder(tmp_path)
+    assert not list(tmp_path.rglob(f".*{TEMPORARY}"))
 
 
 def told(capsys, problem):

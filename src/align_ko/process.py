@@ -3,19 +3,22 @@ belongs to the kernel (flock; a byte range on Windows), so it is free as soon as
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import json
 import logging
 import os
 import platform
+import shutil
 import socket
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -106,13 +109,15 @@ def launched_processes() -> Processes:
 
 @functools.cache
 def end_with(parent: int) -> None:
-    """End this process soon after its parent, process `parent`, has ended, even killed: nobody else would."""
+    """End this process soon after process `parent`, which it works for, has ended, even killed: nobody else would."""
     if os.getpid() == parent:
         return
 
     def watch() -> None:
-        while os.getppid() == parent and psutil.pid_exists(parent):
-            time.sleep(0.5)
+        with suppress(psutil.NoSuchProcess):
+            other = psutil.Process(parent)
+            while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(PATIENCE / 4)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -122,7 +127,8 @@ def end_with(parent: int) -> None:
 
 LOCK_FILE = ".align_ko.lock"
 HOLDER_FILE = ".align_ko.lock.json"  # beside it, because Windows lets nobody read a locked file
-STARTED_BY = "ALIGN_KO_STARTED_BY"  # set by pipeline/stages.py for the stages that it starts: "PID NAME"
+STARTED_BY = "ALIGN_KO_STARTED_BY"  # set by pipeline/stages.py for the stages that it starts, which end with it: "PID HOST"
+PATIENCE = 1.0  # seconds; a killed command's stages and workers end within that
 COMPILE_SECONDS = 600  # DeepSpeed's cpu_adam takes about four minutes on two cores
 _held: dict[Path, FileLock] = {}
 
@@ -137,18 +143,20 @@ def lock_folder(folder: str | Path) -> None:
     does. UserError, naming the holder, when another run has it."""
     path = Path(folder)
     output_folders.append(path)
+    pid, _, host = os.environ.get(STARTED_BY, "").partition(" ")
+    if pid and host == socket.gethostname():
+        end_with(int(pid))
     if not is_first_process() or path.resolve() in _held:
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK_FILE, timeout=0)
+        lock = FileLock(path / LOCK_FILE, timeout=PATIENCE)
         lock.acquire()
         holder = {
             "name": command_name(),
             "pid": os.getpid(),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
             "host": socket.gethostname(),
-            "started_by": os.environ.get(STARTED_BY, ""),
         }
         (path / HOLDER_FILE).write_text(json.dumps(holder, ensure_ascii=False), encoding="utf-8")
     except Timeout:
@@ -156,9 +164,18 @@ def lock_folder(folder: str | Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write to it: {error.strerror}", file=path, expected="another output folder") from None
     _held[path.resolve()] = lock  # a lock without a reference is released
-    for left in path.rglob(f".*{TEMPORARY}"):  # below a lock of its own, another run may be writing it
-        if not any((above / LOCK_FILE).exists() for above in left.parents if path in above.parents):
-            left.unlink(missing_ok=True)
+    for left in list(path.rglob(f".*{TEMPORARY}")):
+        if not any(is_locked(above) for above in left.parents if path in above.parents):  # another run may be writing it
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def temporary_folder(name: str) -> Path:
+    """A new folder in this command's output folder, removed when the process ends or, if it is killed, by the next run."""
+    place = output_folders[0] if output_folders else Path(tempfile.gettempdir())
+    place.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=TEMPORARY, dir=place))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def unlock_folder(folder: str | Path) -> None:
@@ -168,6 +185,7 @@ def unlock_folder(folder: str | Path) -> None:
 
 def unlock_all_folders() -> None:
     """For a process that runs one script after another, as the tests do."""
+    output_folders.clear()
     for path in list(_held):
         unlock_folder(path)
 
@@ -184,14 +202,19 @@ def locked_folder(folder: str | Path) -> Iterator[None]:
 
 def check_unlocked(folder: str | Path) -> None:
     """UserError, naming the holder, when another run holds `folder`; takes no lock."""
-    path = Path(folder)
-    if not (path / LOCK_FILE).is_file() or path.resolve() in _held:
-        return
+    if is_locked(Path(folder), PATIENCE):
+        raise _refusal(Path(folder))
+
+
+def is_locked(folder: Path, patience: float = 0) -> bool:
+    """Whether another run holds `folder`, and for longer than so many seconds."""
+    if not (folder / LOCK_FILE).is_file() or folder.resolve() in _held:
+        return False
     try:
-        with FileLock(path / LOCK_FILE, timeout=0):
-            pass
+        with FileLock(folder / LOCK_FILE, timeout=patience):
+            return False
     except Timeout:
-        raise _refusal(path) from None
+        return True
 
 
 def warn_of_compile_locks() -> None:
@@ -223,8 +246,4 @@ def _refusal(folder: Path) -> UserError:
         return UserError("another run is writing to this folder", file=folder, expected=again)
     where = f"pid {holder['pid']}" if here else f"pid {holder['pid']} on {holder['host']}"
     problem = f"{holder['name']} ({where}), started {holder['started']}, is writing to this folder"
-    pid, _, parent = holder["started_by"].partition(" ")
-    if here and pid and not psutil.pid_exists(int(pid)):
-        problem += f"; it is a stage that {parent} (pid {pid}) left behind when it was killed"
-        again = f"this command again when that stage has ended (its work counts), or after 'kill {holder['pid']}'"
     return UserError(problem, file=folder, expected=again)

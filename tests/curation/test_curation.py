@@ -24,7 +24,6 @@ from align_ko.curation.judge import Judge, Work
 from align_ko.curation.near_duplicates import duplicate_key
 from align_ko.curation.pool import Judged, Pool
 from align_ko.curation.select import Features, decide, divide, select, split
-from align_ko.curation.workers import Workers
 from align_ko.errors import UserError, run_script
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.process import HOLDER_FILE
@@ -32,6 +31,7 @@ from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SftReci
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import write_report
 from align_ko.sources import RawRow, read_file, read_source
+from align_ko.workers import Workers
 
 ROOT = Path(__file__).parents[2]
 GOOD = "김치찌개는 신 김치로 끓여야 맛이 깊어요. 멸치 육수를 쓰면 국물이 한결 시원해집니다."
@@ -594,9 +594,9 @@ def test_the_same_rows_whatever_the_number_of_processes(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_is_a_user_error() -> None:
-    with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"), Workers(2, int) as workers:
+    with pytest.raises(UserError, match="one of 2 worker processes was killed"), Workers(2, int) as workers:
         list(workers.ordered_map(os._exit, [1, 1]))
-    with pytest.raises(UserError, match="num_proc: one of 2 worker processes was killed"), Workers(2, int) as workers:
+    with pytest.raises(UserError, match="one of 2 worker processes was killed"), Workers(2, int) as workers:
         workers.side_by_side(_exit_elsewhere, [(os.getpid(),)] * 2)
 
 

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from align_ko.curation.select import SELECTIONS, Features, goodness, select, spread, topic_words
-from align_ko.curation.workers import Workers
 from align_ko.errors import UserError
 from align_ko.recipe import Selection
+from align_ko.workers import Workers
 
 SUBJECTS = ("김치찌개", "자전거", "파이썬", "세탁기", "고양이", "제주도", "이력서", "우쿨렐레")
 

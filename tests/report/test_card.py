@@ -15,8 +15,9 @@ from trl import SFTConfig
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash, masked, masked_command, parent_facts, write_manifest
 from align_ko.models.source import ModelSource
+from align_ko.process import lock_folder
 from align_ko.records import write_json
-from align_ko.report.model_card import hub_id, write_card
+from align_ko.report.model_card import draw_curves, hub_id, write_card
 from align_ko.training import finish
 from align_ko.training.finish import check_push, push_stage
 from align_ko.training.prepare import training_config
@@ -68,6 +69,18 @@ def test_the_card_in_both_languages(tmp_path):
     # one level of politeness: every Korean sentence ends in -ㅂ니다
     ends = re.findall(r"([가-힣]+)\.(?=\s|$)", text[text.index("## 한국어") : text.index("## English")])
     assert len(ends) >= 6 and all(word.endswith("니다") for word in ends), ends
+
+
+def test_curves_of_a_killed_run_are_removed_by_the_next(tmp_path, monkeypatch):
+    def killed(figure, path, **options):
+        path.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", killed)
+    with pytest.raises(KeyboardInterrupt):
+        draw_curves(tmp_path / "curves.png", LOG, [])
+    lock_folder(tmp_path)
+    assert not [path.name for path in tmp_path.iterdir() if "curves" in path.name]
 
 
 def test_a_card_without_gate_curves_or_hub_base(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +15,9 @@ from conftest import MULTI_TURN, rows, turns
 from trl import SFTConfig
 
 from align_ko.errors import UserError
+from align_ko.process import HOLDER_FILE, LOCK_FILE, lock_folder
 from align_ko.recipe import SftRecipe, load_recipe
+from align_ko.records import TEMPORARY
 from align_ko.training import prepare
 from align_ko.training.prepare import TooLong, conversations_of, tokenize_conversations, tokenize_pairs, training_config
 
@@ -50,31 +51,37 @@ def test_workers_give_what_one_process_gives(tiny, monkeypatch, tokenize, data, 
 
 SLOW = """
 import os, sys, time
-from pathlib import Path
-from align_ko.training.prepare import _encode_in_parallel
+from align_ko.process import lock_folder
+from align_ko.training import prepare
 
 def slow(tokenizer, rows, max_length, first):
-    if not isinstance(rows, list):
+    if rows:
         os.write(1, f"{os.getpid()}\\n".encode())
         time.sleep(60)
     return {"input_ids": [], "too_long": []}
 
-_encode_in_parallel(slow, None, [{}, {}], None, Path(sys.argv[1]))
+prepare.PARALLEL_ROWS = 1
+prepare.cores = lambda: 2
+lock_folder(sys.argv[1])
+prepare._tokenize(slow, None, [{}, {}], None)
 """
 
 
-def test_tokenising_workers_end_with_a_killed_run(tmp_path):
+def test_tokenising_leaves_no_process_and_no_file_of_a_killed_run(tmp_path):
+    """datasets.map left its manager process, for ever, and its sockets and our rows in /tmp."""
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    temporary.mkdir()
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-    run = subprocess.Popen([sys.executable, tmp_path / "slow.py", tmp_path], stdout=subprocess.PIPE, text=True)
-    worker = int(run.stdout.readline())
-    if worker == run.pid:
-        pytest.skip("one core, no workers")
-    process = psutil.Process(worker)
+    command, environment = [sys.executable, tmp_path / "slow.py", out], {**os.environ, "TMPDIR": str(temporary)}
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    workers = psutil.Process(run.pid).children(recursive=True) if run.stdout.readline() else []
+    assert len(workers) == 2 and len(list(out.glob(f".tokens.*{TEMPORARY}"))) == 1
     run.kill()
     run.wait()
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.wait(20)
-    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert not psutil.wait_procs(workers, 20)[1]
+    lock_folder(out)  # the next run
+    assert sorted(path.name for path in out.iterdir()) == [LOCK_FILE, HOLDER_FILE]
+    assert [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor_")] == []  # torch's cache
 
 
 def test_no_checkpoint_holds_a_token(tmp_path, monkeypatch):
@@ -134,7 +141,7 @@ def test_one_process_of_two_tokenises_and_both_have_the_rows(llama, tmp_path):
     lines = sorted(line for line in done.stdout.splitlines() if line.startswith(("made", "rank")))
     each = f"{sum(plain['length'])} {len(plain)} {dropped}"
     assert lines == ["made by 0", f"rank 0: {each}", f"rank 1: {each}"]
-    assert dropped and not list(tmp_path.glob("align_ko_tokens_*"))  # nothing is left behind
+    assert dropped and not list(tmp_path.rglob(f"*{TEMPORARY}"))  # nothing is left behind
 
 
 class Rows(dict):

@@ -24,13 +24,13 @@ from align_ko.curation.pool import Pool
 from align_ko.curation.profanity import load_list
 from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
 from align_ko.curation.select import Features, decide, goodness, select, split
-from align_ko.curation.workers import Workers, cores, few_collections, in_batches
 from align_ko.errors import UserError, nearest
 from align_ko.manifest import remove_manifest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
 from align_ko.records import atomic_write, atomic_writes, read_prompts
 from align_ko.sources import RawRow, local_files, read_source
+from align_ko.workers import Workers, cores, few_collections, in_batches
 
 KEPT_EXAMPLES = 30
 BATCH = 400  # rows sent to a worker process at once

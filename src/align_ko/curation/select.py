@@ -24,9 +24,9 @@ from typing import NamedTuple, Protocol, TypedDict, TypeVar, get_args
 
 import numpy as np
 
-from align_ko.curation.workers import SideBySide, one_by_one
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import Selection
+from align_ko.workers import SideBySide, one_by_one
 
 
 class HasId(Protocol):

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from align_ko.errors import UserError
+from align_ko.process import locked_folder
+from align_ko.records import TEMPORARY
 
 ASCII_IDS = 30_000  # Gemma's ids are roughly ordered by frequency; rarer ASCII pieces are foreign names and code debris
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
@@ -90,9 +92,9 @@ def prepare(folder: Path) -> Path:
     from tokenizers import Tokenizer
     from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, PreTrainedTokenizerFast
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".preparing-"))
-    try:
+    place = folder.with_name(f".preparing-{folder.name}")
+    with locked_folder(place), tempfile.TemporaryDirectory(dir=place, prefix=".", suffix=TEMPORARY) as inside:
+        work = Path(inside)
         try:
             source = package.assemble(work / "gguf" / package.MODEL_NAME)  # checks the SHA-256 of the whole file
         except (ValueError, FileNotFoundError) as error:
@@ -125,6 +127,5 @@ def prepare(folder: Path) -> Path:
         if folder.exists():
             shutil.rmtree(folder)  # a leftover without the weights
         ready.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(place)
     return folder

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import yaml
 
 from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_secret, is_unfinished, masked, result_problem
-from align_ko.process import STARTED_BY, check_unlocked, command_name
+from align_ko.process import STARTED_BY, check_unlocked
 from align_ko.recipe import Recipe, hash_inputs, recipe_of
 from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
 from align_ko.records import atomic_write, write_json
@@ -106,8 +107,8 @@ def _differences(then: object, now: object, above: str = "") -> list[str]:
 
 def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
     """Run a stage that is not done; returns whether it ran. KeyboardInterrupt when it was interrupted; UserError when it failed
-    (it has printed why) or another run, such as a stage of a killed align.py, is writing to its folder."""
-    check_unlocked(stage.folder)  # first: a stage left behind may be done by the time its manifest is read
+    (it has printed why) or another run is writing to its folder."""
+    check_unlocked(stage.folder)
     reason = why_again(stage)
     if not reason:
         print(f"── {stage.title}: done before", flush=True)
@@ -128,7 +129,9 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
     try:
         token = [str(value) for key, value in getattr(stage.recipe, "training", {}).items() if is_secret(key) and value]
         secret = {"HF_TOKEN": token[0]} if token else {}  # which the written recipe lacks
-        code = _wait(subprocess.Popen(command, env={**os.environ, **secret, STARTED_BY: f"{os.getpid()} {command_name()}"}))
+        code = _wait(
+            subprocess.Popen(command, env={**os.environ, **secret, STARTED_BY: f"{os.getpid()} {socket.gethostname()}"})
+        )
     finally:
         _add_time(stage.folder, time.monotonic() - began)
     if code in (130, -signal.SIGINT):

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from align_ko.records import atomic_write
+from align_ko.records import TEMPORARY, atomic_write
 from align_ko.report.page import render
 from align_ko.training.gate import gate_rounds
 from align_ko.training.overfitting import evaluations
@@ -113,7 +113,7 @@ def draw_curves(path: Path, log: Log, losses: Log) -> bool:
         share.set_ylim(0, 1.02)
         share.set_ylabel("greedy natural")
     figure.legend(loc="outside upper center", ncols=6, fontsize="small", frameon=False)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
     figure.savefig(temporary, format="png", metadata={"Software": None})
     temporary.replace(path)
     return True

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import json
 import os
-import shutil
-import tempfile
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch.utils.data import Sampler
@@ -21,9 +18,10 @@ from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, tr
 from align_ko.errors import UserError
 from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
-from align_ko.process import end_with, warn_of_compile_locks
+from align_ko.process import temporary_folder, warn_of_compile_locks
 from align_ko.recipe import DpoRecipe, SftRecipe, recipe_error
 from align_ko.records import ConversationRow, Message, PairRow
+from align_ko.workers import Workers, cores, in_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,6 +41,7 @@ class TooLong(NamedTuple):
 
 
 Encoder = Callable[[PreTrainedTokenizerBase, Iterable[RowType], int | None, int], Columns]
+BATCH = 1_000  # rows for a worker at once
 PARALLEL_ROWS = 20_000
 """From so many rows on they are tokenised by several worker processes, once on each machine. Fewer take seconds."""
 GROUP_OF_BATCHES = 100
@@ -215,23 +214,42 @@ def check_lengths(
 def _encode_in_parallel(
     encode: Encoder[RowType], tokenizer: PreTrainedTokenizerBase, rows: list[RowType], max_length: int | None, folder: Path
 ) -> Dataset:
-    """By `datasets.map` with its progress bar, into a file in `folder`. As JSON, because Arrow would give every message the
-    keys of all others."""
+    """By worker processes with a progress bar, into a file in `folder`.
+
+    Not by `datasets.map`: when the run is killed, the manager process that it starts lives on, and its sockets stay in /tmp.
+    """
     from datasets import Dataset, Features, List, Value
-
-    parent = os.getpid()
-
-    def encode_batch(batch: dict[str, list[str]], indices: list[int]) -> Columns:
-        end_with(parent)
-        return encode(tokenizer, map(json.loads, batch["row"]), max_length, indices[0] + 1)
+    from datasets.arrow_writer import ArrowWriter
+    from datasets.utils import tqdm
 
     kinds = {"id": Value("string"), "too_long": Value("bool"), "length": Value("int64"), "turns": Value("int64")}
     features = Features({name: kinds.get(name, List(Value("int64"))) for name in encode(tokenizer, [], None, 1)})
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Dataset.from_dict({"row": [json.dumps(row) for row in rows]}).map(
-        encode_batch, batched=True, with_indices=True, remove_columns="row", num_proc=workers, desc="tokenising",
-        cache_file_name=str(folder / "rows.arrow"), features=features, new_fingerprint=folder.name,
-    )  # fmt: skip
+    file = str(folder / "rows.arrow")
+    method: Literal["fork", "spawn"] = "spawn" if sys.platform == "win32" else "fork"
+    with (
+        Workers(cores(), _start_encoding, (encode, tokenizer, max_length), method) as workers,
+        ArrowWriter(path=file, features=features) as writer,
+        tqdm(total=len(rows), desc="tokenising", unit=" rows") as shown,
+    ):
+        for columns in workers.ordered_map(_encode_batch, in_batches(enumerate(rows, 1), BATCH)):
+            writer.write_batch(columns)
+            shown.update(min(BATCH, len(rows) - shown.n))
+        writer.finalize()
+    return Dataset.from_file(file)
+
+
+_encoding: tuple[Encoder[Any], PreTrainedTokenizerBase, int | None]  # of a worker
+
+
+def _start_encoding(*encoding: Any) -> None:
+    global _encoding
+    _encoding = encoding
+
+
+def _encode_batch(batch: list[tuple[int, RowType]]) -> Columns:
+    """Of numbered rows."""
+    encode, tokenizer, max_length = _encoding
+    return encode(tokenizer, [row for _, row in batch], max_length, batch[0][0])
 
 
 def _once_per_machine(make: Callable[[Path], Dataset]) -> Dataset:
@@ -242,9 +260,8 @@ def _once_per_machine(make: Callable[[Path], Dataset]) -> Dataset:
     from datasets import load_from_disk
 
     state, result, problem = PartialState(), None, None
-    folder = Path(tempfile.mkdtemp(prefix="align_ko_tokens_")) if state.is_local_main_process else Path()
+    folder = temporary_folder("tokens") if state.is_local_main_process else Path()
     if state.is_local_main_process:
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         try:
             result = make(folder)
             if state.num_processes > 1:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from align_ko.errors import UserError
 from align_ko.process import end_with
@@ -43,15 +43,22 @@ def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 class Workers:
     """Processes that take work from this one and end with it; with `num_proc` 1 none is started and all happens here. Functions
-    and arguments go to fresh processes (spawn), so they must be importable. UserError for a process that was killed."""
+    and arguments are pickled, so they must be importable; the processes are fresh ones (`spawn`) or begin with the memory of
+    this one (`fork`: at once). UserError for a process that was killed."""
 
-    def __init__(self, num_proc: int, initializer: Callable[..., None], initargs: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self,
+        num_proc: int,
+        initializer: Callable[..., None],
+        initargs: tuple[object, ...] = (),
+        method: Literal["spawn", "fork"] = "spawn",
+    ) -> None:
         self._num_proc = num_proc
         self._pool: ProcessPoolExecutor | None = None
         if num_proc <= 1:
             initializer(*initargs)
         else:
-            self._pool = ProcessPoolExecutor(num_proc, get_context("spawn"), _start, (os.getpid(), initializer, initargs))
+            self._pool = ProcessPoolExecutor(num_proc, get_context(method), _start, (os.getpid(), initializer, initargs))
 
     def __enter__(self) -> Workers:
         return self
@@ -88,7 +95,7 @@ class Workers:
             yield
         except BrokenProcessPool:
             problem = f"one of {self._num_proc} worker processes was killed, most likely for want of memory"
-            raise UserError(problem, key="num_proc", expected="fewer processes, 1 for none") from None
+            raise UserError(problem, expected="more free memory, or fewer processes (curation: num_proc)") from None
 
 
 @contextmanager
