@@ -6,18 +6,20 @@ import gzip
 import importlib.util
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
 import pytest
 from conftest import turns
+from pyarrow import parquet
 
 from align_ko.adapters import Pair, Rejection, adapt, adapt_pairs, split_of, unread_keys
 from align_ko.curation.curate import curate
 from align_ko.errors import UserError
-from align_ko.recipe import DataRecipe, hash_inputs, load_recipe
-from align_ko.recipe.load import recipe_from
-from align_ko.records import content_id, read_conversations, read_pairs, read_prompts, write_jsonl
+from align_ko.recipe import DataRecipe, SftRecipe, check_inputs, hash_inputs, load_recipe
+from align_ko.recipe.load import changed, recipe_from
+from align_ko.records import content_id, parse_prompt, read_conversations, read_pairs, read_prompts, write_jsonl
 from align_ko.sources import read_source
 
 QA = turns("수도는 어디인가요?", "서울입니다.")
@@ -52,11 +54,36 @@ def test_conversations_of_public_shapes(row, messages):
 
 
 def test_what_would_be_trained_wrongly_is_a_reason():
-    off = [QA[0], {**QA[1], "weight": 0}, *turns("왜?", "강이 있어서요.")]
-    assert adapt({"messages": off}) == Rejection("weight", "message 2 has weight 0 and would be trained on")
+    off = {**QA[1], "weight": 0}
+    assert adapt({"messages": [QA[0], off]}) == Rejection("weight", "every answer has weight 0")
+    assert adapt({"messages": QA, "weight": 0}) == Rejection("weight", "the row's weight is 0")
     assert adapt({"messages": [{"role": "assistant", "content": None, "tool_calls": [1]}]}) == Rejection(
         "broken_row", "content of message 1 is null (it calls a tool), expected text"
     )
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": "0"}, {"loss": False}, {"train": False}, {"training": 0}])
+def test_an_answer_of_weight_0_is_read_and_not_trained_on(mark):
+    """As OpenAI, ms-swift and axolotl mark it. Turns after the last answer that is trained on go."""
+    why = turns("왜?", "강이 있어서요.")
+    row = {"messages": [QA[0], {**QA[1], **mark}, *why, {"role": "user", "content": "음"}, {**QA[1], **mark}]}
+    assert adapt(row) == [QA[0], {**QA[1], "weight": 0}, *why]
+    assert adapt({"conversations": [QA[0], {"from": "gpt", "value": A, **mark}, *why]}) == [QA[0], {**QA[1], "weight": 0}, *why]
+    assert parse_prompt(row).prompt[1] == QA[1]
+    assert unread_keys(row) == [] and unread_keys({"messages": [QA[0], {**QA[1], "weight": 0.5}]}) == ["messages[].weight"]
+
+
+def test_curation_keeps_the_weight_and_judges_only_what_is_trained_on(tmp_path):
+    good = "네, 서울에는 한강이 있습니다. 강을 따라 공원이 이어집니다."
+    bad = {"role": "assistant", "content": "ㅋㅋㅋㅋ 몰라", "weight": 0}
+    row = {"messages": [QA[0], bad, *turns("강이 있나요?", good)]}
+    write_jsonl(tmp_path / "rows.jsonl", [row, {"messages": [QA[0], {**bad, "weight": 1}, *row["messages"][2:]]}])
+    recipe = recipe_from(
+        DataRecipe, sources={"mine": {"path": str(tmp_path / "rows.jsonl"), "group": "dialogue"}}, weights={"dialogue": 1.0},
+        output_dir=str(tmp_path / "out"), eval_share=0.0, preference_share=0.0,
+    )  # fmt: skip
+    curate(recipe)
+    assert [kept["messages"] for kept in read_conversations(tmp_path / "out/train.jsonl")] == [row["messages"]]
 
 
 def test_keys_that_nothing_reads_are_named():
@@ -288,3 +315,42 @@ def test_assess_reads_what_curation_reads(tmp_path, capsys):
 def test_assess_never_judges_the_name_of_a_file(capsys, name):
     with pytest.raises(UserError, match="file not found"):
         assessed(capsys, name)
+
+
+def test_a_folder_of_files_is_read_for_training_as_curation_reads_it(tmp_path, capsys):
+    (tmp_path / "rows/part").mkdir(parents=True)
+    write_jsonl(tmp_path / "rows/a.jsonl", [{"id": 1, "question": Q, "answer": A}])
+    write_jsonl(
+        tmp_path / "rows/part/a.jsonl", [{"question": "가?"}, {"id": 1, "prompt": "하늘은 왜 파란가요?", "completion": A}]
+    )
+    found = list(read_conversations(tmp_path / "rows"))
+    assert [(row["id"], row["messages"][0]["content"]) for row in found] == [("1", Q), ("1#3", "하늘은 왜 파란가요?")]
+    assert "1 of 3 rows are left out: 'answer' is missing (1, first on line 1 of a.jsonl)" in capsys.readouterr().err
+
+
+def test_a_folder_as_train_file_is_hashed_file_by_file_and_a_stages_own_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("rows", "rows/part", "curated", "base"):
+        Path(folder).mkdir()
+    Path("base/config.json").write_text("{}")
+    for file in ("rows/a.jsonl", "rows/part/a.jsonl", "curated/train.jsonl", "eval.jsonl"):
+        write_jsonl(file, [{"question": Q, "answer": file}])
+    recipe = recipe_from(
+        SftRecipe, model={"model_name_or_path": "base"}, data={"train_file": "rows", "eval_file": "eval.jsonl"},
+        training={"output_dir": "out"},
+    )  # fmt: skip
+    check_inputs(recipe)
+    keys = [each.key for each in hash_inputs(recipe) if each.key.startswith("data")]
+    assert keys == ["data.train_file: a.jsonl", "data.train_file: part/a.jsonl", "data.eval_file"]
+    Path("curated/manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"curated is what a stage wrote, .*; name curated/train.jsonl"):
+        check_inputs(changed(recipe, data=replace(recipe.data, train_file="curated")))
+
+
+def test_a_bad_byte_in_a_header_or_in_arrows_text_costs_its_name_or_its_row(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"\x80uestion,answer\na,b\n")
+    assert [row.value for row in read_source(str(tmp_path / "rows.csv"))] == [{"�uestion": "a", "answer": "b"}]
+    texts = pyarrow.array([b"\x80", Q.encode()], pyarrow.binary()).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"question": texts}), tmp_path / "rows.parquet")
+    bad, good = read_source(str(tmp_path / "rows.parquet"))
+    assert bad.problem.startswith("a value of this row cannot be read") and good.value == {"question": Q}

@@ -80,6 +80,15 @@ def test_labels_are_the_answers_and_their_eos_and_nothing_else(tiny):
     assert [tokenizer.decode(run) for run in runs] == [f"서울입니다.{eos}", f"4입니다. 맞지요?{eos}"]
 
 
+def test_an_answer_of_weight_0_is_read_and_has_no_labels(tiny):
+    tokenizer = tiny.tokenizer()
+    masked = [{**message, "weight": 0} if number == 2 else message for number, message in enumerate(MULTI_TURN)]
+    whole, part = conversation_ids(tokenizer, MULTI_TURN), conversation_ids(tokenizer, masked)
+    assert part.input_ids == whole.input_ids
+    asked = len(prompt_ids(tokenizer, MULTI_TURN[:4]))
+    assert part.labels == [IGNORE] * asked + whole.labels[asked:] != whole.labels
+
+
 def test_our_ids_are_those_of_apply_chat_template(tiny):
     tokenizer = tiny.tokenizer()
     theirs = tokenizer.apply_chat_template(MULTI_TURN, tokenize=True, return_dict=False)

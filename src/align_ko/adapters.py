@@ -18,10 +18,17 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
-Message = dict[str, str]  # {"role": "user" | "assistant" | "system", "content": str}
 Row = Mapping[str, object]
+
+
+class Message(TypedDict):
+    """A turn."""
+
+    role: str  # user | assistant | system
+    content: str
+    weight: NotRequired[int]  # 0: the answer is read and not trained on
 
 
 class Rejection(NamedTuple):
@@ -78,6 +85,8 @@ _ROLE_KEYS, _TEXT_KEYS = (
     ("role", "from", "speaker", "author"),
     ("content", "value", "text", "utterance", "msg", "message", "발화"),
 )
+_TRAINED_KEYS = ("weight", "loss", "train", "training")
+"""Of a turn, 0 or false where it is not to be trained on: OpenAI, ms-swift, axolotl."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKERS = re.compile(
     r"(?:^|\n)[ \t]*(?:<(usr|user|bot|assistant|sys|system)>|###\s*(User|Instruction|Human|Assistant|Response|System)\s*:?"
@@ -97,8 +106,7 @@ def adapt(row: object, adapter: str = "auto", columns: Mapping[str, str] | None 
     """
     try:
         named = _named(row, columns)
-        messages = _conversation(named, adapter)
-        return _without_untrained(row if isinstance(row, dict) else {}, messages)
+        return _upto_trained(named, _conversation(named, adapter))
     except _Broken as problem:
         return Rejection("broken_row", str(problem))
     except _Untrained as problem:
@@ -119,6 +127,7 @@ def adapt_prompt(row: object) -> tuple[list[Message], str | None] | None:
             messages = _conversation(named, "auto")
     except _Broken:
         return None
+    messages = [{"role": message["role"], "content": message["content"]} for message in messages]
     reference = messages.pop()["content"] if messages and messages[-1]["role"] == "assistant" else None
     asks = bool(messages) and messages[-1]["role"] == "user" and bool(messages[-1]["content"])
     return (messages, reference or None) if asks else None
@@ -169,10 +178,16 @@ def unread_keys(row: object, columns: Mapping[str, str] | None = None, pair: boo
     unread = [str(key) for key, value in named.items() if key not in read and value not in (None, "", [], {})]
     messages = named.get("messages")
     if isinstance(messages, list):
-        known = {*_ROLE_KEYS, *_TEXT_KEYS, "weight"}
-        extra = {key for one in messages if isinstance(one, dict) for key, value in one.items() if key not in known and value}
-        unread += [f"messages[].{key}" for key in sorted(map(str, extra))]
+        known = {*_ROLE_KEYS, *_TEXT_KEYS}
+        items = [item for one in messages if isinstance(one, dict) for item in one.items()]
+        unread_turns = {key for key, value in items if key not in known and value and not _is_weight(key, value)}
+        unread += [f"messages[].{key}" for key in sorted(map(str, unread_turns))]
     return [key for key in unread if not re.fullmatch(r"|index|unnamed.*|__.*__|row_idx|truncated_cells", key.lower())]
+
+
+def is_trained(message: Message) -> bool:
+    """Whether the turn is an answer that carries loss."""
+    return message["role"] == "assistant" and message.get("weight") != 0
 
 
 def clean(text: str) -> str:
@@ -321,6 +336,8 @@ def _messages_of(value: object, key: str) -> list[Message]:
         plain = role.lower()
         role = "assistant" if bot_is_sys and plain == "sys" else ROLES.get(plain, role)
         turns.append({"role": role, "content": _content(content, number, message)})
+        if role == "assistant" and any(_is_off(message.get(key)) for key in _TRAINED_KEYS):
+            turns[-1]["weight"] = 0
     return turns
 
 
@@ -371,27 +388,26 @@ def _with_context(row: Row, turns: list[Message]) -> list[Message]:
 
 
 class _Untrained(Exception):
-    """A turn that must not be trained on comes before one that must."""
+    """No answer of the row is to be trained on."""
 
 
-def _without_untrained(row: Row, messages: list[Message]) -> list[Message]:
-    """Without the turns after the last answer whose `weight` is not 0. An earlier answer of weight 0 cannot stay."""
+def _is_off(weight: object) -> bool:
+    return str(weight).lower() in ("0", "0.0", "false")
 
-    def zero(value: object) -> bool:
-        return str(value) in ("0", "0.0", "False")
 
-    if zero(row.get("weight")):
+def _is_weight(key: object, value: object) -> bool:
+    return key in _TRAINED_KEYS and (_is_off(value) or str(value).lower() in ("1", "1.0", "true"))
+
+
+def _upto_trained(row: Row, messages: list[Message]) -> list[Message]:
+    """The turns up to the last answer that is trained on, where some are not."""
+    if _is_off(row.get("weight")):
         raise _Untrained("the row's weight is 0")
-    raw = next((_loads(row[key]) for key in row if _our_name(str(key)) == "messages"), None)
-    weights = [zero(one.get("weight")) for one in raw if isinstance(one, dict)] if isinstance(raw, list) else []
-    if not any(weights):
+    if not any(message.get("weight") == 0 for message in messages):
         return messages
-    skipped = len(messages) - len(weights)  # turns of system and history
-    answers = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
-    off = {n + skipped for n, is_off in enumerate(weights) if is_off} & set(answers)
-    last = max((n for n in answers if n not in off), default=-1)
-    if last < 0 or any(n < last for n in off):
-        raise _Untrained(f"message {min(off) + 1 - skipped} has weight 0 and would be trained on")
+    last = max((number for number, message in enumerate(messages) if is_trained(message)), default=-1)
+    if last < 0:
+        raise _Untrained("every answer has weight 0")
     return messages[: last + 1]
 
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from align_ko.adapters import is_trained
 from align_ko.chat_templates import OWN, names, path_of
 from align_ko.errors import UserError, nearest
 from align_ko.records import Message, write_json
@@ -123,14 +124,15 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_
 def conversation_ids(
     tokenizer: PreTrainedTokenizerBase, messages: list[Message], last_only: bool = False
 ) -> EncodedConversation:
-    """Token ids and labels, every assistant turn (`last_only`: the last) supervised with its eos. FormatError when the ids
-    before an answer are not those of `prompt_ids` (a token merged across the boundary), or an answer does not end with eos."""
+    """Token ids and labels, every assistant turn but those of weight 0 (`last_only`: the last) supervised with its eos.
+    FormatError when the ids before an answer are not those of `prompt_ids` (a token merged across the boundary), or an answer
+    does not end with eos."""
     messages, shield = _shielded(tokenizer, messages)
     text = render(tokenizer, messages)
     full = _encode(tokenizer, text, shield)
     labels = [IGNORE] * len(full)
     for turn, message in enumerate(messages):
-        if message["role"] != "assistant" or (last_only and turn < len(messages) - 1):
+        if not is_trained(message) or (last_only and turn < len(messages) - 1):
             continue
         before_text = render(tokenizer, messages[:turn], add_generation_prompt=True)
         upto_text = render(tokenizer, messages[: turn + 1])
@@ -167,7 +169,7 @@ def training_rows(
     try:
         return [(messages, conversation_ids(tokenizer, messages))]
     except RewrittenHistory:
-        upto = [messages[: turn + 1] for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        upto = [messages[: turn + 1] for turn, message in enumerate(messages) if is_trained(message)]
         return [(part, conversation_ids(tokenizer, part, last_only=True)) for part in upto]
 
 

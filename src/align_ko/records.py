@@ -11,14 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Required, TypedDict, TypeVar, final
 
 from align_ko.adapters import Message as Message
-from align_ko.adapters import Rejection, adapt, adapt_pairs, adapt_prompt, pair_id, unread_keys
+from align_ko.adapters import Rejection, adapt, adapt_pairs, adapt_prompt, is_trained, pair_id, unread_keys
 from align_ko.errors import UserError, warn
-from align_ko.sources import RawRow, find_path, read_file
+from align_ko.sources import RawRow, local_files, read_file
 
 Item = TypeVar("Item")
 
@@ -131,24 +131,24 @@ def content_id(messages: list[Message]) -> str:
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """Objects of a file of rows. UserError with the line of a row that is broken or no object."""
-    for line, row in _numbered_rows(path):
-        if not isinstance(row, dict):
-            raise UserError("this row is no JSON object", file=path, line=line, expected="{…} on every line")
-        yield row
+    for row in _numbered_rows(path):
+        if not isinstance(row.value, dict):
+            raise UserError("this row is no JSON object", file=row.file, line=row.line, expected="{…} on every line")
+        yield row.value
 
 
 def _raw_rows(path: str | Path) -> Iterator[RawRow]:
-    file = find_path(path)
-    if not file.is_file():
+    """Rows of a file, or of all data files of a folder."""
+    if not (files := local_files(str(path))):
         raise UserError("file not found", file=path)
-    return read_file(file)
+    return chain.from_iterable(map(read_file, files))
 
 
-def _numbered_rows(path: str | Path) -> Iterator[tuple[int, object]]:
+def _numbered_rows(path: str | Path) -> Iterator[RawRow]:
     for row in _raw_rows(path):
         if row.problem:
-            raise UserError(row.problem, file=path, line=row.line, expected="JSONL, a JSON array, CSV or Parquet")
-        yield row.line, row.value
+            raise UserError(row.problem, file=row.file, line=row.line, expected="JSONL, a JSON array, CSV or Parquet")
+        yield row
 
 
 def read_conversations(path: str | Path) -> Iterator[ConversationRow]:
@@ -175,7 +175,7 @@ def _conversations_of(row: object) -> list[ConversationRow] | Rejection:
         return Rejection("roles", f"a turn of role {min(other)!r}")
     if roles[-1:] != ["assistant"]:
         return Rejection("roles", "the last turn is not the assistant's")
-    if not all(any(map(str.isalnum, m["content"])) for m in messages if m["role"] == "assistant"):
+    if not all(any(map(str.isalnum, m["content"])) for m in messages if is_trained(m)):
         return Rejection("empty", "an answer is empty")
     made: ConversationRow = {"messages": messages, "id": _id_of(row) or content_id(messages)}
     if isinstance(row, dict):
@@ -190,8 +190,8 @@ def _pairs_of(row: object) -> list[PairRow] | Rejection:
     name = _id_of(row) if len(pairs) == 1 else ""
     made: list[PairRow] = []
     for pair in pairs:
-        chosen, rejected = ([{"role": "assistant", "content": text}] for text in pair[1:])
-        made.append({"prompt": pair.prompt, "chosen": chosen, "rejected": rejected, "id": name or pair_id(pair)})
+        sides: list[list[Message]] = [[{"role": "assistant", "content": text}] for text in pair[1:]]
+        made.append({"prompt": pair.prompt, "chosen": sides[0], "rejected": sides[1], "id": name or pair_id(pair)})
         if isinstance(row, dict):
             facts = {key: row[key] for key in ("rejected_finished", "source") if key in row}
             made[-1].update(facts)  # type: ignore[typeddict-item]
@@ -215,29 +215,32 @@ def _training_rows(
     unread: Callable[[object], list[str]],
     expected: str,
 ) -> Iterator[TrainingRow]:
-    total, places = 0, defaultdict[str, list[int]](list)
+    total, places = 0, defaultdict[str, list[RawRow]](list)
     ignored: Counter[str] = Counter()
     ids: dict[str, bytes] = {}
     for raw in _raw_rows(path):
         total += 1
         rows = Rejection("broken_row", raw.problem) if raw.problem else convert(raw.value)
         if isinstance(rows, Rejection):
-            places[rows.detail].append(raw.line)
+            places[rows.detail].append(replace(raw, value=None))
             continue
         ignored.update(unread(raw.value))
         for row in rows:
             text = json.dumps(row, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
             content = hashlib.sha256(text).digest()[:8]
             if ids.setdefault(row["id"], content) != content:  # another row under an id that stood before
-                row["id"] = f"{row['id']}#{raw.line}"
+                row["id"] = f"{row['id']}#{total}"
             yield row
     dropped = sum(map(len, places.values()))
     if 2 * dropped > total or not total:
-        detail, lines = max(places.items(), key=lambda item: len(item[1]), default=("the file contains no rows", [0]))
+        nothing = ("the file contains no rows", [RawRow(str(path), 0, None)])
+        detail, [first, *_] = max(places.items(), key=lambda item: len(item[1]), default=nothing)
         problem = f"{dropped} of {total} rows cannot be trained on: {detail}" if total else detail
-        raise UserError(problem, file=path, line=lines[0], expected=expected)
+        raise UserError(problem, file=first.file, line=first.line, expected=expected)
     if dropped:
-        why = "; ".join(f"{detail} ({len(lines)}, first on line {lines[0]})" for detail, lines in list(places.items())[:5])
+        firsts = [(detail, len(bad), bad[0]) for detail, bad in list(places.items())[:5]]
+        names = {raw.file: "" if raw.file == str(path) else f" of {Path(raw.file).name}" for *_, raw in firsts}
+        why = "; ".join(f"{detail} ({n}, first on line {raw.line}{names[raw.file]})" for detail, n, raw in firsts)
         warn(f"{path}: {dropped} of {total} rows are left out: {why}")
     if ignored:
         warn(f"{path}: keys that nothing reads: " + ", ".join(f"{key} ({count} rows)" for key, count in ignored.items()))
@@ -266,13 +269,13 @@ def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> It
     """The prompts of a file, in any form and encoding that curation reads; `limit` 0 reads all. UserError with the line of a
     row that is none, and with `key`, the recipe's key that names the file."""
     ids: dict[str, list[Message]] = {}
-    for line, value in islice(_numbered_rows(path), limit or None):
-        row = parse_prompt(value)
+    for raw in islice(_numbered_rows(path), limit or None):
+        row = parse_prompt(raw.value)
         if row is None:
             expected = (
                 "{'messages': [{'role', 'content'}, …]}, {'prompt': text or messages} or {'question': text}, asked by the user"
             )
-            raise UserError("this row has no prompt", file=path, line=line, key=key, expected=expected)
+            raise UserError("this row has no prompt", file=raw.file, line=raw.line, key=key, expected=expected)
         if ids.setdefault(row.id, row.prompt) != row.prompt:  # two prompts under one id: answers would be mixed up
             row = replace(row, id=content_id(row.prompt))
         yield row

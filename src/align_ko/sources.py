@@ -11,10 +11,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from align_ko.errors import UserError
 from align_ko.json_rows import BAD_BYTE, MAX_ELEMENT, Advance, open_text, read_json_rows
 from align_ko.json_rows import RawRow as RawRow
+
+if TYPE_CHECKING:
+    import pyarrow
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
 _PACKED = (".gz", ".zst")
@@ -122,7 +126,7 @@ def _header(names: list[str]) -> list[str]:
     """Names of columns; of a name that stands twice the second becomes `answer (2)`, so that nothing is overwritten."""
     seen: Counter[str] = Counter()
     header = []
-    for name in map(str.strip, names):
+    for name in (name.strip().replace(BAD_BYTE, "\ufffd") for name in names):
         seen[name] += 1
         header.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return header
@@ -136,12 +140,24 @@ def _read_parquet(path: Path, advance: Advance) -> Iterator[RawRow]:
         file = parquet.ParquetFile(path)
         size, number = path.stat().st_size, 0
         for batch in file.iter_batches(batch_size=1024):
-            for value in batch.to_pylist():
+            for value, problem in _values(batch):
                 number += 1
-                yield RawRow(str(path), number, value)
+                yield RawRow(str(path), number, value, problem)
             advance(size * batch.num_rows // max(file.metadata.num_rows, 1))
     except (pyarrow.ArrowException, OSError) as error:
         yield RawRow(str(path), 0, "", f"not readable as Parquet: {error}")
+
+
+def _values(batch: pyarrow.RecordBatch) -> Iterator[tuple[object, str]]:
+    """The rows of a batch; Arrow checks neither that text is UTF-8 nor that a date is one before it becomes Python's."""
+    try:
+        yield from ((value, "") for value in batch.to_pylist())
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            yield "", f"a value of this row cannot be read: {error}"
+        else:
+            for number in range(batch.num_rows):
+                yield from _values(batch.slice(number, 1))
 
 
 def _read_arrow(path: Path) -> Iterator[RawRow]:
@@ -152,9 +168,9 @@ def _read_arrow(path: Path) -> Iterator[RawRow]:
     try:
         with pyarrow.memory_map(str(path)) as file:
             for batch in pyarrow.ipc.open_stream(file):
-                for value in batch.to_pylist():
+                for value, problem in _values(batch):
                     number += 1
-                    yield RawRow(str(path), number, value)
+                    yield RawRow(str(path), number, value, problem)
     except (pyarrow.ArrowException, OSError) as error:
         yield RawRow(str(path), number, "", f"not readable as Arrow: {error}")
 

@@ -31,6 +31,21 @@ def sft_batches(tiny, tmp_path, **options):
     return list(trainer.get_train_dataloader()), tokenizer, known
 
 
+def test_an_answer_of_weight_0_has_to_be_masked(tiny):
+    tokenizer = tiny.tokenizer()
+    masked = [{**message, "weight": 0} if number == 2 else message for number, message in enumerate(MULTI_TURN)]
+    part, whole = conversation_ids(tokenizer, masked), conversation_ids(tokenizer, MULTI_TURN)
+
+    def batch(encoded):
+        tensors = {"input_ids": torch.tensor([encoded.input_ids]), "labels": torch.tensor([encoded.labels])}
+        return [{**tensors, "attention_mask": torch.ones_like(tensors["labels"])}]
+
+    known = {hash(tuple(part.input_ids)): masked}
+    assert audit_batches(batch(part), tokenizer, known, tokenizer.eos_token_id)["rows"] == 1
+    with pytest.raises(AuditError, match="turn 4: the prompt is trained on"):
+        audit_batches(batch(whole), tokenizer, known, tokenizer.eos_token_id)
+
+
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
 def test_the_trainers_own_batches_pass(tiny, tmp_path, strategy):
     batches, tokenizer, known = sft_batches(tiny, tmp_path, train_sampling_strategy=strategy)

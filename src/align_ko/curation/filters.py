@@ -30,9 +30,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 
-from align_ko.adapters import Rejection
+from align_ko.adapters import Rejection, is_trained
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity
@@ -54,11 +54,12 @@ class Candidate:
 
     @cached_property
     def questions(self) -> list[str]:
-        return [m["content"] for m in self.conversation.messages if m["role"] == "user"]
+        """What each of `answers` answers."""
+        return [before["content"] for before, turn in pairwise(self.conversation.messages) if is_trained(turn)]
 
     @cached_property
     def answers(self) -> list[str]:
-        return [m["content"] for m in self.conversation.messages if m["role"] == "assistant"]
+        return [turn["content"] for _, turn in pairwise(self.conversation.messages) if is_trained(turn)]
 
     @cached_property
     def assessments(self) -> list[Assessment]:

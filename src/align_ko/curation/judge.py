@@ -119,8 +119,10 @@ class Judge:
 
     def _overlap(self, candidate: Candidate) -> Rejection | None:
         """Why a row is dropped that has a question too similar to an evaluation prompt."""
-        for question in candidate.questions:
-            prompt, similarity = self.held_out.nearest(question, OVERLAP_THRESHOLD)
+        for message in candidate.conversation.messages:
+            if message["role"] != "user":
+                continue
+            prompt, similarity = self.held_out.nearest(message["content"], OVERLAP_THRESHOLD)
             if prompt:
                 return Rejection("evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}")
         return None

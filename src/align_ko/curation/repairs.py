@@ -21,6 +21,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from align_ko.adapters import is_trained
 from align_ko.curation.personal_data import mask
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words
@@ -270,7 +271,7 @@ def repair(
     everywhere = [name for name in wanted if name in _EVERYWHERE]
     for message in messages:
         text = message["content"]
-        if message["role"] == "assistant":
+        if is_trained(message):
             text = _repair_text(text, wanted, changed, question, faults[answers] if faults is not None else None)
             answers += 1
         else:

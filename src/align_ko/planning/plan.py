@@ -102,7 +102,7 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     except (OSError, ValueError, UserError):  # it would have to be downloaded (plan_command keeps the hub out)
         tokenizer = None
     train, held_out = (
-        lengths.file_lengths(run.stage, file, tokenizer, run.max_length) if os.path.isfile(file) else None
+        lengths.file_lengths(run.stage, file, tokenizer, run.max_length) if os.path.exists(file) else None
         for file in (data.train_file, data.eval_file)
     )
     if not train and run.stage == "sft":

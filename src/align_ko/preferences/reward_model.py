@@ -57,7 +57,7 @@ def _load(source: ModelSource, args: RewardModelArgs, tokenizer: Any) -> Any:
 def _encode(tokenizer: Any, prompt: list[Message], answer: str, max_length: int) -> list[int]:
     """Ids in the model's own chat format, or question and answer as its pair of texts; the beginning of long ones is cut."""
     if tokenizer.chat_template:
-        messages = [*prompt, {"role": "assistant", "content": answer}]
+        messages: list[Message] = [*prompt, {"role": "assistant", "content": answer}]
         ids = prompt_ids(tokenizer, messages, add_generation_prompt=False)
     else:
         ids = tokenizer("\n\n".join(message["content"] for message in prompt), answer)["input_ids"]

@@ -196,10 +196,11 @@ def _check_output(recipe: Recipe, item: InputPath) -> None:
     """UserError where the stage's output folder contains the input, or a folder of data to read contains the output."""
     key, folder = _output(recipe)
     source = Path(item.value).expanduser()
-    read = [source, *local_files(item.value)] if item.kind == "dataset" else [source]
+    is_folder = item.kind in ("dataset", "rows")
+    read = [source, *local_files(item.value)] if is_folder else [source]
     if written := next((path for path in read if path.exists() and is_within(path, Path(folder))), None):
         problem = f"{folder} is or contains {written}, which the stage reads ({item.key}) and its own files could replace"
-    elif item.kind == "dataset" and source.is_dir() and is_within(Path(folder), source):
+    elif is_folder and source.is_dir() and is_within(Path(folder), source):
         problem = f"{folder} is in {item.value}, and the stage reads all of that ({item.key}), its own files too"
     else:
         return
@@ -232,8 +233,10 @@ def hash_inputs(recipe: Recipe) -> tuple[Input, ...]:
         path = Path(quickstart_model.default_folder() if kind == "model" and value == "quickstart" else value).expanduser()
         if kind == "model" and path.is_dir():
             inputs.append(Input(key, value, _model_digest(path), is_model=True))
-        elif kind == "dataset":
-            inputs += [Input(f"{key}: {file.name}", str(file), file_hash(file)) for file in local_files(value)]
+        elif kind == "dataset" or (kind == "rows" and path.is_dir()):
+            for file in local_files(value):
+                name = file.relative_to(path) if path.is_dir() else file.name
+                inputs.append(Input(f"{key}: {name}", str(file), file_hash(file)))
         elif kind != "model" and path.is_file():
             inputs.append(Input(key, value, file_hash(path)))
     return tuple(inputs)
@@ -265,7 +268,9 @@ def _missing(value: str, kind: str) -> str | None:
             return f"{value} has no manifest.json: what was writing it did not come to its end"
         found = any((path / name).is_file() for name in _MODEL_FILES)
         return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
-    if kind == "dataset" and path.is_dir():
+    if kind in ("dataset", "rows") and path.is_dir():
+        if (path / "manifest.json").is_file() and (path / DATA_FILES[0]).is_file():
+            return f"{value} is what a stage wrote, with rows that it held out or dropped; name {path / DATA_FILES[0]}"
         return None if any(path.iterdir()) else f"the folder {value} is empty"
     if path.name in DATA_FILES and path.is_file() and is_half_written(path.parent):
         return f"{path.parent} has no manifest.json: what was writing it did not come to its end, its files may be of two runs"

@@ -89,7 +89,8 @@ class InputPath(NamedTuple):
 
     key: str
     value: str
-    kind: Literal["dataset", "model", "template", "file"]
+    kind: Literal["dataset", "rows", "model", "template", "file"]
+    """rows: a file or a folder of them; dataset: that or a hub id."""
     made_by: str = ""
 
 

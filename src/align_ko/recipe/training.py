@@ -61,7 +61,7 @@ class StartModelArgs(ModelArgs):
 
 @record
 class TrainData:
-    """Rows of training, as curation or the pair builder wrote them."""
+    """Rows of training, as curation or the pair builder wrote them or in any shape that these read: files or folders."""
 
     train_file: fields.Text
     eval_file: fields.Text
@@ -180,8 +180,8 @@ class SftRecipe(Recipe):
     def inputs(self) -> Iterator[InputPath]:
         yield InputPath("model.model_name_or_path", self.model.model_name_or_path, "model")
         made_by = "evaluate.py own_answers" if self.distill.wanted else "build_sft_data.py data"
-        yield InputPath("data.train_file", self.data.train_file, "file", made_by)
-        yield InputPath("data.eval_file", self.data.eval_file, "file", "build_sft_data.py data")
+        yield InputPath("data.train_file", self.data.train_file, "rows", made_by)
+        yield InputPath("data.eval_file", self.data.eval_file, "rows", "build_sft_data.py data")
         yield InputPath("data.chat_template", self.data.chat_template, "template")
         yield from self.gate.inputs()
 
@@ -214,7 +214,7 @@ class DpoRecipe(Recipe):
     def inputs(self) -> Iterator[InputPath]:
         yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft.py sft")
         for key in ("train_file", "eval_file"):
-            yield InputPath(f"data.{key}", getattr(self.data, key), "file", "build_preferences.py preferences")
+            yield InputPath(f"data.{key}", getattr(self.data, key), "rows", "build_preferences.py preferences")
         yield InputPath("data.chat_template", self.data.chat_template, "template")
         yield from self.gate.inputs()
 

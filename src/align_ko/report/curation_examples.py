@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from align_ko.adapters import adapt
+from align_ko.adapters import adapt, is_trained
 from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
 from align_ko.errors import visible
 from align_ko.records import Fault, Message
@@ -102,7 +102,7 @@ def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[lis
     """
     parts = _unmarked(messages)
     texts = [message["content"] for message in messages]
-    answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    answers = [place for place, message in enumerate(messages) if is_trained(message)]
     numbered = re.match(r"answer (\d+): ", detail)
     if reason in _WHOLE_ANSWER:
         return parts

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
+from align_ko.adapters import is_trained
 from align_ko.chat_format import IGNORE, prompt_ids, read_back, render, rewrites_history
 from align_ko.errors import UserError, visible
 from align_ko.records import ConversationRow, Message, PairRow
@@ -122,7 +123,7 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
     # where earlier answers are written in another way than asked for, each answer has a row of its own, as the last turn
     first = len(messages) - 1 if rewrites_history(tokenizer, messages) else 0
     for turn, message in enumerate(messages):
-        if message["role"] != "assistant" or turn < first:
+        if not is_trained(message) or turn < first:
             continue
         prompt = prompt_ids(tokenizer, messages[:turn])
         if ids[: len(prompt)] != prompt:
