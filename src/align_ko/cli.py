@@ -18,6 +18,7 @@ COMMANDS = {
     "distil": ("run_sft", "SFT on the model's own answers under a decoding setting (a recipe with `distill:`)"),
     "align": ("align", "rounds of pairs, DPO and a gate, then distillation"),
     "evaluate": ("evaluate", "judge checkpoints under greedy decoding"),
+    "read": ("read", "read an evaluation's answers blind: would you sign them?"),
     "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
     "plan": ("run_sft", "memory, steps and hours of an SFT or DPO recipe, before anything is loaded"),
     "chat": ("chat", "talk with a checkpoint"),

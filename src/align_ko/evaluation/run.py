@@ -17,8 +17,9 @@ from torch.nn.functional import cross_entropy
 
 from align_ko.chat_format import IGNORE, EncodedConversation, conversation_ids
 from align_ko.errors import UserError
+from align_ko.evaluation.llm_verdicts import add_llm_verdicts
+from align_ko.evaluation.reading import READER_FILE, add_reader_verdicts
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
-from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
 from align_ko.generation.local import draw_local
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
@@ -58,7 +59,7 @@ def evaluate(
     """Judge checkpoints by greedy decoding, and beside it by `sampling` settings; writes responses.jsonl and scores.json.
 
     `probes` are answered and shown, not counted. Beside form count the verdicts of `llm` on what the answers say and those of
-    a person in `output_dir`/reader.jsonl (evaluation/verdicts.py). None in all but the first process.
+    a person in `output_dir`/reader.jsonl (scripts/read.py). None in all but the first process.
     """
     held_out = list(read_prompts(prompts_file, "prompts_file", max_prompts))
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]

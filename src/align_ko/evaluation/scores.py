@@ -57,9 +57,9 @@ class ScoredAnswer(Answer):
     speech_level: str
     relevant: bool
     llm: NotRequired[list[int] | None]
-    """The verdicts of evaluation/verdicts.py, 0 to 2, of a larger model; None: not judged."""
+    """Two verdicts of a larger model, 0 to 2 (llm_verdicts.py); None: not judged."""
     reader: NotRequired[list[int] | None]
-    """The same of a person who read the answer."""
+    """One verdict of a person (reading.py)."""
 
 
 class Verdicts(TypedDict):

@@ -1,7 +1,7 @@
-"""Does an answer make sense? What a larger model and a person say of it: 2 would sign it, 1 partly, 0 no.
+"""Does an answer make sense? What a larger model says of it: 2 would sign it, 1 partly, 0 no.
 
-`assess` reads form only, so a fluent untruth passes it. Both judges here read content. The model reads every answer twice, with
-the rubric in two orders; a person's readings are what scripts/read.py writes to reader.jsonl beside responses.jsonl.
+`assess` reads form only, so a fluent untruth passes it. The model reads content only, twice, with the rubric in two orders. A
+person's verdicts are in reading.py.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ from pathlib import Path
 from align_ko.evaluation.scores import GREEDY_SETTING, ScoredAnswer
 from align_ko.generation.judge_endpoint import Asked, JudgeEndpoint, text_to_judge
 from align_ko.recipe import LlmVerdictArgs
-from align_ko.records import Message
-from align_ko.stores import Store, row_key
 
-READER_FILE = "reader.jsonl"
-"""In an evaluation's output folder: a row {key, verdict, …} per answer that a person has read; the last of a key counts."""
 _QUESTIONS = (
     "- 질문에 맞는가: 묻는 것에 답하고, 조건과 앞선 대화를 지키는가.",
     "- 내용이 옳은가: 사실과 수치, 계산, 코드가 맞고, 앞뒤가 어긋나지 않으며, 문장마다 뜻이 통하는가.",
@@ -67,19 +63,6 @@ def verdict_of(reply: str) -> int | None:
     if alone := _ALONE.fullmatch(reply):
         lines = [alone[1]]
     return int(lines[0]) if len(set(lines)) == 1 else None
-
-
-def answer_key(prompt: Sequence[Message], response: str) -> str:
-    """What a person's verdict belongs to: the same answer of another model or run is not read again."""
-    return row_key(prompt=[[message["role"], message["content"]] for message in prompt], response=response)
-
-
-def add_reader_verdicts(rows: Sequence[ScoredAnswer], file: Path) -> None:
-    """Give every row `reader`: a list of one verdict, None where nobody has read the answer."""
-    keys = [answer_key(row["prompt"], row["response"]) for row in rows]
-    read = Store(file).load(keys)
-    for row, key in zip(rows, keys, strict=True):
-        row["reader"] = [int(read[key]["verdict"])] if key in read else None
 
 
 def add_llm_verdicts(rows: Sequence[ScoredAnswer], args: LlmVerdictArgs, file: Path) -> None:
