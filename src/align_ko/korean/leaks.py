@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from align_ko.korean.genre import asked_for
 from align_ko.korean.prose import Span, own_words
 
 _MARK = (  # ChatML, Llama 3, Phi, Zephyr, EXAONE, Gemma, Llama 2 and Mistral, bare end marks
@@ -20,7 +21,8 @@ _LEAK = re.compile(
     # reasoning and answer tags of other templates
     r"|</?(?:think|thinking|thought|answer|response|reasoning|reflection|output|question|instruction"
     r"|assistant|user|end|끝|답변|질문|정답|생각)>"
-    r"|^(?:User|Assistant|Human|Bot|질문자|사용자|어시스턴트|챗봇) ?: ",
+    r"|^(?:User|Assistant|Human|Bot|어시스턴트|챗봇) ?: "
+    r"|^(?:질문자|사용자) ?: (?=[^\n]*\n+(?:어시스턴트|챗봇|답변자|인공지능|AI) ?: )",
     re.IGNORECASE | re.MULTILINE,
 )
 _LEAK_SIGN = re.compile(r"[#<\[]")  # one of these three is in every leak but the last
@@ -68,6 +70,8 @@ def template_leak(text: str, prompt: str | None = None) -> list[Span]:
     """`네.\\n\\n### User:\\n다음` → the span of `### User:`; `<answer>`, `값입니다.<br>`, `[맛집 이름]은 [주소]에 있습니다`."""
     possible = _LEAK_SIGN.search(text) or (": " in text and _ROLE_END.search(text))
     found = [Span(*match.span()) for match in _LEAK.finditer(text)] if possible else []
+    if found and prompt and _PAIRS_WANTED.search(prompt):  # the parts of a dialogue that was asked for
+        found = [each for each in found if not text[each.start : each.end].endswith(": ")]
     if not found and (opening := _OPENING.match(text)) and not (prompt and _PAIRS_WANTED.search(prompt)):
         found.append(Span(*opening.span()))
     if not found and ": " in text and not (prompt and _PAIRS_WANTED.search(prompt)):
@@ -104,7 +108,7 @@ def _markup(text: str, prompt: str | None) -> Iterator[Span]:
 
 _PRAISE = (
     r"(?:(?:네|예|아|음|물론입니다|물론이죠|안녕하세요)[,.!]? ?)?(?:정말 |아주 |참 |매우 )?"
-    r"(?:좋은|훌륭한|흥미로운|멋진|중요한|재미있는) (?:질문|지적|생각|주제|물음)"
+    r"(?:좋은|훌륭한|흥미로운|멋진|중요한|재미있는) (?:질문|주제|물음)"
     r"(?:입니다|이에요|이네요|이군요|이죠|을 하셨네요|이십니다)[.!]*"
 )
 _TELLS = "알려|설명해|소개해|답변해|답해|말씀해|추천해|안내해|정리해|설명|답변|안내|추천"
@@ -127,12 +131,16 @@ _COUNTS_ONLY = re.compile(
 )
 _COUNT_ASKED = re.compile(r"몇|개수|갯수|숫자|수는")
 _TITLE_ASKED = re.compile(r"제목|이름|표어|슬로건|단어|한 ?줄|한 ?마디|무엇|뭐|누구|어디|언제|몇|답만")
-_TITLE = re.compile(r"\s*(?:#{1,6} [^\n]+|\*\*[^*\n]+\*\*|제목 ?: ?[^\n]+|<[가-힣][^<>\n]*>|\[[가-힣][^\[\]\n]*\])\s*")
+_TITLE = re.compile(
+    r"\s*(?:#{1,6} [^\n]+|\*\*[^*\s]+(?: [^*\s]+){2,}\*\*|제목 ?: ?[^\n]+|<[가-힣][^<>\n]*>|\[[가-힣][^\[\]\n]*\])\s*"
+)
 
 
 def no_answer(text: str, prompt: str | None = None) -> Span | None:
     """The whole answer, where it says nothing: `좋은 질문입니다!`, `금리가 무엇인지 알려 드리겠습니다.`, a title alone."""
     if len(text) > 200 or not prompt:
+        return None
+    if asked_for(prompt).level != "polite":  # a line of a speech, a slogan, a title
         return None
     body = text.strip()
     if (_HOLLOW.fullmatch(body) and not _LATER.search(body)) or (_TITLE.fullmatch(body) and not _TITLE_ASKED.search(prompt)):
