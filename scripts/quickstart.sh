@@ -49,7 +49,7 @@ stop_at() { # TITLE: "2 SFT"
 }
 
 newer=
-stage "0 base model" "${ALIGN_KO_CACHE:-$HOME/.cache/align_ko}/quickstart-model/config.json" "$PYTHON" scripts/prepare_quickstart_model.py
+stage "0 base model" "${ALIGN_KO_CACHE:-$HOME/.cache/align_ko}/quickstart-model/config.json" "$PYTHON" scripts/prepare_model.py quickstart
 newer=
 [ -f data/quickstart/sft/report.json ] || : >"$TIMES"
 # A fifth as many spoilt rows are mixed in, so that curation has something to find.

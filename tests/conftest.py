@@ -126,26 +126,27 @@ def make_llama(folder: Path) -> Tiny:
 
 
 def make_gemma(folder: Path) -> Tiny:
-    """Cut down by quickstart_model.prune_tokenizer from a vocabulary with foreign words and unused tokens."""
+    """Cut down by cut_tokenizer from a vocabulary with foreign words and unused tokens."""
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
-    from align_ko.models.quickstart import SPECIAL, prune_tokenizer
+    from align_ko.models.vocabulary import cut_tokenizer
 
+    special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
     space, split = normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")
-    vocabulary, merges = _train_bpe(list(SPECIAL), 700, pre_tokenizers.Split("▁", "merged_with_next"), space)
+    vocabulary, merges = _train_bpe(list(special), 700, pre_tokenizers.Split("▁", "merged_with_next"), space)
     breaks = ["\n" * count for count in range(1, 5)]
     for extra in ["<unused0>", "привет", *breaks]:
         vocabulary.setdefault(extra, len(vocabulary))
     whole = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     whole.normalizer, whole.pre_tokenizer = space, split
     whole.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    whole.add_special_tokens([AddedToken(token, normalized=False) for token in [*SPECIAL, *breaks]])
+    whole.add_special_tokens([AddedToken(token, normalized=False) for token in [*special, *breaks]])
     whole.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", vocabulary["<bos>"])]
     )
-    tree, _ = prune_tokenizer(json.loads(whole.to_str()))
+    tree, _ = cut_tokenizer(json.loads(whole.to_str()))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tree)), pad_token="<pad>", eos_token="<eos>", bos_token="<bos>",
         unk_token="<unk>", model_max_length=2048, clean_up_tokenization_spaces=False,

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MARKERS = {
-    "prepare_quickstart_model": "cache/quickstart-model/config.json",
+    "prepare_model": "cache/quickstart-model/config.json",
     "spoil": "data/quickstart/spoilt.key.jsonl",
     "build_sft_data": "data/quickstart/sft/report.json",
     "run_sft sft": "outputs/quickstart/sft/manifest.json",

@@ -24,7 +24,7 @@ COMMANDS = {
     "chat": ("chat", "talk with a checkpoint"),
     "export": ("export", "a plain transformers folder and an Ollama Modelfile"),
     "assess": ("assess", "judge Korean text or a file of answers"),
-    "prepare": ("prepare_quickstart_model", "make the quickstart's base model"),
+    "prepare": ("prepare_model", "GGUF, folder or hub id → a plain folder, its vocabulary cut; the quickstart's base"),
 }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def resolve_model_path(name: str) -> str:
         return name
     folder = quickstart.default_folder()
     if not quickstart.is_ready(folder):
-        raise UserError(f"the quickstart model is not in {folder}", expected="python scripts/prepare_quickstart_model.py first")
+        raise UserError(f"the quickstart model is not in {folder}", expected="python scripts/prepare_model.py quickstart first")
     return str(folder)
 
 
@@ -142,7 +142,7 @@ def base_of(path: str | ModelSource) -> ModelSource:
             f"the adapter's base model {base} is not there",
             file=file,
             key="base_model_name_or_path",
-            expected="the folder it was trained from (for the quickstart: python scripts/prepare_quickstart_model.py)",
+            expected="the folder it was trained from (for the quickstart: python scripts/prepare_model.py quickstart)",
         )
     if record is not None and record.path == base:
         return replace(record, trust_remote_code=source.trust_remote_code)

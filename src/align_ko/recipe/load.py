@@ -292,7 +292,7 @@ def _may_be_hub_id(value: str, kind: str) -> bool:
 
 def _how_to_get(recipe: Recipe, item: InputPath) -> str:
     if item.kind == "model" and item.value == "quickstart":
-        return "the output of 'python scripts/prepare_quickstart_model.py' (run that first)"
+        return "the output of 'python scripts/prepare_model.py quickstart' (run that first)"
     if not item.made_by:
         return _WANTED[item.kind]
     program, stage = item.made_by.split()

@@ -19,7 +19,7 @@ class ModelArgs:
     """The model and its adapter; TRL's ModelConfig names."""
 
     model_name_or_path: fields.Text
-    """Hub id or folder. `quickstart` is the Gemma 3 270M folder that prepare_quickstart_model.py made."""
+    """Hub id or folder. `quickstart` is the Gemma 3 270M folder that prepare_model.py made."""
     model_revision: str | None = None
     """Branch, tag or commit of a hub model."""
     trust_remote_code: fields.YesNo = False
