@@ -98,7 +98,7 @@ def cut_model(source: str, folder: Path) -> Prepared:
         layer.weight = torch.nn.Parameter(layer.weight.data[kept], requires_grad=False)
     model.tie_weights()
     model.config.vocab_size = len(kept)
-    new_id = {old: new for new, old in enumerate(kept)}
+    new_id: dict[int | None, int] = {old: new for new, old in enumerate(kept)}
     for place in (model.config, model.generation_config):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             value = getattr(place, name, None)  # one id, several, or none
