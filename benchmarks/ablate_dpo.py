@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from align_ko.errors import UserError, run_script
 from align_ko.evaluation.scores import Result
-from align_ko.pipeline.acceptance import broken_limits, read_measures
 from align_ko.pipeline.plan import gate_file, gate_stage, write_gate_prompts
+from align_ko.pipeline.rounds import broken_limits, read_measures
 from align_ko.pipeline.stages import Stage, StageFailed, node_at, resolve, run_stage, seconds_in
 from align_ko.process import locked_folder
 from align_ko.recipe import AcceptanceArgs, DpoRecipe, ExportRecipe, Recipe, SftRecipe, StageArgs, check_inputs, load_recipe

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from align_ko.errors import UserError, run_script
 from align_ko.manifest import MANIFEST_FILE
-from align_ko.pipeline.acceptance import read_measures
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
+from align_ko.pipeline.rounds import read_measures
 from align_ko.pipeline.stages import Stage, node_at, resolve, run_stage, seconds_in
 from align_ko.process import locked_folder
 from align_ko.recipe import (

@@ -79,7 +79,7 @@ def main() -> None:
     warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training pairs")
     check_token_ids(model, tokenizer, train, held_out)
-    watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise, with_verdict=False)
+    watch = OverfittingWatch(recipe.early_stopping.patience, with_verdict=False)
     trainer = AlignDPOTrainer(
         model=model,
         args=config,

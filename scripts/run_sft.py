@@ -103,7 +103,7 @@ def main() -> None:
         model = load_base(recipe.model, tokenizer, base)
         new_adapter = lora_config(recipe.model, base, model)
     check_token_ids(model, tokenizer, train, held_out)
-    watch = OverfittingWatch(recipe.early_stopping.patience, recipe.early_stopping.min_rise)
+    watch = OverfittingWatch(recipe.early_stopping.patience)
     trainer = sft_trainer(
         recipe.distill,
         model=model,

@@ -48,11 +48,8 @@ def plan_script(words: list[str]) -> str:
     from align_ko.recipe.yaml_lines import read_recipe_file
 
     recipe = next((word for word in words if word.endswith((".yaml", ".yml"))), None)
-    return (
-        "run_dpo"
-        if recipe and Path(recipe).is_file() and "model_name_or_path" in read_recipe_file(recipe).values
-        else "run_sft"
-    )
+    is_dpo = recipe and Path(recipe).is_file() and "model_name_or_path" in read_recipe_file(recipe).values
+    return "run_dpo" if is_dpo else "run_sft"
 
 
 def run(words: list[str]) -> None:

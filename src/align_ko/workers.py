@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from multiprocessing import get_context
-from types import TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from align_ko.errors import UserError
 from align_ko.process import end_with
@@ -21,12 +20,6 @@ from align_ko.process import end_with
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 3  # batches that wait for each process: enough to keep it busy, few enough that reading never fills the memory
-
-
-class SideBySide(Protocol):
-    """`Workers.side_by_side` or `one_by_one`: several calls of one function, their results in order."""
-
-    def __call__(self, function: Callable[..., Result], calls: Sequence[tuple[object, ...]], /) -> list[Result]: ...
 
 
 def cores() -> int:
@@ -41,7 +34,7 @@ def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-class Workers:
+class Workers(AbstractContextManager["Workers"]):
     """Processes that take work from this one and end with it; with `num_proc` 1 none is started and all happens here. Functions
     and arguments are pickled, so they must be importable; the processes are fresh ones (`spawn`) or begin with the memory of
     this one (`fork`: at once). UserError for a process that was killed."""
@@ -60,10 +53,7 @@ class Workers:
         else:
             self._pool = ProcessPoolExecutor(num_proc, get_context(method), _start, (os.getpid(), initializer, initargs))
 
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -84,7 +74,7 @@ class Workers:
     def side_by_side(self, function: Callable[..., Result], calls: Sequence[tuple[object, ...]]) -> list[Result]:
         """`function(*call)` of each, in order: the first here, where its arguments are, the others elsewhere meanwhile."""
         if not self._pool or len(calls) < 2:
-            return one_by_one(function, calls)
+            return [function(*call) for call in calls]
         with self._said():
             others = [self._pool.submit(function, *call) for call in calls[1:]]
             return [function(*calls[0]), *(other.result() for other in others)]
@@ -107,11 +97,6 @@ def few_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def one_by_one(function: Callable[..., Result], calls: Sequence[tuple[object, ...]]) -> list[Result]:
-    """What `Workers.side_by_side` gives, without any process."""
-    return [function(*call) for call in calls]
 
 
 def _start(parent: int, initializer: Callable[..., None], initargs: tuple[object, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from align_ko.adapters import adapt
-from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejection
+from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejections
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.profanity import find_profanity, load_list
 from align_ko.curation.refusals import wrong_refusal_in
@@ -33,7 +33,7 @@ def row_of(*texts: str) -> Candidate:
 
 def verdict(*texts: str, **rules: Any) -> str:
     bounds = {"dialogue": LengthBounds(2, 500, 2, 1500)}
-    found = first_rejection(row_of(*texts), Rules(bounds, **rules), choose_filters())
+    found = first_rejections([row_of(*texts)], Rules(bounds, **rules), choose_filters())[0]
     return found.reason if found else ""
 
 
@@ -213,7 +213,7 @@ def test_standard_order() -> None:
 
 def test_cheap_filters_spare_the_assessment() -> None:
     row = row_of("김치찌개 끓이는 법을 알려 주세요.", "죄송하지만 그 질문에는 답변드릴 수 없습니다.")
-    found = first_rejection(row, Rules({"dialogue": LengthBounds(2, 500, 2, 1500)}), choose_filters())
+    found = first_rejections([row], Rules({"dialogue": LengthBounds(2, 500, 2, 1500)}), choose_filters())[0]
     assert found is not None and found.reason == "wrong_refusal"
     assert "assessments" not in row.__dict__
 

@@ -52,7 +52,7 @@ def test_the_same_rows_with_the_groups_side_by_side() -> None:
     rows = [row._replace(group=group, id=f"{number}{row.id}") for number, group in enumerate("abc") for row in made_rows()]
     taken = {"a": 40, "b": 377, "c": 25}
     with Workers(2, int) as workers:
-        chosen = select(rows, taken, 42, "quality_diverse", workers.side_by_side)
+        chosen = select(rows, taken, 42, "quality_diverse", workers)
     assert chosen == select(rows, taken, 42, "quality_diverse")
     assert Counter(rows[place].group for place in chosen) == taken
 

@@ -22,7 +22,6 @@ from ablate_dpo import AblationRecipe, plan_run
 from align_ko import process
 from align_ko.errors import UserError
 from align_ko.pipeline import stages
-from align_ko.pipeline.acceptance import broken_limits, judge_round
 from align_ko.pipeline.plan import (
     distillation_stages,
     evaluation_stage,
@@ -31,7 +30,7 @@ from align_ko.pipeline.plan import (
     plan_rounds,
     write_gate_prompts,
 )
-from align_ko.pipeline.rounds import _pairs, run_rounds
+from align_ko.pipeline.rounds import _pairs, broken_limits, judge_round, run_rounds
 from align_ko.pipeline.stages import Stage, StageFailed, plain, run_stage, why_again
 from align_ko.recipe import (
     AcceptanceArgs,

@@ -328,14 +328,15 @@ def test_hours_follow_the_rate():
 
 
 def test_lengths_are_the_trainers(tiny, tmp_path, monkeypatch):
-    from align_ko.training.prepare import supervised_share, tokenize_conversations
+    from align_ko.training.prepare import tokenize_conversations
 
     write_jsonl(tmp_path / "train.jsonl", rows())
     tokenizer = tiny.tokenizer()
     found = file_lengths("sft", str(tmp_path / "train.jsonl"), tokenizer, 60)
     dataset, too_long = tokenize_conversations(tokenizer, rows(), 60)
     assert [row.real for row in found.rows] == dataset["length"] and found.too_long == len(too_long)
-    assert found.trained_share == supervised_share(dataset)
+    trained = sum(label != -100 for labels in dataset["labels"] for label in labels)
+    assert found.trained_share == trained / sum(dataset["length"])
     # beyond the counted rows the rest is estimated, to within the spread of a few rows
     monkeypatch.setattr("align_ko.planning.lengths.COUNTED_ROWS", 5)
     rough = file_lengths("sft", str(tmp_path / "train.jsonl"), tokenizer, None)
@@ -397,7 +398,7 @@ def small(llama, tmp_path):
 
 def test_a_plan_counts_steps_as_the_trainer_does(small):
     recipe = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.eval_steps", "2"])
-    plan = make_plan(recipe, PlanFlags(gpu="L40S", utilisation=0.5))
+    plan = make_plan(recipe, PlanFlags("L40S", 0.5))
     assert plan.costs.steps == math.ceil(math.ceil(9 / 2) / 2) * 2 == 6 and plan.costs.evaluations == 3
     assert [row.way for row in plan.costs.batching if row.recipe] == ["group_by_length"]
     shares = {row.way: row.real_share for row in plan.costs.batching}
@@ -441,7 +442,7 @@ def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):
 
 def test_steps_are_timed_on_this_machine(small):
     flags = [*small, "--training.use_cpu", "true", "--training.eval_steps", "2", "--training.pad_to_multiple_of", "64"]
-    costs = make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *flags]), PlanFlags(gpu="this")).costs
+    costs = make_plan(load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *flags]), PlanFlags("this")).costs
     [row] = costs.hours
     assert row.gpu == "this" and row.training > 0 and row.evaluation > 0 and row.pace.forward > 0
     assert row.pace.seconds([Batch(2, 64, 128, 64)] * 2) == pytest.approx(2 * row.pace.seconds([Batch(2, 64, 128, 64)]))

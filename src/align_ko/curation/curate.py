@@ -71,7 +71,7 @@ def _curated(recipe: DataRecipe, console: Console, workers: Workers, pool: Pool,
     with console.status("selecting rows…"):
         mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
         features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
-        places = select(features, mixture.taken, recipe.seed, recipe.selection, workers.side_by_side)
+        places = select(features, mixture.taken, recipe.seed, recipe.selection, workers)
         taken = [pool.rows[place] for place in places]
     train, held_out, preferences = split(taken, recipe.eval_share, recipe.preference_share)
     held_out += list({row.id: row for row in [*train, *preferences] if row.held_out}.values())  # by a column of their own

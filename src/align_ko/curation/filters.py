@@ -242,13 +242,9 @@ def choose_filters(names: Sequence[str] = ()) -> list[Filter]:
     return [*STRUCTURAL, *(FILTERS[name] for name in names or FILTERS)]
 
 
-def first_rejection(row: Candidate, rules: Rules, filters: Sequence[Filter]) -> Rejection | None:
-    """The first filter's finding, or None for a row that stays. Pure, so that worker processes can share the rows."""
-    return first_rejections([row], rules, filters)[0]
-
-
 def first_rejections(rows: Sequence[Candidate], rules: Rules, filters: Sequence[Filter]) -> list[Rejection | None]:
-    """The same for many rows, filter by filter; all that are left when a filter asks for assessments are assessed together."""
+    """Each row's first finding, None for one that stays. All rows that are left when a filter asks for assessments are
+    assessed together."""
     found: list[Rejection | None] = [None] * len(rows)
     left = list(range(len(rows)))
     for check in filters:

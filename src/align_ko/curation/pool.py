@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from align_ko.adapters import Rejection
@@ -14,7 +14,7 @@ from align_ko.curation.judge import Judged, entry
 from align_ko.sources import RawRow
 
 
-class Pool:
+class Pool(AbstractContextManager["Pool"]):
     """Rows as they come from the judge; a context manager, because the text of the kept ones is in a temporary file."""
 
     def __init__(self, folder: Path, rejected: IO[str], tally: Tally) -> None:
@@ -27,10 +27,7 @@ class Pool:
         self._end = 0
         self._moved = False  # the file's position is not its end
 
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._texts.close()
 
     def add(self, row: Judged) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from align_ko.errors import UserError, nearest
 from align_ko.recipe import Selection
-from align_ko.workers import SideBySide, one_by_one
+from align_ko.workers import Workers
 
 
 class HasId(Protocol):
@@ -192,7 +192,7 @@ def select(
     taken: Mapping[str, int],
     seed: int,
     how: Selection = "random",
-    side_by_side: SideBySide = one_by_one,
+    workers: Workers | None = None,
 ) -> list[int]:
     """The places in `rows` of `taken[group]` rows of each group, shuffled. A group asked for more than it has starts over.
 
@@ -218,7 +218,8 @@ def select(
     if how == "quality_diverse":
         # Each group on its own, the largest here: it takes longest, and need not be sent anywhere.
         parts.sort(key=lambda part: -len(part[0]))
-        orders = side_by_side(spread, [(*_topics_and_quality(rows, drawn), rest) for drawn, rest, _ in parts])
+        calls = [(*_topics_and_quality(rows, drawn), rest) for drawn, rest, _ in parts]
+        orders = workers.side_by_side(spread, calls) if workers else [spread(*call) for call in calls]
         ranked = [[drawn[number][1] for number in order] for (drawn, _, _), order in zip(parts, orders, strict=True)]
     else:
         if how == "quality":

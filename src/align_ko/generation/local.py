@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from align_ko.chat_format import prompt_ids
 from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, encode_prompts, row_seed
+from align_ko.models.load import greedy_config
 from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
@@ -52,14 +53,8 @@ def draw_local(
     for rounding, which decides between equally likely tokens."""
     encoded = encode_prompts(requests, tokenizer)
     order = sorted(range(len(requests)), key=lambda i: (-len(encoded[i]), encoded[i]))  # a prompt's requests are neighbours
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        use_cache=True,
-    )
+    config = greedy_config(model, tokenizer)
+    config.max_new_tokens = max_new_tokens
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         distinct = {ids: number for number, ids in enumerate(dict.fromkeys(encoded[i] for i in batch))}
@@ -72,18 +67,9 @@ def draw_local(
             text = tokenizer.decode(tokens[:-1] if finished else tokens, skip_special_tokens=True)
             on_answer(batch[row], Generated(str(text).strip(), finished, len(tokens)))
 
-        model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=config,
-            custom_generate=partial(
-                _decode_shrinking,
-                knobs=knobs,
-                prompt_of=[distinct[encoded[i]] for i in batch],
-                on_end=on_end,
-                stop_loops=stop_loops,
-            ),
-        )
+        prompt_of = [distinct[encoded[i]] for i in batch]
+        decode = partial(_decode_shrinking, knobs=knobs, prompt_of=prompt_of, on_end=on_end, stop_loops=stop_loops)
+        model.generate(input_ids=ids, attention_mask=mask, generation_config=config, custom_generate=decode)
 
 
 def _is_looping(tokens: list[int], periods: int = 4, longest: int = 24) -> bool:

@@ -41,9 +41,9 @@ def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe], words: list[st
 
     plan = make_plan(recipe, flags)
     _show_plan(plan, Console(width=118, highlight=False))
-    if flags.json:
-        write_json(flags.json, plan.to_json())
-        print(f"wrote {flags.json}")
+    if flags.plan_json:
+        write_json(flags.plan_json, plan.to_json())
+        print(f"wrote {flags.plan_json}")
     print(f"planned in {time.perf_counter() - begin:.0f} s; nothing was downloaded or started")
 
 

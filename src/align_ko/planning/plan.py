@@ -90,8 +90,8 @@ class Plan:
 
 def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     """The plan of a recipe. Reads the model's config, the tokenizer if it is at hand, and the data file if it exists."""
-    if flags.gpu != THIS:
-        find_gpu(flags.gpu)
+    if flags.plan_gpu != THIS:
+        find_gpu(flags.plan_gpu)
     run, data = run_settings(recipe), recipe.data
     model = run.model
     config = load_config(model.model_name_or_path, run.recipe_file, model.model_revision, model.trust_remote_code)
@@ -110,7 +110,7 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
         train, held_out = lengths.fitting_lengths(lengths.reference_rows(), run.max_length, notes[-1]), None
     elif not train:
         notes.append(f"{data.train_file} is not there: memory is planned for pairs of max_length, steps and hours are not")
-    memory = memory_table(run, config, parameters, train, on_this_machine=flags.gpu == THIS)
+    memory = memory_table(run, config, parameters, train, on_this_machine=flags.plan_gpu == THIS)
     counts = {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share}
     method = "full fine-tuning"
     if model.use_peft:
@@ -160,7 +160,7 @@ def _costs(
         notes.append("evaluations are not in the hours: no eval file to count")
     if run.stage == "dpo" and run.precomputed:
         training += devices.forward_work(mine, *shape, method)
-    if flags.gpu == THIS:
+    if flags.plan_gpu == THIS:
         pace = devices.measure_pace(shape[0], run.model, mine, run.checkpointing, shape[1].base)
         epoch_seconds, reference = pace.seconds(mine), pace.forward * run.reference_passes  # DPO's, beside each batch
         seconds = epoch_seconds * (1 + reference) * steps * parts / len(mine)
@@ -170,10 +170,10 @@ def _costs(
     else:
 
         def on(gpu: Gpu, each: Work) -> float:
-            return devices.seconds_on(gpu, each, shape[1], flags.utilisation, run.model.load_in_4bit) / 3600
+            return devices.seconds_on(gpu, each, shape[1], flags.plan_utilisation, run.model.load_in_4bit) / 3600
 
         hours = [
-            Hours(gpu.name, gpu is find_gpu(flags.gpu), on(gpu, training), on(gpu, evaluation), needed <= gpu.gib,
+            Hours(gpu.name, gpu is find_gpu(flags.plan_gpu), on(gpu, training), on(gpu, evaluation), needed <= gpu.gib,
                   {way: on(gpu, each) for way, each in work.items()})
             for gpu in GPUS.values()
         ]  # fmt: skip
@@ -184,4 +184,4 @@ def _costs(
                 "a larger eval_steps or a smaller eval file makes the run shorter"
             )
     operations = {"training": training.operations, "evaluation": evaluation.operations}
-    return Costs(table, steps, evaluations, operations, flags.utilisation, hours)
+    return Costs(table, steps, evaluations, operations, flags.plan_utilisation, hours)

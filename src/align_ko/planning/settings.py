@@ -3,55 +3,43 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from align_ko.errors import UserError, nearest
 from align_ko.models.source import base_of, is_adapter, start_source
-from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, place_of
-from align_ko.recipe.record import MISSING, config_fields
+from align_ko.recipe import DpoRecipe, ModelArgs, Recipe, SftRecipe, load_recipe, place_of, recipe_of
+from align_ko.recipe.fields import ShareAboveZero
+from align_ko.recipe.keys import lay_over, split_flags
+from align_ko.recipe.record import MISSING, config_fields, record
+from align_ko.recipe.yaml_lines import Tree
 
 Reference = Literal["none", "adapter", "model"]
-FLAGS = ("gpu", "utilisation", "json")
 
 
-@dataclass(frozen=True)
-class PlanFlags:
-    """`--plan_gpu A100-80`, `--plan_utilisation 0.35`, `--plan_json plan.json`."""
+@record
+class PlanFlags(Recipe):
+    """The flags of `--plan`."""
 
-    gpu: str = "A100-80"  # a name of planning/devices.py, or `this`: steps are timed on this machine
-    utilisation: float = 0.35  # assumed share of the GPU's peak rate
-    json: str = ""
+    plan_gpu: str = "A100-80"
+    """A name of planning/devices.py, or `this`: steps are timed on this machine."""
+    plan_utilisation: ShareAboveZero = 0.35
+    """Assumed share of the GPU's peak rate."""
+    plan_json: str = ""
 
 
 def take_plan_flags(words: Sequence[str]) -> tuple[PlanFlags, list[str]]:
-    """The plan's flags, and the words without them.
-
-    >>> take_plan_flags(["r.yaml", "--plan", "--plan_gpu", "L40S"])
-    (PlanFlags(gpu='L40S', utilisation=0.35, json=''), ['r.yaml'])
-    """
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--plan", action="store_true")
-    for name in FLAGS:
-        parser.add_argument(f"--plan_{name}", f"--plan-{name}", dest=name, default=getattr(PlanFlags, name))
-    try:
-        values, rest = parser.parse_known_args(words)
-    except ArgumentError as error:
-        raise UserError("a value is missing", key=str(error.argument_name).partition("/")[0]) from None
-    for flag in (word.partition("=")[0] for word in rest if word.startswith(("--plan_", "--plan-"))):
-        close = nearest(flag[len("--plan_") :].replace("-", "_"), FLAGS)
-        raise UserError("no such flag", key=flag, nearest=f"--plan_{close}" if close else None)
-    try:
-        share = float(values.utilisation)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        problem = f"{values.utilisation} cannot work"
-        raise UserError(problem, key="--plan_utilisation", expected="a share above 0, up to 1")
-    return PlanFlags(values.gpu, share, values.json), rest
+    """The plan's flags, and the words without them: `r.yaml --plan --plan_gpu L40S` → `PlanFlags("L40S")`, `r.yaml`."""
+    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+    mine: list[str] = []
+    rest = list(words[:first])
+    for name, values in split_flags(words[first:]):
+        if name == "plan":
+            rest += values
+            continue
+        (mine if name.startswith(("plan_", "plan-")) else rest).extend((f"--{name}", *values))
+    return recipe_of(lay_over(Tree({}, {}), PlanFlags, mine), PlanFlags), rest
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -216,7 +216,7 @@ def flags_of(owner: Kind, written: object, above: tuple[str, ...] = ()) -> Itera
 def lay_over(tree: Tree, recipe_class: Kind, words: list[str]) -> Tree:
     """The recipe `tree` with the flags in `words` laid over it; later flags win."""
     flags = {flag.name.replace("-", "_"): flag for flag in flags_of(recipe_class, tree.values)}
-    for written, values in _split(words):
+    for written, values in split_flags(words):
         flag = flags.get(written.replace("-", "_"))
         if flag is None:
             raise _unknown_flag(written, flags, recipe_class)
@@ -228,10 +228,10 @@ def lay_over(tree: Tree, recipe_class: Kind, words: list[str]) -> Tree:
     return tree
 
 
-def _split(words: list[str]) -> Iterator[tuple[str, list[str]]]:
+def split_flags(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """`--a 1 2 --b=3` → ("a", ["1", "2"]), ("b", ["3"])"""
     starts = [number for number, word in enumerate(words) if word.startswith("--")]
-    if starts[:1] != [0]:
+    if words and starts[:1] != [0]:
         raise UserError(f"'{words[0]}' belongs to no flag", file=COMMAND_LINE, expected="--key value")
     for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
         name, equals, value = words[start].removeprefix("--").partition("=")

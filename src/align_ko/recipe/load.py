@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,17 +108,10 @@ def check_values(recipe: Recipe) -> None:
     """Raise a UserError for the first combination of values that cannot work."""
     for problem in recipe.problems():
         raise recipe_error(recipe, *problem)
-    for key, path in (*((item.key, item.value) for item in recipe.inputs()), *_output_of(recipe)):
+    for key, path in (*((item.key, item.value) for item in recipe.inputs()), _output(recipe)):
         if os.sep == "/" and (not path.isprintable() or ("\\" in path and not Path(path).exists())):
             written = f"{path!r} is written as Windows does; a backslash means something else here and in YAML"
             raise recipe_error(recipe, key, written, f"forward slashes: {_forward(path)}")
-
-
-def _output_of(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    for key, owner in (("output_dir", vars(recipe)), ("training.output_dir", vars(recipe).get("training"))):
-        folder = owner.get("output_dir") if isinstance(owner, Mapping) else None
-        if isinstance(folder, str):
-            yield key, folder
 
 
 _ESCAPES = {ord(read): f"/{letter}" for read, letter in zip("\t\n\r\b\f\v\a\0", "tnrbfva0", strict=True)} | {ord("\\"): "/"}
@@ -208,9 +201,9 @@ def _check_output(recipe: Recipe, item: InputPath) -> None:
 
 
 def _output(recipe: Recipe) -> tuple[str, str]:
-    """Key and folder."""
+    """Key and folder; "" for a recipe without one."""
     training = getattr(recipe, "training", None)
-    return ("training.output_dir", training["output_dir"]) if training else ("output_dir", vars(recipe)["output_dir"])
+    return ("training.output_dir", training["output_dir"]) if training else ("output_dir", getattr(recipe, "output_dir", ""))
 
 
 def is_within(path: Path, folder: Path) -> bool:

@@ -78,8 +78,6 @@ class EarlyStopping:
 
     patience: fields.AtLeastOne = 1
     """Evaluations with a risen eval loss before training stops."""
-    min_rise: fields.NotNegative = 0.0
-    """A rise smaller than this is noise."""
 
 
 @record

@@ -10,9 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from align_ko.evaluation.scores import GREEDY_SETTING
-from align_ko.pipeline.acceptance import read_measures
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
-from align_ko.pipeline.rounds import Outcome, Rounds
+from align_ko.pipeline.rounds import Outcome, Rounds, read_measures
 from align_ko.records import atomic_write, read_jsonl, write_json
 from align_ko.report.page import render
 from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table

@@ -24,9 +24,6 @@ from align_ko.training.audit import AuditError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 Rows = Sequence[ConversationRow] | Sequence[PairRow]
 MOST_PADDING = 0.5
 """Of computed positions. Of docs/plan.md's lengths, random batches leave half, padding to 2,048 tokens three quarters."""

@@ -30,6 +30,7 @@ FOLDER = "greedy_gate"
 LIMIT = 256  # tokens of an answer where no reference shows how long answers are
 REFERENCES = 200  # how many are tokenised for that
 Clock = Callable[[], float]
+Metrics = dict[str, float] | None
 
 
 def gate_prompts(path: str, count: int) -> list[list[Message]]:
@@ -88,9 +89,7 @@ class GreedyGate(TrainerCallback):
         """Whether every evaluation fell below the start."""
         return bool(self.passed) and not any(self.passed)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> TrainerControl:
+    def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **kwargs: object) -> TrainerControl:
         shares = [entry["eval_greedy_natural"] for entry in state.log_history if "eval_greedy_natural" in entry]
         if not shares:  # a resumed run finds its start in the log of its checkpoint
             shares = [self._look(state)["eval_greedy_natural"]]
@@ -100,12 +99,7 @@ class GreedyGate(TrainerCallback):
         return control
 
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **kwargs: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Metrics = None, **kwargs: object
     ) -> TrainerControl:
         measures = self._look(state)
         share = measures["eval_greedy_natural"]

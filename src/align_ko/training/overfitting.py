@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 # (0.3, 1.5) overfit. What separates its rows is the gap; the bounds are midway between .1, .3 and 1.2.
 CAUTION_GAP = 0.2
 OVERFIT_GAP = 0.75
+Metrics = dict[str, float] | None
 
 
 class Evaluation(TypedDict):
@@ -51,44 +52,35 @@ def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -
     return result
 
 
-def risen(losses: Iterable[float], min_rise: float) -> int:
-    """How many evaluations in a row, the last included, are above the best before them by more than `min_rise`.
+def risen(losses: Iterable[float]) -> int:
+    """How many evaluations in a row, the last included, are above the best before them.
 
-    >>> risen([1.6, 1.3, 1.31, 1.4], 0.0), risen([1.6, 1.3, 1.31, 1.4], 0.05), risen([1.3, 1.4, 1.2], 0.0)
-    (2, 1, 0)
+    >>> risen([1.6, 1.3, 1.31, 1.4]), risen([1.3, 1.4, 1.2])
+    (2, 0)
     """
     best, count = float("inf"), 0
     for loss in losses:
-        count = count + 1 if loss > best + min_rise else 0
+        count = count + 1 if loss > best else 0
         best = min(best, loss)
     return count
 
 
 class OverfittingWatch(TrainerCallback):
-    """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best by `min_rise`. All is
+    """Prints the verdict at each evaluation; stops after `patience` evaluations in a row above the best. All is
     read from the trainer's log, so a resumed run stops where it would have stopped."""
 
-    def __init__(
-        self, patience: int = 1, min_rise: float = 0.0, with_verdict: bool = True, console: Console | None = None
-    ) -> None:
-        self.patience, self.min_rise, self.with_verdict = patience, min_rise, with_verdict
+    def __init__(self, patience: int = 1, with_verdict: bool = True, console: Console | None = None) -> None:
+        self.patience, self.with_verdict = patience, with_verdict
         self.console = console or Console()
         self.history: list[Evaluation] = []
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> TrainerControl:
+    def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **kwargs: object) -> TrainerControl:
         self.history = evaluations(state.log_history, self.with_verdict)
         control.should_training_stop |= self._too_often()
         return control
 
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **kwargs: object,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Metrics = None, **kwargs: object
     ) -> TrainerControl:
         before = len(self.history)
         self.history = evaluations(state.log_history, self.with_verdict)
@@ -111,4 +103,4 @@ class OverfittingWatch(TrainerCallback):
         return control
 
     def _too_often(self) -> bool:
-        return risen((entry["eval_loss"] for entry in self.history), self.min_rise) >= self.patience
+        return risen(entry["eval_loss"] for entry in self.history) >= self.patience

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from align_ko.chat_format import IGNORE, FormatError, answer_ids, prompt_ids, training_rows
+from align_ko.chat_format import FormatError, answer_ids, prompt_ids, training_rows
 from align_ko.errors import UserError
 from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
@@ -292,12 +292,6 @@ def conversations_of(dataset: Dataset, rows: Iterable[ConversationRow]) -> dict[
     by_id = {row.get("id", str(number)): row["messages"] for number, row in enumerate(rows, 1)}
     columns = zip(dataset["input_ids"], dataset["id"], dataset["turns"], strict=True)
     return {hash(tuple(ids)): by_id[key][:turns] for ids, key, turns in columns}
-
-
-def supervised_share(dataset: Dataset) -> float:
-    """Share of tokens that carry loss."""
-    total = sum(dataset["length"])
-    return sum(sum(label != IGNORE for label in row) for row in dataset["labels"]) / max(total, 1)
 
 
 # Order ---------------------------------------------------------------------------------------------------------------------
