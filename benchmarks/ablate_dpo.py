@@ -27,7 +27,7 @@ from align_ko.recipe import AcceptanceArgs, DpoRecipe, ExportRecipe, Recipe, Sft
 from align_ko.recipe.fields import Free, Seed, Text
 from align_ko.recipe.record import InputPath, Problem, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
-from align_ko.report.tables import MEASURE_LABELS, TEN_MEASURES, escape_bars, markdown_table, measure_cells
+from align_ko.report.tables import MEASURE_LABELS, TABLE_MEASURES, escape_bars, markdown_table, measure_cells
 
 
 @record
@@ -134,9 +134,9 @@ def _prompts(recipe: AblationRecipe) -> Path:
 def mean_measures(runs: Mapping[int, Result]) -> dict[str, float | None]:
     """Every measure of the table averaged over the seeds; None where some seed has none."""
     averaged: dict[str, float | None] = {}
-    for measure in TEN_MEASURES:
-        values: list[Any] = [dict(measures)[measure.key] for measures in runs.values()]
-        averaged[measure.key] = None if None in values else mean(values)
+    for measure in TABLE_MEASURES:
+        values: list[Any] = [dict(measures).get(measure.key) for measures in runs.values()]
+        averaged[measure.key] = None if None in values or measure.kind == "verdicts" else mean(values)
     return averaged
 
 
@@ -174,10 +174,12 @@ def ablation_table(
         lines.append([name, natural, *measure_cells(averaged, 1)[1:], f"{minutes.get(name, 0.0):.1f}", limits])
     text = markdown_table(heads, lines, escape_bars)
     best = winner(runs, start, recipe.gate)
-    text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural also lowest and highest; "
+    text += f"\nSeeds {', '.join(map(str, recipe.seeds))}: mean, for natural in form also lowest and highest; "
     text += "greedy answers to the same prompts; minutes of training a seed. "
     text += (
-        f"Best natural share with every limit held in every seed: **{best}**.\n" if best else "No setting holds every limit.\n"
+        f"Best share natural in form with every limit held in every seed: **{best}**.\n"
+        if best
+        else "No setting holds every limit.\n"
     )
     text += "".join(f"- {name}: {setting.note}\n" for name, setting in recipe.settings.items() if setting.note)
     return text + "".join(f"- {title} failed: {why}\n" for title, why in failed.items())

@@ -180,6 +180,7 @@ SHARES = dict.fromkeys(("loops", "filler", "unfinished"), 0.05) | {"distinct": 1
 RESULT = {
     **SHARES, "model": "dpo", "setting": "greedy", "decoding": "greedy", "n": 60, "natural": 0.85,
     "natural_low": 0.74, "natural_high": 0.92, "median_characters": 121.5, "chrf": 14.26, "reference_nll": None,
+    "reader": {"judged": 60, "signed": 0.083, "signed_low": 0.036, "signed_high": 0.181, "partly": 0.2, "split": None},
 }  # fmt: skip
 
 
@@ -207,7 +208,7 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
         numbers.main(tmp_path)
         texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in numbers.CAPTIONS}
         for name, text in texts.items():
-            assert "| dpo | greedy | 85 (74-92) | 5 | 5 | 5 | 122 | 100 | 0.021 | 95 | 14.3 | - |\n" in text
+            assert "| dpo | greedy | 85 (74-92) | 95 | not judged | 8 (4-18) of 60 | 5 | 5 | 5 | 122 | 100 |" in text
             assert "| 1 curate | 2 SFT |\n| ---: | ---: |\n| 3 | 237 |\n" in text
             assert "sft 2.3, preferences 2.3, dpo 2.3, distil 2.3, evaluate 2.3" in text and "dpo 3." in text
             assert "python benchmarks/readme_numbers.py" in text

@@ -511,8 +511,12 @@ def test_rounds_go_on_while_they_gain(recipe, tmp_path, capsys):
     best = json.loads((folder / "best.json").read_text())
     assert (best["round"], best["checkpoint"]) == ("round-3", "outputs/align/round-3/dpo")
     text = (folder / "report.md").read_text()
-    assert "| round-1 | 80.0 (67-89) | 10.0 | 0.0 | 2.0 | 120 | 100.0 | 0.010 | 98.0 | 14.0 | 2.000 | +60.0 points |" in text
-    assert "**1. 질문|하나** (natural)\n\n> round-3의 답" in text
+    beginning, end = (
+        "| 80.0 (67-89) | 98.0 | not judged | not judged | 10.0 |",
+        "| 100.0 | 0.010 | 14.0 | 2.000 | +60.0 points |",
+    )
+    assert f"| round-1 {beginning} 0.0 | 2.0 | 120 {end}" in text
+    assert "**1. 질문|하나** (natural in form)\n\n> round-3의 답" in text
     gate = json.loads((folder / "round-2/gate.json").read_text())
     assert gate["verdict"]["accepted"] and gate["before"]["natural"] == 0.8 and gate["limits"]["max_collapse"] == 0.03
 

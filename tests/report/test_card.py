@@ -58,9 +58,11 @@ def test_the_card_in_both_languages(tmp_path):
     assert data.pipeline_tag == "text-generation" and {"korean", "sft"} <= set(data.tags)
     for half, losses, greedy, kept in (
         (text[text.index("## 한국어") : text.index("## English")], "| 10 | 1.000 | 1.400 | 주의 |",
-         "| 10 | 87.5% | 100.0% | 3.1% | 141 | 0.020 | 32 |", "가장 좋았던 10스텝의 체크포인트입니다(eval_loss 1.4)"),
+         "| 10 | 87.5% | – | 판정하지 않음 | 판정하지 않음 | 100.0% | 3.1% | 141 | 0.020 | 32 |",
+         "가장 좋았던 10스텝의 체크포인트입니다(eval_loss 1.4)"),
         (text[text.index("## English") :], "| 10 | 1.000 | 1.400 | caution |",
-         "| 0 | 80.0% | 100.0% | 0.0% | 131 | 0.010 | 32 |", "the checkpoint of step 10, the best (eval_loss 1.4)"),
+         "| 0 | 80.0% | – | not judged | not judged | 100.0% | 0.0% | 131 | 0.010 | 32 |",
+         "the checkpoint of step 10, the best (eval_loss 1.4)"),
     ):  # fmt: skip
         assert losses in half and greedy in half and kept in half and "![curves](curves.png)" in half
         assert "NVIDIA H100" in half and "start `sha256:cdcdcdcdcdcd`" in half and "| learning_rate | 0.0005 |" in half

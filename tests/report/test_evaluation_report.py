@@ -19,6 +19,7 @@ from align_ko.records import Fault
 from align_ko.report.evaluation import STRIP_HEIGHT, closing, fault_bars, length_strips, render_html, show, write_html
 from align_ko.report.marked_text import CLIP, clip_at, pieces, segments
 from align_ko.report.page import FAULT_NAMES
+from align_ko.report.tables import MEASURE_LABELS, measure_cells
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."
 OTHER = "불국사는 신라 경덕왕 때인 751년에 김대성이 다시 크게 짓기 시작한 절입니다."
@@ -175,9 +176,48 @@ def test_table_has_greedy_first_fits_80_columns_and_closes_in_plain_words() -> N
     assert body[0][-1] == "3.41" and "…" not in text
     assert f"cool: {COOL}" in lines
     assert closing(summary) == [
-        "greedy: base 0 % → dpo 50 % natural; gap to the best sampling setting dpo 50 points.",
+        "greedy: base 0 % → dpo 50 % natural in form; gap to the best sampling setting dpo 50 points.",
+        "relevant: base 0 % → dpo 100 %",
+        "llm: not judged",
+        "reader: not judged",
         "2 prompts is few: a share is known to within about ±41 points (95 % Wilson interval in brackets).",
     ]
+
+
+def judged_rows() -> list[Any]:
+    """some_rows, of which the model read dpo's greedily given answers, and a person read one of them."""
+    scored = score_rows(some_rows())
+    for answer, readings in zip(scored[2:4], ([2, 2], [2, 0]), strict=True):
+        answer["llm"] = readings
+    scored[2]["reader"] = [1]
+    return scored
+
+
+def test_what_judges_of_content_say_is_beside_the_natural_share() -> None:
+    summary = summarise(judged_rows())
+    assert closing(summary)[2:4] == [
+        "llm would sign, in %: dpo, greedy 50 (9-91) of 2, 50 split",
+        "reader would sign, in %: dpo, greedy 0 (0-79) of 1",
+    ]
+    cells = dict(zip(MEASURE_LABELS, measure_cells(summary["results"][1]), strict=True))
+    assert list(cells)[:4] == ["natural in form (95 %)", "relevant", "llm would sign (95 %)", "reader would sign (95 %)"]
+    assert list(cells.values())[:4] == ["50 (9-91)", "100", "50 (9-91) of 2, 50 split", "0 (0-79) of 1"]
+    assert measure_cells(summary["results"][0])[2:4] == ["not judged", "not judged"]
+
+
+def test_the_page_never_shows_the_natural_share_alone() -> None:
+    page = render_html(judged_rows(), summarise(judged_rows()))
+    assert re.findall(r'<td class="verdicts">(.*?)</td>', page) == [
+        "판정하지 않음", "판정하지 않음", "50% (9–91, 2개, 불일치 50%)", "0% (0–79, 1개)", "판정하지 않음", "판정하지 않음",
+    ]  # fmt: skip
+    tiles = re.findall(r"<span class=\"sub\">((?:관련|독자).*?)</span>", page)
+    assert tiles == [
+        "관련 0% · LLM 판정하지 않음", "독자 판정하지 않음", "관련 100% · LLM 50% (9–91, 2개, 불일치 50%)",
+        "독자 0% (0–79, 1개)",
+    ]  # fmt: skip
+    badges = re.findall(r'<span class="badge (\w+)">((?:LLM|독자) .*?)</span>', page)
+    assert badges == [("good", "LLM 2·2"), ("minor", "독자 1"), ("bad", "LLM 2·0")]
+    assert "원어민" not in page and "형식이 자연스러운 답변의 비율</h1>" in page
 
 
 def test_the_longest_name_and_interval_of_the_quickstart_stay_on_one_line() -> None:
@@ -276,7 +316,7 @@ def test_sampling_that_answered_fewer_prompts_and_a_page_without_held_out_rows(t
     probes = score_rows([row("안녕하세요", "안녕하세요! 무엇을 도와드릴까요?", kind="probe")])
     write_html(tmp_path / "report.html", probes, summarise(probes))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "자연스러움 ✓" in page and "모든 측정값" not in page
+    assert "형식이 자연스러움 ✓" in page and "모든 측정값" not in page
     Page(page)
 
 

@@ -20,7 +20,7 @@ from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAns
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, render
-from align_ko.report.tables import MEASURES, measure_cells, measures_table, short
+from align_ko.report.tables import MEASURES, measure_cells, measures_table, short, verdict_lines
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -33,7 +33,7 @@ def show(summary: Summary, console: Console) -> None:
     for number, result in enumerate(results):
         greedy = result["setting"] == GREEDY_SETTING
         last = greedy and number + 1 < len(results) and results[number + 1]["setting"] != GREEDY_SETTING
-        cells = [visible(result["model"]), short(result["setting"]), *measure_cells(result)]
+        cells = [visible(result["model"]), short(result["setting"]), *measure_cells(result, with_verdicts=False)]
         table.add_row(*map(escape, cells), style="bold" if greedy else None, end_section=last)
     console.print(table)
     for setting, decoding in dict.fromkeys((result["setting"], result["decoding"]) for result in results):
@@ -46,11 +46,12 @@ def show(summary: Summary, console: Console) -> None:
 def closing(summary: Summary) -> list[str]:
     """The outcome in plain words, and how precise the numbers are.
 
-    `greedy: base 0 % → sft 55 % → dpo 88 % natural; gap to the best sampling setting 3 → 33 → 2 points.`
+    `greedy: base 0 % → sft 55 % → dpo 88 % natural in form; gap to the best sampling setting 3 → 33 → 2 points.`, then what the
+    answers say: `relevant: base 80 % → sft 98 % → dpo 98 %`, `llm: not judged`, `reader: not judged`.
     """
     greedy, gaps, lines = _greedy(summary), summary["decoding_gap"], []
     if greedy:
-        sentence = "greedy: " + " → ".join(f"{r['model']} {100 * r['natural']:.0f} %" for r in greedy) + " natural"
+        sentence = "greedy: " + " → ".join(f"{r['model']} {100 * r['natural']:.0f} %" for r in greedy) + " natural in form"
         if gaps:
             all_models = [*gaps] == [result["model"] for result in greedy]
             points = {model: f"{gap['points']:.0f}".replace("-0", "0") for model, gap in gaps.items()}
@@ -60,6 +61,8 @@ def closing(summary: Summary) -> list[str]:
             if fewer != {result["n"] for result in greedy}:
                 sentence += f" (over the {'/'.join(map(str, sorted(fewer)))} prompts that both answered)"
         lines.append(sentence + ".")
+        lines.append("relevant: " + " → ".join(f"{r['model']} {100 * r['relevant']:.0f} %" for r in greedy))
+        lines += verdict_lines((f"{r['model']}, {short(r['setting'])}", r) for r in summary["results"])
     if summary["small_sample"]:
         counts = "/".join(map(str, sorted({result["n"] for result in summary["results"]})))
         half = max(50 * (r["natural_high"] - r["natural_low"]) for r in summary["results"])
@@ -73,13 +76,16 @@ def _greedy(summary: Summary) -> list[Result]:
 
 
 def grid_table(summary: Summary, grid: GridArgs) -> str:
-    """Markdown: one table per model, a row per temperature and penalty, a column per top_p, natural share in %.
+    """Markdown: one table per model, a row per temperature and penalty, a column per top_p, share that is natural in form in %.
 
     The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts.
     """
     shares = {(result["model"], result["setting"]): result for result in summary["results"]}
-    gaps = summary["decoding_gap"]
-    return render("grid.md.jinja", grid=grid, gaps=gaps, shares=shares, greedy=GREEDY_SETTING, splits=SPLITS) + "\n"
+    gaps, measures = summary["decoding_gap"], {measure.key: measure for measure in MEASURES}
+    return (
+        render("grid.md.jinja", grid=grid, gaps=gaps, shares=shares, greedy=GREEDY_SETTING, splits=SPLITS, measures=measures)
+        + "\n"
+    )
 
 
 BINS = 64  # dots whose lengths are in the same bin are stacked

@@ -109,9 +109,9 @@ def draw_curves(path: Path, log: Log, losses: Log) -> bool:
     axes.set_ylabel("loss")
     if natural:
         share = axes.twinx()
-        share.plot(*zip(*natural, strict=True), color="#8a3ffc", linestyle="--", marker=".", label="greedy natural")
+        share.plot(*zip(*natural, strict=True), color="#8a3ffc", linestyle="--", marker=".", label="natural in form (greedy)")
         share.set_ylim(0, 1.02)
-        share.set_ylabel("greedy natural")
+        share.set_ylabel("natural in form")
     figure.legend(loc="outside upper center", ncols=6, fontsize="small", frameon=False)
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     figure.savefig(temporary, format="png", metadata={"Software": None})

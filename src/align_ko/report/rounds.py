@@ -14,7 +14,7 @@ from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
 from align_ko.pipeline.rounds import Outcome, Rounds, read_measures
 from align_ko.records import atomic_write, read_jsonl, write_json
 from align_ko.report.page import render
-from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table
+from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table, verdict_lines
 
 Line = tuple[str, Mapping[str, object], str]
 """Name, measures, a last word."""
@@ -97,8 +97,10 @@ def show(lines: Sequence[Line], title: str, console: Console) -> None:
     """The same table in the terminal, of 80 columns too; last words below it."""
     table = measures_table(title, ("", 5))
     for name, measures, _ in lines:
-        table.add_row(name, *measure_cells(measures, 1))
+        table.add_row(name, *measure_cells(measures, 1, with_verdicts=False))
     console.print(table)
+    for line in verdict_lines((name, measures) for name, measures, _ in lines):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     for name, _, word in lines:
         if word:
             console.print(f"{name}: {word}", soft_wrap=True, markup=False, highlight=False)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from align_ko.errors import visible
 
+NOT_JUDGED = "not judged"
 MAX_NAME = 60  # characters of a source's name that are shown
 _MARKDOWN = re.compile(r"[\\`*<>\[\]~$|&]|(?<![^\W_])_|_(?![^\W_])")  # not the _ inside a name
 _NUMBER = re.compile(r"\**[\d–-]")
@@ -75,20 +76,26 @@ class Measure:
     narrow: str  # for a terminal of 80 columns
     korean: str
     note: str  # below the Korean label
-    kind: Literal["share", "count", "index", "score", "loss"]
+    kind: Literal["share", "count", "index", "score", "loss", "verdicts"]
     page_only: bool = False
 
     def text(self, result: Mapping[str, object], digits: int = 0) -> str:
-        """Shares in %, losses in nats; `digits`: further decimals of both. `-` where there is no value."""
-        value = result[self.key]
+        """Shares in %, losses in nats; `digits`: further decimals of both. `-` where there is no value, for a judge of content
+        `not judged`."""
+        value = result.get(self.key)
+        if self.kind == "verdicts":
+            return verdicts_text(value) if isinstance(value, Mapping) else NOT_JUDGED
         if not isinstance(value, int | float):
             return "-"
-        decimals = {"share": digits, "count": 0, "index": 3, "score": 1, "loss": 2 + digits}[self.kind]
+        decimals = {"share": digits, "count": 0, "index": 3, "score": 1, "loss": 2 + digits, "verdicts": 0}[self.kind]
         return f"{100 * value if self.kind == 'share' else value:,.{decimals}f}"
 
 
 MEASURES = (
-    Measure("natural", "natural (95 %)", "natural\n(95 %)", "자연스러움", "95% 구간", "share"),
+    Measure("natural", "natural in form (95 %)", "natural\nin form\n(95 %)", "형식이 자연스러움", "95% 구간", "share"),
+    Measure("relevant", "relevant", "rele-\nvant", "관련", "relevant", "share"),
+    Measure("llm", "llm would sign (95 %)", "", "LLM 판정", "내보낼 답변", "verdicts"),
+    Measure("reader", "reader would sign (95 %)", "", "독자 판정", "내보낼 답변", "verdicts"),
     Measure("loops", "loops", "loops", "반복", "", "share"),
     Measure("filler", "filler", "fil-\nler", "빈말", "", "share"),
     Measure("unfinished", "unfinished", "un-\nfin-\nished", "미완결", "", "share"),
@@ -97,18 +104,38 @@ MEASURES = (
     Measure("median_tokens", "tokens", "", "토큰 수", "중앙값", "count", page_only=True),
     Measure("distinct", "distinct", "dis-\ntinct", "구별", "distinct", "share"),
     Measure("collapse", "collapse", "col-\nlapse", "쏠림", "collapse", "index"),
-    Measure("relevant", "relevant", "rele-\nvant", "관련", "relevant", "share"),
     Measure("chrf", "chrF", "chrF", "chrF", "", "score"),
     Measure("reference_nll", "NLL", "NLL", "NLL", "", "loss"),
 )
-TEN_MEASURES = tuple(measure for measure in MEASURES if not measure.page_only)
-MEASURE_LABELS = tuple(measure.label for measure in TEN_MEASURES)
+TABLE_MEASURES = tuple(measure for measure in MEASURES if not measure.page_only)
+MEASURE_LABELS = tuple(measure.label for measure in TABLE_MEASURES)
 
 
-def measure_cells(result: Mapping[str, object], digits: int = 0) -> list[str]:
-    """The ten measures as text, in the order of MEASURE_LABELS."""
-    texts = [measure.text(result, digits) for measure in TEN_MEASURES]
+def measure_cells(result: Mapping[str, object], digits: int = 0, with_verdicts: bool = True) -> list[str]:
+    """The measures of a table as text, in the order of MEASURE_LABELS."""
+    texts = [measure.text(result, digits) for measure in TABLE_MEASURES if with_verdicts or measure.kind != "verdicts"]
     return [f"{texts[0]}{interval(result)}", *texts[1:]]
+
+
+def verdicts_text(verdicts: Mapping[str, float | None]) -> str:
+    """`12 (5-24) of 60, 8 split`: in %, the share that the judge would sign, and where its two readings differ."""
+    share, low, high = (100 * (verdicts[key] or 0) for key in ("signed", "signed_low", "signed_high"))
+    split = verdicts["split"]
+    return f"{share:.0f} ({low:.0f}-{high:.0f}) of {verdicts['judged']}" + (
+        f", {100 * split:.0f} split" if split is not None else ""
+    )
+
+
+def verdict_lines(results: Iterable[tuple[str, Mapping[str, object]]]) -> list[str]:
+    """For a terminal too narrow for these columns: what each judge of content says of the named results.
+
+    `llm would sign, in %: sft 5 (1-14) of 60, 8 split; dpo 12 (5-24) of 60, 3 split`, `reader: not judged`
+    """
+    named, lines = list(results), []
+    for measure in (measure for measure in TABLE_MEASURES if measure.kind == "verdicts"):
+        said = [f"{name} {measure.text(result)}" for name, result in named if result.get(measure.key)]
+        lines.append(f"{measure.key} would sign, in %: {'; '.join(said)}" if said else f"{measure.key}: {NOT_JUDGED}")
+    return lines
 
 
 def interval(result: Mapping[str, object]) -> str:
@@ -118,11 +145,13 @@ def interval(result: Mapping[str, object]) -> str:
 
 
 def measures_table(title: str, *columns: tuple[str, int]) -> Table:
-    """An empty table for the terminal: `columns` (name, least width), then the ten measures."""
+    """An empty table for the terminal: `columns` (name, least width), then the measures, without verdicts on content."""
     table = terminal_table(title)
     for name, width in columns:
         table.add_column(name, overflow="fold", min_width=width)
-    for measure in TEN_MEASURES:
+    for measure in TABLE_MEASURES:
+        if measure.kind == "verdicts":
+            continue
         table.add_column(measure.narrow, justify="right", no_wrap=True)
     return table
 
