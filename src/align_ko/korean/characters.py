@@ -31,7 +31,10 @@ _ALL = re.compile(
     rf"|(?P<invisible>[{_INVISIBLE}]+)|(?P<decomposed>[{_DECOMPOSED}]+)|(?P<halfwidth>[{_HALFWIDTH}]+)"
     rf"|(?P<jamo>(?<=[가-힣])[{_JAMO}](?=[가-힣])|[ㄱ-ㅎ][ㅏ-ㅣ][ㄱ-ㅣ]*)"
 )
-_FAST = re.compile(rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{_HALFWIDTH}{_JAMO}\u00c2-\u00f4]")
+_FAST = re.compile(
+    rf"[{_HAN}{_KANA}{_SCRIPT}{_BROKEN}{_INVISIBLE}{_DECOMPOSED}{_HALFWIDTH}{_JAMO}\u00c2-\u00f4]"
+    r"(?:(?<![\u00c2-\u00f4])|(?=[\u0080-\u00bf\u0152-\u0192\u2013-\u2122]))"  # 3 × 4 is fine
+)
 _EXCUSE = {
     "han": re.compile(rf"[{_HAN}]|한자|중국어|일본어|사자성어|고사성어|한문|번역|어원|간체|번체"),
     "kana": re.compile(rf"[{_KANA}]|일본어|번역|히라가나|가타카나|일어"),

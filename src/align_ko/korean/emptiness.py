@@ -89,7 +89,7 @@ def _circular(said: str) -> bool:
             others = {_key(word) for word in rest if not word.startswith(stem) and stem_root(word)[1] not in _HOLLOW} - {""}
             if len(again) >= 2 and len(others) <= 1:
                 return True
-    found = _BECAUSE.match(said) or _BECAUSE_FIRST.match(said)
+    found = "때문" in said and (_BECAUSE.match(said) or _BECAUSE_FIRST.match(said))
     if not found:
         return False
     claim = {_key(word) for word in HANGUL.findall(found["claim"])} - {""}

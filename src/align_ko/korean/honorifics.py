@@ -39,7 +39,7 @@ _SELF = re.compile(
 )
 _HUMBLE = re.compile(r"(?<![가-힣])(?:저는|제가|저도|저를|저에게|저의|저희는|저희가)(?![가-힣])")
 _PLAIN_I = re.compile(r"\s*(?:(?:그래서|그리고|그런데|하지만|또|물론|오늘|어제|지금)?,? ?)?(?:나는|내가|나도|나를|나에게|난)\s")
-_PLAIN_SIGNS = ("나는", "내가", "나도", "난 ", "나에게", "나를")
+_PLAIN_SIGN = re.compile("나[는도를]|나에게|내가|난 ")
 _SPOKEN = re.compile(r"(?:니다|요)[.!~]*\s*$")
 _ASKS = re.compile(r"(?:세요|십시오|까요|나요|가요|습니까|보죠)[.!?~]*\s*$")
 
@@ -56,7 +56,7 @@ def misplaced_honorifics(masked: str, parts: Sequence[Sentence]) -> list[Span]:
             for match in _LOWERED.finditer(masked)
             if not (match["free"] and re.search(r"께[ ,]", masked[max(0, match.start() - 20) : match.start()]))
         ]
-    if any([sign in masked for sign in _PLAIN_SIGNS]) and _HUMBLE.search(masked):
+    if _PLAIN_SIGN.search(masked) and _HUMBLE.search(masked):
         found += [
             Span(part.start, part.end)
             for part in parts

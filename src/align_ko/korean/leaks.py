@@ -63,7 +63,7 @@ _CRAWLED = re.compile(
     r"|공유)|무단 ?전재|저작권자 ?(?:©|\(c\))"
     r"|[가-힣]{2,4} 기자 ?[\w.]+@[\w.]+|▶ ?(?:관련|원문|더) ?(?:기사|보기)"
 )
-_CRAWLED_SIGNS = ("추천", "조회", "공감", "좋아요", "스크랩", "무단", "저작권자", "기자", "▶")
+_CRAWLED_SIGN = re.compile("추천|조회|댓글|공감|좋아요|스크랩|무단|저작권자|기자|▶")
 
 
 def template_leak(text: str, prompt: str | None = None) -> list[Span]:
@@ -78,7 +78,7 @@ def template_leak(text: str, prompt: str | None = None) -> list[Span]:
         pairs = _PAIR.findall(text)
         if len(pairs) == 1 and (pair := _PAIR.match(text)):
             found.append(Span(*pair.span(1)))
-    if any([sign in text for sign in _CRAWLED_SIGNS]):
+    if _CRAWLED_SIGN.search(text):
         found += [Span(*match.span()) for match in _CRAWLED.finditer(text)]
     if "<" in text or "&" in text or "\\n" in text or "[" in text:
         found += _markup(text, prompt)

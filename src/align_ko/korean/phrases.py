@@ -21,18 +21,17 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import chain, compress, pairwise
+from itertools import chain, pairwise
 from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
-from align_ko.korean.words import COUNTS, HANGUL, ROOTS, TOKEN, names, stem_root, tokens
+from align_ko.korean.words import COUNTS, NAMES, ROOTS, TOKEN, stem_root, tokens
 
 COVERED_SHORT = 0.55
 COVERED_LONG = 0.7
 CROWD = 6
 CROWD_TOPIC = 7
-_QUOTES = re.compile("[“‘「『«\"']")
 # Names in Latin letters, labels and numbers tell two phrases apart: CPU 작업에 적합하고, I/O 작업에 적합합니다.
 _TOKEN = re.compile(
     r"[가-힣]+|\d+(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z]{2,}[가-힣]+|(?P<name>[A-Za-z][가-힣]*|[A-Za-z0-9]+|\x01)"
@@ -87,14 +86,22 @@ def _paragraphs(text: str, units: list[list[tuple[int, str]]]) -> list[list[tupl
     return [list(chain.from_iterable(line)) for line in lines if len(line) > 1]
 
 
-def _joined(unit: list[tuple[int, str]]) -> str:
-    return "\n".join([piece for _, piece in unit])
-
-
-def _may_hold_one_word(words: Sequence[str]) -> bool:
-    """Does a root come often enough for rule 3, near or far?"""
-    counts = Counter(ROOTS.each(words))
-    return any([count >= (CROWD if len(root) > 1 else 4) for root, count in counts.items() if root and count >= 4])
+def _may_hold_one_word(words: Sequence[str], near: int | None = None) -> bool:
+    """Does a root come often enough for rule 3, within `near` words of each other?"""
+    roots = list(ROOTS.each(words))
+    counts = Counter(roots)
+    often = {root for root, count in counts.items() if count >= 4 and root and (count >= CROWD or len(root) == 1)}
+    if not often or not near:
+        return bool(often)
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, root in enumerate(roots):
+        if root in often:
+            places[root].append(place)
+    return any(
+        last - first < near
+        for root, each in places.items()
+        for first, last in zip(each, each[(CROWD if len(root) > 1 else 4) - 1 :], strict=False)
+    )
 
 
 def _words(unit: list[tuple[int, str]]) -> list[Word]:
@@ -109,32 +116,12 @@ def _words(unit: list[tuple[int, str]]) -> list[Word]:
     ]
 
 
-def _counting(text: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The names and the words of a text without those that count up (첫 번째 상자는 …, 두 번째 상자는 …)."""
-    words = tokens(text)
-    up = list(COUNTS.each(words))
-    if not any(up):
-        return names(text), words
-    count = [not one for one in up]
-    return list(compress(names(text), count)), list(compress(words, count))
-
-
-def _all_new(stems: Sequence[str], words: Sequence[str]) -> bool:
-    """Does too little come back in a whole answer for any of its units, which are stretches of it, to stutter?
-
-    Rule 1 needs one stem thrice in a row, rule 2 a pair thrice or a run of four twice, rule 3 one root as often as it says.
-    """
-    back = len(stems) - len(set(stems))
-    if back < 2:
-        return True
-    most = max(Counter(stems).values())
-    if most < 3 and back < 4:
-        return True
-    if most >= 4 and _may_hold_one_word(words):
-        return False
-    pairs = list(pairwise(stems))
-    again = len(pairs) - len(set(pairs))
-    return again < 2 and not (again and any(map(eq, pairs, pairs[1:])))
+def _counting(unit: list[tuple[int, str]]) -> tuple[Sequence[str], Sequence[str]]:
+    """The names and the words of a unit without those that count up (첫 번째 상자는 …, 두 번째 상자는 …)."""
+    words = tokens("\n".join([piece for _, piece in unit]))
+    if any(COUNTS.each(words)):
+        words = [word for word in words if not COUNTS[word]]
+    return list(NAMES.each(words)), words
 
 
 def _may_stutter(stems: Sequence[str], words: Sequence[str]) -> bool:
@@ -144,33 +131,17 @@ def _may_stutter(stems: Sequence[str], words: Sequence[str]) -> bool:
     a run of four that comes twice (its three pairs back) covers eight.
     """
     size = len(stems)
-    if size < 3:
+    if size < 3 or size - len(set(stems)) < 2:
         return False
     pairs = list(pairwise(stems))
     back = len(pairs) - len(set(pairs))
     least = COVERED_SHORT if size < 60 else COVERED_LONG
     need = max(6, least * min(size, _WINDOW))
-    if back and any(map(eq, stems, stems[1:])) and any(map(eq, pairs, pairs[1:])):
+    if back and any(map(eq, pairs, pairs[1:])) and any(map(eq, stems, stems[1:])):
         return True
     if 3 * back >= need and sum(_covered(stems, frozenset())) >= need:
         return True
-    if size - len(set(stems)) < 3:
-        return False
-    roots = list(ROOTS.each(words))
-    counts = Counter(roots)
-    del counts[""]
-    if not counts or max(counts.values()) < 4:
-        return False
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, root in enumerate(roots):
-        places[root].append(place)
-    for root, count in counts.items():
-        crowd = CROWD if len(root) > 1 else 4
-        if count >= crowd and any(
-            last - first < _NEAR for first, last in zip(places[root], places[root][crowd - 1 :], strict=False)
-        ):
-            return True
-    return False
+    return _may_hold_one_word(words, _NEAR)
 
 
 def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bool]:
@@ -178,16 +149,17 @@ def _covered(stems: Sequence[str], known: frozenset[tuple[str, str]]) -> list[bo
     covered = [False] * len(stems)
     for size, least in ((2, 3), (4, 2)):
         grams = list(zip(*(stems[i:] for i in range(size)), strict=False))
-        counts = Counter(grams)
+        if len(grams) - len(set(grams)) < least - 1:
+            continue
+        often = {
+            gram
+            for gram, count in Counter(grams).items()
+            if count >= least and not all(pair in known for pair in pairwise(gram))
+        }
         for i, gram in enumerate(grams):
-            if counts[gram] >= least and not all(pair in known for pair in pairwise(gram)):
+            if gram in often:
                 covered[i : i + size] = [True] * size
     return covered
-
-
-def _seamless(said: str, parts: list[Sentence]) -> bool:
-    """Does no word stand between two sentences? A quotation that is a sentence alone does."""
-    return not any([HANGUL.search(said, one.end, two.start) for one, two in pairwise(parts)])
 
 
 def stuttering(text: str, parts: list[Sentence], prompt: str | None = None, *, screen: bool = True) -> Span | None:
@@ -196,14 +168,9 @@ def stuttering(text: str, parts: list[Sentence], prompt: str | None = None, *, s
     `수박은 1kg에 100g쯤이면 100g당 100g이 100g이에요.` → the words from the first 100g to the last.
     `screen`: look at spans only where words come back often enough; the outcome is the same without.
     """
-    said = without_code(text)
-    if screen and (not _QUOTES.search(said) or _seamless(said, parts)) and _all_new(*_counting(said)):
-        return None
     pieces = _units(text, parts)
-    units = [_words(unit) for unit in pieces if not screen or _may_stutter(*_counting(_joined(unit)))]
-    paragraphs = [
-        _words(item) for item in _paragraphs(text, pieces) if not screen or _may_hold_one_word(_counting(_joined(item))[1])
-    ]
+    units = [_words(unit) for unit in pieces if not screen or _may_stutter(*_counting(unit))]
+    paragraphs = [_words(item) for item in _paragraphs(text, pieces) if not screen or _may_hold_one_word(_counting(item)[1])]
     if not units and not paragraphs:
         return None
     asked = [stem_root(m.group()) for m in TOKEN.finditer(prompt or "")]

@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 from align_ko.korean.language import foreign_wanted, format_wanted
 from align_ko.korean.prose import Sentence, without_code
-from align_ko.korean.words import HANGUL, content_pieces, names
+from align_ko.korean.words import HANGUL, NAMES, content_pieces, tokens
 
 MARK_WEIGHTS: dict[str, float] = {
     "dull": 0.13,
@@ -142,7 +142,7 @@ def _says_again(response: str, parts: Sequence[Sentence]) -> bool:
 
 def _variety(said: str) -> float:
     """Mean share of distinct words in stretches of 40; for a shorter text, in the whole. Length does not matter."""
-    words = names(said)[:_MOST_WORDS]
+    words = list(NAMES.each(tokens(said)[:_MOST_WORDS]))
     size = len(words)
     if size < _LEAST_WORDS:
         return 1.0

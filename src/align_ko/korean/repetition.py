@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict, deque
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, sentences
@@ -44,39 +43,43 @@ class Loop(NamedTuple):
 
 def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     """First (word index, period in words, periods) of `least` or more equal periods."""
-    if len(words) - len(set(words)) < least - 1:  # all rounds but the first are made of words that came before
-        return None
+    counts = Counter(words)  # in a loop every word comes as often as it has rounds
+    begin = 0
+    for row in bytes([counts[word] >= least for word in words]).split(b"\0"):
+        if len(row) >= least and (loop := _loop_among(words[begin : begin + len(row)], least)):
+            return begin + loop[0], loop[1], loop[2]
+        begin += len(row) + 1
+    return None
+
+
+def _loop_among(words: list[str], least: int) -> tuple[int, int, int] | None:
+    """As `_word_loop`. A period is a distance at which a word or a pair of words comes back twice in a row, or at once."""
     last: dict[object, int] = {}
     gap: dict[object, int] = {}
-    candidates: set[int] = set()
-    for index, word in enumerate(words):
-        for key in (word, (words[index - 1], word)):
-            if key in last:
-                distance = index - last[key]
-                if gap.get(key) == distance or distance == 1:
-                    candidates.add(distance)
-                gap[key] = distance
-            last[key] = index
+    reached: dict[int, int] = {}  # by period: where the last run of words that come back at this distance ended
     best: tuple[int, int, int] | None = None
-    for period in sorted(candidates):
-        run = 0
-        for index in range(period, len(words) + 1):
-            if index < len(words) and words[index] == words[index - period]:
-                run += 1
-                continue
-            if run >= period * (least - 1):
-                start = index - run - period
-                if best is None or start < best[0]:
-                    best = (start, period, run // period + 1)
-            run = 0
+    before = ""
+    for index, word in enumerate(words):
+        for key in (word, (before, word)):
+            period = index - last.get(key, index)
+            if period and (gap.get(key) == period or period == 1) and reached.get(period, 0) <= index:
+                start, end = index, index + 1
+                while start > period and words[start - 1] == words[start - 1 - period]:
+                    start -= 1
+                while end < len(words) and words[end] == words[end - period]:
+                    end += 1
+                reached[period] = end
+                if end - start >= period * (least - 1):
+                    found = (start - period, period, (end - start) // period + 1)
+                    best = min(best or found, found)
+            gap[key], last[key] = period, index
+        before = word
     return best
 
 
 def _may_run(words: list[str]) -> bool:
     """Can a word hold a run of seven equal letters, or four equal pieces of two? Then six of its letters come back."""
-    if max(map(len, words), default=0) < 7:
-        return False
-    return any(len(word) - len(set(word)) >= 6 for word in words if len(word) >= 7)
+    return any([len(word) - len(set(word)) >= 6 for word in words if len(word) >= 7])
 
 
 @lru_cache(maxsize=2)
@@ -95,8 +98,7 @@ def first_loop(text: str) -> Loop | None:
     found: list[Loop] = []
     hit, counting = _word_loop(words, 3), False
     numbers = len(_DIGITS.findall(text)) if hit is None else 0
-    # With their digits made equal no more words come back than hold digits; in four rounds of a phrase three do.
-    if numbers and len(words) - len(set(words)) + numbers >= 3:
+    if numbers >= 4:  # what counts on has a number in each of four rounds
         counted = list(_COUNTED.each(words))
         hit, counting = _word_loop(counted, 4), True
     if hit is not None:
@@ -194,8 +196,15 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
 
 
 def _may_repeat(text: str, parts: list[Sentence]) -> bool:
-    """Is some sentence the end of the one before, or known from earlier ones but for the words that `_near` lets differ?"""
-    told: list[tuple[str, list[str], str, str]] = []
+    """Is some sentence the end of the one before, one of three that differ in emphasis, or like an earlier one?
+
+    Every sentence that `duplicate_sentences` finds is.
+    """
+    known: set[str] = set()
+    flats: set[str] = set()
+    bares: Counter[str] = Counter()
+    earlier: list[tuple[set[str], int]] = []
+    previous = ""
     for start, end, _, kind in parts:
         if kind in ("table", "heading"):
             continue
@@ -205,33 +214,29 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
         if "" in words:
             words = list(filter(None, words))
         flat = "".join(words)
-        plain = _EMPHASIS.isdisjoint(words)
-        told.append((said, words, flat, flat if plain else "".join([word for word in words if word not in _EMPHASIS])))
-    return not _all_new(told) and _some_repeat(told)
-
-
-def _all_new(told: list[tuple[str, list[str], str, str]]) -> bool:
-    """No sentence that is another one or ends it, and fewer than three words that came before?"""
-    flats = [flat for _, _, flat, _ in told]
-    versions = flats + [bare for _, _, flat, bare in told if flat != bare]
-    if len(set(versions)) < len(versions) or any(map(str.endswith, flats, flats[1:])):
-        return False
-    words = list(chain.from_iterable([each for _, each, _, _ in told]))
-    return len(words) - len(set(words)) < 3
-
-
-def _some_repeat(told: list[tuple[str, list[str], str, str]]) -> bool:
-    known: set[str] = set()
-    flats: set[str] = set()
-    previous = ""
-    for said, words, flat, bare in told:
-        if (len(flat) >= 4 and previous.endswith(flat)) or bare in flats:
+        if len(flat) < 4:
+            continue
+        if previous.endswith(flat):
             return True
-        alike = flat in flats or (len(words) >= 4 and len(set(words) - known) <= _changes(len(words) + 2))
-        if alike and len(flat) >= 8 and not _UNLIKE.search(said):
+        own = set(words)
+        bare = flat if _EMPHASIS.isdisjoint(own) else "".join([word for word in words if word not in _EMPHASIS])
+        bares[bare] += 1
+        if bares[bare] == 3:
             return True
-        known.update(words)
-        flats.update((flat, bare))
+        size = len(words)
+        if size > 2 and flat in flats and not _UNLIKE.search(said):
+            return True
+        most = _changes(size + 2)
+        if (
+            size > 3
+            and len(own - known) <= most
+            and (len(earlier) > _RIVALS or any([abs(size - of) < 3 and len(own - each) <= most for each, of in earlier]))
+            and not _UNLIKE.search(said)
+        ):
+            return True
+        known |= own
+        earlier.append((own, size))
+        flats.add(flat)
         previous = flat
     return False
 

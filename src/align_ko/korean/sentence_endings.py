@@ -119,6 +119,7 @@ _UNSURE_PLAIN = _nfd(
     + "$"
 )
 _HANGUL = re.compile("[가-힣]")
+_KOREAN = re.compile("[가-힣ᄀ-ᇿ]")
 _INNER_YO = (
     "어 아 여 해 세 네 까 나 예 에 지 데 ᆯ게 거든 군 래 대 니까 고 구 ᅢ ᅥ ᅧ ᅯ ᅦ ᅫ ᅬ 와 봐 놔 ᆫ가 은가 는가 던가 좀 마 바라 몰라 들어가"
 )
@@ -131,11 +132,9 @@ _INNER_VERBS = (
     "어때 "
     "해봐 잖아 챙겨 려줘 좀 줘라 말아라 말지 어라 아라 빼라 되니 많니 인지 더라 더라고 있닝 궁금해 궁금하네 알려달라"
 )
-_INNER_PLAIN = _nfd(
-    rf"{_any_of(_INNER_VERBS)}"
-    r"(?=[\s,.!?~…]|$)|(?:ᆻ|거|게|ᆭ|ᆹ|이|ᆻ었|지)지(?=\s)(?!\s?(?:않|못|말|마))|지 ?마(?=\s)"
-    r"|수 있나(?=\s)|뭐(?:지|니|냐)\s"
-)
+_PLAIN_WORD_ENDS = tuple(normalize("NFD", _INNER_VERBS).split())
+_WORD_BREAK = re.compile(r"[\s,.!?~…]")
+_INNER_PLAIN = _nfd(r"(?:ᆻ|거|게|ᆭ|ᆹ|이|ᆻ었|지)지(?=\s)(?!\s?(?:않|못|말|마))|지 ?마(?=\s)|수 있나(?=\s)|뭐(?:지|니|냐)\s")
 
 
 def _at_end(pattern: re.Pattern[str]) -> Callable[[str], bool]:
@@ -166,7 +165,11 @@ def without_tail(sentence: str) -> str:
 def plain_inside(sentence: str) -> bool:
     """Does a plain predicate stand inside? `알려줘 가장 큰 나라` → True."""
     text = without_tail(sentence)
-    return not _NOT_PLAIN.search(text) and bool(_INNER_PLAIN.search(_letters(text)))
+    return not _NOT_PLAIN.search(text) and _holds_plain(_letters(text))
+
+
+def _holds_plain(letters: str) -> bool:
+    return any([word.endswith(_PLAIN_WORD_ENDS) for word in _WORD_BREAK.split(letters)]) or bool(_INNER_PLAIN.search(letters))
 
 
 def ends_like_noun(sentence: str) -> bool:
@@ -195,7 +198,7 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
     ):
         return "hapsyo", True
     text = without_tail(sentence)
-    if not text:
+    if not _KOREAN.search(text):
         return "unknown", True
     if text in ("네", "예", "아니요", "넵", "아니오", "그러니", "그러니까", "그래서", "아니") or text.endswith(
         ("이보게", "여보게", "얘들아")
@@ -237,6 +240,6 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
         return "fragment", True
     if not noun and _is_unsure_plain(tail):
         return ("haera" if _is_haera(tail) else "hae"), False
-    if not noun and _INNER_PLAIN.search(letters):
+    if not noun and _holds_plain(letters):
         return "hae", False
     return ("fragment" if _HANGUL.search(text) else "unknown"), True

@@ -17,7 +17,9 @@ from align_ko.korean.words import HANGUL
 
 _MARKER = re.compile(r"[ \t]*(?:[-*•·]|\(?\d{1,3}[.)])[ \t]+")
 _EDGES = " \t.,:;!*"
-_NOTHING_ADDED = re.compile(r"(?:[+-] ?0(?![\d.]) ?){3,}|(?:[×*x] ?1(?![\d.]) ?){4,}")
+_NOTHING_ADDED = re.compile(  # opens with a class, so re skips from sign to sign
+    r"[-+×*x](?:(?<=[-+]) ?0(?![\d.]) ?(?:[+-] ?0(?![\d.]) ?){2,}|(?<=[×*x]) ?1(?![\d.]) ?(?:[×*x] ?1(?![\d.]) ?){3,})"
+)
 _SUM = re.compile(r"(\d{1,6}) ?([-+×*]) ?(\d{1,6}) ?= ?(\d{1,9})[.]?$")
 _DOUBLED = re.compile(
     r"(?<![가-힣A-Za-z0-9])(?P<word>[가-힣]{2,12}(?<=[은는이가을를의로와과서게니면며고만한운된인쉬럼터다요]))"
@@ -42,7 +44,7 @@ def _plain(line: str) -> str:
 
 def aimless_sequence(text: str, lines: Sequence[str]) -> Span | None:
     """Where a list or a row of sums goes on without anything new; `lines` are those of `text`."""
-    if ("+ 0" in text or "+0" in text or "1" in text) and (found := _NOTHING_ADDED.search(text)):
+    if found := _NOTHING_ADDED.search(text):
         return Span(*found.span())
     if len(lines) >= 3 and (found_lines := _lines(text, lines)):
         return found_lines

@@ -209,24 +209,21 @@ def _by_rare_syllable() -> dict[str, list[tuple[str, str, bool]]]:
 
 
 _SLIPS = _by_rare_syllable()
-_SIGNS = frozenset(_SLIPS)
 _RULES_BY_SIGN = _rules_by_sign()
-_RULE_SIGNS = frozenset(_RULES_BY_SIGN)
+_SIGN = re.compile(f"[{''.join({*_SLIPS, *_RULES_BY_SIGN})}]")
 
 
 def misspellings(text: str) -> list[Slip]:
     """`금새 끝났어요` → 금세; `되요` → 돼요; `감기가 낳으시길` → 낫."""
     found: list[Slip] = []
-    letters_used = set(text)
-    for sign in _SIGNS & letters_used:
-        for wrong, right, begins in _SLIPS[sign]:
+    for sign in set(_SIGN.findall(text)):
+        for wrong, right, begins in _SLIPS.get(sign, ()):
             at = text.find(wrong)
             while at >= 0:
                 if not (begins and at and "가" <= text[at - 1] <= "힣") and not _is_listed(text, at, at + len(wrong)):
                     found.append(Slip(at, at + len(wrong), right))
                 at = text.find(wrong, at + len(wrong))
-    for sign in _RULE_SIGNS & letters_used:
-        for letters, pattern, right in _RULES_BY_SIGN[sign]:
+        for letters, pattern, right in _RULES_BY_SIGN.get(sign, ()):
             if letters in text:
                 found += [Slip(*match.span(), match.expand(right)) for match in pattern.finditer(text)]
     return found

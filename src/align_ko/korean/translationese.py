@@ -39,8 +39,8 @@ _HAVE = re.compile(r"[을를] 가지(?:고 있|며|ㅂ니다)[가-힣]*")
 _OPENING = re.compile(r"\W*(?P<word>당신은|당신의|그것은|그것들은|그들은)(?![가-힣])")
 _TOLD = re.compile(r"당신|그것|그들|소설|이야기|동화|일기|편지|메일|시를|작품|대사|광고|홍보|연설|번역")
 _QUICK = re.compile(  # each alternative opens with a letter, not a class: so re skips from letter to letter
-    "|".join(f"{syllable}[지진졌질짐집]" for syllable in "어려혀겨여껴워")
-    + "|가능|있는 중|가지|가졌|위치해|구성되|당신|그것|그들"
+    "|".join(f"{stem}[지진졌질짐집]" for stem in ("되어", *_PASSIVE_STEMS.split("|")))
+    + "|것이 가능|것도 가능|있는 중|을 가지|를 가지|을 가졌|를 가졌|위치해 있|구성되어져|당신|그것|그들"
 )
 _MOST = 5
 

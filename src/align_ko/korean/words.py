@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TypeVar
 
 Known = TypeVar("Known")
 _MOST_WORDS = 65536
-_MOST_ANSWERS = 1024  # more than naturalness.py looks at together
 
 HANGUL = re.compile(r"[가-힣]+")
 # Formulas and foreign words are left out: only what contains a Korean syllable is a word (1999년, 100g이, O(n)은 not).
@@ -96,21 +95,15 @@ def stem_root(word: str) -> tuple[str, str]:
 
 ROOTS = Recall(lambda word: stem_root(word)[1])
 NAMES = Recall(lambda word: stem_root(word)[1] or stem_root(word)[0])
+"""Root of a token, its stem where it is grammar."""
 COUNTS = Recall(lambda word: bool(_ORDINAL.fullmatch(word)))
 """Does a word only count up? `첫`, `번째는`."""
 
 
-@lru_cache(maxsize=_MOST_ANSWERS)
-def tokens(text: str) -> Sequence[str]:
-    """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]. Cached, since several detectors ask for the same answer's."""
+def tokens(text: str) -> list[str]:
+    """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]."""
     found: list[str] = (TOKEN if _MIXED.search(text) else HANGUL).findall(text)
     return found
-
-
-@lru_cache(maxsize=_MOST_ANSWERS)
-def names(text: str) -> Sequence[str]:
-    """Root of each token, its stem where it is grammar: `정보를 제공하고` → [정보, 제공]."""
-    return list(NAMES.each(tokens(text)))
 
 
 def content_pieces(prompt: str) -> set[str]:
