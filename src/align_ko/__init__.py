@@ -44,7 +44,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def curate(sources: Mapping[str, Mapping[str, Any]], output_dir: str, **settings: Any) -> CurationFacts:
+def curate(sources: Mapping[str, Mapping[str, object]], output_dir: str, **settings: object) -> CurationFacts:
     """Curate raw rows into train.jsonl, eval.jsonl and rejected.jsonl in `output_dir`; returns what was counted.
 
     >>> facts = curate({"mine": {"path": "rows.jsonl", "group": "dialogue"}}, "curated", weights={"dialogue": 1.0})
@@ -82,7 +82,7 @@ def generate(
     prompts: Sequence[str | list[Message]],
     max_new_tokens: int = 512,
     batch_size: int = 32,
-    **decoding: Any,
+    **decoding: float,
 ) -> list[str]:
     """One answer per prompt, greedy unless `decoding` has temperature, top_p or repetition_penalty.
 
@@ -97,7 +97,7 @@ def generate(
     return [answer.text for answer in answers]
 
 
-def build_pairs(rows: Sequence[Mapping[str, Any]], output_dir: str | None = None, **pairing: Any) -> list[PairRow]:
+def build_pairs(rows: Sequence[Mapping[str, Any]], output_dir: str | None = None, **pairing: object) -> list[PairRow]:
     """Preference pairs from a model's answers, as `pairing:` of a preferences recipe makes them; also written to `output_dir`.
 
     A row is a prompt as in a prompt file, with `answers`: the greedy answer, then sampled ones; each a text, or
@@ -137,7 +137,7 @@ def build_pairs(rows: Sequence[Mapping[str, Any]], output_dir: str | None = None
     ]
 
 
-def evaluate(models: Mapping[str, str], prompts_file: str, output_dir: str, **settings: Any) -> Summary:
+def evaluate(models: Mapping[str, str], prompts_file: str, output_dir: str, **settings: object) -> Summary:
     """Greedy answers of each model to the prompts of a file, and their measures; resumes, and stores all answers.
 
     >>> summary = evaluate({"tiny": "tiny"}, "prompts.jsonl", "evaluation", sampling={}, probes=[])

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
@@ -245,10 +244,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, shield: str = "") -> 
     return [token for token, (start, end) in pieces if shield not in text[start:end]]
 
 
-def describe_format(tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> dict[str, Any]:
+def describe_format(tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> dict[str, object]:
     """Everything that must be equal between training and inference, with one hash over it."""
     eos = [generation_eos] if isinstance(generation_eos, int) else sorted(generation_eos or [])
-    described: dict[str, Any] = {
+    described: dict[str, object] = {
         "chat_template": tokenizer.chat_template,
         "bos_token": tokenizer.bos_token,
         "eos_token": tokenizer.eos_token,
@@ -291,6 +290,6 @@ def check_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eo
         raise UserError(f"this checkpoint was trained in another chat format: {details}", file=path, expected=expected)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -110,7 +110,7 @@ def result_problem(folder: str | Path) -> str:
     return next(iter(wrong_files(root, marks).values()), "")
 
 
-def write_manifest(folder: str | Path, recipe: Any, inputs: Sequence[Input], **facts: Any) -> dict[str, Any]:
+def write_manifest(folder: str | Path, recipe: object, inputs: Sequence[Input], **facts: object) -> dict[str, Any]:
     """Write `manifest.json` with the stage's other `facts`, and return it. Secrets are masked and the home folder is written
     `~`: a manifest is pushed with its model."""
     manifest: dict[str, Any] = masked(
@@ -138,7 +138,7 @@ def input_digests(inputs: Sequence[Input]) -> dict[str, dict[str, str]]:
     }
 
 
-def masked(value: Any) -> Any:
+def masked(value: object) -> Any:
     """The same tree with the values of secret keys, and what else looks like one, masked and the home folder as `~`.
 
     >>> masked({"hub_token": "hf_abc", "eos_token": "</s>"})
@@ -179,7 +179,7 @@ def mask_text(text: str) -> str:
     return _SECRET_VALUE.sub("***", _SECRET_IN_URL.sub(r"\1***", text))
 
 
-def secrets_of(tree: Any) -> list[str]:
+def secrets_of(tree: object) -> list[str]:
     """The keys of a tree under which there is a secret, and the values that are one.
 
     >>> secrets_of({"headers": {"Authorization": "Bearer x"}, "model": "sk-abcdefghijklmnopqrstuvwx"})
@@ -235,8 +235,8 @@ def foreign_weights(folder: str | Path) -> str:
     return next((path.name for pattern in WEIGHT_FILES for path in Path(folder).glob(pattern)), "")
 
 
-def _machine() -> dict[str, Any]:
-    machine: dict[str, Any] = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+def _machine() -> dict[str, object]:
+    machine: dict[str, object] = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")  # stages without a model never load it, and need not for this
     if torch is not None and torch.cuda.is_available():
         machine["gpus"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from align_ko.pipeline.stages import Stage, node_at, resolve
 from align_ko.preferences.candidates import read_tasks
@@ -19,12 +20,13 @@ from align_ko.recipe import (
     SftRecipe,
     recipe_error,
 )
+from align_ko.recipe.fields import Dtype
 from align_ko.records import content_id, read_prompts, write_jsonl
 
 INTERPOLATED, DISTILLED = "interpolated", "distilled"
 OWN_PROMPTS = f"{DISTILLED}/prompts.jsonl"  # every distillation pass asks the same ones
 R = TypeVar("R", bound=Recipe)
-Values = dict[str, Any]
+Values = Mapping[str, object]
 SEED_STEP = 100_003  # between the sampling seeds of two rounds; batches and settings count up from a seed in small steps
 
 
@@ -144,7 +146,7 @@ def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: 
     return _stage(place, "model", "export", export), gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
 
 
-def _dtype(dpo: DpoRecipe) -> Any:
+def _dtype(dpo: DpoRecipe) -> Dtype:
     return dpo.model.dtype if dpo.model else "auto"
 
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -49,12 +50,12 @@ class Stage(Generic[R_co]):
     accelerate_config: str = ""
 
 
-def resolve(recipe_class: type[R], path: str, *overrides: Tree | dict[str, Any] | None) -> R:
+def resolve(recipe_class: type[R], path: str, *overrides: Tree | Mapping[str, object] | None) -> R:
     """The recipe at `path` with mappings laid over it, later ones winning. UserError with the line of a wrong key."""
     tree = read_recipe_file(path)
     for over in overrides:
         if over is not None:
-            tree = tree.merged(Tree(text_of(over), {}) if isinstance(over, dict) else over)
+            tree = tree.merged(Tree(text_of(over), {}) if isinstance(over, Mapping) else over)
     return recipe_of(tree, recipe_class)
 
 
@@ -63,9 +64,9 @@ def node_at(recipe: Recipe, *keys: str | int) -> Tree | None:
     return recipe.tree.below(keys) if recipe.tree and isinstance(recipe.tree.get(keys), dict) else None
 
 
-def plain(recipe: Recipe | dict[str, Any]) -> dict[str, Any]:
+def plain(recipe: Recipe | dict[str, object]) -> dict[str, object]:
     """A recipe as JSON, without secrets and the keys that only say how a run is resumed."""
-    values: dict[str, Any] = json.loads(json.dumps(recipe if isinstance(recipe, dict) else asdict(recipe)))  # type: ignore[call-overload]
+    values: dict[str, object] = json.loads(json.dumps(recipe if isinstance(recipe, dict) else asdict(recipe)))  # type: ignore[call-overload]
     values.pop("resume", None)
     if isinstance(training := values.get("training"), dict):
         kept = {key: value for key, value in training.items() if key != "resume_from_checkpoint" and not is_secret(key)}

@@ -70,7 +70,7 @@ def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | Non
         columns = encode_pairs(tokenizer, some, None)
         return [pair(*map(len, ids)) for ids in zip(*(columns[f"{side}_ids"] for side in SIDES), strict=True)]
 
-    def estimate(row: Any, ratio: float) -> Row:
+    def estimate(row: Mapping[str, Any], ratio: float) -> Row:
         if stage == "dpo":
             prompt, *answers = (round(sum(len(turn["content"]) for turn in row[side]) * ratio) for side in SIDES)
             return pair(prompt + TOKENS_PER_TURN, *(answer + 1 for answer in answers))

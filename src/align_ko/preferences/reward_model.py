@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
@@ -42,7 +41,7 @@ def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Pa
     return [float(store[key]["score"]) for key in keys]
 
 
-def _load(source: ModelSource, args: RewardModelArgs, tokenizer: Any) -> Any:
+def _load(source: ModelSource, args: RewardModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model = source.load(AutoModelForSequenceClassification, dtype=best_dtype(args.dtype)).eval()
     if model.config.num_labels > 2:
         raise UserError(
@@ -54,7 +53,7 @@ def _load(source: ModelSource, args: RewardModelArgs, tokenizer: Any) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _encode(tokenizer: Any, prompt: list[Message], answer: str, max_length: int) -> list[int]:
+def _encode(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer: str, max_length: int) -> list[int]:
     """Ids in the model's own chat format, or question and answer as its pair of texts; the beginning of long ones is cut."""
     if tokenizer.chat_template:
         messages: list[Message] = [*prompt, {"role": "assistant", "content": answer}]
@@ -65,7 +64,7 @@ def _encode(tokenizer: Any, prompt: list[Message], answer: str, max_length: int)
 
 
 @torch.inference_mode()
-def _forward(model: Any, tokenizer: Any, rows: list[list[int]]) -> list[float]:
+def _forward(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[float]:
     """Scores of a right-padded batch: the one label's logit, or of two labels the second's less the first's."""
     batch = tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt").to(model.device)
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()  # (B, labels)

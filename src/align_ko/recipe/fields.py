@@ -42,7 +42,7 @@ def _guess(value: object) -> object:
     return float(value) if is_number else str(value)
 
 
-def _keep_whole(value: Any, to_float: Callable[[Any], float]) -> float:
+def _keep_whole(value: object, to_float: Callable[[object], float]) -> float:
     """transformers distinguishes `save_steps: 100` from `save_steps: 0.1` by type."""
     number = to_float(value)
     is_whole = re.fullmatch(r"[+-]?[0-9_]+(\.0+)?", str(value)) and abs(number) < LARGEST

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -62,7 +62,7 @@ def load_recipe(recipe_class: type[R], argv: list[str] | None = None, descriptio
     return recipe_of(lay_over(tree, recipe_class, words[1:]) if words[1:] else tree, recipe_class)
 
 
-def recipe_from(recipe_class: type[R], **keys: Any) -> R:
+def recipe_from(recipe_class: type[R], **keys: object) -> R:
     """A recipe from Python values, checked as a file is.
 
     >>> recipe_from(ExportRecipe, model_name_or_path="outputs/dpo", output_dir="outputs/export", dtype="bfloat16")
@@ -84,7 +84,7 @@ def recipe_of(tree: Tree, recipe_class: type[R]) -> R:
     return recipe
 
 
-def _replaced(value: Any, new: Mapping[str, str]) -> Any:
+def _replaced(value: object, new: Mapping[str, str]) -> object:
     """The values with file names as the disk has them (Unicode NFD or NFC)."""
     if isinstance(value, dict):
         return {key: _replaced(item, new) for key, item in value.items()}
@@ -93,7 +93,7 @@ def _replaced(value: Any, new: Mapping[str, str]) -> Any:
     return new.get(value, value) if isinstance(value, str) else value
 
 
-def changed(recipe: R, **changes: Any) -> R:
+def changed(recipe: R, **changes: object) -> R:
     """A copy with other values, which still knows where the rest was written."""
     copy = dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
     _set_tree(copy, recipe.tree)

@@ -85,7 +85,7 @@ def dotted(steps: Steps) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
 
 
-def text_of(value: Any) -> Any:
+def text_of(value: object) -> Any:
     """A Python value (a default, or an argument) as a file would have it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
@@ -120,7 +120,7 @@ def read_recipe_file(path: str | Path) -> Tree:
     return _read(str(path), None, ())
 
 
-def _merged(base: Any, over: Any) -> Any:
+def _merged(base: object, over: object) -> object:
     if not isinstance(base, dict) or not isinstance(over, dict):
         return over
     return base | {key: _merged(base[key], value) if key in base else value for key, value in over.items()}
@@ -192,7 +192,7 @@ class _Reader:
     def tree(self, node: yaml.Node | None) -> Tree:
         return Tree(None if node is None else self.read(node, (), Place(self.file), ()), self.places)
 
-    def read(self, node: yaml.Node, steps: Steps, place: Place, above: tuple[yaml.Node, ...]) -> Any:
+    def read(self, node: yaml.Node, steps: Steps, place: Place, above: tuple[yaml.Node, ...]) -> object:
         self.places[steps] = place
         if any(node is other for other in above):
             raise place.error("", "this YAML alias contains itself")
@@ -207,7 +207,7 @@ class _Reader:
             return word_or_null(node.value) if node.style is None else node.value
         if isinstance(node, yaml.SequenceNode):
             return [self.read(child, (*steps, n), self._place(child), above) for n, child in enumerate(node.value)]
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for key, child in node.value:
             place = self._place(key)
             if not isinstance(key, yaml.ScalarNode):

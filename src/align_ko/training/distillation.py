@@ -8,8 +8,6 @@ about (docs/experiments.md)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as functional
 
@@ -31,7 +29,7 @@ class KnobDistillationTrainer(AlignSFTTrainer):
         inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
+    ) -> object:
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         answers = answer_numbers(inputs["labels"])

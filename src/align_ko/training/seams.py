@@ -19,8 +19,6 @@ tests/training/test_trl_seams.py has one canary per seam that fails when upstrea
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import trl.trainer.utils as trl_utils
 from datasets import Dataset
@@ -111,7 +109,7 @@ class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DP
             return dataset
         return super()._prepare_dataset(dataset, *args)
 
-    def compute_loss(self, model: torch.nn.Module, *args: object, **kwargs: object) -> Any:
+    def compute_loss(self, model: torch.nn.Module, *args: object, **kwargs: object) -> object:
         """TRL's, and before the first step proof that the reference is the start: both find every answer equally likely."""
         loss = super().compute_loss(model, *args, **kwargs)
         if self.state.global_step == 0 and model.training and not self._reference_checked:
