@@ -46,20 +46,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """Control and zero-width characters by name: a reader sees them, and no terminal obeys them.
-
-    >>> visible("가\\u200b나\\x1b[2J")
-    '가[U+200B]나[U+001B][2J'
-    """
+    """Control and zero-width characters by name, which a reader sees and no terminal obeys: a zero-width space → [U+200B]"""
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", writable(text))
 
 
 def writable(text: str) -> str:
-    """Half a surrogate pair cannot be written as UTF-8.
-
-    >>> writable("가" + chr(0xD83D))
-    '가\ufffd'
-    """
+    """Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD."""
     return _SURROGATE.sub("\ufffd", text)
 
 
@@ -68,11 +60,7 @@ class NothingToDo(UserError):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The valid choice most like `word`, or None when nothing is close.
-
-    >>> nearest("learnin_rate", ["learning_rate", "lr_scheduler_type"])
-    'learning_rate'
-    """
+    """The valid choice most like `word` (learnin_rate → learning_rate), or None when nothing is close."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 
@@ -99,11 +87,7 @@ EXTRAS = {
 
 
 def missing_package(name: str, key: str | None = None) -> UserError:
-    """The error for a package of an extra that is not installed, and that a recipe's `key` asks for.
-
-    >>> print(missing_package("trl"))
-    trl is not installed; expected pip install 'align-ko[train]'
-    """
+    """`trl is not installed; expected pip install 'align-ko[train]'`; `key`: the recipe's that asks for it."""
     extra = EXTRAS.get(name)
     return UserError(f"{name} is not installed", key=key, expected=f"pip install '{f'align-ko[{extra}]' if extra else name}'")
 

@@ -139,10 +139,8 @@ def input_digests(inputs: Sequence[Input]) -> dict[str, dict[str, str]]:
 
 
 def masked(value: object) -> Any:
-    """The same tree with the values of secret keys, and what else looks like one, masked and the home folder as `~`.
-
-    >>> masked({"hub_token": "hf_abc", "eos_token": "</s>"})
-    {'hub_token': '***', 'eos_token': '</s>'}
+    """The same tree, secrets masked and the home folder as `~`: `{"hub_token": "hf_abc", "eos_token": "</s>"}` → "***",
+    "</s>"
     """
     if isinstance(value, dict):
         return {
@@ -160,31 +158,22 @@ def masked(value: object) -> Any:
 
 
 def masked_command(words: Sequence[str]) -> list[str]:
-    """Command-line words with secrets masked, however they are written.
-
-    >>> masked_command(["--training.hub_token", "hf_a", "--training.hub-token=hf_b", "--training", "{hub_token: hf_c}"])
-    ['--training.hub_token', '***', '--training.hub-token=***', '--training', '{hub_token: ***}']
-    """
+    """Command-line words with secrets masked, however they are written: `--training.hub_token hf_a`,
+    `--training.hub-token=hf_b`, `--training {hub_token: hf_c}`"""
     after_secret = [False, *(word.startswith("--") and is_secret(word) for word in words)]
     pairs = zip(words, after_secret, strict=False)
     return ["***" if secret else _SECRET_IN_TEXT.sub(r"\1\2***", mask_text(word)) for word, secret in pairs]
 
 
 def mask_text(text: str) -> str:
-    """Without what an address carries and without the keys of well-known services.
-
-    >>> mask_text("http://me:word@host/v1?api-key=abc&size=2")
-    'http://***@host/v1?api-key=***&size=2'
-    """
+    """Without what an address carries and the keys of well-known services: `http://me:word@host/v1?api-key=abc&size=2` →
+    `http://***@host/v1?api-key=***&size=2`"""
     return _SECRET_VALUE.sub("***", _SECRET_IN_URL.sub(r"\1***", text))
 
 
 def secrets_of(tree: object) -> list[str]:
-    """The keys of a tree under which there is a secret, and the values that are one.
-
-    >>> secrets_of({"headers": {"Authorization": "Bearer x"}, "model": "sk-abcdefghijklmnopqrstuvwx"})
-    ['Authorization', 'model']
-    """
+    """The keys of a tree under which there is a secret, and the values that are one: `{"headers": {"Authorization": "Bearer
+    x"}, "model": "sk-abc…"}` → Authorization, model"""
     if not isinstance(tree, dict):
         return []
     here = [key for key, value in tree.items() if value and (is_secret(str(key)) or str(value) != mask_text(str(value)))]

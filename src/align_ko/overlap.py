@@ -34,11 +34,7 @@ def only_letters(text: str) -> str:
 
 
 def normalize(text: str) -> str:
-    """Folded letters and digits: equal for texts that differ in spacing, punctuation, width and case only.
-
-    >>> normalize("피보나치 수열이  뭐야?!") == normalize("피보나치　수열이 뭐야")
-    True
-    """
+    """Folded letters and digits: equal for texts that differ in spacing, punctuation, width and case only."""
     return only_letters(fold(text))
 
 
@@ -49,11 +45,7 @@ def prompts_to_hold_out(messages: Sequence[Message]) -> list[str]:
 
 
 class PromptIndex:
-    """Prompts by their character bigrams.
-
-    >>> PromptIndex(["김치찌개는 어떻게 끓이나요?"]).nearest("김치찌개는 어떻게 끓여요?")
-    ('김치찌개는 어떻게 끓이나요?', 0.8)
-    """
+    """Prompts by their character bigrams: of 김치찌개는 어떻게 끓이나요? the nearest to 김치찌개는 어떻게 끓여요?, at 0.8."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
         self._prompts = list(dict.fromkeys(prompts))
@@ -83,13 +75,8 @@ class PromptIndex:
 
 
 def overlaps(prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD) -> bool:
-    """Whether training on `prompt` would give an evaluation prompt away.
-
-    >>> overlaps("한국의 수도는 어디인가요?", ["한국의 수도는 어디야?"])
-    True
-    >>> overlaps("한국의 국화는 무엇인가요?", ["한국의 수도는 어디야?"])
-    False
-    """
+    """Whether training on `prompt` would give an evaluation prompt away. 한국의 수도는 어디인가요? beside 한국의 수도는 어디야?
+    → True"""
     index = evaluation_prompts if isinstance(evaluation_prompts, PromptIndex) else PromptIndex(evaluation_prompts)
     return index.nearest(prompt, threshold)[1] >= threshold
 

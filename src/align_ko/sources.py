@@ -72,11 +72,7 @@ def find_path(path: str | Path) -> Path:
 
 
 def is_hub_id(path: str) -> bool:
-    """True for what may be a hub id: `owner/name`, not a file name.
-
-    >>> is_hub_id("beomi/KoAlpaca-v1.1a"), is_hub_id("data/rows.jsonl"), is_hub_id("data/quickstart/spoilt")
-    (True, False, False)
-    """
+    """True for what may be a hub id: beomi/KoAlpaca-v1.1a, but not data/rows.jsonl nor data/quickstart/spoilt."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and Path(path).suffix.lower() not in SUFFIXES
 
 

@@ -18,11 +18,7 @@ StoredRow = dict[str, Any]
 
 
 def row_key(**parts: object) -> str:
-    """16 hex digits that change with every part, each of which JSON can hold.
-
-    >>> row_key(prompt=[2, 106], dtype="float32") == row_key(dtype="float32", prompt=[2, 106])
-    True
-    """
+    """16 hex digits that change with every part, each of which JSON can hold; the order of parts does not matter."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -8,11 +8,7 @@ OWN = "tokenizer"  # in place of a name: the template that the checkpoint brings
 
 
 def names() -> tuple[str, ...]:
-    """`default` first, then the model families.
-
-    >>> names()
-    ('default', 'eeve', 'gemma3', 'llama3', 'llama3_1', 'qwen3')
-    """
+    """`default` first, then the model families: gemma3, llama3, …"""
     found = sorted(path.stem for path in Path(__file__).parent.glob("*.jinja"))
     return ("default", *(name for name in found if name != "default"))
 

@@ -6,17 +6,13 @@
 | 감자조림이 자꾸 부서져요. 모양을 살리려면요? | 썬 감자를 찬물에 담가 겉의 전분을 빼세요. …               | on topic   |
 | 심심해요.                                   | 끝말잇기 어때요? 제가 먼저 할게요. …                      | cannot tell |
 
-Files whose columns slipped by a line hold such pairs by the thousand. An answer of some length to a question with several
-content words takes at least one of them up: the word, a part of a compound (목소리 → 말소리), a syllable that is a word of
-its own (콩을 → 콩 뿌리), the stem of a verb (내렸어요 → 내린), a number, a Latin word. Only an answer without any of these, nor
-with a word from what was said earlier in the conversation, is off topic. Questions with fewer than `least_words` content
-words, short answers, code, translation, games and texts to be written are not judged: there good answers share nothing
-either.
+Files whose columns slipped by a line hold such pairs by the thousand. An answer takes up at least one content word of its
+question: the word, a part of a compound (목소리 → 말소리), a syllable that is a word of its own (콩을 → 콩 뿌리), the stem of a
+verb (내렸어요 → 내린), a number, a Latin word; or a word from earlier in the conversation. Not judged, because good answers
+share nothing either: few content words, short answers, code, translation, games, texts to be written.
 
-Measured: none of our own 950 rows and none of 3,500 judged answers is flagged; of the 950 answers dealt out anew to the
-same questions half are (with two words instead of three 56 %, with four 36 %). The rules were drawn up on these 950 rows, so
-expect a few false alarms in 10,000 elsewhere.
-"""
+Measured: none of our own 950 rows, by which the rules were drawn up, and none of 3,500 judged answers is flagged; of the 950
+answers dealt out anew half are (with two words instead of three 56 %, with four 36 %). Expect a few false alarms in 10,000."""
 
 from __future__ import annotations
 
@@ -51,11 +47,7 @@ MOST_CHARACTERS = 4000
 
 
 def is_off_topic(question: str, answer: str, earlier: str = "", least_words: int = 3) -> bool:
-    """Does `answer` take up nothing at all of a question that has at least `least_words` content words?
-
-    >>> is_off_topic("감자조림이 자꾸 부서져요. 모양을 살리려면요?", "썬 감자를 찬물에 담가 겉의 전분을 빼세요. " * 2)
-    False
-    """
+    """Does `answer` take up nothing at all of a question that has at least `least_words` content words?"""
     if not LEAST_CHARACTERS <= len(answer) <= MOST_CHARACTERS or len(question) > MOST_CHARACTERS or "`" in answer:
         return False
     said = answer.lower()

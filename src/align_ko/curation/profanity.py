@@ -1,8 +1,5 @@
-"""Swear words by a list: the one that ships with the package (profanity.txt), or the user's own.
-
-`이런 씨발, 또 틀렸네요.` is found, `변화의 시발점이 되었습니다.` and `병신년에 태어났습니다.` are not: a word counts where a
-word begins, and the list names the innocent ones that begin the same.
-"""
+"""Swear words by a list, profanity.txt or the user's own: `이런 씨발, 또 틀렸네요.` is found, `변화의 시발점이 되었습니다.` and
+`병신년에 태어났습니다.` are not. A word counts where a word begins; the list names the innocent ones that begin the same."""
 
 from __future__ import annotations
 
@@ -18,11 +15,8 @@ _ABOUT_WORDS = re.compile(r"욕설|비속어|욕(?:이|은|을|의|인)|어원|�
 
 
 def find_profanity(text: str, question: str = "", file: str = "") -> str:
-    """The first swear word of `text`, or "". Quoted in an answer to a question about words it is none.
-
-    >>> find_profanity("이런 씨발, 또 틀렸네요."), find_profanity("변화의 시발점이 되었습니다.")
-    ('씨발', '')
-    """
+    """The first swear word of `text`, or ""; none where it is quoted in an answer to a question about words. `이런 씨발, 또
+    틀렸네요.` → 씨발"""
     bare, pattern = load_list(file)
     found = bare.search(text.lower()) and pattern.search(text)
     if found and _ABOUT_WORDS.search(question):

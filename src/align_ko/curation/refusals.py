@@ -98,15 +98,8 @@ _MOST_HELP = 60
 
 
 def wrong_refusal_in(question: str, answer: str, least_share: float = 0.5) -> str:
-    """The refusing sentence of an answer to a question that can be answered, or "".
-
-    `least_share`: what part of the answer refusal, apology and courtesy have to make up.
-
-    >>> wrong_refusal_in("김치찌개 끓이는 법을 알려 주세요.", "죄송하지만 그 질문에는 답변드릴 수 없습니다.")
-    '죄송하지만 그 질문에는 답변드릴 수 없습니다.'
-    >>> wrong_refusal_in("오늘 서울 날씨 어때?", "죄송하지만 실시간 날씨는 알 수 없습니다.")
-    ''
-    """
+    """The refusing sentence of an answer to a question that can be answered, or "". `least_share`: what part of the answer
+    refusal, apology and courtesy have to make up."""
     if len(answer) > MOST_CHARACTERS or not (_APOLOGY.search(answer) or _I_AM_A_MODEL.search(answer)):
         return ""
     parts = [part for part in _SENTENCE.split(answer) if any(map(str.isalnum, part))]

@@ -130,12 +130,9 @@ def lora_config(args: ModelArgs, source: ModelSource | None = None, model: PreTr
             if not any(re.fullmatch(target, name) if pattern else f".{name}".endswith(f".{target}") for name in names):
                 layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
                 ends = sorted({name.rpartition(".")[2] for name in layers})
-                raise UserError(
-                    f"no module of {model.name_or_path} is called '{target}'",
-                    key="model.lora_target_modules",
-                    expected=f"some of {', '.join(ends)}, or all-linear",
-                    nearest=nearest(target, ends),
-                )
+                problem = f"no module of {model.name_or_path} is called '{target}'"
+                expected = f"some of {', '.join(ends)}, or all-linear"
+                raise UserError(problem, key="model.lora_target_modules", expected=expected, nearest=nearest(target, ends))
     return LoraConfig(
         task_type="CAUSAL_LM",
         revision=source.revision if source else None,

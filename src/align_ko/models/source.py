@@ -138,12 +138,9 @@ def base_of(path: str | ModelSource) -> ModelSource:
     config = json.loads(file.read_text(encoding="utf-8"))
     base, record = str(config["base_model_name_or_path"]), _read_record(source.path)
     if Path(base).is_absolute() and not Path(base).is_dir():
-        raise UserError(
-            f"the adapter's base model {base} is not there",
-            file=file,
-            key="base_model_name_or_path",
-            expected="the folder it was trained from (for the quickstart: python scripts/prepare_model.py quickstart)",
-        )
+        problem = f"the adapter's base model {base} is not there"
+        expected = "the folder it was trained from (for the quickstart: python scripts/prepare_model.py quickstart)"
+        raise UserError(problem, file=file, key="base_model_name_or_path", expected=expected)
     if record is not None and record.path == base:
         return replace(record, trust_remote_code=source.trust_remote_code)
     return model_source(base, None if Path(base).is_dir() else config.get("revision"), source.trust_remote_code)

@@ -138,11 +138,9 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if not is_finished(stage.folder) or (code and not nothing_to_do(stage.folder)):
-        raise StageFailed(
-            f"{stage.title} ended with exit code {code}; its own message is above",
-            file=stage.file,
-            expected="the same command again when that is corrected: what is finished is not repeated",
-        )
+        problem = f"{stage.title} ended with exit code {code}; its own message is above"
+        expected = "the same command again when that is corrected: what is finished is not repeated"
+        raise StageFailed(problem, file=stage.file, expected=expected)
     return True
 
 

@@ -49,12 +49,9 @@ def load_config(
     except (OSError, ValueError, UserError) as error:
         if isinstance(error, UserError) and not isinstance(error.__context__, OSError):
             raise  # there is one, and it needs code of the model's own
-        raise UserError(
-            f"no config.json of {name} is at hand (a plan asks no hub)",
-            file=recipe_file,
-            key="model.model_name_or_path",
-            expected=f'a model folder, a model in the hub cache, or {beside / "config.json"} with "_name_or_path": "{name}"',
-        ) from None
+        problem = f"no config.json of {name} is at hand (a plan asks no hub)"
+        expected = f'a model folder, a model in the hub cache, or {beside / "config.json"} with "_name_or_path": "{name}"'
+        raise UserError(problem, file=recipe_file, key="model.model_name_or_path", expected=expected) from None
 
 
 def _models_of(file: Path) -> tuple[str, ...]:

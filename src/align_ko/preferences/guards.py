@@ -70,11 +70,7 @@ def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Coun
 
 
 def gravest(faults: Sequence[str]) -> str:
-    """The fault that weighs most; `none` for a contrast.
-
-    >>> gravest(["unfinished", "repetition"]), gravest(["irrelevant"]), gravest([])
-    ('repetition', 'irrelevant', 'none')
-    """
+    """The fault that weighs most, `none` for a contrast: unfinished, repetition → repetition"""
     return max(faults, key=lambda code: WEIGHTS.get(code, _IRRELEVANT), default="none")
 
 

@@ -44,11 +44,9 @@ def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Pa
 def _load(source: ModelSource, args: RewardModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model = source.load(AutoModelForSequenceClassification, dtype=best_dtype(args.dtype)).eval()
     if model.config.num_labels > 2:
-        raise UserError(
-            f"{args.model_name_or_path} has {model.config.num_labels} labels",
-            key="judges.reward_model.model_name_or_path",
-            expected="a model with one label, or two of which the second is the good one",
-        )
+        problem = f"{args.model_name_or_path} has {model.config.num_labels} labels"
+        expected = "a model with one label, or two of which the second is the good one"
+        raise UserError(problem, key="judges.reward_model.model_name_or_path", expected=expected)
     model.config.pad_token_id = tokenizer.pad_token_id  # decoders are scored at the last token that is not this
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -170,11 +170,8 @@ def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tup
 
 
 def to_plain(sentence: str, style: Style) -> str | None:
-    """The sentence in 한다 or 해 speech; None where it is not polite or its ending is not known.
-
-    >>> to_plain("한국의 수도는 서울입니다.", "handa"), to_plain("물을 끓여 두세요.", "hae")
-    ('한국의 수도는 서울이다.', '물을 끓여 둬.')
-    """
+    """The sentence in 한다 or 해 speech (한국의 수도는 서울입니다. → 서울이다.; 물을 끓여 두세요. → 물을 끓여 둬.); None where
+    it is not polite or its ending is not known."""
     morphemes = tagger.morphemes(sentence)
     last = max((place for place, (_, tag, _) in enumerate(morphemes) if tag == "EF"), default=-1)
     if last < 1:

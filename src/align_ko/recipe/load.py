@@ -63,10 +63,7 @@ def load_recipe(recipe_class: type[R], argv: list[str] | None = None, descriptio
 
 
 def recipe_from(recipe_class: type[R], **keys: object) -> R:
-    """A recipe from Python values, checked as a file is.
-
-    >>> recipe_from(ExportRecipe, model_name_or_path="outputs/dpo", output_dir="outputs/export", dtype="bfloat16")
-    """
+    """`recipe_from(ExportRecipe, model_name_or_path="outputs/dpo", output_dir="outputs/export")`, checked as a file is."""
     return recipe_of(Tree(text_of(keys), {}), recipe_class)
 
 

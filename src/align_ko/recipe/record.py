@@ -155,11 +155,8 @@ class TrlConfig:
 
 @functools.cache
 def config_fields(class_name: str) -> dict[str, Key]:
-    """Every field that the installed SFTConfig or DPOConfig accepts, in its order, inherited ones first.
-
-    >>> config_fields("SFTConfig")["logging_first_step"].help
-    'Log the first `global_step` in addition to every `logging_steps`.'
-    """
+    """Every field that the installed SFTConfig or DPOConfig accepts, in its order, inherited ones first, with default and
+    help."""
     try:
         return _fields(_MODULES[class_name], class_name)
     except LookupError as error:

@@ -90,11 +90,8 @@ def render_html(facts: CurationFacts) -> str:
 
 
 def bar_pairs(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, list[Bar]]:
-    """Name → its bars before and after, as shares of their own sums, so that their shapes can be compared.
-
-    >>> bar_pairs({"0-9": 3, "10-49": 1}, {"10-49": 2})["10-49"][1]
-    Bar(count=2, share=1.0, width=100.0)
-    """
+    """Name → its bars before and after, as shares of their own sums: `{"0-9": 3, "10-49": 1}`, `{"10-49": 2}` → for 10-49 25 %
+    and 100 %"""
     names = dict.fromkeys([*before, *after])
     sides = [bars({name: counts.get(name, 0) for name in names}) for counts in (before, after)]
     longest = max((bar.share for side in sides for bar in side.values()), default=0) or 1
@@ -164,11 +161,7 @@ def by_source(facts: CurationFacts) -> tuple[dict[str, dict[str, int]], dict[str
 
 
 def sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """The counts of all, key by key.
-
-    >>> sum_counts([{"read": 3, "taken": 1}, {"read": 4}])
-    {'read': 7, 'taken': 1}
-    """
+    """The counts of all, key by key: `{"read": 3, "taken": 1}`, `{"read": 4}` → `{"read": 7, "taken": 1}`"""
     keys = dict.fromkeys(key for count in counts for key in count)
     return {key: sum(count.get(key, 0) for count in counts) for key in keys}
 
@@ -204,11 +197,7 @@ def dataset_card(facts: CurationFacts, name: str, earlier: str = "") -> str:
 
 
 def size_category(rows: int) -> str:
-    """The hub's word for the size.
-
-    >>> size_category(950), size_category(1000), size_category(190_000)
-    ('n<1K', '1K<n<10K', '100K<n<1M')
-    """
+    """The hub's word for the size: 950 → n<1K, 1000 → 1K<n<10K"""
     return next((name for name, limit in _SIZES.items() if rows < limit), "10M<n<100M")
 
 

@@ -94,12 +94,7 @@ def _unmarked(messages: Sequence[Message]) -> list[list[Part]]:
 
 
 def offending(reason: str, detail: str, messages: Sequence[Message]) -> list[list[Part]]:
-    """Every message in parts, marked where `detail` quotes it (`높임말과 반말이 섞여 있습니다. …내려 앉는다.…`).
-
-    >>> messages = [{"role": "user", "content": "방법은?"}, {"role": "assistant", "content": "이 方法을 쓰세요."}]
-    >>> [part[:2] for part in offending("strange_characters", "어울리지 않는 글자가 있습니다. …方法…", messages)[1]]
-    [('이 ', False), ('方法', True), ('을 쓰세요.', False)]
-    """
+    """Every message in parts, marked where `detail` quotes it: `높임말과 반말이 섞여 있습니다. …내려 앉는다.…`"""
     parts = _unmarked(messages)
     texts = [message["content"] for message in messages]
     answers = [place for place, message in enumerate(messages) if is_trained(message)]
@@ -143,11 +138,7 @@ def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:
 
 
 def differences(before: str, after: str, words: bool = False) -> tuple[list[Part], list[Part]]:
-    """Both texts in parts, what the other lacks marked; by character, or by word.
-
-    >>> [part[:2] for part in differences("물를 끓여요.", "물을 끓여요.")[1]]
-    [('물', False), ('을', True), (' 끓여요.', False)]
-    """
+    """Both texts in parts, what the other lacks marked; by character, or by word. 물를 끓여요. and 물을 끓여요. → 를 and 을"""
     left, right = (re.findall(r"\s+|\S+", text) if words else list(text) for text in (before, after))
     if max(len(left), len(right)) > COMPARED:
         return [Part(before, False)], [Part(after, False)]

@@ -31,11 +31,7 @@ Log = Sequence[Mapping[str, Any]]
 
 
 def hub_id(base: str) -> str | None:
-    """`base` where it names a model on the hub, None where it is a folder here.
-
-    >>> hub_id("upstage/SOLAR-10.7B-v1.0"), hub_id("/data/models/solar"), hub_id("outputs/solar/sft")
-    ('upstage/SOLAR-10.7B-v1.0', None, None)
-    """
+    """`base` where it names a model on the hub (upstage/SOLAR-10.7B-v1.0), None for a folder here (outputs/solar/sft)."""
     first = base.split("/")[0]
     return base if _HUB_ID.fullmatch(base) and not Path(first).is_dir() and first not in ("outputs", "data") else None
 

@@ -62,11 +62,7 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Whole percents, and a tenth where less than ten are.
-
-    >>> percent(0.5), percent(0.034), percent(0.0), percent(0.998)
-    ('50%', '3.4%', '0%', '99.8%')
-    """
+    """Whole percents, and a tenth where less than ten are: 50%, 3.4%, 99.8%."""
     return f"{100 * share:.1f}%" if 0 < share < 0.0995 or 0.9 < share < 1 else f"{100 * share:.0f}%"
 
 
@@ -89,11 +85,7 @@ def written_by(by: str) -> str:
 
 
 def dropped_pair(reason: str) -> str:
-    """Why a pair was dropped, in Korean.
-
-    >>> dropped_pair("share of filler is full")
-    '빈말 채우기의 몫이 다 참'
-    """
+    """Why a pair was dropped, in Korean: `share of filler is full` → 빈말 채우기의 몫이 다 참"""
     if reason in _NAMES["dropped_pair"]:
         return _NAMES["dropped_pair"][reason]
     words = reason.split()
@@ -114,10 +106,7 @@ class Bar:
 
 
 def bars(counts: Mapping[str, int]) -> dict[str, Bar]:
-    """Counts with their shares of the whole, and widths in percent of the largest.
-
-    >>> bars({"repetition": 3, "filler": 1})["filler"]
-    Bar(count=1, share=0.25, width=33.3)
-    """
+    """Counts with their shares of the whole, and widths in percent of the largest: 3 and 1 → shares .75 and .25, widths 100 and
+    33.3."""
     total, most = sum(counts.values()) or 1, max(counts.values(), default=0) or 1
     return {name: Bar(count, count / total, round(100 * count / most, 1)) for name, count in counts.items()}

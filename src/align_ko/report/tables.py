@@ -25,20 +25,12 @@ def clip(name: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """`text` on one line, with nothing in it markup; `|` is escaped too, for tables.
-
-    >>> escape_markdown("a|b <b> 2*3")
-    'a\\\\|b \\\\<b\\\\> 2\\\\*3'
-    """
+    """`text` on one line, with nothing in it markup; `|` is escaped too, for tables."""
     return _MARKDOWN.sub(r"\\\g<0>", " ".join(visible(text).split()))
 
 
 def code_span(text: str) -> str:
-    """`text` as a code span, in which nothing can be escaped.
-
-    >>> code_span("a `b`")
-    "`a 'b'`"
-    """
+    """`text` as a code span, in which nothing can be escaped: a backtick becomes an apostrophe."""
     return f"`{' '.join(visible(text).split()).replace('`', chr(39))}`"
 
 

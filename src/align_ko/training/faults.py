@@ -37,11 +37,9 @@ def check_trainable(model: torch.nn.Module) -> int:
     """Parameters that will be trained (under ZeRO-3 their whole size). AuditError where there is none."""
     count = sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters() if p.requires_grad)
     if not count:
-        raise AuditError(
-            "no weight would be trained: every parameter is frozen, as in an adapter that was loaded for inference",
-            key="model",
-            expected="an adapter loaded with is_trainable=True, or lora_target_modules that this model has",
-        )
+        problem = "no weight would be trained: every parameter is frozen, as in an adapter that was loaded for inference"
+        expected = "an adapter loaded with is_trainable=True, or lora_target_modules that this model has"
+        raise AuditError(problem, key="model", expected=expected)
     return count
 
 

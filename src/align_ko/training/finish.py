@@ -29,8 +29,6 @@ from align_ko.training.run_record import Run, finish_run
 NOT_PUSHED = ("_*", ".*", "checkpoint-*", "runs/*", "start/*", "greedy_gate/*", "training_args.bin", "training_run.json",
               SOURCE_FILE)  # fmt: skip
 """Logs and the source record name the machine, answers quote prompts, the rest belongs to a run that continues here."""
-
-
 REJECTED = "rejected"  # in the output folder: weights that the gate refused
 
 
@@ -105,11 +103,8 @@ def publish(trainer: Trainer, run: Run, saved: Saved | None) -> None:
 def check_push(training: Mapping[str, object], base: ModelSource, merged: bool) -> None:
     """UserError before the run where its adapter would be pushed with the path of a local folder as its base."""
     if training.get("push_to_hub") and not merged and Path(base.path).is_dir():
-        raise UserError(
-            f"an adapter on the hub has to name its base there, and {Path(base.path).name} is a folder on this machine",
-            key="training.push_to_hub",
-            expected="a hub id as the model, or merge_adapter: true",
-        )
+        problem = f"an adapter on the hub has to name its base there, and {Path(base.path).name} is a folder on this machine"
+        raise UserError(problem, key="training.push_to_hub", expected="a hub id as the model, or merge_adapter: true")
 
 
 def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[str, object]:

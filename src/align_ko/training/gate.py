@@ -194,11 +194,8 @@ def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate 
     if not args.prompts:
         return None
     if trainer.is_fsdp_enabled:
-        raise UserError(
-            "the greedy gate cannot answer under FSDP, which keeps a part of each weight on every process",
-            key="gate.prompts",
-            expected="0, or accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml",
-        )
+        problem = "the greedy gate cannot answer under FSDP, which keeps a part of each weight on every process"
+        raise UserError(problem, key="gate.prompts", expected="0, or accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml")
     file = args.prompts_file or eval_file
     if args.max_new_tokens is None:
         args = replace(args, max_new_tokens=reference_limit(trainer.processing_class, (file, eval_file)))

@@ -25,11 +25,7 @@ class Evaluation(TypedDict):
 
 
 def verdict(train_loss: float, eval_loss: float) -> str:
-    """`normal`, `caution` or `overfit`.
-
-    >>> [verdict(*pair) for pair in [(1.5, 1.6), (1.2, 1.3), (0.8, 1.1), (0.3, 1.5)]]
-    ['normal', 'normal', 'caution', 'overfit']
-    """
+    """Train and eval loss (1.2, 1.3) → `normal`, (0.8, 1.1) → `caution`, (0.3, 1.5) → `overfit`."""
     gap = eval_loss - train_loss
     return "normal" if gap < CAUTION_GAP else "caution" if gap < OVERFIT_GAP else "overfit"
 
@@ -53,11 +49,7 @@ def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -
 
 
 def risen(losses: Iterable[float]) -> int:
-    """How many evaluations in a row, the last included, are above the best before them.
-
-    >>> risen([1.6, 1.3, 1.31, 1.4]), risen([1.3, 1.4, 1.2])
-    (2, 0)
-    """
+    """How many evaluations in a row, the last included, are above the best before them: 1.6, 1.3, 1.31, 1.4 → 2"""
     best, count = float("inf"), 0
     for loss in losses:
         count = count + 1 if loss > best else 0

@@ -204,11 +204,8 @@ def _check_checkpoint(checkpoint: Path, weights_alone: bool) -> None:
     ways = f"that file put back, or {checkpoint.name} moved elsewhere to continue from the one before"
     if not needed:
         ways = "--resume weights (continues from its weights and step, with a new optimizer), " + ways
-    raise UserError(
-        f"the run cannot continue exactly: {wrong[(needed or list(wrong))[0]]}; nothing was removed",
-        file=checkpoint,
-        expected=ways,
-    )
+    problem = f"the run cannot continue exactly: {wrong[(needed or list(wrong))[0]]}; nothing was removed"
+    raise UserError(problem, file=checkpoint, expected=ways)
 
 
 def _named_checkpoint(config: TrainingArguments) -> str | None:
@@ -221,11 +218,8 @@ def _named_checkpoint(config: TrainingArguments) -> str | None:
 
 
 def comparable(tree: object, path: str = "") -> dict[str, object]:
-    """Leaves by dotted key, without null values, secrets and what may change in the middle of a run.
-
-    >>> comparable({"training": {"learning_rate": 1e-4, "logging_steps": 5, "seed": None, "eos_token": "</s>"}})
-    {'training.learning_rate': 0.0001, 'training.eos_token': '</s>'}
-    """
+    """Leaves by dotted key, without null values, secrets and what may change in the middle of a run: `{"training":
+    {"learning_rate": 1e-4, "logging_steps": 5, "seed": None}}` → `{"training.learning_rate": 0.0001}`"""
     if tree is None or is_secret(path) or any(fnmatchcase(path, pattern) for pattern in HARMLESS):
         return {}
     if isinstance(tree, dict):
