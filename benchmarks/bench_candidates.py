@@ -57,7 +57,7 @@ def main(
     if not model and not Path(path).is_dir():
         raise UserError(f"there is no checkpoint {path}", key="--model", expected="a checkpoint, or 'make quickstart' first")
     keep_freed_memory()
-    net, tokenizer = load_for_inference(path, loaded.generation.dtype)
+    net, tokenizer = load_for_inference(path, loaded.generation.dtype, load_in_4bit=loaded.generation.load_in_4bit)
     tasks = read_tasks(prompts_file or loaded.prompts_file, loaded.skip_prompts_files)[0][:prompts]
     ladder: dict[str, Any] = {"greedy": CandidateArgs(**vars(GREEDY)), **loaded.candidates}
     requests = [

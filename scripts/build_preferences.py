@@ -78,7 +78,7 @@ def main() -> None:
 def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processes) -> dict[str, list[Candidate]]:
     """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
     from align_ko.generation.requests import answer_keys
-    from align_ko.models.load import best_dtype, load_checkpoint_tokenizer
+    from align_ko.models.load import load_checkpoint_tokenizer, number_format
     from align_ko.models.source import model_source, weights_hash
     from align_ko.preferences.candidates import draw_candidates
 
@@ -97,7 +97,7 @@ def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processe
         from align_ko.process import keep_freed_memory
 
         keep_freed_memory()
-        model, _ = load_for_inference(source, generation.dtype)
+        model, _ = load_for_inference(source, generation.dtype, load_in_4bit=generation.load_in_4bit)
         draw_local(requests, on_answer, model, tokenizer, limit, generation.batch_size, stop_loops=True)
 
     weights = weights_hash(source)
@@ -105,7 +105,7 @@ def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processe
         server = f"{endpoint.server} {endpoint.model} {endpoint.send} {json.dumps(endpoint.extra_body, sort_keys=True)}"
         keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, server=server)
     else:
-        dtype = str(best_dtype(generation.dtype))
+        dtype = number_format(generation)
         keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, dtype=dtype, stop_loops=True)
     file = Path(recipe.output_dir) / "candidates.jsonl"
     return draw_candidates(draw, keys, tasks, recipe.candidates, generation.seed, file, processes)

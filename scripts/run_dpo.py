@@ -71,11 +71,11 @@ def main() -> None:
     # policy and tokenizer: the format of the SFT checkpoint, checked, never another one
     model, tokenizer, new_adapter = load_policy(start, recipe.model)
     rows, eval_rows = (leave_out(every, recipe.data.leave_out) for every in (rows, eval_rows))
+    eval_rows = check_split(rows, eval_rows)
     train, too_long = tokenize_pairs(tokenizer, rows, config.max_length)
     held_out, eval_too_long = tokenize_pairs(tokenizer, eval_rows, config.max_length)
     check_lengths(recipe, "train_file", train, too_long, config)
     check_lengths(recipe, "eval_file", held_out, eval_too_long, config)
-    check_split(rows, eval_rows)
     warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training pairs")
     check_token_ids(model, tokenizer, train, held_out)

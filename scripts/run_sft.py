@@ -86,11 +86,11 @@ def main() -> None:
 
     # data: ids come from chat_format.py, the same function that inference uses
     rows, eval_rows = (leave_out(every, recipe.data.leave_out) for every in (rows, eval_rows))
+    eval_rows = check_split(rows, eval_rows)
     train, too_long = tokenize_conversations(tokenizer, rows, config.max_length)
     held_out, eval_too_long = tokenize_conversations(tokenizer, eval_rows, config.max_length)
     check_lengths(recipe, "train_file", train, too_long, config)
     check_lengths(recipe, "eval_file", held_out, eval_too_long, config)
-    check_split(rows, eval_rows)
     warn_of_spelled_tokens(rows, tokenizer)
     print(f"{len(train)} training rows, {sum(train['length'])} tokens")
 

@@ -58,10 +58,9 @@ def make_place(folder: Path, model: Tiny) -> Path:
         for n, row in enumerate(many)
     ]  # fmt: skip
     write_jsonl(folder / "pairs.jsonl", pairs)
-    write_jsonl(
-        folder / "pairs_eval.jsonl",
-        [{**pair, "rejected": [{"role": "assistant", "content": "네 네 네 네"}]} for pair in pairs[:3]],
-    )
+    others = [(row["messages"], [{"role": "assistant", "content": "네 네 네 네"}]) for row in other_rows(3)]
+    held_out = [{"prompt": messages[:-1], "chosen": messages[-1:], "rejected": bad} for messages, bad in others]
+    write_jsonl(folder / "pairs_eval.jsonl", held_out)
     (folder / "sft.yaml").write_text((SFT + BOTH).format(model=model.folder))
     (folder / "dpo.yaml").write_text((DPO + BOTH).format(model=model.folder))
     return folder

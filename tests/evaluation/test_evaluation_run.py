@@ -85,7 +85,7 @@ def drawn(monkeypatch):
             asked.append(request.prompt[0]["content"])
             on_answer(index, Generated(f"{request.prompt[0]['content']}\u2028{request.seed}", True, 3))
 
-    def load(path, dtype, chat_template):
+    def load(path, dtype, chat_template, load_in_4bit):
         asked.loaded.append(path)
         return Uniform(), Tokenizer()
 

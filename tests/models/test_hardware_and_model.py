@@ -7,15 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import get_peft_model
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from align_ko.errors import UserError
 from align_ko.models import hardware
 from align_ko.models.hardware import check_packages
-from align_ko.models.load import load_base, load_weights, lora_config
+from align_ko.models.load import load_base, load_for_inference, load_weights, lora_config, number_format
 from align_ko.models.quickstart import prepare
-from align_ko.recipe import ExportRecipe, ModelArgs, check_inputs, recipe_from
-from align_ko.records import TEMPORARY
+from align_ko.recipe import ExportRecipe, GenerationArgs, ModelArgs, check_inputs, recipe_from
+from align_ko.records import TEMPORARY, write_json
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,31 @@ def test_4_bit_weights_pass_gradients_on_after_an_answer(llama):
     with torch.no_grad():
         layer.eval()(sample)
     assert before.abs().max() > 0 and torch.equal(gradient(), before)
+
+
+def test_answers_in_4_bit_come_from_the_model_that_qlora_trains(llama, tmp_path, monkeypatch):
+    """The adapter beside the quantised base, not the merged model; the quantisation as the checkpoint's manifest has it."""
+    args = ModelArgs(str(llama.folder), load_in_4bit=True, dtype="float32", bnb_4bit_quant_type="fp4", lora_r=4)
+    tokenizer = llama.tokenizer()
+    trained = get_peft_model(load_base(args, tokenizer), lora_config(args))
+    with torch.no_grad():
+        for name, weight in trained.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
+    trained.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    ids = torch.tensor([[1, 5, 9, 12]])
+
+    def logits(**options):
+        return load_for_inference(str(tmp_path), "float32", **options)[0](ids).logits
+
+    with torch.no_grad():
+        as_trained = trained.eval()(ids).logits
+        assert not torch.allclose(logits(load_in_4bit=True), as_trained, atol=1e-4)  # NF4 without a manifest
+        write_json(tmp_path / "manifest.json", {"recipe": {"model": {"bnb_4bit_quant_type": "fp4"}}})
+        assert torch.equal(logits(load_in_4bit=True), as_trained)
+        assert (logits() - as_trained).abs().max() > 10 * (logits() - logits(merge=False)).abs().max()
+    assert number_format(GenerationArgs(dtype="float32", load_in_4bit=True)) != number_format(GenerationArgs(dtype="float32"))
+    monkeypatch.setattr("align_ko.models.load.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"^generation.load_in_4bit: bitsandbytes is not installed"):
+        logits(load_in_4bit=True)

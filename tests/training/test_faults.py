@@ -116,9 +116,19 @@ def test_held_out_rows_that_are_trained_on_are_refused():
 
 
 def test_the_same_prompt_with_another_answer_is_told(capsys):
-    check_split([row(1)], [row(1, answer="다른 답입니다.")])
-    check_split([pair(1, "답 답 답")], [pair(1, "또 답")])
-    assert capsys.readouterr().err.count("warning: 1 of 1 held-out prompts are trained on too, with other answers") == 2
+    other = row(1, answer="다른 답입니다.")
+    assert check_split([row(1)], [other]) == [other]
+    told = "1 of 1 held-out prompts are trained on too, with other answers"
+    assert f"warning: {told} (data.eval_file)" in capsys.readouterr().err
+    with pytest.raises(AuditError, match=told):
+        check_split([pair(1, "답 답 답")], [pair(1, "또 답")])
+
+
+def test_the_pairs_of_a_prompt_are_on_one_side(capsys):
+    kept = check_split([pair(1, "답 답 답"), pair(2, "답 답 답")], [pair(1, "또 답"), pair(3, "또 답")])
+    assert kept == [pair(3, "또 답")]
+    told = capsys.readouterr().err
+    assert "1 of 2 held-out prompts are trained on too, with other answers: these pairs are left out" in told
 
 
 def test_an_evaluation_split_off_the_end_of_a_sorted_file_is_told(capsys):

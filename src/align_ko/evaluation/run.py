@@ -23,7 +23,7 @@ from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Sum
 from align_ko.generation.local import draw_local
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
-from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_for_inference
+from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, number_format
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, LlmVerdictArgs
@@ -186,7 +186,7 @@ class _ModelTask:
     ) -> None:
         self.name, self.path, self.generation, self.chat_template = name, path, generation, chat_template
         self.requests, tokenizer = requests, load_checkpoint_tokenizer(path, chat_template)
-        weights, dtype = weights_hash(path), str(best_dtype(generation.dtype))
+        weights, dtype = weights_hash(path), number_format(generation)
         self.keys = answer_keys(requests, tokenizer, weights, generation.max_new_tokens, dtype)
         encoded = encode_references(tokenizer, references)
         self.references = {row_key(ids=row.input_ids, labels=row.labels, weights=weights, dtype=dtype): row for row in encoded}
@@ -200,7 +200,8 @@ class _ModelTask:
             print(f"{self.name}: {len(self.keys)} answers" + f", {stored} of them stored already" * bool(stored), flush=True)
         if not unread and all(self.keys[n] in answers for n in share):
             return
-        model, tokenizer = load_for_inference(self.path, self.generation.dtype, self.chat_template)
+        four_bit = self.generation.load_in_4bit
+        model, tokenizer = load_for_inference(self.path, self.generation.dtype, self.chat_template, load_in_4bit=four_bit)
 
         def draw(requests: list[Request], on_answer: OnAnswer) -> None:
             draw_local(requests, on_answer, model, tokenizer, self.generation.max_new_tokens, self.generation.batch_size)

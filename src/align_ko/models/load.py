@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -21,11 +22,12 @@ from transformers.pytorch_utils import Conv1D
 
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
-from align_ko.errors import UserError, nearest
+from align_ko.errors import UserError, missing_package, nearest
+from align_ko.manifest import MANIFEST_FILE
 from align_ko.models.export import save_model
 from align_ko.models.merge import attach_adapter, interpolate, merge_adapter
 from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
-from align_ko.recipe import ModelArgs
+from align_ko.recipe import GenerationArgs, ModelArgs
 
 # Llama 3.1, Llama 3 and Qwen's coder have one of the second line
 PADS = ("<pad>", "[PAD]", "<|pad|>",
@@ -157,18 +159,39 @@ def load_checkpoint_tokenizer(path: str | ModelSource, chat_template: str = "def
 
 
 def load_for_inference(
-    path: str | ModelSource, dtype: str = "auto", chat_template: str = "default", merge: bool = True
+    path: str | ModelSource, dtype: str = "auto", chat_template: str = "default", merge: bool = True, load_in_4bit: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A checkpoint to decode with: adapter merged (`merge=False`: beside its base), format checked, greedy.
+    """A checkpoint to decode with: adapter merged (`merge=False`: beside its base), format checked, greedy. `load_in_4bit`:
+    beside a base in 4 bits, as QLoRA trains it.
 
     `chat_template`: the default one is used only by a model that brings none (a base model); a family's name or a Jinja file by
     every model that was not trained here (Qwen3's own template would have it think first)."""
     source = model_source(path)
     tokenizer = load_checkpoint_tokenizer(source, chat_template)
-    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-    model = load_weights(source, best_dtype(dtype), merge, device)
+    if load_in_4bit:
+        model = load_base(_as_trained(source, dtype), tokenizer, base_of(source))
+        model = attach_adapter(model, source.path).get_base_model() if is_adapter(source.path) else model
+    else:
+        device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+        model = load_weights(source, best_dtype(dtype), merge, device)
     model.generation_config = greedy_config(model, tokenizer)
     return model.eval(), tokenizer
+
+
+def _as_trained(source: ModelSource, dtype: str) -> ModelArgs:
+    """4 bits as the checkpoint's manifest says that it was trained on, else NF4, nested."""
+    if not find_spec("bitsandbytes"):
+        raise missing_package("bitsandbytes", "generation.load_in_4bit")
+    file = Path(source.path) / MANIFEST_FILE
+    made = json.loads(file.read_text(encoding="utf-8")).get("recipe") if file.is_file() else None
+    model = (made or {}).get("model") or {}
+    kind = {key: model[key] for key in ("bnb_4bit_quant_type", "use_bnb_nested_quant") if key in model} | {"dtype": dtype}
+    return ModelArgs(source.path, load_in_4bit=True, **kind)
+
+
+def number_format(args: GenerationArgs) -> str:
+    """What an answer depends on beside the weights: `torch.bfloat16`, `torch.bfloat16 on 4 bits`."""
+    return f"{best_dtype(args.dtype)}{' on 4 bits' if args.load_in_4bit else ''}"
 
 
 def load_weights(path: str | ModelSource, dtype: torch.dtype, merge: bool = True, device: str = "cpu") -> PreTrainedModel:

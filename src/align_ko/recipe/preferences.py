@@ -46,6 +46,9 @@ class GenerationArgs:
     batch_size: fields.AtLeastOne = 32
     """Prompts at once; it shrinks by itself where memory runs out."""
     dtype: fields.Dtype = "auto"
+    load_in_4bit: fields.YesNo = False
+    """Answer from the weights that QLoRA trains, the adapter beside a base in 4 bits, in place of the merged model (how much
+    that changes: docs/experiments.md)."""
     seed: fields.Seed = 42
 
 
@@ -264,6 +267,9 @@ class PreferencesRecipe(Recipe):
                 problem = f"{setting.samples} answers without sampling are all the same"
                 yield Problem(f"candidates.{name}.samples", problem, "1, or a temperature above 0")
         if self.endpoint:
+            if self.generation.load_in_4bit:
+                problem = "the endpoint answers, from weights of its own"
+                yield Problem("generation.load_in_4bit", problem, "false, or no endpoint")
             yield from secret_problems("endpoint", self.endpoint)
         yield from secret_problems("judges.llm", self.judges.llm)
         yield from self.judges.problems()

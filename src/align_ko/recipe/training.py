@@ -44,8 +44,9 @@ class ModelArgs:
     use_dora: fields.YesNo = False
     """Learn the length of each weight vector apart from its direction."""
     load_in_4bit: fields.YesNo = False
-    """QLoRA: the base in 4 bits, computed in bfloat16. The gate answers from these weights; merging, pairs and evaluation take
-    the base unquantised, which is another model by the rounding. The manifest says so under `weights.trained_on`."""
+    """QLoRA: the base in 4 bits, computed in bfloat16. The gate answers from these weights; merging takes the base unquantised,
+    another model by the rounding, and so do pairs and evaluation without `generation.load_in_4bit`. The manifest says so under
+    `weights.trained_on`."""
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
     use_bnb_nested_quant: fields.YesNo = True
     """Quantise the quantisation's constants too."""

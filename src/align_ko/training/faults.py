@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from pyarrow import compute
@@ -24,6 +24,7 @@ from align_ko.training.audit import AuditError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+RowType = TypeVar("RowType", ConversationRow, PairRow)
 Rows = Sequence[ConversationRow] | Sequence[PairRow]
 MOST_PADDING = 0.5
 """Of computed positions. Of docs/plan.md's lengths, random batches leave half, padding to 2,048 tokens three quarters."""
@@ -86,9 +87,10 @@ def check_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         )
 
 
-def check_split(train: Rows, held_out: Rows) -> None:
-    """AuditError where a held-out conversation (or pair) is trained on too; warnings for the same prompt with another answer,
-    and for held-out rows that come from other sources than the training rows do."""
+def check_split(train: Sequence[RowType], held_out: Sequence[RowType]) -> list[RowType]:
+    """The held-out rows, without pairs of which the prompt has other pairs in training. AuditError where a held-out row is
+    trained on too, or none is left; warnings for those pairs and for conversations like them, and for held-out rows that
+    come from other sources than the training rows do."""
     trained = {content_id(_conversation(row)) for row in train}
     leaked = [row for row in held_out if content_id(_conversation(row)) in trained]
     if leaked:
@@ -100,11 +102,17 @@ def check_split(train: Rows, held_out: Rows) -> None:
             expected="rows that data.train_file does not hold, as build_sft_data.py and build_preferences.py write them",
         )
     prompts = {content_id(_prompt(row)) for row in train}
-    again = sum(content_id(_prompt(row)) in prompts for row in held_out)
-    if again:
-        warn(f"{again} of {len(held_out)} held-out prompts are trained on too, with other answers (data.eval_file)")
-    if mix := _other_mix(train, held_out):
+    new = [row for row in held_out if content_id(_prompt(row)) not in prompts]
+    told = f"{len(held_out) - len(new)} of {len(held_out)} held-out prompts are trained on too, with other answers"
+    if not any("chosen" in row for row in held_out):
+        kept = list(held_out)
+    elif not (kept := new):
+        raise AuditError(told, key="data.eval_file", expected="pairs of prompts that data.train_file does not hold")
+    if len(new) < len(held_out):
+        warn(told + (": these pairs are left out" if len(kept) < len(held_out) else "") + " (data.eval_file)")
+    if mix := _other_mix(train, kept):
         warn(f"the held-out rows are not drawn as the training rows are: {mix} (data.eval_file)")
+    return kept
 
 
 def warn_of_spelled_tokens(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> None:
