@@ -233,7 +233,7 @@ def split_flags(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     starts = [number for number, word in enumerate(words) if word.startswith("--")]
     if words and starts[:1] != [0]:
         raise UserError(f"'{words[0]}' belongs to no flag", file=COMMAND_LINE, expected="--key value")
-    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+    for start, end in pairwise([*starts, len(words)]):
         name, equals, value = words[start].removeprefix("--").partition("=")
         yield name, [*([value] if equals else []), *words[start + 1 : end]]
 
