@@ -99,3 +99,66 @@ def test_parts_of_a_dialogue_that_was_asked_for_are_no_leak() -> None:
 )
 def test_a_short_answer_that_answers_is_one(prompt: str, answer: str) -> None:
     assert "no_answer" not in assess(answer, prompt).codes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "props는 부모가 넘겨주는 값이고, state는 컴포넌트가 스스로 관리하는 값입니다.",
+        "kubelet은 노드마다 pod을 띄우고, replica 수가 모자라면 새로 만들어 줍니다.",
+        "인터페이스를 구현할 때는 extends 절이 아니라 implements 절을 씁니다.",
+        "이 식은 nullish가 되지 않습니다.",
+        "모든 typedef를 타입스크립트 형식으로 바꿉니다.",
+        "해당하는 각 파일에 sourcemap을 생성합니다.",
+    ],
+)
+def test_developers_terms_are_no_code_switching(text: str) -> None:
+    assert assess(text).codes == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "야채 broth 1컵을 넣으세요.",
+        "정말 useful한 함수입니다.",
+        '{"조언": "일 task list 작성하고 시작하세요."}',
+        "행사를 합니다 (until 3/20).",
+    ],
+)
+def test_english_where_a_korean_word_belongs_is_still_found(text: str) -> None:
+    assert "code_switching" in assess(text, "알려 주세요").codes
+
+
+def test_german_sentences_are_found() -> None:
+    german = "인공 지능은 유용합니다. Sie kann auf viele Arten helfen und ist nicht für eine Aufgabe gemacht."
+    assert assess(german).codes == ["not_korean"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "올바른 이미지를 업로드하세요. 업로드하신 파일은 이미지 파일이 아니거나 파일이 깨져 있습니다.",
+        "슬라이드를 숨기려면 슬라이드 창에서 대화 상자를 엽니다. 대화 상자에서 숨김을 고르면 슬라이드 쇼에서 빠지고, "
+        "대화 상자를 닫으면 슬라이드 쇼를 시작할 수 있습니다.",
+    ],
+)
+def test_terms_that_come_back_in_instructions_are_no_filler(text: str) -> None:
+    assert assess(text).codes == []
+
+
+def test_a_passage_may_end_where_a_code_block_followed_but_an_answer_may_not() -> None:
+    text = "설치가 끝나면 터미널을 열고 다음 명령을 실행하세요:"
+    assert assess(text).codes == []
+    assert assess(text, "어떻게 실행하나요?").codes == ["unfinished"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "codes"),
+    [
+        ("제품 슬로건을 지어 줘", "하루를 여는 따뜻한 한 잔의 여유", ()),
+        ("가을을 주제로 시를 써 줘", "단풍잎 하나\n발끝에 내려앉아\n\n늦지 않았다고\n아직 붉다고", ()),
+        ("비타민을 설명해 줘", "비타민은 우리 몸에 꼭 필요한 하루를 여는 영양소", ("unfinished",)),
+    ],
+)
+def test_verse_and_slogans_need_no_predicate(prompt: str, answer: str, codes: tuple[str, ...]) -> None:
+    assert tuple(code for code in assess(answer, prompt).codes if code != "wrong_register") == codes

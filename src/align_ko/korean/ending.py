@@ -42,8 +42,15 @@ _REGARDS = re.compile(r"감사|드림|올림|그리움|안녕|바랍니다|\]|�
 _SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]*\s+(?=\S)")
 
 
-def unfinished(text: str) -> Span | None:
-    """The unfinished tail, if the answer breaks off: `비타민은 몸에` → `몸에`."""
+_ANNOUNCED = re.compile(r"(?:니다|요)[.!?]? ?:$")
+
+
+def unfinished(text: str, *, free: bool = False, passage: bool = False) -> Span | None:
+    """The unfinished tail, if the answer breaks off: `비타민은 몸에` → `몸에`.
+
+    `free`: verse, titles and slogans, which need no predicate. `passage`: text that answers nothing may end where a code block
+    or a picture followed: `다음 명령을 실행하세요:`.
+    """
     body = text.rstrip()
     if not body:
         return None
@@ -51,7 +58,7 @@ def unfinished(text: str) -> Span | None:
     tail = Span(body.rfind(" ", len(body) - len(line)) + 1 or len(body) - len(line), len(body))
     if body.count("```") % 2 or _CUT_LIST.search(line):
         return tail
-    if _CODE_END.search(line):
+    if _CODE_END.search(line) or (passage and _ANNOUNCED.search(line)):
         return None
     said = own_words(line)
     if said.count("(") > said.count(")") and not re.search(r"[:;=]\($", body):
@@ -84,6 +91,8 @@ def unfinished(text: str) -> Span | None:
     ):  # after a closed sentence on the same line, or turned-round order
         return tail if len(pieces) > 1 else (None if len(last.split()) < 12 else tail)
     lines = [each.rstrip() for each in body.split("\n") if each.strip()]
+    if free and not any(each[-1] in ".!?," for each in lines) and not (len(last.split()) > 4 and wants_more(last)):
+        return None
     if len(lines) == 1:  # a single short line is an answer in a word or a list of words
         if len(set(last.split())) == 1:
             return None

@@ -97,7 +97,8 @@ _CODE_LINE = re.compile(
     r"|^\s*[\w.\-/]+ ?[=:] ?[^가-힣]*$|^[^가-힣]*[=^\\][^가-힣]*$"
 )
 _PROSE_WORD = re.compile(
-    r"\b(?:the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be"
+    r"\b(?:und|der|das|ist|nicht|kann|eine|sich|für|mit|les|des|est|une|dans|pour|qui|avec|los|las|para|por|como"
+    r"|the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be"
     r"|have|has|was|with|as|your|I|my|here|we|our|they|not|what|how|which|there|these)\b"
 )
 _TITLE_WORD = re.compile(
@@ -294,6 +295,33 @@ explain describe discuss improve enhance achieve believe known engagement likely
 explosive
 """.split()
 )
+# Words of computing that mean nothing else: excused wherever they stand, and one of them makes a text technical.
+_COMPUTING_WORDS = frozenset(
+    """
+abstract arg args assertion async auth autoload await babel backend bash boolean bool bundler bytecode callback
+cgroup changelog checkout checksum chmod chown chroot cli cmd codec config configmap constructor cookie coroutine
+cron ctl curl daemon dataclass dataset datetime dataframe debugger decorator deserialize dict 
+docker dockerfile docstring doctest dom dto endpoint enum eslint favicon fixture foreach
+frontend getter github gitignore goroutine gradle grep hashmap hotfix iframe immutable
+import ingress init inode instanceof integer ipynb iterator javac javascript jest jpa jsx jwt 
+kubectl kubelet kwargs lambda lint linter localhost localstorage lockfile logits loopback malloc maven 
+memoization metadata middleware migration mixin mock monorepo mutable mutex namespace nginx npm nullable nullish
+numpy oauth onclick opcode orm pandas param params parser payload pip plugin polyfill postgres
+preload prettier prop props pytest ramdisk readme rebase reducer redis redux ref
+refactoring regex regexp renderer repo repository rerender replica replicas resolver rollback router runtime
+schema schemas scrapy sdk selector semaphore semver serialize serializer servlet setter shader singleton snippet
+socket softmax sourcemap spec ssh stacktrace stateful stateless stderr stdin stdout str stub submodule
+subnet subquery sudo sudoers symlink syntax systemd tensor tensorflow terraform testcase timestamp token tokenizer
+toolchain toctree transpile truthiness truthy falsy tuple typedef typescript typeof uint undefined unicode unittest unix 
+urls utf uuid varchar virtualenv vite vue webhook webpack websocket whitespace xpath yaml yarn
+""".split()
+)
+# What such a word names: extends 절, drawable 레이어.
+_NAMED_KIND = re.compile(
+    r" (?:문|절|지시문|키워드|옵션|구문|연산자|메서드|메소드|함수|클래스|필드|객체|변수|명령어?|파일|폴더|태그|컴포넌트|패키지"
+    r"|모듈|라이브러리|브랜치|커밋|레이어|플래그|매개 ?변수|인자|인수|헤더|쿼리|노드|컨테이너|네임스페이스|포맷|확장자|스크립트"
+    r"|인터페이스|리터럴|열거형|디렉터리|디렉토리)(?![가-힣]{3})"
+)
 _NO_ADVERBS = frozenset(
     "only early apply reply assembly family supply multiply anomaly readonly monthly weekly daily hourly nightly poly".split()
 )
@@ -328,6 +356,20 @@ _LABEL = re.compile(r"[\s\-*•·\d.)#]*\*{0,2}[A-Za-z][A-Za-z ]{0,40}\*{0,2} ?(
 _GROWN = re.compile(r"[가-힣]?(?:[한할해했된될됨된]|습니다|입니다|니다)")
 
 
+_VALUE_IN_KOREAN = re.compile(r"\"([^\"\n]*[가-힣][^\"\n]*)\"(?!\s*:)")
+_UNTIL = re.compile(r"\((?=[a-z ]*\b(?:until|since|from|by|for|per|about|only)\b [^()\n]*\d)[^()가-힣\n]{1,60}\)")
+
+
+def with_values(text: str, masked: str) -> str:
+    """`masked` with the Korean values of a JSON answer put back: they are no quotations. `{"content": "task list 작성"}`"""
+    if '":' not in text or text.lstrip()[:1] not in ("{", "["):
+        return masked
+    for match in _VALUE_IN_KOREAN.finditer(text):
+        start, end = match.span(1)
+        masked = masked[:start] + match[1] + masked[end:]
+    return masked
+
+
 def english_words(masked: str, prompt: str | None = None) -> list[Span]:
     """Lower-case English where a Korean word belongs: `야채 broth 1컵`, `잘informed된`, `현대 warfare에서`.
 
@@ -341,12 +383,18 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
     asked = frozenset(word.lower() for word in _WORD.findall(prompt)) if prompt else frozenset()
     said = blank(_prose(masked), _ASIDE)
     technical: bool | None = None
-    found: list[Span] = []
+    # No gloss, which would say what a Korean word is called: (until 3/20).
+    found = [Span(*match.span()) for match in _UNTIL.finditer(masked) if match[0][1].islower()] if "(" in masked else []
     for match in _LOWER.finditer(said):
         start, end = match.span()
         word = match[0]
         glued = "가" <= said[start - 1 : start] <= "힣"
-        if word in _EXCUSED or word in asked or (len(word) < 3 and not glued and word not in _GRAMMATICAL):
+        if (
+            word in _EXCUSED
+            or word in _COMPUTING_WORDS
+            or word in asked
+            or (len(word) < 3 and not glued and word not in _GRAMMATICAL)
+        ):
             continue
         line_start = said.rfind("\n", 0, start) + 1
         line_end = said.find("\n", end)
@@ -363,7 +411,9 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
         if (left and right) or ((left or right) and not (word in _GENERAL or adverb or glued)):
             continue
         if technical is None:
-            technical = _is_technical(masked, prompt)
+            technical = _is_technical(masked, prompt) or not _COMPUTING_WORDS.isdisjoint(_LOWER.findall(said))
+        if word not in _NEVER_TERMS and not glued and _NAMED_KIND.match(said, end):
+            continue
         # 습니da, 까zan: letters within a Korean word are no term; 변수x, 함수print are.
         grown = glued and len(word) > 1 and (_GROWN.match(said, end) if technical else True)
         general = word in _NEVER_TERMS if technical else word in _GENERAL or word in _GRAMMATICAL

@@ -15,7 +15,7 @@ from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
 from align_ko.korean.genre import asked_for, longest_wanted
 from align_ko.korean.honorifics import misplaced_honorifics
-from align_ko.korean.language import english_words, foreign, word_in_english
+from align_ko.korean.language import english_words, foreign, with_values, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.polish import grade, marks
@@ -199,7 +199,7 @@ def _form_faults(
     else:
         for span in other.spans[:3]:
             yield Fault("code_switching", span.start, span.end, "한국어 답변에 외국어 문장이 끼어 있습니다.")
-        for span in english_words(own_words(own) if leaks else masked, prompt)[:5]:
+        for span in english_words(with_values(own, own_words(own) if leaks else masked), prompt)[:5]:
             yield Fault("code_switching", span.start, span.end, "한국어로 쓸 자리에 영어 낱말이 섞여 있습니다.")
     for strange in strange_characters(response, prompt):
         yield Fault("strange_characters", strange.start, strange.end, "한국어 답변에 어울리지 않는 글자가 있습니다.")
@@ -211,7 +211,9 @@ def _form_faults(
         yield Fault("no_answer", nothing.start, nothing.end, "질문에 대한 답이 없습니다.")
     if not finished:
         yield Fault("unfinished", max(0, len(response.rstrip()) - 1), size, "답변이 끝나지 않고 길이 제한에서 끊겼습니다.")
-    elif tail := unfinished(response) or announced_only(response):
+    elif tail := unfinished(
+        response, free=bool(prompt and asked_for(prompt).level == "any" and asked_for(prompt).mixes), passage=prompt is None
+    ) or (announced_only(response) if prompt is not None else None):
         yield Fault("unfinished", tail.start, tail.end, "답변이 끝나지 않았습니다.")
 
 

@@ -132,6 +132,8 @@ def _sound(word: str) -> str:
     if any(map(str.isupper, word[1:])) and len(word) < 5:
         return ""
     word = word.lower()
+    if word.endswith("d") and len(word) < 4:  # pod: 파드, 팟
+        return ""
     if _CLOSED_WORD.search(word):
         return "rieul" if word.endswith(("l", "le")) else "closed"
     return "open" if _OPEN_WORD.search(word) else ""

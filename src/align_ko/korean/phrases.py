@@ -195,7 +195,24 @@ def _run(words: list[Word]) -> Span | None:
     return None
 
 
+def _terms_joined(words: list[Word]) -> list[Word]:
+    """`대화 상자를`, which comes back, is one word: 대화상자."""
+    pairs = Counter((one.root, two.root) for one, two in pairwise(words) if _is_bare_noun(one) and two.start - one.end == 1)
+    if not any(count > 1 for count in pairs.values()):
+        return words
+    joined: list[Word] = []
+    for word in words:
+        before = joined[-1] if joined else None
+        last = (before.root[-2:], word.root) if before else ("", "")
+        if before and word.root and pairs[last] > 1 and _is_bare_noun(before) and word.start - before.end == 1:
+            joined[-1] = Word(f"{before.stem}{word.stem}", f"{before.root}{word.root}", before.start, word.end)
+        else:
+            joined.append(word)
+    return joined
+
+
 def _phrases(words: list[Word], known: frozenset[tuple[str, str]]) -> Span | None:
+    words = _terms_joined(words)
     if len(words) < 6:
         return None
     least = COVERED_SHORT if len(words) < 60 else COVERED_LONG

@@ -41,6 +41,7 @@ def _crowding(count: int, share: float, size: int, kind: str) -> bool:
     return (count >= 3 and share >= 0.2) if size < 30 else (count >= 4 and share >= (0.17 if size < 60 else 0.15))
 
 
+_BRIEF = 18
 CROWD_EMPTY, CROWD_EMPTY_NEAR = 5, 30
 """So often within so many words of one line an empty word crowds it, however long the answer is: 5 within 30 flags none of
 the 1,555 answers judged 9 or 10 and of our own 1,099, 4 would flag five and one."""
@@ -148,11 +149,13 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
     size = len(words)
     if size < 10:
         return None
+    # 업로드하신 파일은 이미지 파일이 아니거나 파일이 깨져 있습니다: in one sentence or two a thing is named three times.
+    once_named = size < _BRIEF and sum(len(places) > 2 for places in where.values()) == 1
     for word, places in where.items():
         if len(places) < 3 or len(word) < 2 or word in _COMMON:
             continue
         kind = "empty" if _EMPTY.search(word) else "topic" if word[:2] in topic else "other"
-        if kind == "empty" and _NEEDED.fullmatch(word):
+        if _NEEDED.fullmatch(word) if kind == "empty" else once_named and len(places) == 3:
             continue
         first, last = places[0], places[-1]
         if _crowding(len(places), len(places) / size, size, kind):
