@@ -50,6 +50,13 @@ def make_qwen3(folder: Path) -> Tiny:
     return _byte_level(folder, Qwen3Config, special, ["<think>", "</think>"], eos_token="<|im_end|>", pad_token="<|endoftext|>")
 
 
+def make_qwen2_5(folder: Path) -> Tiny:
+    from transformers import Qwen2Config
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    return _byte_level(folder, Qwen2Config, special, [], eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
 def make_llama3_1(folder: Path) -> Tiny:
     """eos is the base model's `<|end_of_text|>`, no pad token."""
     from transformers import LlamaConfig
@@ -72,6 +79,7 @@ MAKE = {
     "llama3": make_llama3,
     "eeve": make_eeve,
     "kullm3": make_kullm3,
+    "qwen2_5": make_qwen2_5,
     "qwen3": make_qwen3,
     "llama3_1": make_llama3_1,
     "gemma3": make_gemma3,

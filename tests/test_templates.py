@@ -38,12 +38,13 @@ RECIPES = {
     "llama3": "llama3_1_8b",
     "eeve": "eeve",
     "kullm3": "kullm3",
+    "qwen2_5": "qwen3_8b",
     "qwen3": "qwen3_8b",
     "llama3_1": "llama3_1_8b",
     "gemma3": "gemma3_4b",
 }
-TURN_END = {"eeve": "<|im_end|>", "kullm3": "</s>", "qwen3": "<|im_end|>", "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>",
-            "gemma3": "<end_of_turn>"}  # fmt: skip
+TURN_END = {"eeve": "<|im_end|>", "kullm3": "</s>", "qwen2_5": "<|im_end|>", "qwen3": "<|im_end|>",
+            "llama3": "<|eot_id|>", "llama3_1": "<|eot_id|>", "gemma3": "<end_of_turn>"}  # fmt: skip
 THINK = "<think>\n\n</think>\n\n"
 EEVE = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -76,7 +77,7 @@ def family(request, families):
 def recipe_of(name, tiny, *flags) -> SftRecipe:
     path = ROOT / "recipes" / RECIPES[name] / "sft.yaml"
     small = ["--model.model_name_or_path", str(tiny.folder), "--model.dtype", "float32", "--model.load_in_4bit", "false"]
-    small += ["--data.chat_template", "llama3"] if name == "llama3" else []  # as the page of llama3_1_8b says
+    small += ["--data.chat_template", name] if name in ("llama3", "qwen2_5") else []  # as the page of llama3_1_8b says
     return load_recipe(SftRecipe, [str(path), *small, *flags])
 
 
@@ -86,6 +87,7 @@ def recipe_of(name, tiny, *flags) -> SftRecipe:
 @pytest.mark.parametrize(
     ("name", "file", "options"),
     [
+        ("qwen2_5", "qwen2_5", {}),
         ("qwen3", "qwen3", {"enable_thinking": False}),
         ("gemma3", "gemma3", {}),
         ("llama3", "llama3", {}),
@@ -171,8 +173,8 @@ def test_training_begins_with_the_ids_inference_asks_with(family):
 def test_bos_is_not_doubled(family):
     name, _, tokenizer = family
     ids = training_rows(tokenizer, MULTI_TURN)[-1][1].input_ids
-    count = {"qwen3": 0, "kullm3": 2}.get(name, 1)  # Llama 2's way: one before each [INST]
-    if name == "qwen3":
+    count = 2 if name == "kullm3" else 1  # Llama 2's way: one before each [INST]
+    if name.startswith("qwen"):
         assert tokenizer.bos_token is None
     else:
         assert ids.count(tokenizer.bos_token_id) == count and ids[0] == tokenizer.bos_token_id != ids[1]
@@ -195,6 +197,7 @@ def test_pad_is_never_the_closing_token(family):
         "eeve": "</s>",
         "kullm3": "<unk>",
         "llama3": "<|reserved_special_token_0|>",
+        "qwen2_5": "<|endoftext|>",
         "qwen3": "<|endoftext|>",
         "gemma3": "<pad>",
     }
@@ -300,7 +303,7 @@ def test_without_a_template_of_its_own_that_is_told(families):
         load_tokenizer(str(families("eeve").folder), "tokenizer")
     assert str(raised.value) == (
         "chat_template: this tokenizer brings no chat template; expected a model that was tuned for chat, or one of "
-        "default, eeve, gemma3, llama3, llama3_1, qwen3"
+        "default, eeve, gemma3, llama3, llama3_1, qwen2_5, qwen3"
     )
 
 

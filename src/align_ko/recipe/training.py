@@ -67,8 +67,8 @@ class TrainData:
     train_file: fields.Text
     eval_file: fields.Text
     chat_template: fields.Text = "default"
-    """`default` (ours), `eeve`, `gemma3`, `llama3`, `llama3_1`, `qwen3`, `tokenizer` for the one that a chat model brings, or a
-    path to a Jinja file. DPO keeps the SFT checkpoint's."""
+    """`default` (ours), `eeve`, `gemma3`, `llama3`, `llama3_1`, `qwen2_5`, `qwen3`, `tokenizer` for the one that a chat model
+    brings, or a path to a Jinja file. DPO keeps the SFT checkpoint's."""
     leave_out: tuple[str, ...] = ()
     """Ids of rows, of either file, that are not used."""
 
