@@ -37,8 +37,7 @@ from align_ko.report.curation_examples import (
     offending,
     show_white_space,
 )  # fmt: skip
-from align_ko.report.marked_text import Part, pieces
-from align_ko.report.page import FAULT_NAMES, REASON_NAMES
+from align_ko.report.page import FAULT_NAMES, REASON_NAMES, Part, pieces
 from align_ko.report.tables import escape_markdown, markdown_table
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다."

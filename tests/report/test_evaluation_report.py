@@ -17,8 +17,7 @@ from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
 from align_ko.report.evaluation import STRIP_HEIGHT, closing, fault_bars, length_strips, render_html, show, write_html
-from align_ko.report.marked_text import CLIP, clip_at, pieces, segments
-from align_ko.report.page import FAULT_NAMES
+from align_ko.report.page import CLIP, FAULT_NAMES, clip_at, pieces, segments
 from align_ko.report.tables import MEASURE_LABELS, measure_cells
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."

@@ -132,7 +132,11 @@ TRAINING_RANGES: dict[str, tuple[object, ...]] = {
     "*seed": (Ge(0), Le(2**32 - 1)),
 }  # fmt: skip
 """Name pattern → limits of its numbers; the first that fits counts."""
-_MODULES = {"SFTConfig": "trl.trainer.sft_config", "DPOConfig": "trl.trainer.dpo_config"}
+_FILES = {
+    "trl": ("trainer/base_config.py", "trainer/sft_config.py", "trainer/dpo_config.py"),
+    "transformers": ("training_args.py", "trainer_utils.py", "debug_utils.py"),
+}
+"""Where the two configs, their bases and the enums of their fields are."""
 _TYPES: dict[str, Kind] = {
     "str": str, "int": Whole, "float": TrlNumber, "bool": YesNo, "Any": Free, "dict": dict, "Dict": dict, "list": list,
     "List": list, "Optional": Optional, "Union": Union, "Literal": Literal,
@@ -158,28 +162,40 @@ def config_fields(class_name: str) -> dict[str, Key]:
     """Every field that the installed SFTConfig or DPOConfig accepts, in its order, inherited ones first, with default and
     help."""
     try:
-        return _fields(_MODULES[class_name], class_name)
+        return _fields(class_name)
     except LookupError as error:
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("trl", "transformers"))
-        raise UserError(f"cannot read the fields of {class_name} in {versions}: {error}") from None
+        raise UserError(f"cannot read the fields of {class_name} in {versions}: {error} not found") from None
 
 
-def _fields(module: str, class_name: str) -> dict[str, Key]:
-    module, definition = _find_class(module, class_name)
-    fields: dict[str, Key] = {}
+@functools.cache
+def _classes() -> dict[str, ast.ClassDef]:
+    classes: dict[str, ast.ClassDef] = {}
+    for package, files in _FILES.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise missing_package(package)
+        for path in (Path(spec.submodule_search_locations[0], file) for file in files):
+            tree = ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+            classes |= {item.name: item for item in tree.body if isinstance(item, ast.ClassDef)}
+    return classes
+
+
+def _fields(class_name: str) -> dict[str, Key]:
+    definition, fields = _classes()[class_name], dict[str, Key]()
     for base in reversed(definition.bases):
         if isinstance(base, ast.Name) and base.id != "object":
-            fields |= _fields(module, base.id)
+            fields |= _fields(base.id)
     for statement in definition.body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             if ast.unparse(statement.annotation).startswith(("ClassVar", "typing.ClassVar", "InitVar")):
                 continue
             name = statement.target.id
-            fields[name] = _field(module, name, statement.annotation, statement.value)
+            fields[name] = _field(name, statement.annotation, statement.value)
     return fields
 
 
-def _field(module: str, name: str, annotation: ast.expr, value: ast.expr | None) -> Key:
+def _field(name: str, annotation: ast.expr, value: ast.expr | None) -> Key:
     """`x: int = 3`, `x: int = field(default=3, metadata={"help": …, "choices": […]})`, `default_factory=lambda: …`."""
     written = {"default": value} if value is not None else {}
     if isinstance(value, ast.Call):
@@ -192,7 +208,7 @@ def _field(module: str, name: str, annotation: ast.expr, value: ast.expr | None)
     notes: dict[object, object] = {}
     if isinstance(metadata := written.get("metadata"), ast.Dict):
         notes = {_literal(key): _literal(item) for key, item in zip(metadata.keys, metadata.values, strict=True)}
-    kind = _type(module, annotation)
+    kind = _type(annotation)
     if kind is str and isinstance(choices := notes.get("choices"), list | tuple):
         kind = Literal[tuple(choices)]
     limits = next((limits for pattern, limits in TRAINING_RANGES.items() if fnmatchcase(name, pattern)), ())
@@ -209,16 +225,9 @@ def _literal(node: ast.expr | None) -> object:
 class _Names(dict[str, Kind]):
     """What an annotation may name: an Enum is a Literal of its values, a class that a YAML file cannot write is Free."""
 
-    def __init__(self, module: str) -> None:
-        super().__init__(_TYPES)
-        self.module = module
-
     def __missing__(self, name: str) -> Kind:
-        try:
-            _, definition = _find_class(self.module, name)
-        except LookupError:
-            return Free
-        if not any("Enum" in ast.unparse(base) for base in definition.bases):
+        definition = _classes().get(name)
+        if definition is None or not any("Enum" in ast.unparse(base) for base in definition.bases):
             return Free
         values = [_literal(item.value) for item in definition.body if isinstance(item, ast.Assign)]
         return Literal[tuple(value for value in values if isinstance(value, str))]
@@ -234,11 +243,11 @@ def is_union(kind: Kind) -> bool:
     return origin_of(kind) in (Union, types.UnionType)
 
 
-def _type(module: str, annotation: ast.expr) -> Kind:
+def _type(annotation: ast.expr) -> Kind:
     """An annotation as pydantic shall read it from text. The code is that of an installed package, which training imports."""
     text = str(annotation.value) if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
     try:
-        kind = eval(text, {"__builtins__": {}}, _Names(module))
+        kind = eval(text, {"__builtins__": {}}, _Names(_TYPES))
     except (AttributeError, TypeError):  # torch.dtype
         return Free
     members = get_args(kind) if is_union(kind) else (kind,)
@@ -266,44 +275,3 @@ def _limited(kind: Kind, limits: tuple[object, ...]) -> Kind:
     if origin_of(kind) is list:
         return list[_limited(get_args(kind)[0], limits)]  # type: ignore[misc]
     return Annotated[kind, *limits] if limits and kind in (Whole, TrlNumber) else kind
-
-
-def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef]:
-    """The class `name` as seen from `module`, through `from … import`; also in TYPE_CHECKING blocks (lazy packages)."""
-    seen: set[str] = set()
-    while module not in seen:
-        seen.add(module)
-        classes, imports, is_package = _module(module)
-        if name in classes:
-            return module, classes[name]
-        if name not in imports:
-            break
-        level, origin, name = imports[name]
-        parts = module.split(".")
-        above = parts[: len(parts) - level + is_package] if level else []
-        module = ".".join([*above, origin] if origin else above)
-    raise LookupError(f"no class {name} in {module}")
-
-
-@functools.cache
-def _module(name: str) -> tuple[dict[str, ast.ClassDef], dict[str, tuple[int, str, str]], bool]:
-    """Classes of a module, what it imports from where, and whether it is a package."""
-    package, _, rest = name.partition(".")
-    spec = importlib.util.find_spec(package)  # a dotted name would import the package
-    if spec is None or not spec.submodule_search_locations:
-        raise missing_package(package)
-    path = Path(spec.submodule_search_locations[0], *rest.split("."))
-    is_package = path.is_dir()
-    file = path / "__init__.py" if is_package else path.with_suffix(".py")
-    if not file.is_file():
-        raise LookupError(f"no file {file}")
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    classes = {item.name: item for item in tree.body if isinstance(item, ast.ClassDef)}
-    imports: dict[str, tuple[int, str, str]] = {}
-    blocks: list[ast.stmt] = list(tree.body)
-    for item in blocks:
-        if isinstance(item, ast.If):
-            blocks.extend([*item.body, *item.orelse])
-        elif isinstance(item, ast.ImportFrom):
-            imports |= {alias.asname or alias.name: (item.level, item.module or "", alias.name) for alias in item.names}
-    return classes, imports, is_package
