@@ -29,7 +29,7 @@ def read_source(path: str, split: str = "train", advance: Advance = lambda count
     if files := local_files(path, split):
         for file in files:
             yield from read_file(file, advance)
-    elif is_hub_id(path) and not Path(path).parent.exists():
+    elif is_hub_id(path):
         yield from _read_hub(path, split)
     else:
         raise UserError("file or folder not found", file=path)
@@ -72,8 +72,10 @@ def find_path(path: str | Path) -> Path:
 
 
 def is_hub_id(path: str) -> bool:
-    """True for what may be a hub id: beomi/KoAlpaca-v1.1a, but not data/rows.jsonl nor data/quickstart/spoilt."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", path) is not None and Path(path).suffix.lower() not in SUFFIXES
+    """True for what may be a hub id: beomi/KoAlpaca-v1.1a, but not data/rows.jsonl, ../rows nor a name in a folder that exists
+    here (outputs/sft)."""
+    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path, re.ASCII) and not path.lower().endswith((*SUFFIXES, ".txt", ".jinja"))
+    return bool(is_id) and not Path(path).parent.is_dir()
 
 
 def read_file(path: Path, advance: Advance = lambda count: None) -> Iterator[RawRow]:

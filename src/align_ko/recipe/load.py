@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,13 +22,11 @@ from align_ko.recipe.fields import LARGEST
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
 from align_ko.recipe.record import MISSING, InputPath, Recipe
 from align_ko.recipe.yaml_lines import Place, Steps, Tree, dotted, read_recipe_file, text_of
-from align_ko.sources import SUFFIXES, find_path, local_files
+from align_ko.sources import find_path, is_hub_id, local_files
 
 R = TypeVar("R", bound=Recipe)
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "value_error")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)  # a model's may name its revision
-_DATA_SUFFIXES = (*SUFFIXES, ".txt", ".jinja")
 _WANTED = {
     "dataset": "a file, a folder or a hub id such as nlpai-lab/kullm-v2",
     "model": "a model folder or a hub id such as owner/name",
@@ -268,16 +265,10 @@ def _missing(value: str, kind: str) -> str | None:
         return f"{value} is a file, not a model folder" if kind == "model" else None
     if path.is_dir():
         return f"{value} is a folder, not a file"
-    if kind in ("model", "dataset") and _may_be_hub_id(value, kind):
-        return None
-    return f"there is no {'folder' if kind == 'model' else 'file'} {value}"
-
-
-def _may_be_hub_id(value: str, kind: str) -> bool:
-    """`owner/name`, or a bare name for a model; not where the first part is a folder here (outputs/sft)."""
-    if not _HUB_ID.fullmatch(value) or value.lower().endswith(_DATA_SUFFIXES) or value.startswith("."):
-        return False
-    return not os.path.isdir(value.split("/")[0]) if "/" in value else kind == "model"
+    if kind == "model":  # whose hub id may name a revision and lack an owner
+        name = value.partition("@")[0]
+        return None if is_hub_id(name if "/" in name else f"-/{name}") else f"there is no folder {value}"
+    return None if kind == "dataset" and is_hub_id(value) else f"there is no file {value}"
 
 
 def _how_to_get(recipe: Recipe, item: InputPath) -> str:

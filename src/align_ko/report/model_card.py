@@ -3,7 +3,6 @@ above the folder's own name, no prompt, no answer."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from align_ko.records import TEMPORARY, atomic_write
 from align_ko.report.page import render
+from align_ko.sources import is_hub_id
 from align_ko.training.gate import gate_rounds
 from align_ko.training.overfitting import evaluations
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _STAGE = {
     "sft": ("SFT(지도 미세 조정)", "supervised fine-tuning (SFT)"),
     "dpo": ("DPO(선호 최적화)", "preference optimisation (DPO)"),
@@ -32,8 +31,7 @@ Log = Sequence[Mapping[str, Any]]
 
 def hub_id(base: str) -> str | None:
     """`base` where it names a model on the hub (upstage/SOLAR-10.7B-v1.0), None for a folder here (outputs/solar/sft)."""
-    first = base.split("/")[0]
-    return base if _HUB_ID.fullmatch(base) and not Path(first).is_dir() and first not in ("outputs", "data") else None
+    return base if is_hub_id(base) and base.split("/")[0] not in ("outputs", "data") else None
 
 
 def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Log, base: str) -> Path:
