@@ -169,11 +169,7 @@ def goodness(score: float, answer_characters: int, tie: str | bytes) -> tuple[fl
 
 
 def select(
-    rows: Sequence[Features],
-    taken: Mapping[str, int],
-    seed: int,
-    how: Selection = "random",
-    workers: Workers | None = None,
+    rows: Sequence[Features], taken: Mapping[str, int], seed: int, how: Selection = "random", workers: Workers | None = None
 ) -> list[int]:
     """The places in `rows` of `taken[group]` rows of each group, shuffled. A group asked for more than it has starts over.
 

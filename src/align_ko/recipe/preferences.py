@@ -243,10 +243,7 @@ class PreferencesRecipe(Recipe):
     first_prompt: fields.ZeroOrMore = 0
     """Where in the shuffled prompts to begin (past the end: from the start again), so that another round asks others."""
     candidates: dict[str, CandidateArgs] = field(
-        default_factory=lambda: {
-            "cool": CandidateArgs(0.7, 0.9, 1.1),
-            "warm": CandidateArgs(1.0, 0.9, 1.1),
-        }
+        default_factory=lambda: {"cool": CandidateArgs(0.7, 0.9, 1.1), "warm": CandidateArgs(1.0, 0.9, 1.1)}
     )
     """The sampled candidates per prompt, `samples` of each entry; the greedy answer is always drawn."""
     generation: GenerationArgs = field(default_factory=GenerationArgs)

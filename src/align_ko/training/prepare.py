@@ -105,28 +105,12 @@ def _saves_every_evaluation(values: Mapping[str, Any]) -> bool:
 # Rows → token ids ----------------------------------------------------------------------------------------------------------
 
 
-def tokenize_conversations(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[ConversationRow], max_length: int | None
-) -> tuple[Dataset, list[TooLong]]:
-    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns` (how many messages it has, where the
-    template needs a row for each answer); and the rows over `max_length`, dropped whole: cutting would cut their eos. UserError
-    for a row that cannot be tokenised the same way for training and inference."""
-    return _tokenize(encode_conversations, tokenizer, rows, max_length)
-
-
-def tokenize_pairs(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None
-) -> tuple[Dataset, list[TooLong]]:
-    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`; and those too long. A rejected side
-    ends with eos only if it really ended (`rejected_finished`): else DPO would push down "stop here" for an answer whose fault
-    was never to stop."""
-    return _tokenize(encode_pairs, tokenizer, rows, max_length)
-
-
 def encode_conversations(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[ConversationRow], max_length: int | None, first: int = 1
 ) -> Columns:
-    """The columns of tokenize_conversations and `too_long`. `first`: number of the first row, for messages."""
+    """Rows with `messages` → columns `input_ids`, `labels`, `length`, `id`, `turns` (how many messages it has, where the
+    template needs a row for each answer), `too_long`. `first`: number of the first row. UserError for a row that cannot be
+    tokenised the same way for training and inference."""
     columns: Columns = {"input_ids": [], "labels": [], "length": [], "id": [], "turns": [], "too_long": []}
     for number, row in enumerate(rows, first):
         try:
@@ -146,7 +130,9 @@ def encode_conversations(
 def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None, first: int = 1
 ) -> Columns:
-    """The columns of tokenize_pairs and `too_long`."""
+    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`, `too_long`. A rejected side ends
+    with eos only if it really ended (`rejected_finished`): else DPO would push down "stop here" for an answer whose fault was
+    never to stop."""
     columns: Columns = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "length": [], "id": [], "too_long": []}
     for number, row in enumerate(rows, first):
         try:
@@ -170,6 +156,7 @@ def _append(columns: Columns, *values: object) -> None:
 def _tokenize(
     encode: Encoder[RowType], tokenizer: PreTrainedTokenizerBase, rows: Iterable[RowType], max_length: int | None
 ) -> tuple[Dataset, list[TooLong]]:
+    """The columns of `encode`; and the rows over `max_length`, dropped whole: cutting would cut their eos."""
     from datasets import Dataset
 
     every = list(rows)
@@ -183,6 +170,10 @@ def _tokenize(
     if dropped:
         dataset = dataset.select([index for index, long in enumerate(too_long) if not long])
     return dataset.remove_columns("too_long"), dropped
+
+
+tokenize_conversations = functools.partial(_tokenize, encode_conversations)
+tokenize_pairs = functools.partial(_tokenize, encode_pairs)
 
 
 def check_lengths(
