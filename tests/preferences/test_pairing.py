@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -227,21 +228,25 @@ def test_an_evaluation_prompt_never_gets_in_paraphrased_or_in_an_earlier_turn(tm
         build_pairs(tasks[:1], drawn, JudgesArgs(), args, tmp_path, index)
 
 
-def test_killed_while_pairs_are_renamed_no_manifest_vouches_for_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("killed_at", "left"), [("judgements", ["manifest.json"]), ("eval", ["judgements.jsonl", "train.jsonl"])]
+)
+def test_killed_while_pairs_are_renamed_no_manifest_vouches_for_them(tmp_path, monkeypatch, killed_at, left):
     (tmp_path / "manifest.json").write_text("{}")
     task = PromptRow("t", [{"role": "user", "content": "서울에는 궁궐이 몇 곳 있나요?"}], OTHER)
     drawn = {"t": [Candidate("greedy", "greedy", LOOP, False, 9)]}
     replace = os.replace
 
     def killed(source, target):
-        if Path(target).name == "eval.jsonl":
+        if Path(target).name == f"{killed_at}.jsonl":
             raise SystemExit
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(guards, "balance", guards.balance if killed_at == "eval" else lambda *args: sys.exit())
     with pytest.raises(SystemExit):
         build_pairs([task], drawn, JudgesArgs(), PairingArgs(reference_share=1.0), tmp_path, PromptIndex([]))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["judgements.jsonl", "train.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left  # judgements.jsonl, too, is of the same run as the manifest
 
 
 def test_pairs_whose_sides_share_the_filler_are_dropped():

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from accelerate.data_loader import BatchSamplerShard
+from forked_runs import ForkedRuns
 from torch.utils.data import BatchSampler, SequentialSampler
-from training_place import ROOT, make_place, run_here, weights
+from training_place import make_place, run_here, weights
 
 from align_ko.errors import UserError
 from align_ko.manifest import RUN_FILE, is_unfinished, result_marks, result_problem
@@ -98,39 +95,25 @@ def test_sft_cut_off_three_times_ends_with_the_same_weights(place, monkeypatch, 
 @pytest.mark.parametrize("script", ["run_sft", "run_dpo"])
 def test_twenty_kills_at_random_moments_lose_nothing(script, llama, tmp_path):
     place = make_place(tmp_path, llama)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "tests/forked_runs.py")]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def run(name: str, argv: list[str], kill_after: float | None = None) -> int:
-        asked = {"script": name, "argv": argv, "folder": str(place), "kill_after": kill_after}
-        server.stdin.write(json.dumps(asked) + "\n")
-        server.stdin.flush()
-        return int(server.stdout.readline())
-
-    try:
-        assert server.stdout.readline() == "ready\n"
+    with ForkedRuns() as forked:
         if script == "run_dpo":
-            assert run("run_sft", ["sft.yaml", "--training.output_dir", "start"]) == 0
+            assert forked.run("run_sft", ["sft.yaml", "--training.output_dir", "start"], place).status == 0
         recipe = f"{script[4:]}.yaml"
-        began = time.monotonic()
-        assert run(script, [recipe, "--training.output_dir", "whole"]) == 0, (place / "last.txt").read_text()
-        seconds, kills, dice = time.monotonic() - began, 0, random.Random(7)
+        whole = forked.run(script, [recipe, "--training.output_dir", "whole"], place)
+        assert whole.status == 0, (place / "last.txt").read_text()
+        kills, dice = 0, random.Random(7)
         wanted = weights(place / "whole")
         for number in range(100):
             status = -9
             while status == -9:
-                moment = dice.uniform(0, seconds) if kills < 20 else None
-                status = run(script, [recipe, "--training.output_dir", f"cut{number}"], moment)
+                moment = dice.uniform(0, whole.seconds) if kills < 20 else None
+                status = forked.run(script, [recipe, "--training.output_dir", f"cut{number}"], place, moment).status
                 kills += status == -9
             assert status == 0, (place / "last.txt").read_text()
             assert weights(place / f"cut{number}") == wanted
             if kills >= 20:
                 return
         pytest.fail(f"only {kills} kills")
-    finally:
-        server.stdin.close()
-        server.wait(timeout=60)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from align_ko.preferences.judges import judgement_rows, rate
 from align_ko.preferences.pairing import Side, make_pair, make_pairs
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, atomic_writes, content_id, last_user_text, read_pairs, write_jsonl
+from align_ko.records import PreferencePair, PromptRow, atomic_writes, content_id, last_user_text, read_pairs
 
 _GAP_STEP = 0.2  # bin width of the histogram of length gaps
 
@@ -81,7 +81,6 @@ def build_pairs(
     if len(allowed) < len(tasks):
         dropped[guards.EVALUATION] = len(tasks) - len(allowed)
     rated = rate(allowed, candidates, judges, pairing, folder)
-    write_jsonl(folder / "judgements.jsonl", judgement_rows(rated))
     pairs, reasons = make_pairs(rated, pairing)
     dropped += reasons
     if pairing.drop_shared_filler:
@@ -92,12 +91,11 @@ def build_pairs(
     pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
     pairs = guards.drop_held_out([*pairs, *extra], held_out, dropped)  # last, whatever made the pair
     train, apart = split(pairs, pairing.eval_share)
-    names = (folder / "train.jsonl", folder / "eval.jsonl")
-    with atomic_writes(
-        *names, before=partial(remove_manifest, folder)
-    ) as files:  # empty ones too: old pairs would be trained on
-        for file, rows in zip(files, (train, apart), strict=True):
-            file.writelines(json.dumps(pair.to_row(), ensure_ascii=False) + "\n" for pair in rows)
+    names = (folder / f"{name}.jsonl" for name in ("judgements", "train", "eval"))
+    sides = ([pair.to_row() for pair in pairs] for pairs in (train, apart))
+    with atomic_writes(*names, before=partial(remove_manifest, folder)) as files:  # empty ones too: old ones would count
+        for file, rows in zip(files, (judgement_rows(rated), *sides), strict=True):
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if not pairs:
         raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
     return Built(train, apart, summarize(pairs, dropped, len(tasks)))

@@ -37,7 +37,7 @@ _FORMAT_FILES = (
     "align_ko_format.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja",
     "generation_config.json",
 )  # fmt: skip
-DATA_FILES = ("train.jsonl", "eval.jsonl", "preferences.jsonl")  # of curation and of pairs
+DATA_FILES = ("train.jsonl", "eval.jsonl", "preferences.jsonl", "responses.jsonl")  # of curation, pairs and evaluation
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
