@@ -46,6 +46,14 @@ SYSTEM = {"role": "system", "content": "짧게 답하세요."}
         ({"session_id": 1, "utters": [Q, A]}, QA),
         ({"text": f"<usr> {Q}\n<bot> {A}"}, QA),
         ({"text": f"\n\nHuman: {Q}\n\nAssistant: {A}"}, QA),
+        ({"text": f"<|im_start|>user\n{Q}<|im_end|>\n<|im_start|>assistant\n{A}<|im_end|>\n"}, QA),
+        ({"text": f"<s>[INST] {Q} [/INST] {A}</s>"}, QA),
+        (QA, QA),  # a row that is the list of messages
+        ({"conversation": [{"human": Q, "assistant": A}]}, QA),
+        ({"messages": [{"role": "유저", "content": {"text": Q}}, {"role": "어시스턴트", "content": A}]}, QA),
+        ({"input": Q, "output": A}, QA),
+        ({"inputs": Q, "targets": A}, QA),
+        ({"instruction": Q, "input": float("nan"), "output": [A]}, QA),
         ({"messages": [*QA, {"role": "user", "content": "왜?"}, {"role": "assistant", "content": "음.", "weight": 0}]}, None),
     ],
 )
@@ -108,6 +116,7 @@ WHOLE = [*QA[:1], {"role": "assistant", "content": BAD}]
         {"chosen": json.dumps({"messages": QA}), "rejected": json.dumps({"messages": WHOLE})},
         {"chosen": f"\n\nHuman: {Q}\n\nAssistant: {A}", "rejected": f"\n\nHuman: {Q}\n\nAssistant: {BAD}"},
         {"messages": QA, "rejected_response": BAD},
+        {"질문": Q, "선호": A, "비선호": [BAD]},
         {"messages": QA, "rejected_response": [BAD]},
     ],
 )
@@ -190,6 +199,18 @@ TEXT = json.dumps(ROWS, ensure_ascii=False)
         ("rows.jsonl.zst", bytes(pyarrow.compress("\n".join(map(json.dumps, ROWS)).encode(), "zstd", asbytes=True))),
         ("rows.csv", f"instruction;output\n{Q};{A}\n강은?;한강이요.\n".encode("cp949")),
         ("rows.csv", f"instruction\toutput\n{Q}\t{A}\n강은?\t한강이요.\n".encode("utf-16")),
+        ("rows.csv", f"sep=;\r\ninstruction;output\r\n{Q};{A}\r\n강은?;한강이요.\r\n".encode("utf-8-sig")),
+        ("rows.csv", f"instruction|output\n{Q}|{A}\n강은?|한강이요.\n".encode()),
+        ("rows.json", TEXT.encode("utf-32")),
+        ("rows.jsonl", "".join(f"\ufeff{json.dumps(row)}\n" for row in ROWS).encode()),
+        ("rows.jsonl", gzip.compress(TEXT.encode())),  # the name does not say that it is packed
+        ("rows.jsonl.gz", TEXT.encode()),
+        ("rows.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]}).encode()),  # Dataset.to_dict
+        ("rows.json", json.dumps({key: {n: row[key] for n, row in enumerate(ROWS)} for key in ROWS[0]}).encode()),  # pandas
+        (
+            "rows.json",
+            json.dumps({"columns": list(ROWS[0]), "index": [0, 1], "data": [list(row.values()) for row in ROWS]}).encode(),
+        ),
     ],
 )
 def test_forms_of_files(tmp_path, name, content):
@@ -215,6 +236,43 @@ def test_the_encoding_is_what_decodes_most_lines(tmp_path):
     rows = list(read_source(str(tmp_path / "rows.csv")))
     assert [row.line for row in rows if row.problem] == [9, 11]
     assert rows[3].value == {"question": "질문 3번입니다.", "answer": "답변 3번이에요."}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "an HTML page"),
+        (b"PK\x03\x04....", "a zip archive or an Excel table"),
+    ],
+)
+def test_what_is_no_file_of_rows_is_named(tmp_path, content, kind):
+    for name in ("rows.jsonl", "rows.csv"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}: this is {kind}"):
+            list(read_source(str(tmp_path / name)))
+
+
+def test_a_quotation_mark_that_is_never_closed_costs_its_row(tmp_path):
+    """A reader of CSV makes one field of everything up to the next quotation mark, which may be the end of the file."""
+    lines = ["question,answer", "가,나", '"열린 것,답', "다,라", 'a,"두 줄\n마, 바"', '"잃은 것\n사, 아"', "자,차"]
+    (tmp_path / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
+    found = list(read_source(str(tmp_path / "rows.csv")))
+    assert [tuple(row.value.values()) for row in found if not row.problem] == [
+        ("가", "나"),
+        ("다", "라"),
+        ("a", "두 줄\n마, 바"),
+        ("자", "차"),
+    ]
+    assert [row.line for row in found if row.problem] == [3, 7, 8]
+
+
+def test_turns_of_one_conversation_are_not_rows(tmp_path):
+    talk = {"conversations": [{"user": Q, "assistant": A}, {"user": "왜?", "assistant": "강이 있어서요."}]}
+    (tmp_path / "one.json").write_text(json.dumps(talk))
+    assert [row["messages"] for row in read_conversations(tmp_path / "one.json")] == [[*QA, *turns("왜?", "강이 있어서요.")]]
+    (tmp_path / "lines.jsonl").write_text("\n".join([json.dumps(QA), json.dumps([*QA, *QA])]))
+    assert [len(row["messages"]) for row in read_conversations(tmp_path / "lines.jsonl")] == [2, 4]
 
 
 def test_headers_twice(tmp_path):

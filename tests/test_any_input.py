@@ -22,7 +22,7 @@ from align_ko.records import parse_prompt, read_conversations, read_jsonl, read_
 from align_ko.sources import SUFFIXES, read_source
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(FEW, max_examples=3000)
+MANY = settings(FEW, max_examples=1000)
 
 texts = st.text(max_size=8) | st.sampled_from(
     ["안녕?", "네.", "\ud83d", "ㄱㅏ", "", " ", "user", "assistant", "system", "tool", "[]", "[{", '{"messages": [1]}', "\0",

@@ -4,7 +4,7 @@
 |----------|--------------------------------------------------------------------|-----------------------------|
 | messages | messages [{role, content}], also ShareGPT's from/value             | smol-koreantalk, OpenAI     |
 | question | instruction (input) output; question answer; prompt completion; 질문 답변 | kullm-v2, KoAlpaca, TRL |
-| text     | one text with `<usr>`/`<bot>`, `Human:`/`Assistant:` or `### User:` | HH, chat logs              |
+| text     | one text with `<usr>`/`<bot>`, `Human:`, `### User:`, ChatML, `[INST]` | HH, chat logs           |
 | pair     | prompt chosen rejected; sides as text, messages or conversations   | UltraFeedback, Orca, HH     |
 
 `system` and `history` become turns. `columns` maps our names to the file's: {question: Q, answer: A}.
@@ -55,22 +55,24 @@ ALIASES = {
     "instruction": "지시 지시문 명령",
     "input": "입력 context 문맥",
     "output": "출력 response 응답",
-    "question": "q query req user human 질문 질문내용 질의 문의 문의내용 사용자 사용자_질문",
-    "answer": "a res reply assistant gpt bot 답변 답변내용 답 대답 챗봇 챗봇_답변",
+    "question": "q query req user human inputs 질문 질문내용 질의 문의 문의내용 사용자 사용자_질문",
+    "answer": "a res reply assistant gpt bot target targets 답변 답변내용 답 대답 챗봇 챗봇_답변",
     "prompt": "프롬프트",
     "completion": "완성",
     "system": "system_prompt systemprompt 시스템",
     "history": "이력",
-    "chosen": "chosen_response accepted preferred 선택 채택",
-    "rejected": "rejected_response rejected_responses dispreferred 거절 기각",
+    "chosen": "chosen_response accepted preferred 선택 채택 선호",
+    "rejected": "rejected_response rejected_responses dispreferred 거절 기각 비선호",
     "split": "subset 구분",
     "source": "출처",
     "id": "prompt_id uid conversation_id 번호",
 }
 """Our key → what files call it, in lower case."""
 ROLES = {
-    **dict.fromkeys("user human usr prompter customer q 사용자 질문자 고객 손님".split(), "user"),
-    **dict.fromkeys("assistant gpt bot model ai chatgpt chatbot a 챗봇 상담사 상담원 도우미 답변자".split(), "assistant"),
+    **dict.fromkeys("user human usr prompter customer q 사용자 유저 질문자 고객 손님".split(), "user"),
+    **dict.fromkeys(
+        "assistant gpt bot model ai chatgpt chatbot a 챗봇 어시스턴트 상담사 상담원 도우미 답변자".split(), "assistant"
+    ),
     **dict.fromkeys("system developer 시스템".split(), "system"),
 }
 ADAPTERS = {"messages": ("messages", ""), "instruction": ("instruction", "output"), "question_answer": ("question", "answer")}
@@ -90,10 +92,13 @@ _TRAINED_KEYS = ("weight", "loss", "train", "training")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKERS = re.compile(
     r"(?:^|\n)[ \t]*(?:<(usr|user|bot|assistant|sys|system)>|###\s*(User|Instruction|Human|Assistant|Response|System)\s*:?"
-    r"|(Human|User|Assistant|질문|답변|사용자|챗봇)\s*:)[ \t]*",
+    r"|(Human|User|Assistant|질문|답변|사용자|챗봇)\s*:|<\|im_start\|>(user|assistant|system)\s)[ \t]*"
+    r"|(?:<s>)?\s*(\[/?INST\])\s*",
     re.IGNORECASE,
 )
-_MARKED = {"instruction": "user", "response": "assistant", "sys": "assistant", "질문": "user", "답변": "assistant"}
+_MARKED = {"instruction": "user", "response": "assistant", "sys": "assistant", "질문": "user", "답변": "assistant",
+           "[inst]": "user", "[/inst]": "assistant"}  # fmt: skip
+_TURN_END = re.compile(r"(\s*(<\|im_end\|>|</s>))+\s*$")
 
 
 def adapt(row: object, adapter: str = "auto", columns: Mapping[str, str] | None = None) -> list[Message] | Rejection:
@@ -179,7 +184,7 @@ def unread_keys(row: object, columns: Mapping[str, str] | None = None, pair: boo
     messages = named.get("messages")
     if isinstance(messages, list):
         known = {*_ROLE_KEYS, *_TEXT_KEYS}
-        items = [item for one in messages if isinstance(one, dict) for item in one.items()]
+        items = [item for one in messages if isinstance(one, dict) and _is_messages([one]) for item in one.items()]
         unread_turns = {key for key, value in items if key not in known and value and not _is_weight(key, value)}
         unread += [f"messages[].{key}" for key in sorted(map(str, unread_turns))]
     return [key for key in unread if not re.fullmatch(r"|index|unnamed.*|__.*__|row_idx|truncated_cells", key.lower())]
@@ -225,6 +230,8 @@ def _our_name(key: str) -> str:
 def _named(row: object, columns: Mapping[str, str] | None) -> dict[str, object]:
     """The row under our names; the file's other keys stay as they are. A row inside a single key is unwrapped."""
     row = _loads(row) if isinstance(row, str) else row
+    if isinstance(row, list) and row and _is_messages(row):
+        row = {"messages": row}
     if not isinstance(row, dict):
         raise _Broken(f"the row is {kind_of(row)}, expected an object")
     columns = columns or {}
@@ -237,7 +244,9 @@ def _named(row: object, columns: Mapping[str, str] | None) -> dict[str, object]:
                 continue
             free = ours not in named and ours not in columns
             if free or not (ours in columns or exact):
-                named[ours if free else key] = value
+                named[ours if free else key] = None if value != value else value  # NaN is how pandas writes that there is none
+    if "input" in named and named.keys() & {"output", "answer", "completion"} and not named.keys() & {*QUESTIONS, "messages"}:
+        named["instruction"] = named.pop("input")
     wrapped = [value for value in row.values() if isinstance(value, dict)]
     if not any(_shape(named)) and "text" not in named and "rejected" not in named and len(wrapped) == 1:
         rest = {key: value for key, value in row.items() if not isinstance(value, dict)}
@@ -296,6 +305,8 @@ def _conversation(row: dict[str, object], adapter: str) -> list[Message]:
 def _turns_of(value: object, key: str, role: str, given: object = None) -> list[Message]:
     """Text as one turn of `role`; messages as they are."""
     value = _loads(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
     if isinstance(value, list | dict) and value:
         return _messages_of(value, key)
     if not isinstance(value, str):
@@ -318,6 +329,7 @@ def _messages_of(value: object, key: str) -> list[Message]:
         raise _Broken(f"'{key}' is {kind_of(value)}, expected a list")
     if len(value) > 1 and all(isinstance(one, str) for one in value):  # texts by turns
         value = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
+    value = [turn for one in value for turn in _exchange(one)]
     names = [
         str(one[next(k for k in _ROLE_KEYS if k in one)]) for one in value if isinstance(one, dict) and _is_messages([one])
     ]
@@ -341,8 +353,18 @@ def _messages_of(value: object, key: str) -> list[Message]:
     return turns
 
 
+def _exchange(one: object) -> list[object]:
+    """`{"user": "안녕?", "assistant": "안녕하세요!"}` as two messages; any other element of a list of messages as it is."""
+    named = {_our_name(key): value for key, value in one.items() if isinstance(key, str)} if isinstance(one, dict) else {}
+    question, answer = (next((key for key in keys if key in named), "") for keys in (QUESTIONS, ANSWERS))
+    if not question or not answer or _is_messages([one]):
+        return [one]
+    return [{"role": "user", "content": named[question]}, {"role": "assistant", "content": named[answer]}]
+
+
 def _content(content: object, number: int, message: Row) -> str:
     """Text, also where it is in parts: `[{"type": "text", "text": "안녕"}]`."""
+    content = [content] if isinstance(content, dict) else content
     if isinstance(content, list) and content and all(isinstance(part, dict | str) for part in content):
         texts = [part if isinstance(part, str) else part.get("text") for part in content]
         other = next((part for part, text in zip(content, texts, strict=True) if not isinstance(text, str)), None)
@@ -365,7 +387,8 @@ def _marked_turns(text: str) -> list[Message]:
     names = [next(filter(None, mark.groups())).lower() for mark in marks]
     roles = [_MARKED.get(name) or ROLES.get(name, name) for name in names]
     return [
-        {"role": role, "content": text[mark.end() : end].strip()} for role, mark, end in zip(roles, marks, ends, strict=True)
+        {"role": role, "content": _TURN_END.sub("", text[mark.end() : end]).strip()}
+        for role, mark, end in zip(roles, marks, ends, strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,11 +39,12 @@ def read_json_rows(path: Path, advance: Advance = lambda count: None) -> Iterato
     """Rows of JSON arrays, of JSONL, or of one object that contains rows: the content tells, not the name."""
     with open_text(path) as text:
         head = text.read(4096).lstrip("\ufeff \r\n\t")
-    if head[:1] == "[":
-        return _read_json_array(path, advance)
     with open_text(path) as text:
-        _, problem = _parse(next((line for line in text if line.strip()), "").replace(BAD_BYTE, "?"))
-        whole = head[:1] == "{" and not any(line.strip() for line in text)
+        line = next((line for line in iter(partial(text.readline, CHUNK if head[:1] == "[" else -1), "") if line.strip()), "")
+        first, problem = _parse(line.lstrip("\ufeff").replace(BAD_BYTE, "?"))
+        whole = not any(line.strip() for line in text)
+    if head[:1] == "[" and (problem or whole or not first or _is_table(first)):  # else each line is a list of messages
+        return _read_json_array(path, advance)
     if head[:1] == "{" and (problem or whole):  # an object over several lines or on a single one, or a broken first line
         return _read_json_object(path, advance)
     return _read_jsonl(path, advance)
@@ -54,7 +56,14 @@ def rows_in(value: Mapping[str, Any]) -> Iterator[Any]:
     >>> list(rows_in({"a": {"question": "수도는?"}, "b": {"question": "강은?"}}))
     [{'id': 'a', 'question': '수도는?'}, {'id': 'b', 'question': '강은?'}]
     """
-    lists = {key: item for key, item in value.items() if isinstance(item, list) and _is_table(item)}
+    if table := _columns_of(value):
+        yield from table
+        return
+    lists = {
+        key: item
+        for key, item in value.items()
+        if isinstance(item, list) and _is_table(item) and not (key in _TURNS and item[0].keys() & _SPEAKERS)
+    }
     objects = [item for item in value.values() if isinstance(item, dict)]
     if lists and not any(isinstance(item, list) and item for key, item in value.items() if key not in lists):
         for key, rows in lists.items():
@@ -65,6 +74,29 @@ def rows_in(value: Mapping[str, Any]) -> Iterator[Any]:
         yield from ({"id": key, **row} for key, row in value.items())
     else:
         yield value
+
+
+_TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
+_SPEAKERS = {"user", "human", "assistant", "gpt", "bot"}
+"""`{"conversations": [{"user": …, "assistant": …}, …]}` is one conversation."""
+
+
+def _columns_of(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a table that was written by columns, or pandas' `split`; none for any other object.
+
+    >>> _columns_of({"question": {"0": "가?", "1": "나?"}, "answer": {"0": "네.", "1": "아니요."}})
+    [{'question': '가?', 'answer': '네.'}, {'question': '나?', 'answer': '아니요.'}]
+    """
+    names, rows = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(rows, list) and rows and all(isinstance(row, list) for row in rows):
+        return [dict(zip(map(str, names), row, strict=False)) for row in rows]
+    columns = list(value.values())
+    if columns and all(isinstance(each, dict) and each and all(map(str.isdecimal, each)) for each in columns):
+        return [{name: column.get(row) for name, column in value.items()} for row in columns[0]]
+    texts = len(columns) > 1 and all(isinstance(each, list) and all(isinstance(item, str) for item in each) for each in columns)
+    if texts and len({len(each) for each in columns}) == 1 and len(columns[0]) > 1:
+        return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    return []
 
 
 def _holds_rows(value: object) -> bool:
@@ -100,6 +132,8 @@ def find_encoding(path: Path) -> str:
     """UTF-8, UTF-16 or CP949: what decodes most of the file's lines, and of those what leaves fewest bad characters."""
     with open_bytes(path) as raw:
         head = raw.read(4096)
+    if head[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     zeros = head.count(0)
@@ -131,6 +165,16 @@ codecs.register_error("align_ko_bad_byte", lambda error: (BAD_BYTE, error.end)) 
 _NO_TEXT = "contains bytes that are no text in this file's encoding"
 
 
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_NO_ROWS = {
+    "version https://git-lfs": ("a Git LFS pointer, not the file itself", "the file after 'git lfs pull'"),
+    "<!doctype html": ("an HTML page, as a failed download leaves it", "the file itself"),
+    "<html": ("an HTML page, as a failed download leaves it", "the file itself"),
+    "pk\x03\x04": ("a zip archive or an Excel table", "its files unpacked, the table saved as CSV"),
+}
+"""How a file begins that contains no rows: what it is, what is wanted."""
+
+
 class _CountingFile(io.FileIO):
     def __init__(self, path: Path, advance: Advance) -> None:
         super().__init__(str(path))
@@ -143,9 +187,9 @@ class _CountingFile(io.FileIO):
 
 
 def open_bytes(path: Path, advance: Advance = lambda count: None) -> IO[bytes]:
-    """The file's bytes, unpacked where its name ends in .gz or .zst. `advance` gets the packed ones."""
+    """The file's bytes, unpacked where they begin as gzip or zstd do. `advance` gets the packed ones."""
     raw = io.BufferedReader(_CountingFile(path, advance))
-    packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    packing = next((name for magic, name in _PACKED.items() if raw.peek(4).startswith(magic)), None)
     if not packing:
         return raw
     import pyarrow
@@ -156,9 +200,14 @@ def open_bytes(path: Path, advance: Advance = lambda count: None) -> IO[bytes]:
 def open_text(path: Path, advance: Advance = lambda count: None, newline: str | None = None) -> io.TextIOWrapper:
     """Bytes that cannot be decoded become BAD_BYTE, so that they cost their row and no other."""
     try:
+        with open_bytes(path) as raw:
+            head = raw.read(64).decode("latin-1").lower()
         encoding = find_encoding(path)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot be unpacked or read: {error}", file=path) from None
+    for begin, (kind, expected) in _NO_ROWS.items():
+        if head.startswith(begin):
+            raise UserError(f"this is {kind}", file=path, expected=expected)
     return io.TextIOWrapper(open_bytes(path, advance), encoding=encoding, errors="align_ko_bad_byte", newline=newline)
 
 
@@ -177,6 +226,7 @@ def _parse(text: str) -> tuple[Any, str]:
 def _read_jsonl(path: Path, advance: Advance) -> Iterator[RawRow]:
     with open_text(path, advance) as lines:
         for number, line in enumerate(lines, 1):
+            line = line.lstrip("\ufeff")  # files with marks, one after the other
             if line.strip():
                 value, problem = _parse(line)
                 yield RawRow(str(path), number, line.rstrip("\n")[:2000] if problem else value, problem)

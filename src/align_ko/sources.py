@@ -8,8 +8,8 @@ import csv
 import json
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,9 @@ def read_file(path: Path, advance: Advance = lambda count: None) -> Iterator[Raw
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     packed = suffixes[-1:] if suffixes and suffixes[-1] in _PACKED else []
     suffix = (suffixes[: len(suffixes) - len(packed)] or [""])[-1]
-    if suffix == ".parquet" and not packed:
+    with open(path, "rb") as raw:
+        is_parquet = raw.read(4) == b"PAR1"
+    if is_parquet or (suffix == ".parquet" and not packed):
         return _read_parquet(path, advance)
     if suffix == ".arrow" and not packed:
         return _read_arrow(path)
@@ -98,26 +100,73 @@ def read_file(path: Path, advance: Advance = lambda count: None) -> Iterator[Raw
 def _read_csv(path: Path, advance: Advance) -> Iterator[RawRow]:
     csv.field_size_limit(MAX_ELEMENT)  # the module's own limit of 131,072 raises in the middle of a file
     with open_text(path) as text:
-        head = Counter(text.readline())
-    delimiter = max(",;\t", key=lambda one: (head[one], one == ","))
+        first = text.readline()
+        named = re.fullmatch(r'\ufeff?"?sep=(.)"?\s*', first)  # Excel's own line before the header
+        head = Counter(first)
+    delimiter = named[1] if named else max(",;\t|", key=lambda one: (head[one], one == ","))
     with open_text(path, advance, newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter)
-        line = 1
-        try:
-            header = _header(next(reader, []))
-            line = reader.line_num
-            for fields in reader:
-                line, start = reader.line_num, line + 1
-                if not fields:
-                    continue
-                problem = "" if len(fields) == len(header) else "number of fields differs from the header's"
-                if any(BAD_BYTE in field for field in fields):
-                    problem = "contains bytes that are no text in this file's encoding"
-                if _header(fields) == header:
-                    problem = "the header once more"
-                yield RawRow(str(path), start, dict(zip(header, fields, strict=False)), problem)
-        except csv.Error as error:
-            yield RawRow(str(path), reader.line_num, "", f"not valid CSV, the rest is not read: {error}")
+        lines = _Lines(text)
+        if named:
+            next(lines)
+        header = _header(_record(lines, delimiter)[0])
+        while lines.more():
+            start = lines.number + 1
+            fields, problem = _record(lines, delimiter)
+            if not fields and not problem:
+                continue
+            if not problem and len(fields) != len(header):
+                problem = "number of fields differs from the header's"
+            if (problem and len(fields) < len(header) and lines.read_again()) or lines.is_torn():
+                problem = "a quotation mark that is not closed on its line"
+            elif any(BAD_BYTE in field for field in fields):
+                problem = "contains bytes that are no text in this file's encoding"
+            elif _header(fields) == header:
+                problem = "the header once more"
+            yield RawRow(str(path), start, dict(zip(header, fields, strict=False)), problem)
+
+
+class _Lines:
+    """Lines of a file, of which those of the last record can be read again but for the first: a quotation mark that is never
+    closed would make one field of the rest."""
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self._text, self._again, self._record = iter(text), deque[str](), list[str]()
+        self.number = self._doubtful = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._text)
+        self._record.append(line)
+        self.number += 1
+        return line
+
+    def more(self) -> bool:
+        """Whether there is another record; the last one's lines are forgotten."""
+        self._record = []
+        if not self._again and (line := next(self._text, None)) is not None:
+            self._again.append(line)
+        return bool(self._again)
+
+    def read_again(self) -> bool:
+        """Put the lines after the last record's first back; False where it had no other."""
+        back, self._doubtful = self._record[1:], max(self._doubtful, self.number)
+        self._again.extendleft(reversed(back))
+        self.number -= len(back)
+        return bool(back)
+
+    def is_torn(self) -> bool:
+        """Whether the last record is the end of one whose lines are read again: it has half of a pair of quotation marks."""
+        return self.number <= self._doubtful and "".join(self._record).count('"') % 2 == 1
+
+
+def _record(lines: _Lines, delimiter: str) -> tuple[list[str], str]:
+    """The fields of the next record, or what is wrong."""
+    try:
+        return next(csv.reader(lines, delimiter=delimiter), []), ""
+    except csv.Error as error:
+        return [], f"not valid CSV: {error}"
 
 
 def _header(names: list[str]) -> list[str]:
@@ -143,7 +192,7 @@ def _read_parquet(path: Path, advance: Advance) -> Iterator[RawRow]:
                 yield RawRow(str(path), number, value, problem)
             advance(size * batch.num_rows // max(file.metadata.num_rows, 1))
     except (pyarrow.ArrowException, OSError) as error:
-        yield RawRow(str(path), 0, "", f"not readable as Parquet: {error}")
+        yield RawRow(str(path), 0, "", f"not readable as Parquet: {' '.join(str(error).split())}")
 
 
 def _values(batch: pyarrow.RecordBatch) -> Iterator[tuple[object, str]]:
@@ -170,7 +219,7 @@ def _read_arrow(path: Path) -> Iterator[RawRow]:
                     number += 1
                     yield RawRow(str(path), number, value, problem)
     except (pyarrow.ArrowException, OSError) as error:
-        yield RawRow(str(path), number, "", f"not readable as Arrow: {error}")
+        yield RawRow(str(path), number, "", f"not readable as Arrow: {' '.join(str(error).split())}")
 
 
 def _read_hub(name: str, split: str) -> Iterator[RawRow]:
