@@ -54,7 +54,6 @@ class Input:
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
     status = Path(path).stat()
     return _hash(str(Path(path).resolve()), status.st_size, status.st_mtime_ns)
 

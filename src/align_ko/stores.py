@@ -62,7 +62,6 @@ class Store:
             self.rows[key] = row
 
     def describe_unused(self) -> str:
-        """What to print about unused rows; `""` where there are none."""
         return f"{self.file}: {self.unused:,} rows of other prompts, weights or settings are not used" if self.unused else ""
 
 

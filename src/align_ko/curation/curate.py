@@ -160,7 +160,6 @@ def _notes(read: Mapping[str, Counter[str]], train: Sequence[Judged], pool: Pool
 
 
 def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
-    """Drop them from the pool, and return their numbers and a few examples."""
     limits = recipe.near_duplicates
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
     questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
@@ -181,7 +180,6 @@ def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
 
 
 def _work(recipe: DataRecipe) -> Work:
-    """What the judging processes have to know."""
     prompts = tuple(dict.fromkeys(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path)))
     wrong_particles = MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0
     bounds, level, data = recipe.lengths, recipe.require_speech_level, recipe.personal_data

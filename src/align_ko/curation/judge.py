@@ -101,7 +101,6 @@ class Judge:
         return [self._judged(row) for row in rows]
 
     def _read(self, name: str, raw: RawRow) -> _Row:
-        """The row adapted and repaired, as far as that is possible."""
         source = self.work.sources[name]
         label, group = name, str(source.group)
         if source.group == "auto":  # the row names its source, and the recipe lists the sources of each group
@@ -181,6 +180,5 @@ def start(work: Work) -> None:
 
 
 def judge_batch(batch: Sequence[tuple[str, RawRow]]) -> list[Judged]:
-    """(name of the source, row) → Judged, in order."""
     assert _judge, "start(work) comes first"
     return _judge.each(batch)

@@ -31,7 +31,6 @@ class Pool(AbstractContextManager["Pool"]):
         self._texts.close()
 
     def add(self, row: Judged) -> None:
-        """Count it; keep it, or write it to rejected.jsonl."""
         self._tally.count_read(row)
         if row.reason:
             return self._reject(row)

@@ -148,8 +148,6 @@ SCORE, LENGTH = 8, 2  # powers: against variety, a score of 0.9 counts 0.43, an 
 
 
 class Features(NamedTuple):
-    """What the selection knows of a row."""
-
     id: str
     group: str
     score: float  # the mean of `assess` over its answers

@@ -45,7 +45,6 @@ def best_dtype(wanted: str = "auto") -> torch.dtype:
 
 
 def training_source(args: ModelArgs) -> ModelSource:
-    """The model that a recipe's `model:` block names."""
     return model_source(args.model_name_or_path, args.model_revision, args.trust_remote_code)
 
 

@@ -138,7 +138,6 @@ def _pairs(round_: plan.Round, run: Runner) -> int:
 
 
 def _measure(name: str, checkpoint: str, stages: tuple[Stage[Recipe], ...], run: Runner) -> Outcome:
-    """Run `stages`, of which the last one measures `checkpoint` under `name`."""
     for stage in stages:
         run(stage)
     return Outcome(name, checkpoint, read_measures(stages[-1].folder / "scores.json", name))

@@ -60,8 +60,6 @@ def find_gpu(name: str) -> Gpu:
 
 @dataclass(frozen=True)
 class Method:
-    """What is computed for every batch."""
-
     checkpointing: bool
     flash: bool = False  # FlashAttention leaves out the matrix's upper half; SDPA with a padding mask computes it all
     reference_passes: int = 0  # forward passes of DPO's reference beside each policy batch

@@ -193,5 +193,4 @@ def _pack(rows: Sequence[Row], max_length: int) -> list[list[Row]]:
 
 
 def real_share(batches: Sequence[Batch]) -> float:
-    """Share of the computed positions that are tokens of a row."""
     return sum(batch.real for batch in batches) / max(1, sum(batch.computed for batch in batches))

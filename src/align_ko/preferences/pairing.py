@@ -20,8 +20,6 @@ REFERENCES_FULL = "no natural candidate, and the share of references is full"
 
 @dataclass(frozen=True)
 class Side:
-    """One answer of a pair."""
-
     text: str
     by: str  # "reference", a decoding, or "spoilt: " and the fault
     score: float

@@ -15,8 +15,6 @@ GROUPS = ("instruction", "dialogue", "knowledge")
 
 @record
 class SourceArgs:
-    """One raw source."""
-
     path: fields.Text
     """A file, a folder of files, or a hub dataset id."""
     group: Literal["instruction", "dialogue", "knowledge", "auto"] = "auto"

@@ -32,16 +32,12 @@ class DecodingArgs:
 
 @record
 class CandidateArgs(DecodingArgs):
-    """One decoding setting of a preferences recipe."""
-
     samples: fields.AtLeastOne = 1
     """Answers per prompt under this setting."""
 
 
 @record
 class GenerationArgs:
-    """How answers are generated, whatever the decoding."""
-
     max_new_tokens: fields.AtLeastOne = 256
     batch_size: fields.AtLeastOne = 32
     """Prompts at once; it shrinks by itself where memory runs out."""
@@ -171,8 +167,6 @@ def secret_problems(section: str, server: EndpointArgs | JudgeEndpointArgs) -> I
 
 @record
 class PairingArgs:
-    """How candidates become pairs."""
-
     chosen: Literal["candidate", "reference", "both"] = "candidate"
     """The better side of a repair pair. candidate: the best fit candidate, else the curated answer. reference: the curated
     answer where there is one. both: a pair with each."""

@@ -95,7 +95,6 @@ class InputPath(NamedTuple):
 
 
 def files(key: str, paths: tuple[str, ...], made_by: str = "") -> Iterator[InputPath]:
-    """A list of files as inputs."""
     for number, file in enumerate(paths):
         yield InputPath(f"{key}[{number}]", file, "file", made_by)
 

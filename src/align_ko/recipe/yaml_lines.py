@@ -46,7 +46,6 @@ class Tree:
     places: dict[Steps, Place]
 
     def get(self, steps: Steps, default: object = None) -> Any:
-        """The value that `steps` lead to, or `default`."""
         value = self.values
         for step in steps:
             if isinstance(value, dict) and str(step) in value:

@@ -45,7 +45,6 @@ def write_report(folder: Path, facts: CurationFacts) -> None:
 
 
 def show(facts: CurationFacts, console: Console) -> None:
-    """Print the most important tables."""
     for title, header, rows in tables(facts):
         if title not in _IN_TERMINAL:
             continue
@@ -64,7 +63,6 @@ def show(facts: CurationFacts, console: Console) -> None:
 
 
 def render_html(facts: CurationFacts) -> str:
-    """The whole page."""
     funnels, reasons_by_source = by_source(facts)
     reasons = reason_counts(facts)
     examples = sorted(facts["dropped_examples"].items(), key=lambda item: (-reasons.get(item[0], 0), item[0]))
@@ -116,7 +114,6 @@ def summary(facts: CurationFacts) -> str:
 
 
 def selection_line(facts: CurationFacts) -> str:
-    """How the rows of a group were chosen."""
     how = facts["selection"]
     scores = f"{how['score_before']:.3f} before, {how['score_after']:.3f} after"
     return f"Chosen within each group by `{how['how']}`: mean score {scores}."

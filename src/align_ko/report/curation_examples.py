@@ -84,7 +84,6 @@ def repair_texts(example: RepairExample) -> list[list[Piece]]:
 
 
 def conversation_of(row: object) -> list[Message]:
-    """The conversation in a raw row, or []."""
     messages = adapt(row)
     return messages if isinstance(messages, list) else []
 

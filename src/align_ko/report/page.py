@@ -145,8 +145,6 @@ class Part(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A stretch of a text that is shown or folded."""
-
     folded: bool
     parts: list[Part]
     characters: int
@@ -202,5 +200,4 @@ def _between(parts: Sequence[Part], start: int, end: int) -> Iterable[Part]:
 
 
 def earlier_turns(prompt: Sequence[Message]) -> Sequence[Message]:
-    """The turns before the last question."""
     return prompt[: max((place for place, message in enumerate(prompt) if message["role"] == "user"), default=0)]

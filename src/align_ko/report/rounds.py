@@ -22,7 +22,6 @@ UNSEEN = "Prompts that no gate has seen"
 
 
 def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: bool, console: Console) -> None:
-    """Write all files into `folder` and show the table."""
     lines: list[Line] = [(one.name, one.measures, _verdict(one, result.result)) for one in (*result.outcomes, *result.refined)]
     judged: list[Line] = []
     n = result.best.measures["n"]

@@ -61,8 +61,6 @@ def terminal_table(title: str, padding: tuple[int, int, int, int] | int = 0) -> 
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure of an evaluation result and how it is written."""
-
     key: str  # in scores.json
     label: str
     narrow: str  # for a terminal of 80 columns

@@ -43,7 +43,6 @@ class KnobDistillationTrainer(AlignSFTTrainer):
 
 
 def sft_trainer(distill: DistillArgs, **kwargs: object) -> AlignSFTTrainer:
-    """The trainer of an SFT recipe with this `distill`."""
     if not distill.wanted:
         return AlignSFTTrainer(**kwargs)
     return KnobDistillationTrainer(repetition_penalty=distill.repetition_penalty, **kwargs)

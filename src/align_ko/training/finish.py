@@ -38,8 +38,6 @@ class GateRefusal(UserError):
 
 @dataclass(frozen=True)
 class Saved:
-    """What the model card is drawn from."""
-
     folder: Path
     manifest: dict[str, Any]
     log: list[dict[str, float]]
