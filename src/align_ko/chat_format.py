@@ -214,8 +214,8 @@ def _special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
 
 
 def _shielded(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> tuple[list[Message], str]:
-    """The messages with a shield after the first character of every special token that they spell, and the shield; nearly
-    always the same messages and none."""
+    """The messages with a shield inside every special token that they spell, and the shield; nearly always the same and
+    none."""
     pattern = _special_pattern(tokenizer)
     if not any(pattern.search(message["content"]) for message in messages):
         return messages, ""
@@ -276,8 +276,7 @@ def save_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eos
 
 
 def check_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> None:
-    """UserError for a checkpoint whose tokenizer, template or eos is not the one it was trained with; a folder without a format
-    file (somebody else's model) passes."""
+    """UserError for a checkpoint whose tokenizer, template or eos is not the one it was trained with, as far as it says so."""
     path = folder / FORMAT_FILE
     if not path.is_file():
         return

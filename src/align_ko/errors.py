@@ -147,8 +147,8 @@ def run_script(
     main: Callable[[], None],
     interrupted: str | Callable[[], str] = "what was finished is saved, the same command continues from there",
 ) -> None:
-    """Run a script's main: a user's mistake, a missing extra and a fault of a disk exit 2 after one line, Ctrl-C 130, SIGTERM
-    143 (as if interrupted, so that workers end and temporary files go)."""
+    """Run a script's main: a user's mistake, a missing extra or a fault of a disk exits 2 after one line, Ctrl-C 130, SIGTERM
+    143."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main()

@@ -110,8 +110,7 @@ def result_problem(folder: str | Path) -> str:
 
 
 def write_manifest(folder: str | Path, recipe: object, inputs: Sequence[Input], **facts: object) -> dict[str, Any]:
-    """Write `manifest.json` with the stage's other `facts`, and return it. Secrets are masked and the home folder is written
-    `~`: a manifest is pushed with its model."""
+    """Write `manifest.json` with the stage's other `facts`, and return it; secrets are masked and the home folder is `~`."""
     manifest: dict[str, Any] = masked(
         {
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -138,9 +137,8 @@ def input_digests(inputs: Sequence[Input]) -> dict[str, dict[str, str]]:
 
 
 def masked(value: object) -> Any:
-    """The same tree, secrets masked and the home folder as `~`: `{"hub_token": "hf_abc", "eos_token": "</s>"}` → "***",
-    "</s>"
-    """
+    """The same tree, secrets masked and the home folder as `~`: `{"hub_token": "hf_a", "eos_token": "</s>"}` → "***" and
+    "</s>"."""
     if isinstance(value, dict):
         return {
             masked(key): "***" if item and is_secret(str(key)) and isinstance(item, str) else masked(item)
@@ -157,8 +155,7 @@ def masked(value: object) -> Any:
 
 
 def masked_command(words: Sequence[str]) -> list[str]:
-    """Command-line words with secrets masked, however they are written: `--training.hub_token hf_a`,
-    `--training.hub-token=hf_b`, `--training {hub_token: hf_c}`"""
+    """Command-line words with secrets masked: `--training.hub_token hf_a`, `--training.hub-token=hf_b`, `{hub_token: hf_c}`"""
     after_secret = [False, *(word.startswith("--") and is_secret(word) for word in words)]
     pairs = zip(words, after_secret, strict=False)
     return ["***" if secret else _SECRET_IN_TEXT.sub(r"\1\2***", mask_text(word)) for word, secret in pairs]
@@ -171,8 +168,7 @@ def mask_text(text: str) -> str:
 
 
 def secrets_of(tree: object) -> list[str]:
-    """The keys of a tree under which there is a secret, and the values that are one: `{"headers": {"Authorization": "Bearer
-    x"}, "model": "sk-abc…"}` → Authorization, model"""
+    """The keys of a tree under which there is a secret, and the values that are one: Authorization, sk-abc…"""
     if not isinstance(tree, dict):
         return []
     here = [key for key, value in tree.items() if value and (is_secret(str(key)) or str(value) != mask_text(str(value)))]

@@ -59,10 +59,8 @@ class PromptIndex:
         self._holders: dict[str, NDArray[np.int64]] = {gram: np.array(numbers) for gram, numbers in holders.items()}
 
     def nearest(self, text: str, threshold: float = 0.0) -> tuple[str, float]:
-        """The most similar prompt (the first of several) and its Dice similarity; ("", 0.0) when none reaches `threshold`.
-
-        A threshold makes most texts cheap: too few of their bigrams occur in any prompt.
-        """
+        """The most similar prompt (the first of several) and its Dice similarity; ("", 0.0) when none reaches `threshold`,
+        which makes most texts cheap: too few of their bigrams occur in any prompt."""
         grams = _bigrams(text)
         shared = grams & self._holders.keys()
         # Dice similarity with a prompt of exactly the shared bigrams, which no prompt can exceed
@@ -75,8 +73,7 @@ class PromptIndex:
 
 
 def overlaps(prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD) -> bool:
-    """Whether training on `prompt` would give an evaluation prompt away. 한국의 수도는 어디인가요? beside 한국의 수도는 어디야?
-    → True"""
+    """Whether training on `prompt` would give an evaluation prompt away: 한국의 수도는 어디인가요? and 한국의 수도는 어디야?"""
     index = evaluation_prompts if isinstance(evaluation_prompts, PromptIndex) else PromptIndex(evaluation_prompts)
     return index.nearest(prompt, threshold)[1] >= threshold
 

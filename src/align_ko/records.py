@@ -123,8 +123,7 @@ def last_user_text(messages: Sequence[Message]) -> str:
 
 
 def content_id(messages: list[Message]) -> str:
-    """Hash of roles and texts, 16 hex digits; Unicode form and surrounding white space do not matter. It decides the side of
-    the split."""
+    """Hash of roles and texts, 16 hex digits, whatever the Unicode form and surrounding white space; it decides the split."""
     text = "\x1e".join(f"{m['role']}\x1f{unicodedata.normalize('NFC', m['content']).strip()}" for m in messages)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 

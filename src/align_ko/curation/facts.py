@@ -208,8 +208,8 @@ class Tally:
 
 
 def funnel(read: int, dropped: Mapping[str, int], taken: int) -> dict[str, int]:
-    """Rows left after each stage: of 10 read, `{"broken_row": 1, "repetition": 2}` dropped → valid 9, length 9, natural 7,
-    distinct 7, unseen 7"""
+    """`{"read": 10, "valid": 9, "length": 9, "natural": 7, "distinct": 7, "unseen": 7, "taken": 5}`: rows left after each
+    stage."""
     listed = {reason for reasons in FUNNEL_STAGES.values() for reason in reasons}
     left = {"read": read}
     for stage, reasons in FUNNEL_STAGES.items():

@@ -243,8 +243,7 @@ def choose_filters(names: Sequence[str] = ()) -> list[Filter]:
 
 
 def first_rejections(rows: Sequence[Candidate], rules: Rules, filters: Sequence[Filter]) -> list[Rejection | None]:
-    """Each row's first finding, None for one that stays. All rows that are left when a filter asks for assessments are
-    assessed together."""
+    """Each row's first finding, None for one that stays. All rows that are left are assessed together."""
     found: list[Rejection | None] = [None] * len(rows)
     left = list(range(len(rows)))
     for check in filters:

@@ -15,8 +15,7 @@ _ABOUT_WORDS = re.compile(r"욕설|비속어|욕(?:이|은|을|의|인)|어원|�
 
 
 def find_profanity(text: str, question: str = "", file: str = "") -> str:
-    """The first swear word of `text`, or ""; none where it is quoted in an answer to a question about words. `이런 씨발, 또
-    틀렸네요.` → 씨발"""
+    """The first swear word of `text`, or ""; none where it is quoted in an answer to a question about words."""
     bare, pattern = load_list(file)
     found = bare.search(text.lower()) and pattern.search(text)
     if found and _ABOUT_WORDS.search(question):

@@ -172,10 +172,8 @@ def _stop(match: re.Match[str]) -> str:
 
 
 def stray_markers(text: str) -> str:
-    """Labels, quotation marks around the whole, and what was begun below: `답변: 서울이에요.` → `서울이에요.`
-
-    `A: 어디야? …\\nB: 집이야.` stays, a dialogue, and so does an answer of which nothing would remain.
-    """
+    """Labels, quotation marks around the whole, and what was begun below: `답변: 서울이에요.` → `서울이에요.`; a dialogue (`A:
+    어디야? …`) stays, and so does an answer of which nothing would remain."""
     if not _LABEL.match(text) and text.rstrip()[-1:] not in _TAIL_ENDS and text.lstrip()[:1] not in _QUOTES:
         return text  # as nearly all are
     before = None
@@ -225,10 +223,8 @@ def _or_before(after: str, before: str) -> str:
 
 
 def particles(text: str, faults: Sequence[Fault] | None = None) -> str:
-    """`책를 읽으면 되요.` → `책을 읽으면 돼요.`
-
-    With `faults`, what `assess` found in this very text, a text without a wrong particle costs nothing: Kiwi is not asked.
-    """
+    """`책를 읽으면 되요.` → `책을 읽으면 돼요.` `faults`: what `assess` found in this very text; Kiwi is asked only where one
+    is of a particle."""
     if faults is not None and not any(fault.code == "wrong_particle" for fault in faults):
         return text
     for _ in range(3):  # a word put right can show that its neighbour is wrong

@@ -100,8 +100,7 @@ def decide(available: Mapping[str, int], weights: Mapping[str, float], max_sampl
 
 
 def divide(total: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """`total` in whole rows by weight, their sum exact: 10 by `{"a": 0.5, "b": 0.25, "c": 0.25}` → `{"a": 5, "b": 3, "c":
-    2}`"""
+    """`total` in whole rows by weight, their sum exact: 10 by .5, .25 and .25 → 5, 3 and 2."""
     whole = sum(weights.values())
     exact = {group: total * weight / whole for group, weight in weights.items()}
     counts = {group: int(value + 1e-9) for group, value in exact.items()}
@@ -112,10 +111,8 @@ def divide(total: int, weights: Mapping[str, float]) -> dict[str, int]:
 
 
 def split(rows: Sequence[Row], eval_share: float, preference_share: float = 0.0) -> tuple[list[Row], list[Row], list[Row]]:
-    """(train, eval, preferences) by each row's own id, so that none changes sides as others come or go.
-
-    A row that was repeated (upsampling) stands once in eval and in preferences.
-    """
+    """(train, eval, preferences) by each row's own id, so that none changes sides as others come or go. A row that was repeated
+    (upsampling) is once in eval and in preferences."""
     limits = int(eval_share * 16**8), int((eval_share + preference_share) * 16**8)
     places = [(row, int(row.id[:8], 16)) for row in rows]
     train = [row for row, place in places if place >= limits[1]]
@@ -169,10 +166,8 @@ def goodness(score: float, answer_characters: int, tie: str | bytes) -> tuple[fl
 def select(
     rows: Sequence[Features], taken: Mapping[str, int], seed: int, how: Selection = "random", workers: Workers | None = None
 ) -> list[int]:
-    """The places in `rows` of `taken[group]` rows of each group, shuffled. A group asked for more than it has starts over.
-
-    What is taken and its order hang on the seed and the rows' ids, never on the order in which they came.
-    """
+    """The places in `rows` of `taken[group]` rows of each group, shuffled, by the seed and the rows' ids alone. A group asked
+    for more than it has starts over."""
     by_group: dict[str, list[tuple[bytes, int]]] = {}
     for place, row in enumerate(rows):
         if taken.get(row.group):

@@ -251,10 +251,8 @@ def prompt_fields(tokenizer: PreTrainedTokenizerBase, messages: list[Message], a
 
 
 def text_for_server(tokenizer: PreTrainedTokenizerBase, messages: list[Message], ids: list[int]) -> str:
-    """The rendered prompt, without its bos where the server's tokenizer adds one; UserError when no text gives `ids`.
-
-    `<bos>### User:\\n안녕…` → `### User:\\n안녕…` for a tokenizer that begins every text with bos.
-    """
+    """The rendered prompt, without its bos where the server's tokenizer adds one: `<bos>### User:\\n안녕…` → `###
+    User:\\n안녕…`. UserError when no text gives `ids`."""
     text = render(tokenizer, messages, add_generation_prompt=True)
     for candidate in (text.removeprefix(str(tokenizer.bos_token)), text):
         if list(tokenizer(candidate)["input_ids"]) == ids:

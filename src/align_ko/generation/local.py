@@ -195,8 +195,7 @@ def _pick(likeliest: torch.Tensor, ids: torch.Tensor, top_p: torch.Tensor, unifo
 def stream_answer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_new_tokens: int = 512
 ) -> Iterator[str]:
-    """Pieces of the greedy answer as they come; their sum is what plain `model.generate(**inputs)` gives. Generation ends with
-    the iterator: after Ctrl-C or `close()` no thread goes on."""
+    """Pieces of what plain `model.generate(**inputs)` gives, as they come; after Ctrl-C or `close()` no thread goes on."""
     from threading import Event, Thread
 
     from transformers import StoppingCriteriaList, TextIteratorStreamer

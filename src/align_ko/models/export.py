@@ -26,8 +26,7 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def modelfile(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """An Ollama Modelfile: our turns in its Go template, greedy, stop at eos (its defaults: temperature 0.8, repeat_penalty
-    1.1). Ollama adds bos itself. None for a checkpoint with another chat template."""
+    """An Ollama Modelfile: our turns, greedy (its defaults sample), stop at eos; None for another chat template."""
     if tokenizer.chat_template != DEFAULT_TEMPLATE.read_text(encoding="utf-8"):
         return None
     return f'''FROM .

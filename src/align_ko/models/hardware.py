@@ -22,8 +22,7 @@ _SIZE_IN_NAME = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IG
 
 
 def parameter_count(path: str | ModelSource) -> float | None:
-    """Parameters of a local model folder by its config, or the size in a hub id's name (upstage/SOLAR-10.7B-v1.0 → 10.7e9), or
-    None."""
+    """Parameters of a local model folder by its config, or by the size in a hub id's name (SOLAR-10.7B → 10.7e9), or None."""
     name = path if isinstance(path, str) else path.path
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():

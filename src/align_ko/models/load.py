@@ -97,8 +97,8 @@ def quantization(args: ModelArgs) -> BitsAndBytesConfig | None:
 
 
 def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase, source: ModelSource | None = None) -> PreTrainedModel:
-    """The model to train, in the recipe's number format and quantisation, decoding set to greedy; `source` in place of the
-    one that `args` names."""
+    """The model to train, in the recipe's format and quantisation, decoding greedily; `source` replaces the one that `args`
+    names."""
     model: PreTrainedModel = (source or training_source(args)).load(
         AutoModelForCausalLM,
         dtype=best_dtype(args.dtype),

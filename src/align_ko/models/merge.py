@@ -34,8 +34,7 @@ def attach_adapter(model: PreTrainedModel, adapter: str, is_trainable: bool = Fa
 
 @torch.no_grad()
 def merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """`model` with the adapter of a folder merged into it, in place, by PEFT's own merge with each module in float32. UserError
-    where the adapter does not fit."""
+    """`model` with a folder's adapter merged into it, in place, each module in float32. UserError where it does not fit."""
     dtypes = {name: weight.dtype for name, weight in model.named_parameters(remove_duplicate=False)}
     adapted: Any = attach_adapter(model, adapter)
     if adapted.active_peft_config.is_prompt_learning:

@@ -33,8 +33,7 @@ def is_ready(folder: Path) -> bool:
 
 
 def prepare(folder: Path) -> Path:
-    """Build the model in `folder` unless it exists. UserError when the `quickstart` extra is missing or its SHA-256 is
-    wrong."""
+    """Build the model in `folder` unless it exists. UserError when the `quickstart` extra is missing or damaged."""
     if is_ready(folder):
         return folder
     try:

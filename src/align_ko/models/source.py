@@ -1,5 +1,4 @@
-"""Where a model comes from: path, revision, permission to run its code; read by every loader, written beside every checkpoint.
-Without torch."""
+"""Where a model comes from: path, revision, permission to run its code. Written beside every checkpoint. Without torch."""
 
 from __future__ import annotations
 
@@ -37,8 +36,8 @@ class ModelSource:
         return self.trust_remote_code or ((key := _code_key(self)) is not None and _permission(key).is_file())
 
     def load(self, auto_class: Any, **options: Any) -> Any:
-        """`auto_class.from_pretrained` of this source. UserError where it has no weights to load or
-        code of its own that is not allowed."""
+        """`auto_class.from_pretrained`. UserError where there are no weights, or code of the model's own that is not
+        allowed."""
         if self.revision is not None:
             options["revision"] = self.revision
         allowed = self.may_run_code

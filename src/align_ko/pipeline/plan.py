@@ -125,8 +125,7 @@ def _dpo(recipe: AlignRecipe, number: int, policy: str, place: Path) -> Stage[Dp
 
 
 def _policy_folder(dpo: DpoRecipe) -> str:
-    """What the next round trains on: the adapter (of a merged one, adapter/), never the merged model, which would put a second
-    adapter on the first."""
+    """What the next round trains on: the adapter, never the merged model, which would put a second adapter on the first."""
     folder = Path(dpo.training["output_dir"])
     has_adapter = dpo.model is None or dpo.model.use_peft
     return str(folder / "adapter" if dpo.merge_adapter and has_adapter else folder)

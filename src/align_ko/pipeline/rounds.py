@@ -159,8 +159,7 @@ def broken_limits(measures: Result, start_nll: float | None, gate: AcceptanceArg
 
 
 def _limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> dict[str, tuple[float, str]]:
-    """Measure → how far it is beyond its limit (broken above 0), "collapse 0.154 is over 0.03". NLL is compared with the
-    start's."""
+    """Measure → how far it is beyond its limit (broken above 0; NLL: of the start's), "collapse 0.154 is over 0.03"."""
     collapse, relevant, distinct = measures["collapse"], measures["relevant"], measures["distinct"]
     length, low, high = measures["median_characters"], gate.min_median_characters, gate.max_median_characters
     limits = {

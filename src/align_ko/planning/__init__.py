@@ -1,5 +1,4 @@
-"""A plan as tables in the terminal: `run_sft.py RECIPE --plan`, which starts nothing. Without torch at import time, so that a
-mistake in a flag is reported at once."""
+"""A plan as tables in the terminal: `run_sft.py RECIPE --plan`, which starts nothing. Without torch at import time."""
 
 from __future__ import annotations
 

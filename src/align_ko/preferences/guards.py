@@ -30,8 +30,7 @@ def drop_held_out(pairs: list[PreferencePair], index: PromptIndex, dropped: Coun
 
 
 def shared_filler(chosen: str, rejected: str, prompt: str) -> list[str]:
-    """Stems that crowd both sides and were not asked about; such a pair teaches the filler as much as it takes it away. `다양한
-    … 다양한 … 다양하게` on both sides → ["다양"]"""
+    """Stems that crowd both sides, so that the pair teaches them as much as it takes away: `다양한 … 다양하게` → ["다양"]"""
     crowding = [_crowding_stems(text) for text in (chosen, rejected)]
     return sorted(stem for stem in crowding[0] & crowding[1] if stem not in prompt)
 

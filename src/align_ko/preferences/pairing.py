@@ -75,8 +75,7 @@ def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Cou
 
 
 def _rejected(failure: Rating, chosen_length: int, args: PairingArgs) -> Side:
-    """A loop is cut after a few periods, a text much longer than the chosen one at the tolerance; what was cut is not finished,
-    so no eos is put behind it."""
+    """A loop is cut after a few periods, a long text at the tolerance; no eos is put behind what was cut."""
     candidate, judgement = failure
     text = cut_loop(candidate.text)
     limit = int(chosen_length * (1 + args.length_tolerance))

@@ -60,9 +60,7 @@ def spoil(fault: str, answer: str, question: str, rng: random.Random) -> Spoilt 
 
 
 def _flipped(answer: str, rng: random.Random, every: bool) -> Spoilt | None:
-    """Every sentence in plain speech: 서울입니다. 한강이 흘러요. → 서울이다. 한강이 흐른다.
-    Or a third of them, at least one: 서울입니다. 한강이 흘러요. → 서울입니다. 한강이 흘러.
-    """
+    """Every sentence in plain speech, or a third of them: 서울입니다. 한강이 흘러요. → 서울이다. 한강이 흐른다."""
     style: Style = rng.choice(("handa", "hae"))
     parts = [part for part in sentences(answer) if part.text.strip()]
     plain = {place: flipped for place, part in enumerate(parts) if (flipped := to_plain(answer[part.start : part.end], style))}

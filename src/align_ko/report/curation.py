@@ -88,8 +88,7 @@ def render_html(facts: CurationFacts) -> str:
 
 
 def bar_pairs(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, list[Bar]]:
-    """Name → its bars before and after, as shares of their own sums: `{"0-9": 3, "10-49": 1}`, `{"10-49": 2}` → for 10-49 25 %
-    and 100 %"""
+    """Name → its bars before and after, as shares of their own sums, so that their shapes can be compared."""
     names = dict.fromkeys([*before, *after])
     sides = [bars({name: counts.get(name, 0) for name in names}) for counts in (before, after)]
     longest = max((bar.share for side in sides for bar in side.values()), default=0) or 1

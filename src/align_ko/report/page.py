@@ -109,8 +109,7 @@ class Bar:
 
 
 def bars(counts: Mapping[str, int]) -> dict[str, Bar]:
-    """Counts with their shares of the whole, and widths in percent of the largest: 3 and 1 → shares .75 and .25, widths 100 and
-    33.3."""
+    """Counts with their shares of the whole, and widths in percent of the largest: 3 and 1 → .75 and .25, 100 and 33.3."""
     total, most = sum(counts.values()) or 1, max(counts.values(), default=0) or 1
     return {name: Bar(count, count / total, round(100 * count / most, 1)) for name, count in counts.items()}
 

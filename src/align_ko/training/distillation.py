@@ -49,10 +49,8 @@ def sft_trainer(distill: DistillArgs, **kwargs: object) -> AlignSFTTrainer:
 
 
 def answer_numbers(labels: torch.Tensor) -> torch.Tensor:
-    """(rows, length) labels → which answer of its row each trained token belongs to, from 1; 0 for all others.
-
-    `[-100, 5, 6, -100, 7]` → `[0, 1, 1, 0, 2]`
-    """
+    """(rows, length) labels → which answer each trained token belongs to, 0: none. `[-100, 5, 6, -100, 7]` → `[0, 1, 1, 0,
+    2]`"""
     trained = labels != -100
     begins = trained & ~functional.pad(trained, (1, 0))[:, :-1]
     return begins.cumsum(1) * trained
@@ -66,10 +64,8 @@ def distillation_loss(
     columns: torch.Tensor,
     penalty: float,
 ) -> torch.Tensor:
-    """Mean KL(teacher under the penalty ‖ student) of the trained tokens, in nats.
-
-    `student`, `teacher`: (rows, columns, vocabulary) logits at positions `columns`; `input_ids`, `answers`: (rows, length).
-    """
+    """Mean KL(teacher under the penalty ‖ student) of the trained tokens, in nats. `student`, `teacher`: (rows, columns,
+    vocabulary) logits at positions `columns`; `input_ids`, `answers`: (rows, length)."""
     total = student.new_zeros((), dtype=torch.float32)
     count = 0
     for row in range(len(input_ids)):

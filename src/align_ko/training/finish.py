@@ -149,8 +149,7 @@ def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[st
 
 
 def push_stage(trainer: Trainer, folder: Path) -> str | None:
-    """With `training.push_to_hub`, upload `folder`, first process only: TRL's push would save the model over it again,
-    unmerged."""
+    """Upload `folder` where `push_to_hub` says so, first process only: TRL's push would save the model again, unmerged."""
     if not trainer.args.push_to_hub:
         return None
     adapter = folder / "adapter"

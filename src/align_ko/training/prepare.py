@@ -179,8 +179,7 @@ tokenize_pairs = functools.partial(_tokenize, encode_pairs)
 def check_lengths(
     recipe: SftRecipe | DpoRecipe, key: str, kept: Dataset, dropped: Sequence[TooLong], config: TrainingArguments
 ) -> None:
-    """Print how many rows of the file under `data.<key>` are left out and which is the longest. UserError where none is left
-    that the run needs."""
+    """Print how many rows of `data.<key>` are left out and the longest. UserError where none is left that the run needs."""
     file, limit = getattr(recipe.data, key), config.max_length
     total = len({*kept["id"], *(row.id for row in dropped)}) if len(kept) else len(dropped)
     if not len(kept) and (key == "train_file" or config.eval_strategy != "no"):
@@ -205,10 +204,8 @@ def check_lengths(
 def _encode_in_parallel(
     encode: Encoder[RowType], tokenizer: PreTrainedTokenizerBase, rows: list[RowType], max_length: int | None, folder: Path
 ) -> Dataset:
-    """By worker processes with a progress bar, into a file in `folder`.
-
-    Not by `datasets.map`: when the run is killed, the manager process that it starts lives on, and its sockets stay in /tmp.
-    """
+    """By worker processes with a progress bar, into a file in `folder`. Not by `datasets.map`, whose manager process and
+    sockets outlive a killed run."""
     from datasets import Dataset, Features, List, Value
     from datasets.arrow_writer import ArrowWriter
     from datasets.utils import tqdm

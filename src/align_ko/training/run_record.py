@@ -218,8 +218,8 @@ def _named_checkpoint(config: TrainingArguments) -> str | None:
 
 
 def comparable(tree: object, path: str = "") -> dict[str, object]:
-    """Leaves by dotted key, without null values, secrets and what may change in the middle of a run: `{"training":
-    {"learning_rate": 1e-4, "logging_steps": 5, "seed": None}}` → `{"training.learning_rate": 0.0001}`"""
+    """Leaves by dotted key, `{"training.learning_rate": 0.0001}`, without null, secrets and what may change in the middle of a
+    run."""
     if tree is None or is_secret(path) or any(fnmatchcase(path, pattern) for pattern in HARMLESS):
         return {}
     if isinstance(tree, dict):
