@@ -17,12 +17,11 @@ from rich.console import Console
 
 from align_ko import json_rows
 from align_ko.adapters import Rejection, adapt
-from align_ko.curation.curate import curate
+from align_ko.curation.curate import Pool, curate
 from align_ko.curation.facts import CurationFacts, Tally, funnel, histogram
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejections
-from align_ko.curation.judge import Judge, Work
+from align_ko.curation.judge import Judge, Judged, Work
 from align_ko.curation.near_duplicates import duplicate_key
-from align_ko.curation.pool import Judged, Pool
 from align_ko.curation.select import Features, decide, divide, select, split
 from align_ko.errors import UserError, run_script
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
@@ -191,7 +190,7 @@ def test_adapters_say_what_is_wrong(row: Any, detail: str) -> None:
 
 def verdict(messages: list[dict[str, str]], level: str = "polite", names: tuple[str, ...] = ()) -> str:
     rules = Rules({"dialogue": LengthBounds(2, 100, 10, 200)}, level)
-    row = Candidate(Conversation(messages, "smol", "dialogue"), "f", 1)
+    row = Candidate(Conversation(messages, "smol", "dialogue"))
     found = first_rejections([row], rules, choose_filters(names))[0]
     return found.reason if found else ""
 

@@ -28,7 +28,7 @@ CELADON = (
 
 def row_of(*texts: str) -> Candidate:
     messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-    return Candidate(Conversation(messages, "smol", "dialogue"), "f", 1)
+    return Candidate(Conversation(messages, "smol", "dialogue"))
 
 
 def verdict(*texts: str, **rules: Any) -> str:

@@ -44,11 +44,9 @@ from align_ko.records import Assessment, Conversation
 
 @dataclass
 class Candidate:
-    """A conversation on its way through the filters, with the place it came from."""
+    """A conversation on its way through the filters."""
 
     conversation: Conversation
-    file: str
-    line: int
     together: Sequence[Candidate] = field(default=(), repr=False, compare=False)
     """Rows that are assessed in one go, this one among them: assessing many at once is faster."""
 

@@ -114,7 +114,7 @@ class Judge:
             return _Row(name, label, group, raw, messages)
         repaired, changed = repair(messages, self._before)
         conversation = Conversation(repaired, label, group, content_id(repaired), changed)
-        return _Row(name, label, group, raw, None, messages, Candidate(conversation, raw.file, raw.line))
+        return _Row(name, label, group, raw, None, messages, Candidate(conversation))
 
     def _overlap(self, candidate: Candidate) -> Rejection | None:
         """Why a row is dropped that has a question too similar to an evaluation prompt."""
