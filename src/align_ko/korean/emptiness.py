@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from unicodedata import normalize
 
 from align_ko.korean.prose import Sentence, Span
-from align_ko.korean.words import GRAMMAR, HANGUL, Recall, stem_root
+from align_ko.korean.words import GRAMMAR, HANGUL, ROOTS, Recall, stem_root
 
 _MOST = 8
 _LONGEST = 700  # letters of the sentences together
 _TOPIC = re.compile(r"\W*((?:[0-9A-Za-z가-힣]+ ){0,2}?[0-9A-Za-z가-힣]+?)(?:이란|란|은|는|이라는 것은|라는 것은)(?:,)? (?=\S)")
-_DEFINES = re.compile(
-    r"(?:입니다|이에요|예요|이다|[을를] (?:말|뜻|의미|가리키|가리켜|나타내)[가-힣]*"
-    r"|(?:이라고|라고) (?:합니다|해요|한다|부릅니다|불러요))[.!]*\W*$"
+_MEANS = "(?:말|뜻|의미|가리키|가리켜|나타내)[가-힣]*"
+_DEFINES = re.compile(  # every alternative opens with a letter, so re skips from letter to letter
+    rf"(?:입니다|이에요|예요|이다|을 {_MEANS}|를 {_MEANS}"
+    r"|라고 (?:합니다|해요|한다|부릅니다|불러요))[.!]*\W*$"
 )
 _DEFINED = ("말", "뜻", "의미", "가리", "나타")
 _BECAUSE = re.compile(
@@ -118,10 +119,10 @@ def says_nothing(text: str, parts: Sequence[Sentence], prompt: str | None = None
     if len(prose) < 3 or len(prose) < len(said):
         return None
     words = [HANGUL.findall(part.text) for part in prose]
-    asked = {root for word in HANGUL.findall(prompt or "") if (root := stem_root(word)[1])}
-    roots = [[root for word in each if (root := stem_root(word)[1])] for each in words]
-    telling = {root for each in roots for root in each if root not in _GENERAL and root not in asked}
-    general = sum(root in _GENERAL for each in roots for root in each)
+    asked = set(ROOTS.each(HANGUL.findall(prompt or "")))
+    roots = [root for root in ROOTS.each(chain.from_iterable(words)) if root]
+    telling = {*roots} - _GENERAL - asked
+    general = sum([root in _GENERAL for root in roots])
     if (
         len(telling) * 3 <= len(prose)
         and general >= 2 * len(prose)
@@ -140,11 +141,12 @@ def _in_other_words(words: Sequence[Sequence[str]]) -> bool:
     if len(keys) < 3 or len(keys[0]) < 2:
         return False
     known, opened = set(keys[0]), {key[:3] for key in keys[0]}
-    new, back = 0.0, 0
+    rest = len(keys) - 1
+    if sum([len(each & known) >= 2 for each in keys[1:]]) < rest - (rest > 3):
+        return False
+    new = 0.0
     for each in keys[1:]:
         new += sum(0.5 if key[:3] in opened else 1.0 for key in each - known)  # 풀립니다, 풀어
-        back += len(each & keys[0]) >= 2
         known |= each
         opened |= {key[:3] for key in each}
-    rest = len(keys) - 1
-    return back >= rest - (rest > 3) and new <= 0.5 * rest
+    return new <= 0.5 * rest

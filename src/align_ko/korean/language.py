@@ -132,12 +132,13 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
     bare = _prose(text)
     sure: list[Span] = []
     loose: list[Span] = []
-    korean = certain = doubtful = position = 0
+    certain = doubtful = position = 0
     for line in bare.split("\n"):
         begin, position = position, position + len(line) + 1
-        hangul = len(_HANGUL.findall(line))
-        korean += hangul
         if not _FOREIGN_TWO.search(line) or line.count("|") >= 2:
+            continue
+        hangul = len(_HANGUL.findall(line))
+        if hangul and len(_LETTER.findall(line)) < 10:
             continue
         prose = len(_PROSE_WORD.findall(line)) > 1 and not (code and _COMMENT.match(line))
         if not hangul and not prose and (code or _CODE_LINE.search(line)):
@@ -172,6 +173,9 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
                 sure.append(Span(begin + match.start(), begin + match.end()))
     if not sure and len(loose) >= _MANY_LINES and not code and not _is_technical(text, prompt):
         sure = loose
+    if not certain + doubtful and '":' not in text and text.lstrip()[:1] not in ("[", "{"):
+        return Foreign(False, tuple(sure))
+    korean = len(_HANGUL.findall(bare))
     other = certain if code or korean >= _SOME else doubtful + certain
     if '":' in text or text.lstrip()[:1] in ("[", "{"):
         other = max(other, _foreign_values(text))
@@ -210,9 +214,11 @@ _NAME_ASKED = re.compile(
 
 def word_in_english(text: str, prompt: str | None = None) -> bool:
     """`Yes`, `false`, `Good.` to a Korean question; what the prompt offers or asks for by name is fine."""
+    if _HANGUL.search(text):
+        return False
     words = _WORD.findall(text)
     size = sum(map(len, words))
-    if not 1 <= len(words) <= 3 or size < 2 or size > 24 or _HANGUL.search(text) or re.search(r"[\d_=(){}\[\]<>/\\]", text):
+    if not 1 <= len(words) <= 3 or size < 2 or size > 24 or re.search(r"[\d_=(){}\[\]<>/\\]", text):
         return False
     if prompt is None or not _HANGUL.search(prompt) or foreign_wanted(prompt):
         return False

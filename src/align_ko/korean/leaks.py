@@ -46,7 +46,7 @@ _ABOUT_TAGS = re.compile(
 _ABOUT_BREAKS = re.compile(
     r"줄 ?바꿈|개행|이스케이프|제어 ?문자|특수 ?문자|문자열|정규|print|코드|JSON|LaTeX|수식", re.IGNORECASE
 )
-_TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
+_TABLE_ROW = re.compile(r"[ \t]*\|.*\|[ \t]*")
 _TO_FILL = (
     "이름|주소|메뉴|날짜|시간|장소|번호|연락처|가격|금액|내용"
     "|제목|상품|제품|회사|학교|카페|식당|도시|지역|직업|나이|[가-힣]명|입력"
@@ -94,11 +94,12 @@ def control_mark(text: str) -> str:
 def _markup(text: str, prompt: str | None) -> Iterator[Span]:
     said = own_words(text)
     context = f"{prompt or ''}\n{said}"
-    if not _ABOUT_TAGS.search(context):
-        rows = [row.span() for row in _TABLE_ROW.finditer(said)] if "|" in said else []
-        yield from (
-            Span(*tag.span()) for tag in _TAG.finditer(said) if not any(start <= tag.start() < end for start, end in rows)
-        )
+    if _TAG.search(said) and not _ABOUT_TAGS.search(context):
+        begin = 0
+        for line in said.split("\n"):
+            if not _TABLE_ROW.fullmatch(line):
+                yield from (Span(begin + tag.start(), begin + tag.end()) for tag in _TAG.finditer(line))
+            begin += len(line) + 1
     if "\\n" in said and not _ABOUT_BREAKS.search(context):
         yield from (Span(*match.span()) for match in _LITERAL_BREAK.finditer(said))
     blanks = list(_BLANK_TO_FILL.finditer(said))

@@ -123,7 +123,9 @@ _KOREAN = re.compile("[가-힣ᄀ-ᇿ]")
 _INNER_YO = (
     "어 아 여 해 세 네 까 나 예 에 지 데 ᆯ게 거든 군 래 대 니까 고 구 ᅢ ᅥ ᅧ ᅯ ᅦ ᅫ ᅬ 와 봐 놔 ᆫ가 은가 는가 던가 좀 마 바라 몰라 들어가"
 )
-_INNER_POLITE = _nfd(rf"(?:ᆸ니다|ᆸ니까|십시오|십쇼|ᆸ시다|ᆸ시죠|죠|{_any_of(_INNER_YO)}요)(?=[\s,.!?~…:;)]|$)")
+_POLITE_WORD_ENDS = tuple(
+    normalize("NFD", f"ᆸ니다 ᆸ니까 십시오 십쇼 ᆸ시다 ᆸ시죠 죠 {' '.join(end + '요' for end in _INNER_YO.split())}").split()
+)
 # 좋아요 is also the name of a button; 가요 of a kind of song; 안녕하세요 opens plain talk too.
 _NAMES = re.compile(r"좋아요|인기가요|대중가요|안녕하세요|하세요체|해요체")
 _INNER_VERBS = (
@@ -134,6 +136,7 @@ _INNER_VERBS = (
 )
 _PLAIN_WORD_ENDS = tuple(normalize("NFD", _INNER_VERBS).split())
 _WORD_BREAK = re.compile(r"[\s,.!?~…]")
+_WORD_BREAK_OR_COLON = re.compile(r"[\s,.!?~…:;)]")
 _INNER_PLAIN = _nfd(r"(?:ᆻ|거|게|ᆭ|ᆹ|이|ᆻ었|지)지(?=\s)(?!\s?(?:않|못|말|마))|지 ?마(?=\s)|수 있나(?=\s)|뭐(?:지|니|냐)\s")
 
 
@@ -150,7 +153,6 @@ def _at_end(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 _is_hapsyo, _is_yo, _is_bare_yo, _is_chatty_yo = map(_at_end, (_HAPSYO, _YO, _BARE_YO, _CHATTY_YO))
 _is_hao, _is_hage, _is_ge, _is_da = map(_at_end, (_HAO, _HAGE, _GE, _DA))
 _is_sure_plain, _is_unsure_plain, _is_haera, _is_told = map(_at_end, (_SURE_PLAIN, _UNSURE_PLAIN, _HAERA, _TOLD_TO))
-_POLITE_SIGNS = tuple(normalize("NFD", sign) for sign in ("요", "죠", "십", "ᆸ니", "ᆸ시"))  # one is in every _INNER_POLITE
 _LONGEST = 16  # patterns that end in $ are looked for in so many letters: no alternative is longer
 _CLOSERS = " .,!?…。~:;*\"'”’"  # each of them also in TAIL
 
@@ -166,6 +168,10 @@ def plain_inside(sentence: str) -> bool:
     """Does a plain predicate stand inside? `알려줘 가장 큰 나라` → True."""
     text = without_tail(sentence)
     return not _NOT_PLAIN.search(text) and _holds_plain(_letters(text))
+
+
+def _holds_polite(letters: str) -> bool:
+    return any([word.endswith(_POLITE_WORD_ENDS) for word in _WORD_BREAK_OR_COLON.split(letters)])
 
 
 def _holds_plain(letters: str) -> bool:
@@ -226,7 +232,7 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
     if (_is_ge(tail) or text[-1] == "세") and _HAGE_CUE.search(text):
         return "hage", True
     if len(text) > 1 and _is_da(tail):
-        if text.endswith("보다") and _INNER_POLITE.search(_letters(text)):  # 늦으면 안 됩니다 시작 시간보다
+        if text.endswith("보다") and _holds_polite(_letters(text)):  # 늦으면 안 됩니다 시작 시간보다
             return "haeyo", True
         return ("haera" if _is_told(tail) else "neutral"), True
     noun = _NOT_PLAIN.search(text, near)
@@ -234,7 +240,7 @@ def ending_level(sentence: str, *, note: bool = False) -> tuple[str, bool]:
         return ("haera" if _is_haera(tail) else "hae"), True
     letters = _letters(text)
     # Turned-round order: the predicate stands inside. 원목인가요 플라스틱인가요 다용도 선반이
-    if any(sign in letters for sign in _POLITE_SIGNS) and _INNER_POLITE.search(letters):
+    if _holds_polite(letters):
         return "haeyo", True
     if note:
         return "fragment", True

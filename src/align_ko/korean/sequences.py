@@ -86,6 +86,9 @@ def _items(text: str) -> Span | None:
         return None
     start = 0
     for line in text.split("\n"):
+        if line.count(", ") < _LEAST - 1:
+            start += len(line) + 1
+            continue
         parts = line.split(", ")
         short = [part.rsplit(" ", 1)[-1] if not place else part for place, part in enumerate(parts)]
         run: list[str] = []

@@ -282,6 +282,5 @@ def wrong_spacing(text: str) -> list[Span]:
         if sign in text:
             found += [Span(*match.span()) for match in pattern.finditer(text)]
     found += [Span(*match.span()) for match in _LETTER_BY_LETTER.finditer(text) if _INFLECTED.search(match[0])]
-    if max(map(len, text.split()), default=0) >= 22:
-        found += [Span(*match.span()) for match in _NO_SPACES.finditer(text)]
+    found += [Span(*match.span()) for match in _NO_SPACES.finditer(text)]
     return sorted(set(found))
