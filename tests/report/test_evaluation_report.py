@@ -195,8 +195,8 @@ def judged_rows() -> list[Any]:
 def test_what_judges_of_content_say_is_beside_the_natural_share() -> None:
     summary = summarise(judged_rows())
     assert closing(summary)[2:4] == [
-        "llm would sign, in %: dpo, greedy 50 (9-91) of 2, 50 split",
-        "reader would sign, in %: dpo, greedy 0 (0-79) of 1",
+        "llm would sign, in %: dpo greedy 50 (9-91) of 2, 50 split; not judged: base greedy, dpo cool",
+        "reader would sign, in %: dpo greedy 0 (0-79) of 1; not judged: base greedy, dpo cool",
     ]
     cells = dict(zip(MEASURE_LABELS, measure_cells(summary["results"][1]), strict=True))
     assert list(cells)[:4] == ["natural in form (95 %)", "relevant", "llm would sign (95 %)", "reader would sign (95 %)"]
@@ -207,12 +207,13 @@ def test_what_judges_of_content_say_is_beside_the_natural_share() -> None:
 def test_the_page_never_shows_the_natural_share_alone() -> None:
     page = render_html(judged_rows(), summarise(judged_rows()))
     assert re.findall(r'<td class="verdicts">(.*?)</td>', page) == [
-        "판정하지 않음", "판정하지 않음", "50% (9–91, 2개, 불일치 50%)", "0% (0–79, 1개)", "판정하지 않음", "판정하지 않음",
+        "판정하지 않음", "판정하지 않음", "50% <small>9–91, 2개, 불일치 50%</small>", "0% <small>0–79, 1개</small>",
+        "판정하지 않음", "판정하지 않음",
     ]  # fmt: skip
     tiles = re.findall(r"<span class=\"sub\">((?:관련|독자).*?)</span>", page)
     assert tiles == [
-        "관련 0% · LLM 판정하지 않음", "독자 판정하지 않음", "관련 100% · LLM 50% (9–91, 2개, 불일치 50%)",
-        "독자 0% (0–79, 1개)",
+        "관련 0% · LLM 판정하지 않음", "독자 판정하지 않음", "관련 100% · LLM 50% <small>9–91, 2개, 불일치 50%</small>",
+        "독자 0% <small>0–79, 1개</small>",
     ]  # fmt: skip
     badges = re.findall(r'<span class="badge (\w+)">((?:LLM|독자) .*?)</span>', page)
     assert badges == [("good", "LLM 2·2"), ("minor", "독자 1"), ("bad", "LLM 2·0")]

@@ -62,7 +62,7 @@ def closing(summary: Summary) -> list[str]:
                 sentence += f" (over the {'/'.join(map(str, sorted(fewer)))} prompts that both answered)"
         lines.append(sentence + ".")
         lines.append("relevant: " + " → ".join(f"{r['model']} {100 * r['relevant']:.0f} %" for r in greedy))
-        lines += verdict_lines((f"{r['model']}, {short(r['setting'])}", r) for r in summary["results"])
+        lines += verdict_lines((f"{r['model']} {short(r['setting'])}", r) for r in summary["results"])
     if summary["small_sample"]:
         counts = "/".join(map(str, sorted({result["n"] for result in summary["results"]})))
         half = max(50 * (r["natural_high"] - r["natural_low"]) for r in summary["results"])

@@ -119,12 +119,14 @@ def verdicts_text(verdicts: Mapping[str, float | None]) -> str:
 def verdict_lines(results: Iterable[tuple[str, Mapping[str, object]]]) -> list[str]:
     """For a terminal too narrow for these columns: what each judge of content says of the named results.
 
-    `llm would sign, in %: sft 5 (1-14) of 60, 8 split; dpo 12 (5-24) of 60, 3 split`, `reader: not judged`
+    `llm would sign, in %: sft 5 (1-14) of 60, 8 split; not judged: base`, `reader: not judged`
     """
     named, lines = list(results), []
     for measure in (measure for measure in TABLE_MEASURES if measure.kind == "verdicts"):
         said = [f"{name} {measure.text(result)}" for name, result in named if result.get(measure.key)]
-        lines.append(f"{measure.key} would sign, in %: {'; '.join(said)}" if said else f"{measure.key}: {NOT_JUDGED}")
+        others = ", ".join(name for name, result in named if not result.get(measure.key))
+        listed = "; ".join([*said, *([f"{NOT_JUDGED}: {others}"] if others else [])])
+        lines.append(f"{measure.key} would sign, in %: {listed}" if said else f"{measure.key}: {NOT_JUDGED}")
     return lines
 
 
