@@ -124,7 +124,7 @@ def main(
     table = terminal_table("독자 판정", (0, 2, 0, 0))
     for title in ("모델", "읽음", "2", "1", "0", "이대로 내보냄 % (95 %)"):
         table.add_column(title, justify="left" if title == "모델" else "right", overflow="fold")
-    for name, given in judged.items():
+    for name, given in sorted(judged.items()):
         if share := count_verdicts(given):
             counts = [str(given.count([verdict])) for verdict in (2, 1, 0)]
             signed = f"{100 * share['signed']:.0f} ({100 * share['signed_low']:.0f}-{100 * share['signed_high']:.0f})"

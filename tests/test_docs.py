@@ -17,6 +17,7 @@ from align_ko import recipe
 from align_ko.errors import UserError
 from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import load_recipe
+from align_ko.records import write_jsonl
 from compare_handbook import CompareRecipe
 
 ROOT = Path(__file__).parents[1]
@@ -184,6 +185,17 @@ RESULT = {
 }  # fmt: skip
 
 
+def test_a_reader_s_verdict_orders_answers_before_their_likeness():
+    rows = [{"prompt_id": str(n), "response": "가나다라마"[: 5 - n], "reference": "가나다라마"} for n in range(4)]
+    ranks = readme_numbers().best_first
+    assert [row["prompt_id"] for row in ranks(rows)[1]] == ["0", "1", "2", "3"]
+    for row, llm in zip(rows, ([0, 0], [2, 0], [1, 1], [2, 2]), strict=True):
+        row["llm"] = llm
+    assert (ranks(rows)[0], [row["prompt_id"] for row in ranks(rows)[1]]) == ("llm", ["3", "2", "0", "1"])
+    rows[0]["reader"], rows[1]["reader"] = [1], [2]
+    assert (ranks(rows)[0], [row["prompt_id"] for row in ranks(rows)[1]]) == ("reader", ["1", "0"])
+
+
 def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
     numbers = readme_numbers()
     for name in numbers.CAPTIONS:
@@ -191,6 +203,11 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
     with pytest.raises(UserError, match=r"scores\.json, times\.tsv, .*run that first"):
         numbers.main(tmp_path)
     outputs = tmp_path / "outputs" / "quickstart"
+    answers = [
+        {"model": model, "setting": "greedy", "kind": "heldout", "prompt": [{"role": "user", "content": f"{n}번\n질문"}],
+         "prompt_id": str(n), "reference": "가나다라마바사", "response": f"{'가나다라마바사'[:n]}\n{model}"}
+        for model in ("sft", "dpo") for n in range(5)
+    ]  # fmt: skip
     manifest = {"machine": {"cores": 2}, "peak_memory_gib": 2.345}
     scores = {"results": [RESULT], "decoding_gap": {"dpo": {"points": 3.3333}}}
     for name, content in {
@@ -203,12 +220,15 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
     }.items():
         (outputs / name).parent.mkdir(parents=True, exist_ok=True)
         (outputs / name).write_text(json.dumps(content), encoding="utf-8")
+    write_jsonl(outputs / "evaluation/responses.jsonl", answers)
     (outputs / "times.tsv").write_text("1 curate\t3\n2 SFT\t999\n2 SFT\t237\n", encoding="utf-8")
     for _ in range(2):  # written twice, the same
         numbers.main(tmp_path)
         texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in numbers.CAPTIONS}
         for name, text in texts.items():
             assert "| dpo | greedy | 85 (74-92) | 95 | not judged | 8 (4-18) of 60 | 5 | 5 | 5 | 122 | 100 |" in text
+            said = [f"{n}번 질문\n\n> {'가나다라마바사'[:n]}\n> dpo\n" for n in (4, 2)] + ["0번 질문\n\n> dpo\n"]
+            assert all(part in text for part in said) and [text.index(part) for part in said] == sorted(map(text.index, said))
             assert "| 1 curate | 2 SFT |\n| ---: | ---: |\n| 3 | 237 |\n" in text
             assert "sft 2.3, preferences 2.3, dpo 2.3, distil 2.3, evaluate 2.3" in text and "dpo 3." in text
             assert "python benchmarks/readme_numbers.py" in text
