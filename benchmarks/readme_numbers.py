@@ -54,7 +54,10 @@ ORDERS = {  # by whom the answers were judged
         "": "(내용은 판정하지 않았으므로) 참조 답변과의 chrF가 높은",
     },
 }
-TITLES = {"README.md": ("The best", "A typical one", "The worst"), "README.ko.md": ("가장 나은 답변", "보통 답변", "가장 나쁜 답변")}
+TITLES = {
+    "README.md": ("The best", "A typical one", "The worst"),
+    "README.ko.md": ("가장 나은 답변", "보통 답변", "가장 나쁜 답변"),
+}
 
 
 def best_first(rows: Iterable[Mapping[str, Any]]) -> tuple[str, list[Mapping[str, Any]]]:
