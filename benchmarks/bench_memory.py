@@ -99,7 +99,7 @@ def plan(name: str) -> float:
     number = "bfloat16" if half else "float32"
     traced = trace_activations(config, model, rows, tokens, dtype=number, mixed=half, checkpointing=checkpointing)
     distilled = DISTILLING in name
-    setting = Setting(rows, tokens, TRAINED_SHARE, weight_bytes=2 if half else 4, device="cpu", distilled=distilled)
+    setting = Setting(rows, tokens, TRAINED_SHARE, dtype="bfloat16" if half else "float32", device="cpu", distilled=distilled)
     return sum(plan_memory(count_parameters(config, model), config, setting, traced)) / GIB
 
 

@@ -16,11 +16,14 @@ import torch
 from conftest import rows, turns
 from families import make_gemma3, make_qwen3
 from rich.console import Console
+from safetensors.torch import load_file
+from training_place import make_place, run_here, weights
 
 from align_ko import planning
 from align_ko.errors import UserError
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, find_gpu
+from align_ko.planning.disk import plan_disk
 from align_ko.planning.lengths import Batch, file_lengths
 from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
 from align_ko.planning.model_shape import (
@@ -438,6 +441,73 @@ def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):
     auto = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.pad_to_multiple_of", "auto"])
     assert make_plan(auto, PlanFlags()).costs.operations == plain.costs.operations
     assert "not in the hours: the greedy gate's 7 prompts 4 times, at most 120 s each" in padded.notes
+
+
+def disk_of(recipe: str, *flags: str, steps: int | None = 1000):
+    loaded = load_recipe(SftRecipe if "sft" in recipe else DpoRecipe, [recipe, *flags])
+    run = run_settings(loaded)
+    setting = Setting(
+        2, 16, 0.5, "bfloat16", run.model.load_in_4bit, optimizer=str(run.value("optim")), reference=run.reference
+    )
+    full = replace(PARTS, adapter=0, trained=PARTS.base)
+    return plan_disk(run, PARTS if run.model.use_peft else full, setting, loaded.merge_adapter, steps)
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps", "checkpoint", "count", "total"),
+    [  # PARTS: a base of 1,410 weights and an adapter of 50
+        # QLoRA's adapter and both moments in bfloat16; save_total_limit 3 and one being written
+        ("", 1000, 50 * 2 + 50 * 4, 4, 4 * 300),
+        ("", 199, 300, 2, 2 * 300 + 100),  # one at step 100, one at the end
+        ("", None, 300, 4, 1200),
+        ("--merge_adapter true", 1000, 300, 4, 3 * 300 + 100 + 1410 * 2),
+        ("--model.load_in_4bit false", 1000, 50 * 4 + 50 * 8, 4, 2400),
+        ("--model.load_in_4bit false --training.optim adamw_bnb_8bit", 1000, 50 * 4 + 50 * 2, 4, 1200),
+        ("--training.save_only_model true", 1000, 100, 4, 400),
+        ("--training.save_total_limit 1", 1000, 300, 3, 900),  # the best one stays too
+        ("--training.save_total_limit 1 --training.load_best_model_at_end false", 1000, 300, 2, 600),
+        ("--training.save_total_limit null", 1000, 300, 10, 10 * 300 + 100),
+        ("--training.save_total_limit null", None, 300, None, 100),
+        ("--training.save_steps 0.3 --training.eval_steps 0.3", 1000, 300, 4, 1200),
+        ("--training.save_strategy no --training.load_best_model_at_end false", 1000, 300, 0, 100),
+        ("--training.save_strategy epoch --training.eval_strategy epoch --training.num_train_epochs 1.5", 1000, 300, 2, 700),
+        ("--model.use_peft false --model.load_in_4bit false", 1000, 1410 * 2 * 3, 4, 4 * 8460),
+    ],
+)
+def test_the_disk_of_a_run(flags, steps, checkpoint, count, total):
+    disk = disk_of("recipes/solar/sft.yaml", *flags.split(), steps=steps)
+    assert (disk.checkpoint, disk.count, disk.total) == (checkpoint, count, total)
+
+
+def test_the_disk_of_a_dpo_run_has_its_reference_adapter_in_every_checkpoint():
+    assert disk_of("recipes/solar/dpo.yaml").checkpoint == 2 * 100 + 200
+
+
+def test_a_disk_that_is_too_small_is_told(small, monkeypatch):
+    recipe = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small])
+    written = io.StringIO()
+    for free, fits in ((2**50, True), (100, False)):
+        monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+        plan = make_plan(recipe, PlanFlags())
+        assert plan.to_json()["disk"]["free"] == free
+        planning._show_plan(plan, Console(file=written, width=118))
+        assert ("the run does not fit on that disk" not in written.getvalue()) == fits
+
+
+def test_a_real_run_takes_the_disk_that_was_planned(llama, tmp_path, monkeypatch):
+    place = make_place(tmp_path, llama)
+    monkeypatch.chdir(place)
+    argv = ["sft.yaml", "--merge_adapter", "true", "--training.max_steps", "9", "--training.save_total_limit", "2",
+            "--training.load_best_model_at_end", "false"]  # fmt: skip
+    disk = make_plan(load_recipe(SftRecipe, argv), PlanFlags("this")).disk
+    run_here(monkeypatch, "run_sft", *argv)
+    adapter = sum(len(weight) for weight in weights("sft/adapter").values())
+    merged = sum(tensor.nbytes for tensor in load_file("sft/model.safetensors").values())
+    moments = torch.load("sft/checkpoint-9/optimizer.pt")["state"].values()
+    optimizer = sum(state[name].nbytes for state in moments for name in ("exp_avg", "exp_avg_sq"))
+    assert sorted(path.name for path in Path("sft").glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-9"]
+    assert (disk.result, disk.merged, disk.checkpoint) == (adapter, merged, adapter + optimizer)
+    assert disk.total == max(3 * disk.checkpoint, 2 * disk.checkpoint + adapter + merged)
 
 
 def test_steps_are_timed_on_this_machine(small):

@@ -14,6 +14,7 @@ from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import DpoRecipe, SftRecipe, load_recipe
 
 if TYPE_CHECKING:
+    from align_ko.planning.disk import Disk
     from align_ko.planning.memory import MemoryRow
     from align_ko.planning.plan import Costs, Plan
 
@@ -72,6 +73,7 @@ def _show_plan(plan: Plan, console: Console) -> None:
             table.add_row(label, *shares, f"{row.steps:,}", f"{row.operations:.2e}", style=style)
         console.print(table)
     _show_memory(plan.memory, console)
+    _show_disk(plan.disk, console)
     if plan.costs:
         _show_hours(plan.costs, console)
     for note in plan.notes:
@@ -100,6 +102,20 @@ def _show_memory(rows: list[MemoryRow], console: Console) -> None:
         fits = " ".join(gpu.name for gpu in GPUS.values() if pair[0].total_gib <= gpu.gib) or "none"
         table.add_row(label, "any" if name == "one GPU" else str(gpus), *(f"{row.total_gib:.1f}" for row in pair), fits)
     console.print(table)
+
+
+def _show_disk(disk: Disk, console: Console) -> None:
+    checkpoint, result, merged, total, free = (
+        f"{size / 2**30:.2f} GiB" for size in (disk.checkpoint, disk.result, disk.merged, disk.total, disk.free)
+    )
+    checkpoints, most = f"{disk.count} checkpoints of {checkpoint}", f"at most {total} at once"
+    if disk.count is None:
+        checkpoints, most = f"{checkpoint} a checkpoint, and none is removed", f"{total} beside them"
+    merged = f"; merged weights {merged}" if disk.merged else ""
+    console.print(f"disk: {checkpoints}; result {result}{merged}; {most}", markup=False)
+    console.print(f"      {visible(disk.folder)}: {free} free", markup=False)
+    if disk.total > disk.free:
+        console.print("warning: the run does not fit on that disk", style="bold")
 
 
 def _show_hours(costs: Costs, console: Console) -> None:

@@ -50,13 +50,17 @@ class Setting:
     rows: int  # sequences in one micro-batch on one device: in DPO two for each pair
     tokens: int  # of the longest row
     trained_share: float  # of the positions, those that the LM head scores
-    weight_bytes: int = 2
+    dtype: str = "bfloat16"
     four_bit: bool = False
     nested: bool = True
     optimizer: str = "adamw_torch_fused"
     reference: Reference = "none"
     device: Literal["gpu", "cpu"] = "gpu"
     distilled: bool = False  # student's and teacher's whole distributions are compared (distillation.py), without tiles
+
+    @property
+    def weight_bytes(self) -> int:
+        return 4 if self.dtype == "float32" else 2
 
 
 @dataclass(frozen=True)
@@ -73,26 +77,29 @@ class MemoryRow:
     total_gib: float
 
 
-def memory_table(
-    run: RunSettings, config: PretrainedConfig, parameters: Parameters, train: Lengths | None, on_this_machine: bool
-) -> list[MemoryRow]:
-    """Every way to spread the model, with checkpointing and without, at the longest batch that can come."""
+def run_setting(run: RunSettings, train: Lengths | None, on_this_machine: bool) -> Setting:
+    """A run's, at the longest batch that can come."""
     on_cpu = bool(run.training.get("use_cpu")) or (on_this_machine and not torch.cuda.is_available())
     dtype: str = run.model.dtype
     if dtype == "auto":
         dtype = "bfloat16" if not on_cpu or best_dtype() == torch.bfloat16 else "float32"
-    mixed = bool(run.training.get("bf16", run.training.get("fp16", dtype != "float32")))
     rows, tokens = run.value("per_device_train_batch_size") * (2 if run.stage == "dpo" else 1), run.max_length or 1024
     if train and run.batching != "packing":
         tokens = max((row.longest for row in train.rows), default=tokens)
-    setting = Setting(
-        rows, tokens, train.trained_share if train else 0.8, 4 if dtype == "float32" else 2, run.model.load_in_4bit,
-        run.model.use_bnb_nested_quant, str(run.value("optim")), run.reference, "cpu" if on_cpu else "gpu", run.distilled,
+    return Setting(
+        rows, tokens, train.trained_share if train else 0.8, dtype, run.model.load_in_4bit, run.model.use_bnb_nested_quant,
+        str(run.value("optim")), run.reference, "cpu" if on_cpu else "gpu", run.distilled,
     )  # fmt: skip
+
+
+def memory_table(run: RunSettings, config: PretrainedConfig, parameters: Parameters, setting: Setting) -> list[MemoryRow]:
+    """Every way to spread the model, with checkpointing and without."""
+    rows, tokens, dtype = setting.rows, setting.tokens, setting.dtype
+    mixed = bool(run.training.get("bf16", run.training.get("fp16", dtype != "float32")))
     table = []
     for checkpointing in (True, False):
         traced = trace_activations(config, run.model, rows, tokens, dtype=dtype, mixed=mixed, checkpointing=checkpointing)
-        for sharding, gpus in SHARDINGS[:1] if on_cpu else SHARDINGS:
+        for sharding, gpus in SHARDINGS[:1] if setting.device == "cpu" else SHARDINGS:
             four_bit = setting.four_bit and sharding != "ZeRO-3"  # which cannot split 4-bit weights: bfloat16 is planned
             memory = plan_memory(parameters, config, replace(setting, four_bit=four_bit), traced, sharding, gpus)
             gib = {part: size / GIB for part, size in memory._asdict().items()}
@@ -105,6 +112,13 @@ def weight_bytes(parameters: Parameters, setting: Setting) -> float:
     quantised = parameters.linear + parameters.tower if setting.four_bit else 0
     nf4 = NF4_NESTED_BYTES if setting.nested else NF4_BYTES
     return quantised * nf4 + (parameters.base - quantised) * setting.weight_bytes
+
+
+def trained_bytes(setting: Setting, full: bool, deepspeed: bool = False) -> tuple[int, int]:
+    """Bytes of a trained weight and of its optimiser state (two moments in the weights' format, one byte each in 8 bits)."""
+    # peft keeps an adapter in float32 beside half-precision weights; TRL makes a QLoRA adapter bfloat16, and so does DeepSpeed
+    each = setting.weight_bytes if full else 2 if setting.four_bit or deepspeed else 4
+    return each, 2 if "8bit" in setting.optimizer else 0 if setting.optimizer.startswith("sgd") else 2 * each
 
 
 def head_bytes(parameters: Parameters, setting: Setting, hidden: int, vocabulary: int) -> float:
@@ -133,12 +147,8 @@ def plan_memory(
     """Peak memory of one device. Under DDP every GPU is like one GPU, plus nothing that grows with their number."""
     trained, base = parameters.trained, weight_bytes(parameters, setting)
     deepspeed = sharding != "one GPU"
-    # peft keeps an adapter in float32 beside half-precision weights; TRL makes a QLoRA adapter bfloat16, and so does DeepSpeed
-    full = parameters.adapter == 0
-    each = setting.weight_bytes if full else 2 if setting.four_bit or deepspeed else 4
+    each, moments = trained_bytes(setting, parameters.adapter == 0, deepspeed)
     adapter, communication = parameters.adapter * float(each), 0.0
-    # two moments in the weights' format, one byte each in 8 bits
-    moments = 2 if "8bit" in setting.optimizer else 0 if setting.optimizer.startswith("sgd") else 2 * each
     gradients, optimizer = trained * float(each), trained * float(moments)
     reference = {"none": 0.0, "adapter": adapter, "model": base}[setting.reference]
     if deepspeed:  # float32 copy of the trained weights and both moments, in equal parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from transformers import PretrainedConfig
 
@@ -12,8 +13,9 @@ from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer, training_source
 from align_ko.planning import devices, lengths
 from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, Work, find_gpu
+from align_ko.planning.disk import Disk, plan_disk
 from align_ko.planning.lengths import BATCHINGS, Lengths
-from align_ko.planning.memory import MemoryRow, memory_table
+from align_ko.planning.memory import MemoryRow, memory_table, run_setting
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
 from align_ko.recipe import DpoRecipe, SftRecipe
@@ -80,6 +82,7 @@ class Plan:
     parameters: dict[str, float]
     notes: list[str]
     memory: list[MemoryRow]
+    disk: Disk
     data: DataFacts | None = None
     costs: Costs | None = None
 
@@ -110,13 +113,15 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
         train, held_out = lengths.fitting_lengths(lengths.reference_rows(), run.max_length, notes[-1]), None
     elif not train:
         notes.append(f"{data.train_file} is not there: memory is planned for pairs of max_length, steps and hours are not")
-    memory = memory_table(run, config, parameters, train, on_this_machine=flags.plan_gpu == THIS)
+    setting = run_setting(run, train, on_this_machine=flags.plan_gpu == THIS)
+    memory = memory_table(run, config, parameters, setting)
     counts = {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share}
     method = "full fine-tuning"
     if model.use_peft:
         kind = "DoRA" if model.use_dora else "rsLoRA" if model.use_rslora else "LoRA"
         method = f"{kind} r {model.lora_r}" + (" on 4-bit weights" if model.load_in_4bit else "")
-    plan = Plan(run.recipe_file, run.stage, model.model_name_or_path, method, counts, notes, memory)
+    disk = partial(plan_disk, run, parameters, setting, recipe.merge_adapter)
+    plan = Plan(run.recipe_file, run.stage, model.model_name_or_path, method, counts, notes, memory, disk(None))
     if not train:
         return plan
     sizes = sorted(row.longest for row in train.rows) or [0]
@@ -127,7 +132,7 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     if recipe.gate.prompts and costs.evaluations:
         prompts = f"the greedy gate's {recipe.gate.prompts} prompts {costs.evaluations + 1} times"
         notes.append(f"not in the hours: {prompts}, at most {recipe.gate.max_seconds:g} s each")
-    return replace(plan, data=facts, costs=costs)
+    return replace(plan, data=facts, costs=costs, disk=disk(costs.steps))
 
 
 def _costs(

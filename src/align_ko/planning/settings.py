@@ -55,6 +55,7 @@ class RunSettings:
     reference_passes: int
     notes: tuple[str, ...] = ()
     distilled: bool = False
+    merges_start: bool = False
 
     def value(self, name: str) -> Any:
         """A training option, or TRL's default for it."""
@@ -104,12 +105,13 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
     file = place_of(recipe, "").file
     if isinstance(recipe, SftRecipe):
         distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
-        model = recipe.model
+        model, merged = recipe.model, False
         if is_adapter(model.model_name_or_path):
             saved = _saved_adapter(Path(model.model_name_or_path), model)
             merged = distilled or recipe.merge_start or not model.use_peft  # a new adapter, on the same shapes
             model = replace(model, model_name_or_path=saved.model_name_or_path) if merged else saved
-        return RunSettings("sft", model, recipe.training, file, "none", int(distilled), distilled=distilled)
+        passes = int(distilled)
+        return RunSettings("sft", model, recipe.training, file, "none", passes, distilled=distilled, merges_start=merged)
     name, note, adapter = recipe.model_name_or_path, "", True
     start = Path(name)
     if recipe.model and start.is_dir():
