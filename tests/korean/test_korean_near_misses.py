@@ -162,3 +162,50 @@ def test_a_passage_may_end_where_a_code_block_followed_but_an_answer_may_not() -
 )
 def test_verse_and_slogans_need_no_predicate(prompt: str, answer: str, codes: tuple[str, ...]) -> None:
     assert tuple(code for code in assess(answer, prompt).codes if code != "wrong_register") == codes
+
+
+LONG = [
+    (
+        "참고할 만한 논문을 알려 주세요.",
+        "다음 논문을 읽어 보세요.\n\n- Foster, D. P., & Stine, R. A. (2008). Alpha-investing: a procedure for "
+        "sequential control of expected false discoveries. 70(2), 429-444.\n\n조기 중단을 다룬 대표적인 논문입니다.",
+    ),
+    (
+        "이 오류는 왜 나나요?",
+        "오류 메시지는 다음과 같습니다.\n\nTypeError: x.map is not a function\n\n배열이 아닌 객체에 map을 호출했기 때문입니다.",
+    ),
+    (
+        "루아로 인벤토리를 만들어 줘",
+        "아래 함수를 쓰세요.\n\nfunction Get(player)\n    if not player or not player.Name then return nil end\n"
+        "    return inventory[player.Name]\nend\n\n플레이어가 없으면 nil을 돌려줍니다.",
+    ),
+    ("그래프를 그리는 방법은?", "matplotlib이나 plotly를 사용하여 데이터를 그래프로 그릴 수 있습니다."),
+    ("캐릭터 카드를 써 줘", "- 주사위: 1d8 per 레벨\n- 생명력: 70"),
+    (
+        "걷는 데 얼마나 걸릴까?",
+        "353 ÷ 60 ≈ 5.88이므로\n즉 약 5시간 53분 정도 걸립니다.\n\n**답변:** 약 5시간 53분 정도 걸립니다.",
+    ),
+    (
+        "클로저 트레이트를 설명해 줘",
+        "- Fn: 여러 번 호출할 수 있습니다. 상태를 바꿀 수 없음.\n- FnOnce: 소유권을 가져갑니다. 한 번만 호출할 수 있음.",
+    ),
+    (
+        "연구 서론 초안을 작성해 줘",
+        "아래는 서론 초안입니다.\n\n본 연구는 토양이 개화에 미치는 영향을 다룬다. 개화에 가장 큰 영향을 미치는 변수는 무엇인가?"
+        " 이를 밝히기 위해 다섯 해 동안 자료를 모았다.\n\n더 고치고 싶은 곳이 있으면 말씀해 주세요.",
+    ),
+    (
+        "설치 방법을 알려 줘",
+        "[Pcap.Net](https://www.nuget.org/packages/Pcap.Net/) 라이브러리를 프로젝트에 추가하고 다시 빌드합니다.",
+    ),
+    (
+        "VNC를 설치하는 방법은?",
+        "서버를 설치합니다.\n- `sudo apt-get update` (우분투 기반)\n- `sudo apt-get install tightvnc` (우분투 기반)\n"
+        "- `sudo apt-get install xterm` (우분투 기반)\n\n그다음 서버를 켭니다.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("prompt", "answer"), LONG)
+def test_kinds_of_long_answers_that_were_flagged_wrongly(prompt: str, answer: str) -> None:
+    assert assess(answer, prompt).codes == []

@@ -42,9 +42,6 @@ _REGARDS = re.compile(r"감사|드림|올림|그리움|안녕|바랍니다|\]|�
 _SENTENCE_BREAK = re.compile(r"(?<=[가-힣)\"'”’\]*])[.!?…]+[)\"'”’*]*\s+(?=\S)")
 
 
-_ANNOUNCED = re.compile(r"(?:니다|요)[.!?]? ?:$")
-
-
 def unfinished(text: str, *, free: bool = False, passage: bool = False) -> Span | None:
     """The unfinished tail, if the answer breaks off: `비타민은 몸에` → `몸에`.
 
@@ -58,7 +55,7 @@ def unfinished(text: str, *, free: bool = False, passage: bool = False) -> Span 
     tail = Span(body.rfind(" ", len(body) - len(line)) + 1 or len(body) - len(line), len(body))
     if body.count("```") % 2 or _CUT_LIST.search(line):
         return tail
-    if _CODE_END.search(line) or (passage and _ANNOUNCED.search(line)):
+    if _CODE_END.search(line) or (passage and line.endswith(":") and " " in line):
         return None
     said = own_words(line)
     if said.count("(") > said.count(")") and not re.search(r"[:;=]\($", body):

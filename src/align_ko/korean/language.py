@@ -96,6 +96,14 @@ _CODE_LINE = re.compile(
     r"|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE|sudo|apt|pip|npm|git|docker|kubectl|cd|ls|echo)\b.*[^.!?]$"
     r"|^\s*[\w.\-/]+ ?[=:] ?[^가-힣]*$|^[^가-힣]*[=^\\][^가-힣]*$"
 )
+# Conditions of any language, and what a program reports: TypeError: x.map is not a function
+_SURELY_CODE = re.compile(
+    r"^\s*(?:if|for|while|elif|elseif|until)\b.*(?:\w_\w|\w\[|\w\.\w+|==|!=|~=).*(?::|\{|\bdo|\bthen(?: return.*)?)\s*$"
+    r"|^\s*(?:Uncaught )?[A-Z]\w+(?:Error|Exception|Warning): "
+)
+_YEAR = re.compile(r"\(\d{4}")
+# Foster, D. P., & Stine, R. A. (2008). Alpha-investing: a procedure for …; Scott & Berger (2010), "Bayes …"
+_REFERENCE = re.compile(r"[A-Z][\w\-]+(?:,? (?:&|and|et al)|, [A-Z]\.).{0,120}\(\d{4}[a-z]?\)")
 _PROSE_WORD = re.compile(
     r"\b(?:und|der|das|ist|nicht|kann|eine|sich|für|mit|les|des|est|une|dans|pour|qui|avec|los|las|para|por|como"
     r"|the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be"
@@ -140,7 +148,11 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
         hangul = len(_HANGUL.findall(line))
         if hangul and len(_LETTER.findall(line)) < 10:
             continue
+        if _YEAR.search(line) and _REFERENCE.search(line) and _HANGUL.search(bare):
+            continue
         prose = len(_PROSE_WORD.findall(line)) > 1 and not (code and _COMMENT.match(line))
+        if not hangul and _SURELY_CODE.search(line):
+            continue
         if not hangul and not prose and (code or _CODE_LINE.search(line)):
             continue
         inner = blank(line, _ASIDE) if hangul else line
@@ -304,29 +316,33 @@ explosive
 # Words of computing that mean nothing else: excused wherever they stand, and one of them makes a text technical.
 _COMPUTING_WORDS = frozenset(
     """
-abstract arg args assertion async auth autoload await babel backend bash boolean bool bundler bytecode callback
-cgroup changelog checkout checksum chmod chown chroot cli cmd codec config configmap constructor cookie coroutine
-cron ctl curl daemon dataclass dataset datetime dataframe debugger decorator deserialize dict 
-docker dockerfile docstring doctest dom dto endpoint enum eslint favicon fixture foreach
-frontend getter github gitignore goroutine gradle grep hashmap hotfix iframe immutable
-import ingress init inode instanceof integer ipynb iterator javac javascript jest jpa jsx jwt 
-kubectl kubelet kwargs lambda lint linter localhost localstorage lockfile logits loopback malloc maven 
-memoization metadata middleware migration mixin mock monorepo mutable mutex namespace nginx npm nullable nullish
-numpy oauth onclick opcode orm pandas param params parser payload pip plugin polyfill postgres
-preload prettier prop props pytest ramdisk readme rebase reducer redis redux ref
-refactoring regex regexp renderer repo repository rerender replica replicas resolver rollback router runtime
-schema schemas scrapy sdk selector semaphore semver serialize serializer servlet setter shader singleton snippet
-socket softmax sourcemap spec ssh stacktrace stateful stateless stderr stdin stdout str stub submodule
-subnet subquery sudo sudoers symlink syntax systemd tensor tensorflow terraform testcase timestamp token tokenizer
-toolchain toctree transpile truthiness truthy falsy tuple typedef typescript typeof uint undefined unicode unittest unix 
-urls utf uuid varchar virtualenv vite vue webhook webpack websocket whitespace xpath yaml yarn
+abstract arg args assertion async auth autoload await babel backend bash boolean bool bundler bytecode callback cgroup
+changelog checkout checksum chmod chown chroot cli cmd codec config configmap constructor cookie coroutine cron ctl curl
+daemon dataclass dataset datetime dataframe debugger decorator deserialize dict docker dockerfile docstring doctest dom
+dto endpoint enum eslint favicon fixture foreach frontend getter github gitignore goroutine gradle grep hashmap hotfix
+iframe immutable import ingress init inode instanceof integer ipynb iterator javac javascript jest jpa jsx jwt kubectl
+kubelet kwargs lambda lint linter localhost localstorage lockfile logits loopback malloc maven memoization metadata
+middleware migration mixin mock monorepo mutable mutex namespace nginx nil npm matplotlib plotly seaborn sklearn pytorch
+keras jquery lodash axios nullable nullish numpy oauth onclick opcode orm pandas param params parser payload pip plugin
+polyfill postgres preload prettier prop props pytest ramdisk readme rebase reducer redis redux ref refactoring regex
+regexp renderer repo repository rerender replica replicas resolver rollback router runtime schema schemas scrapy sdk
+selector semaphore semver serialize serializer servlet setter shader singleton snippet socket softmax sourcemap spec ssh
+stacktrace stateful stateless stderr stdin stdout str stub submodule subnet subquery sudo sudoers symlink syntax systemd
+tensor tensorflow terraform testcase timestamp token tokenizer toolchain toctree transpile truthiness truthy falsy tuple
+typedef typescript typeof uint undefined unicode unittest unix urls utf uuid varchar virtualenv vite vue webhook webpack
+websocket whitespace xpath yaml yarn
 """.split()
 )
 # What such a word names: extends 절, drawable 레이어.
 _NAMED_KIND = re.compile(
-    r" (?:문|절|지시문|키워드|옵션|구문|연산자|메서드|메소드|함수|클래스|필드|객체|변수|명령어?|파일|폴더|태그|컴포넌트|패키지"
+    r" (?:문|절|버튼|단추|지시문|키워드|옵션|구문|연산자|메서드|메소드|함수|클래스|필드|객체|변수|명령어?|파일|폴더"
+    r"|태그|컴포넌트|패키지"
     r"|모듈|라이브러리|브랜치|커밋|레이어|플래그|매개 ?변수|인자|인수|헤더|쿼리|노드|컨테이너|네임스페이스|포맷|확장자|스크립트"
     r"|인터페이스|리터럴|열거형|디렉터리|디렉토리)(?![가-힣]{3})"
+)
+_ADVERB = re.compile(  # not plotly or bitly
+    r"(?:al|nt|ive|ous|ful|ab|ib|ic|ed|ing|ar|less|ete|ate|ure|ect|ow|ick|ong|oud|ear|ain|imp|ss|er|ri|si|ti|ppi|lu|st|ss|gh|ke|ne"
+    r"|id|me|re|ave|ep|en|rm|tr)ly$"
 )
 _NO_ADVERBS = frozenset(
     "only early apply reply assembly family supply multiply anomaly readonly monthly weekly daily hourly nightly poly".split()
@@ -347,6 +363,7 @@ _COMPUTING = re.compile(  # one of them makes a text technical
     r"매개 ?변수|식별자|열거형|리터럴|접근자|튜플|네임스페이스|디렉터리|디렉토리|심볼릭|생성자|연산자|데코레이터"
     r"|제네릭|인터페이스|구문 분석|라이브러리|프레임워크|쿠버네티스|도커|리눅스|파이썬|자바스크립트|타입스크립트"
     r"|리액트|컴포넌트|데이터베이스|프로그래밍|컴파일|깃허브|```|[a-z]\(\)"
+    r"|파티션|마운트하|부팅|부트 ?로더|커널|데비안|우분투|펌웨어|체크섬|시스템 호출|환경 변수|명령어를 (?:실행|입력)"
 )
 _MAYBE = re.compile(
     r"참조|지시문|필드|블록|경로|링크|문서|속성|모드|버전|오류|경고|활성화|서식|확장자|검색|화면|계정|접속|플랫폼|브랜드|@"
@@ -395,6 +412,8 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
         start, end = match.span()
         word = match[0]
         glued = "가" <= said[start - 1 : start] <= "힣"
+        if word == "per" and re.search(r"\d\w* $", said[max(0, start - 8) : start]):  # 1d8 per 레벨
+            continue
         if (
             word in _EXCUSED
             or word in _COMPUTING_WORDS
@@ -412,7 +431,7 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
             or _is_label(line, start - line_start)
         ):
             continue
-        adverb = word.endswith("ly") and len(word) > 5 and word not in _NO_ADVERBS
+        adverb = len(word) > 5 and bool(_ADVERB.search(word)) and word not in _NO_ADVERBS
         left, right = _LEFT_NAME.search(said, max(0, start - 30), start), _RIGHT_NAME.match(said, end)
         if (left and right) or ((left or right) and not (word in _GENERAL or adverb or glued)):
             continue

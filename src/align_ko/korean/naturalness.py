@@ -19,7 +19,7 @@ from align_ko.korean.language import english_words, foreign, with_values, word_i
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.polish import grade, marks
-from align_ko.korean.prose import Sentence, own_words, sentences, without_blocks, without_code
+from align_ko.korean.prose import Sentence, own_words, sentences, without_blocks
 from align_ko.korean.sequences import aimless_sequence, doubled_words
 from align_ko.korean.speech_level import SpeechLevel, document_level
 from align_ko.korean.spelling import wrong_spacing
@@ -187,7 +187,9 @@ def _form_faults(
     if visible < min_characters and not (prompt and wanted.SHORT.search(prompt)):
         yield Fault("too_short", 0, size, "답변이 너무 짧습니다.")
     longest = longest_wanted(prompt, max_characters)
-    if visible > longest:
+    if visible > longest and (
+        "```" not in response or sum(not letter.isspace() for letter in without_blocks(response)) > longest
+    ):
         yield Fault("too_long", longest, size, "답변이 너무 깁니다.")
     leaks = template_leak(response, prompt)
     own = response
@@ -223,7 +225,9 @@ def _level_faults(
     genre = asked_for(prompt) if prompt else None
     if level.verdict == "mixed":
         if genre is None or not genre.mixes:
-            for odd in level.odd[:3]:
+            # A draft, a proof or minutes in written -다, between polite sentences about it.
+            shown = genre is not None and genre.level == "any"
+            for odd in [one for one in level.odd if not (shown and one.level in ("neutral", "hage"))][:3]:
                 yield Fault("mixed_register", odd.start, odd.end, "높임말과 반말이 섞여 있습니다.")
         return
     if expected != "polite":
@@ -274,7 +278,7 @@ def _slang_faults(masked: str, prompt: str | None) -> Iterator[Fault]:
 def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None, masked: str) -> Iterator[Fault]:
     for run in repetition.character_runs(response)[:3]:
         yield Fault("repetition", run.start, run.end, "같은 글자가 지나치게 이어집니다.")
-    loop = repetition.first_loop(without_code(response))
+    loop = repetition.first_loop(without_blocks(response))
     if loop is None and "`" in response:  # equal lines of code are common, ten rounds of them are not
         loop = repetition.first_loop(response)
         loop = loop if loop and loop.repeats >= 2 * _MANY else None

@@ -38,6 +38,7 @@ _TOKEN = re.compile(
 )
 _SUM = re.compile(r"[=\\→×÷]|\d ?[+*/] ?\d")
 _LABEL = re.compile(r"[^:.]{1,40}:")
+_RESULT = re.compile(r"\W*(?:정답|답변|답|결론|결과|최종 답변?)\W{0,3}:")  # what a calculation says once more at its end
 _NAME = "\0"  # in the stem of a name, which is unique by its place
 _VERBAL_END = frozenset("다고한게면서니요며")
 _WINDOW = 40
@@ -60,7 +61,7 @@ def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
     units: list[list[tuple[int, str]]] = [[]]
     for part in parts:
         piece = said[part.start : part.end]
-        if part.kind in ("table", "heading") or (sums and _SUM.search(piece)):
+        if part.kind in ("table", "heading") or _RESULT.match(piece) or (sums and _SUM.search(piece)):
             units.append([])
             continue
         offset = 0

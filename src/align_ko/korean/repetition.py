@@ -273,6 +273,8 @@ def duplicate_sentences(
             continue
         if "\n" in text[last_end : part.start]:
             summing_up = False
+        if part.kind == "item" and part.text[0] == "(" and part.text[-1] == ")":  # (찾을 수 없음) in a list of fields
+            continue
         said = text[part.start : part.end]  # with its quotations: '사과'는 명사입니다 and '먹다'는 동사입니다 differ
         lead = _LEAD.match(said)
         said = said[lead.end() :] if lead else said

@@ -215,6 +215,8 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
     for i, item in enumerate(levels):
         if item.level in POLITE:
             continue
+        if _MEMO.search(without_tail(text[item.start : item.end])):  # 상태를 변경할 수 있음.
+            continue
         # A story goes on through its questions and exclamations: 나는 왜 떠나야 했을까?
         if i in told or (told and ({i - 1, i + 1} & told)):
             continue
