@@ -139,7 +139,6 @@ def test_off_topic_sees_the_whole_conversation() -> None:
     assert verdict(POTATO, CELADON) == "off_topic"
     # the same answer, where celadon was what the talk was about
     assert verdict("고려청자는 왜 푸른가요?", CELADON, POTATO, CELADON.replace("철분", "쇳가루")) == ""
-    assert verdict(POTATO, CELADON, off_topic_words=9) == ""
 
 
 def test_off_topic_on_our_own_rows(pairs: list[tuple[str, str]]) -> None:

@@ -89,10 +89,6 @@ class Rules:
     """drop: a row with any falls; mask: the repair of that name has replaced it; keep."""
     profanity_file: str = DataRecipe.profanity_file
     """A list of words, one a line; "" is the one that ships."""
-    refusal_share: float = 0.5
-    """What part of an answer refusal, apology and courtesy have to make up."""
-    off_topic_words: int = 3
-    """Content words that a question needs for its answer to be judged off topic."""
     wrong_particles: int = 0
     """Most of them that an answer may have; more than 0 where the repair `particles` puts them right afterwards."""
 
@@ -163,7 +159,7 @@ def wrong_refusal(row: Candidate, rules: Rules) -> Rejection | None:
     """An answer that says it cannot, though the question is harmless and anybody could; see refusals.py."""
     for number, answer in enumerate(row.answers, 1):
         asked = "\n".join(row.questions[:number])  # 그럼 부산은요? after a question about today's weather
-        if refusing := wrong_refusal_in(asked, answer, rules.refusal_share):
+        if refusing := wrong_refusal_in(asked, answer):
             return Rejection("wrong_refusal", f"refuses without a reason: …{refusing[:60]}…")
     return None
 
@@ -180,7 +176,7 @@ def off_topic(row: Candidate, rules: Rules) -> Rejection | None:
     """An answer that takes up nothing of the question nor of what was said before; see off_topic.py."""
     earlier = " ".join(m["content"] for m in row.conversation.messages if m["role"] == "system")
     for number, (question, answer) in enumerate(zip(row.questions, row.answers, strict=True), 1):
-        if is_off_topic(question, answer, earlier, rules.off_topic_words):
+        if is_off_topic(question, answer, earlier):
             return Rejection("off_topic", f"answer {number} shares no word with its question: …{answer[:60]}…")
         earlier = f"{earlier} {question} {answer}"
     return None

@@ -40,14 +40,15 @@ _NOT_JUDGED = re.compile(
     r"|파이썬|자바|SQL|계산|풀어|[=×÷]|너는|너의|네가|넌 |당신|자기소개",
     re.IGNORECASE,
 )
+LEAST_WORDS = 3
 LEAST_CHARACTERS = 60
 """Hangul syllables that an answer needs to be judged by."""
 MOST_CHARACTERS = 4000
 """Longer texts share some word whatever they are about."""
 
 
-def is_off_topic(question: str, answer: str, earlier: str = "", least_words: int = 3) -> bool:
-    """Does `answer` take up nothing at all of a question that has at least `least_words` content words?"""
+def is_off_topic(question: str, answer: str, earlier: str = "") -> bool:
+    """Does `answer` take up nothing at all of a question that has at least LEAST_WORDS content words?"""
     if not LEAST_CHARACTERS <= len(answer) <= MOST_CHARACTERS or len(question) > MOST_CHARACTERS or "`" in answer:
         return False
     said = answer.lower()
@@ -58,7 +59,7 @@ def is_off_topic(question: str, answer: str, earlier: str = "", least_words: int
     if _NOT_JUDGED.search(question):
         return False
     pieces = content_pieces(question) - _CHATTY
-    if len(pieces) < least_words or any(piece in said for piece in pieces):
+    if len(pieces) < LEAST_WORDS or any(piece in said for piece in pieces):
         return False
     asked = f"{earlier[-MOST_CHARACTERS:]} {question}".lower()
     if any(word in said for word in set(_OTHER.findall(asked))):

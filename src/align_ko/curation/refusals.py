@@ -93,13 +93,13 @@ _REASON_IN_QUESTION = re.compile(
 )
 MOST_CHARACTERS = 600
 """Nobody refuses at greater length without giving a reason or help."""
+_LEAST_SHARE = 0.5  # of the answer, that refusal, apology and courtesy have to make up
 _MOST_HELP = 60
 """Characters outside refusal and courtesy; with more than that the answer helps after all."""
 
 
-def wrong_refusal_in(question: str, answer: str, least_share: float = 0.5) -> str:
-    """The refusing sentence of an answer to a question that can be answered, or "". `least_share`: what part of the answer
-    refusal, apology and courtesy have to make up."""
+def wrong_refusal_in(question: str, answer: str) -> str:
+    """The refusing sentence of an answer to a question that can be answered, or ""."""
     if len(answer) > MOST_CHARACTERS or not (_APOLOGY.search(answer) or _I_AM_A_MODEL.search(answer)):
         return ""
     parts = [part for part in _SENTENCE.split(answer) if any(map(str.isalnum, part))]
@@ -112,7 +112,7 @@ def wrong_refusal_in(question: str, answer: str, least_share: float = 0.5) -> st
         if not (_REFUSES.search(part) or _COURTESY.search(part) or _APOLOGY.search(part) or _I_AM_A_MODEL.search(part))
     ]
     helpful = sum(map(len, rest))
-    if helpful > _MOST_HELP or 1 - helpful / len(answer) < least_share:
+    if helpful > _MOST_HELP or 1 - helpful / len(answer) < _LEAST_SHARE:
         return ""
     if _REASON_IN_QUESTION.search(question) or _REASON_IN_ANSWER.search(answer):
         return ""
