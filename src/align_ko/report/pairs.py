@@ -55,10 +55,10 @@ def show(summary: PairSummary, pairs: Sequence[PreferencePair], console: Console
         console.print(f"{name}   {visible(messages[-1]['content'])}", style=style, markup=False)
 
 
-def examples(pairs: Sequence[PreferencePair], count: int = EXAMPLES) -> list[PreferencePair]:
+def examples(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
     """Random pairs to read, the same ones for the same pairs."""
     ordered = sorted(pairs, key=lambda pair: pair.id)
-    return random.Random(len(ordered)).sample(ordered, min(count, len(ordered)))
+    return random.Random(len(ordered)).sample(ordered, min(EXAMPLES, len(ordered)))
 
 
 def advise(summary: PairSummary) -> list[Advice]:

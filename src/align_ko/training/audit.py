@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Batch = Mapping[str, torch.Tensor]
+MOST_BATCHES = 8
 
 
 class AuditError(UserError):
@@ -46,7 +47,6 @@ def audit_batches(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Mapping[int, list[Message]],
     generation_eos: int | list[int] | None,
-    max_batches: int = 8,
     rows: Iterable[ConversationRow] = (),
 ) -> dict[str, int]:
     """Check collated batches (`input_ids`, `labels`, `attention_mask`, each `(rows, tokens)`; without padding all rows in one,
@@ -63,7 +63,7 @@ def audit_batches(
         raise AuditError("pad and eos are the same token, so eos may be masked and never learned", key="pad_token")
     counts = {"rows": 0, "tokens": 0, "supervised": 0, "padding": 0}
     with _untouched_randomness():
-        for batch in islice(batches, max_batches):
+        for batch in islice(batches, MOST_BATCHES):
             for parts, padding in lines_of(batch):
                 for ids, labels in parts:
                     messages = conversations.get(hash(tuple(ids)))
@@ -150,11 +150,7 @@ def _audit_row(ids: list[int], labels: list[int], messages: list[Message], token
 
 
 def audit_pairs(
-    batches: Iterable[Batch],
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Mapping[str, PairRow],
-    dataset: Dataset,
-    max_batches: int = 8,
+    batches: Iterable[Batch], tokenizer: PreTrainedTokenizerBase, pairs: Mapping[str, PairRow], dataset: Dataset
 ) -> dict[str, int]:
     """Check collated preference batches, `input_ids` and `completion_mask` `(2 × pairs, tokens)`, chosen rows first, against
     `pairs` by id and the tokenised `dataset`. AuditError, or how many pairs there were and how many rejected sides were left
@@ -166,7 +162,7 @@ def audit_pairs(
     }
     counts = {"pairs": 0, "open": 0}
     with _untouched_randomness():
-        for batch in islice(batches, max_batches):
+        for batch in islice(batches, MOST_BATCHES):
             half = len(batch["input_ids"]) // 2
             rows = zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True)
             for position, (ids, scored, mask) in enumerate(rows):
@@ -194,11 +190,11 @@ def _name(messages: list[Message]) -> str:
     return f"the row that begins {messages[0]['content'][:40]!r}"
 
 
-def show_example(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase, console: Console | None = None) -> None:
+def show_example(ids: list[int], labels: list[int], tokenizer: PreTrainedTokenizerBase) -> None:
     """Print one row, what is trained on in green, the rest dim."""
     text = Text()
     for trained, run in groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORE):
         text.append(visible(tokenizer.decode([token for token, _ in run])), style="bold green" if trained else "dim")
-    console = console or Console()
+    console = Console()
     console.print("One training row. Green is trained on, the rest is only read:", style="bold")
     console.print(text)
