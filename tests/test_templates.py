@@ -260,7 +260,7 @@ def test_two_steps_of_sft_and_dpo_by_the_familys_recipe(family, tmp_path):
 def test_generation_stops_at_the_closing_token(family):
     name, tiny, tokenizer = family
     model = tiny.model()
-    config = greedy_config(model, tokenizer)
+    config = greedy_config(tokenizer)
     assert config.eos_token_id == tokenizer.convert_tokens_to_ids(TURN_END[name])
     answers = generate_answers(Ending(model, int(config.eos_token_id)), tokenizer, [MULTI_TURN[:2]], max_new_tokens=5)
     assert [(answer.text, answer.finished, answer.tokens) for answer in answers] == [("", True, 1)]

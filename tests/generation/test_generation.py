@@ -26,7 +26,7 @@ def ready(request):
     """A random model that says eos in about one of ten tokens: some rows end early, one never."""
     tiny = request.getfixturevalue(request.param)
     model, tokenizer = tiny.model(), tiny.tokenizer()
-    model.generation_config = greedy_config(model, tokenizer)
+    model.generation_config = greedy_config(tokenizer)
     head = model.get_output_embeddings()
     generator = torch.Generator().manual_seed(5)  # a head of its own: tied to the input, Gemma only repeats the last token
     head.weight = torch.nn.Parameter(torch.randn(head.weight.shape, generator=generator) * 0.2)

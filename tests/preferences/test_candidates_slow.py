@@ -44,7 +44,7 @@ def checkpoint(make, folder: Path) -> Path:
     """A folder as SFT leaves it: template, greedy generation config; answers end now and then."""
     tiny: Tiny = make(folder)
     model, tokenizer = tiny.model(), tiny.tokenizer()
-    model.generation_config = greedy_config(model, tokenizer)
+    model.generation_config = greedy_config(tokenizer)
     generator = torch.Generator().manual_seed(5)
     head = model.get_output_embeddings()
     head.weight = torch.nn.Parameter(torch.randn(head.weight.shape, generator=generator) * 0.2)

@@ -53,7 +53,7 @@ def draw_local(
     for rounding, which decides between equally likely tokens."""
     encoded = encode_prompts(requests, tokenizer)
     order = sorted(range(len(requests)), key=lambda i: (-len(encoded[i]), encoded[i]))  # a prompt's requests are neighbours
-    config = greedy_config(model, tokenizer)
+    config = greedy_config(tokenizer)
     config.max_new_tokens = max_new_tokens
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]

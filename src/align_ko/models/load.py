@@ -79,7 +79,7 @@ def _check_saved_format(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Non
     check_format(folder, tokenizer, eos)
 
 
-def greedy_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+def greedy_config(tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """Default decoding: greedy, no penalties, no sampling fields, stops at the tokenizer's eos."""
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return GenerationConfig(do_sample=False, use_cache=True, **ids)
@@ -106,7 +106,7 @@ def load_base(args: ModelArgs, tokenizer: PreTrainedTokenizerBase, source: Model
         quantization_config=quantization(args),
         use_safetensors=True,
     )
-    model.generation_config = greedy_config(model, tokenizer)
+    model.generation_config = greedy_config(tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     for module in model.modules():
@@ -173,7 +173,7 @@ def load_for_inference(
     else:
         device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
         model = load_weights(source, best_dtype(dtype), merge, device)
-    model.generation_config = greedy_config(model, tokenizer)
+    model.generation_config = greedy_config(tokenizer)
     return model.eval(), tokenizer
 
 
@@ -210,7 +210,7 @@ def load_interpolated(
     tokenizer = load_checkpoint_tokenizer(path)
     model = load_weights(path, best_dtype(dtype))
     interpolate(model, load_weights(start, best_dtype(dtype)), share)
-    model.generation_config = greedy_config(model, tokenizer)
+    model.generation_config = greedy_config(tokenizer)
     return model.eval(), tokenizer
 
 
@@ -220,7 +220,7 @@ def merged_start(start: ModelSource, folder: Path, tokenizer: PreTrainedTokenize
     with state.main_process_first():
         if state.is_main_process:
             model = load_weights(start, best_dtype(dtype))
-            model.generation_config = greedy_config(model, tokenizer)
+            model.generation_config = greedy_config(tokenizer)
             save_model(Path(target.path), model, tokenizer, base_of(start))
     return target
 

@@ -219,7 +219,7 @@ def lay_over(tree: Tree, recipe_class: Kind, words: list[str]) -> Tree:
     for written, values in split_flags(words):
         flag = flags.get(written.replace("-", "_"))
         if flag is None:
-            raise _unknown_flag(written, flags, recipe_class)
+            raise _unknown_flag(written, flags)
         top, *inner = flag.path
         key = keys_of(recipe_class)[top]
         if inner and top not in tree.values and dict_values(key.type):
@@ -256,7 +256,7 @@ def _value(flag: Flag, words: list[str]) -> Tree:
     raise here.error(flag.name, problem, describe(kind))
 
 
-def _unknown_flag(written: str, flags: dict[str, Flag], recipe_class: Kind) -> UserError:
+def _unknown_flag(written: str, flags: dict[str, Flag]) -> UserError:
     name, here = written.replace("-", "_"), Place(COMMAND_LINE)
     if any(flag.startswith(f"{name}.") for flag in flags):
         return here.error(written, "this is a group of keys", f"one of them, '--{written}.KEY value'")

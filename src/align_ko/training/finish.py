@@ -184,7 +184,7 @@ def save_stage(
     trainer.save_model(str(target), _internal_call=True)  # a public call would push at once, before the rest is there
     if trainer.accelerator.is_main_process:
         base = base or ModelSource(model.name_or_path)
-        config = greedy_config(model, tokenizer)
+        config = greedy_config(tokenizer)
         tokenizer.save_pretrained(target)
         config.save_pretrained(target)
         save_format(target, tokenizer, config.eos_token_id)
