@@ -1,6 +1,6 @@
 """Servers for tests: one of our own that fails as asked, on a real web framework, and free ports.
 
-`python endpoint_servers.py PORT` is one as a process of its own: a judge that says what the answer that it reads tells it to.
+`python endpoint_servers.py PORT 답변` is one as a process of its own: a judge that says what the answer tells it to.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def completion(text, finish="stop", **message) -> JSONResponse:
 
 
 async def told(request: Request) -> Response:
-    """The first reading says what is in `[…]` of the answer, the second, whose rubric begins with 2, what is in `{…}`."""
+    """The first reading says what is in `[…]` of the text, the second, whose rubric begins with 2, what is in `{…}`."""
     rubric, text = (message["content"] for message in (await request.json())["messages"])
     brackets = r"\{(.*?)\}" if "2:" in rubric.split("0:")[0] else r"\[(.*?)\]"
-    return completion(re.search(brackets, text.split("<답변>")[1])[1], "length" if "{cut}" in text else "stop")
+    return completion(re.search(brackets, text.split(f"<{sys.argv[2]}>")[1])[1], "length" if "{cut}" in text else "stop")
 
 
 @contextmanager
-def judge_process():
-    """The address of such a judge, in a process of its own."""
+def judge_process(inside="답변"):
+    """The address of such a judge, in a process of its own; the text is what is `inside` that tag."""
     port = free_port()
-    process = Popen([sys.executable, __file__, str(port)])
+    process = Popen([sys.executable, __file__, str(port), inside])
     try:
         for _ in range(600):
             try:

@@ -87,7 +87,7 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing a native reader would object to, at characters `start:end` of the text."""
+    """One fault of form, at characters `start:end` of the text."""
 
     code: str  # see align_ko.korean.naturalness.FAULT_CODES
     start: int

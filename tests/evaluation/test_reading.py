@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import subprocess
 import sys
 import time
@@ -122,15 +123,20 @@ def test_codes_and_markup_in_an_answer_are_shown_not_obeyed(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
-def test_in_a_terminal_one_key_is_enough_and_an_arrow_is_none(folder):
+def test_in_a_terminal_one_key_is_enough_and_an_arrow_is_none(folder, request):
     import pty
     import termios
 
     ours, theirs = pty.openpty()
     reading = subprocess.Popen([sys.executable, str(SCRIPT), str(folder)], stdin=theirs, stdout=subprocess.PIPE)
     seen = b""
+    request.addfinalizer(reading.kill)
     for then, key in (("그만", "\x1b[2~"), ("가운데", "2"), ("1 / 5", "ㅠ"), ("앞서 2", "1"), ("1 / 5", "ㅂ"), ("1 / 5.", "")):
         while then.encode() not in seen:
+            assert select.select([reading.stdout], [], [], 60)[0], (
+                then,
+                seen.decode(),
+            )
             seen += os.read(reading.stdout.fileno(), 4096)
         while key and termios.tcgetattr(theirs)[3] & termios.ICANON:
             time.sleep(0.01)  # until it waits for a key

@@ -7,12 +7,13 @@ import re
 import pytest
 from endpoint_servers import FaultyServer, completion, judge_process
 
+from align_ko import evaluate
 from align_ko.errors import UserError
 from align_ko.evaluation.llm_verdicts import RUBRICS, add_llm_verdicts, verdict_of
 from align_ko.evaluation.reading import add_reader_verdicts, answer_key
 from align_ko.evaluation.scores import count_verdicts, summarise, wilson
-from align_ko.recipe import LlmVerdictArgs
-from align_ko.records import read_jsonl
+from align_ko.recipe import EvaluateRecipe, LlmVerdictArgs, recipe_from
+from align_ko.records import read_jsonl, write_jsonl
 from align_ko.stores import Store, whole_rows
 
 NO_VERDICT = {
@@ -146,6 +147,37 @@ def test_a_judge_in_a_process_of_its_own(tmp_path):
     }  # fmt: skip
     replies = [row["reply"] for row in read_jsonl(tmp_path / "kept.jsonl")]
     assert sorted(replies) == ["판정: 0", "판정: 1", "판정: 2", "판정: 2", "판정: 2"]
+
+
+def test_an_evaluation_counts_both_judges_and_a_later_reading(llama, tmp_path):
+    write_jsonl(tmp_path / "p.jsonl", [{"prompt": "[판정: 2]{판정: 1}"}, {"prompt": "[판정: 0]{판정: 0}"}])
+    options = {"sampling": {}, "generation": {"max_new_tokens": 4, "dtype": "float32"}, "probes": []}
+
+    def judge(**llm):
+        summary = evaluate({"m": str(llama.folder)}, str(tmp_path / "p.jsonl"), str(tmp_path / "out"), llm=llm, **options)
+        return summary["results"][0]
+
+    assert judge()["llm"] is None is judge()["reader"]
+    with judge_process(inside="대화") as url:
+        llm = {"base_url": url, "model": "judge"}
+        assert [judge(**llm)["llm"][key] for key in ("judged", "signed", "partly", "split")] == [2, 0.0, 0.5, 0.5]
+    rows = list(read_jsonl(tmp_path / "out/responses.jsonl"))
+    assert [row["llm"] for row in rows] == [[2, 1], [0, 0]]
+    Store(tmp_path / "out/reader.jsonl").add(answer_key(rows[0]["prompt"], rows[0]["response"]), verdict=1)
+    result = judge(**llm)  # the server is gone: what it said is kept
+    assert (result["llm"]["judged"], result["reader"]["judged"], result["reader"]["partly"]) == (2, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("llm", "problem"),
+    [
+        ({"base_url": "http://h/v1"}, "llm.model: this key is missing, and other keys of llm are given"),
+        ({"model": "m", "base_url": "http://SECRET@h/v1"}, "llm.base_url: this contains a secret"),
+    ],
+)
+def test_a_judge_without_a_model_or_with_a_secret_is_refused(tmp_path, llm, problem):
+    with pytest.raises(UserError, match=problem):
+        recipe_from(EvaluateRecipe, models={"m": "m"}, prompts_file="p", output_dir=str(tmp_path), llm=llm)
 
 
 def test_the_rubric_is_one_in_two_orders():

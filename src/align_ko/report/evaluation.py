@@ -20,7 +20,7 @@ from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAns
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, render
-from align_ko.report.tables import MEASURES, measure_cells, measures_table, short, verdict_lines
+from align_ko.report.tables import MEASURES, NOT_JUDGED, measure_cells, measures_table, short, verdict_lines
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -61,7 +61,8 @@ def closing(summary: Summary) -> list[str]:
             if fewer != {result["n"] for result in greedy}:
                 sentence += f" (over the {'/'.join(map(str, sorted(fewer)))} prompts that both answered)"
         lines.append(sentence + ".")
-        lines.append("relevant: " + " → ".join(f"{r['model']} {100 * r['relevant']:.0f} %" for r in greedy))
+        relevant = [f"{r['model']} {100 * r['relevant']:.0f} %" for r in greedy if r["relevant"] is not None]
+        lines.append(f"relevant: {' → '.join(relevant) or NOT_JUDGED}")
         lines += verdict_lines((f"{r['model']} {short(r['setting'])}", r) for r in summary["results"])
     if summary["small_sample"]:
         counts = "/".join(map(str, sorted({result["n"] for result in summary["results"]})))
