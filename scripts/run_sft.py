@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 
 from align_ko.errors import run_script
+from align_ko.manifest import what_is_whole
 from align_ko.planning import plan_command
 from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
@@ -154,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, what_is_whole)

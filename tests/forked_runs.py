@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -59,18 +60,22 @@ class ForkedRuns:
         kill_after: float | None = None,
         group: bool = False,
         when_gone: str = "",
+        largest: int = 0,
     ) -> Ended:
         """`kill_after`: seconds, counted from the moment at which the file `when_gone` has vanished where there is one;
-        `group`: with all its processes, as the kernel kills a container, or it alone, as `kill -9` does."""
+        `group`: with all its processes, as the kernel kills a container, or it alone, as `kill -9` does.
+        `largest`: bytes of a file from which on its disk is full; what the run prints to stdout is lost then."""
         asked = {"script": script, "argv": argv, "folder": str(folder), "kill_after": kill_after, "group": group}
-        self.server.stdin.write(json.dumps({**asked, "when_gone": when_gone}) + "\n")
+        self.server.stdin.write(json.dumps({**asked, "when_gone": when_gone, "largest": largest}) + "\n")
         self.server.stdin.flush()
         return Ended(**json.loads(self.server.stdout.readline()))
 
 
-def run_once(script: str, argv: list[str], folder: str, kill_after: float | None, group: bool, when_gone: str) -> Ended:
+def run_once(
+    script: str, argv: list[str], folder: str, kill_after: float | None, group: bool, when_gone: str, largest: int
+) -> Ended:
     began = time.monotonic()
-    child = fork(lambda: run_script(folder, script, argv))
+    child = fork(lambda: run_script(folder, script, argv, largest))
     watched, gone, over = Path(folder, when_gone) if when_gone else None, [], threading.Event()
 
     def kill() -> None:
@@ -128,11 +133,13 @@ def fork(act: Callable[[], None], new_group: bool = True) -> int:
         os._exit(code)
 
 
-def run_script(folder: str, script: str, argv: list[str]) -> None:
+def run_script(folder: str, script: str, argv: list[str], largest: int) -> None:
     os.chdir(folder)
     out = os.open("last.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(out, 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY) if largest else out, 1)
     os.dup2(out, 2)
+    if largest:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     if script == "align":
         from align_ko.pipeline import stages
 

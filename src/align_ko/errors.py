@@ -107,7 +107,7 @@ def disk_fault(error: BaseException | None) -> str | None:
         number = error.errno if isinstance(error, OSError) else None
         if number is None and (quoted := re.search(r"\(os error (\d+)\)", str(error))):
             number = int(quoted[1])
-        elif number is None and "PytorchStreamWriter failed" in str(error):
+        elif number is None and re.search("PytorchStreamWriter failed|inline_container.*unexpected pos", str(error)):
             number = errno.ENOSPC
         name = error.filename if isinstance(error, OSError) else None
         if number in _REFUSED and name is not None:

@@ -17,11 +17,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from align_ko.errors import output_folders
 from align_ko.process import HOLDER_FILE
 from align_ko.records import write_json
 
 PACKAGES = "torch transformers trl peft accelerate deepspeed datasets tokenizers kiwipiepy bitsandbytes".split()
 MANIFEST_FILE = "manifest.json"
+MARKER = "align_ko_whole.json"  # of training/checkpoints.py, the last file of a checkpoint
 RUN_FILE = "training_run.json"  # of training/run_record.py; `finished` is null until the result is complete
 WEIGHT_FILES = (
     "config.json", "*.safetensors*", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack",
@@ -205,6 +207,24 @@ def is_half_written(folder: str | Path) -> bool:
     """Whether a stage has begun to replace its files in `folder` and has not come to its manifest, which it writes last. A
     folder that no stage has locked, such as one with rows of the user's own, needs none."""
     return (Path(folder) / HOLDER_FILE).is_file() and not (Path(folder) / MANIFEST_FILE).is_file()
+
+
+def what_is_whole() -> str:
+    """What an interrupted stage says of its output folder, if it replaces all files together or continues from checkpoints."""
+    if not output_folders:
+        return "nothing was written"
+    folder = output_folders[-1]
+    if is_unfinished(folder):
+        whole = sorted(folder.glob(f"checkpoint-*/{MARKER}"), key=lambda path: int(path.parent.name.partition("-")[2]))
+        if not whole:
+            return "no checkpoint is whole yet: the same command starts from the beginning"
+        return f"{whole[-1].parent} is whole, the same command continues from there"
+    files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"rejected.jsonl"}
+    if not (files and is_half_written(folder)):
+        return "nothing was written, the files of an earlier run are as they were"
+    return (
+        f"the files in {folder} are not all of one run, and later stages refuse them; the same command makes all of them again"
+    )
 
 
 def remove_manifest(folder: str | Path) -> None:

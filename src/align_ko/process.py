@@ -162,7 +162,8 @@ def lock_folder(folder: str | Path) -> None:
     except Timeout:
         raise _refusal(path) from None
     except OSError as error:
-        raise UserError(f"cannot write to it: {error.strerror}", file=path, expected="another output folder") from None
+        problem = "is a file" if path.is_file() else f"cannot write to it: {error.strerror}"
+        raise UserError(problem, file=path, expected="another output folder") from None
     _held[path.resolve()] = lock  # a lock without a reference is released
     for left in list(path.rglob(f".*{TEMPORARY}")):
         if not any(is_locked(above) for above in left.parents if path in above.parents):  # another run may be writing it

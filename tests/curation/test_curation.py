@@ -24,8 +24,9 @@ from align_ko.curation.judge import Judge, Judged, Work
 from align_ko.curation.near_duplicates import duplicate_key
 from align_ko.curation.select import Features, decide, divide, select, split
 from align_ko.errors import UserError, run_script
+from align_ko.manifest import what_is_whole
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
-from align_ko.process import HOLDER_FILE
+from align_ko.process import HOLDER_FILE, lock_folder
 from align_ko.recipe import DataRecipe, LengthBounds, NearDuplicateArgs, SftRecipe, SourceArgs, check_inputs, recipe_from
 from align_ko.records import Conversation, content_id, read_jsonl
 from align_ko.report.curation import write_report
@@ -465,13 +466,21 @@ def test_killed_while_its_files_are_renamed_a_run_is_not_trained_on(tmp_path, mo
 
 
 def test_what_became_of_the_files_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    state_of = importlib.import_module("build_sft_data").state_of
-    assert state_of(tmp_path).startswith("nothing was written")
+    assert what_is_whole() == "nothing was written"
+    lock_folder(tmp_path)
+    (tmp_path / "rejected.jsonl").touch()
+    assert what_is_whole().startswith("nothing was written, the files of an earlier run")
     (tmp_path / "train.jsonl").touch()
-    assert state_of(tmp_path).startswith("the files here are not all of one run")
+    assert what_is_whole().startswith(f"the files in {tmp_path} are not all of one run")
     (tmp_path / "manifest.json").touch()
-    assert state_of(tmp_path).startswith("nothing was written")
+    assert what_is_whole().startswith("nothing was written, the files of an earlier run")
+    (tmp_path / "training_run.json").write_text('{"finished": null}')
+    assert what_is_whole().startswith("no checkpoint is whole yet")
+    for step, whole in ((9, True), (10, True), (11, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}/align_ko_whole.json").touch()
+    assert what_is_whole() == f"{tmp_path}/checkpoint-10 is whole, the same command continues from there"
 
 
 def test_where_no_row_is_left_the_reasons_are_counted_and_the_rows_kept(tmp_path: Path) -> None:

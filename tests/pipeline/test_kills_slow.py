@@ -196,3 +196,40 @@ def test_killed_at_random_moments(name, place, forked, monkeypatch):
         temporary = [path.name for path in (place / "tmp").iterdir() if not path.name.startswith("torchinductor_")]  # a cache
         assert not temporary
     print(f"\n| {name} | {unhurt.seconds:.1f} | {KILLS} | {dict(seen)} |")
+
+
+SFT = """\
+model: {model_name_or_path: llama, dtype: float32, lora_r: 8}
+data: {train_file: train.jsonl, eval_file: gate.jsonl}
+training: {output_dir: out, max_steps: 3, per_device_train_batch_size: 2, max_length: 512, gradient_checkpointing: false,
+           save_strategy: steps, save_steps: 1, bf16: false, report_to: none}
+"""
+SAVED, NOTHING = (
+    "what was finished is saved, the same command continues from there",
+    "nothing was written, the files of an earlier",
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "recipe", "largest", "said"),
+    [
+        ("build_sft_data", "curate", 3_000, NOTHING),
+        ("build_preferences", "pairs", 1_500, SAVED),
+        ("evaluate", "evaluate", 1_500, SAVED),
+        ("export", "export", 100_000, "the files in out are not all of one run, and later stages refuse them"),
+        ("run_sft", "sft", 6_000, "no checkpoint is whole yet: the same command starts from the beginning"),
+        ("run_sft", "sft", 100_000, "no checkpoint is whole yet: the same command starts from the beginning"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_command_goes_on_when_there_is_room(script, recipe, largest, said, place, forked):
+    (place / "sft.yaml").write_text(SFT)
+    shutil.rmtree(place / "out", ignore_errors=True)
+    full = forked.run(script, [f"{recipe}.yaml"], place, largest=largest)
+    *before, line = (place / "last.txt").read_text().strip().splitlines()
+    assert full.status == 2 and not full.left and not any(text.startswith(("Traceback", "error")) for text in before), before
+    assert re.match(
+        r"error: \S+: (File too large|No space left on device); the disk /\S* has [\d.]+ of [\d.]+ GiB free; ", line
+    )
+    assert said in line
+    again = forked.run(script, [f"{recipe}.yaml"], place)
+    assert again.status == 0, (place / "last.txt").read_text()[-4000:]

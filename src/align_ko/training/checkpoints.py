@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from transformers.trainer_utils import rotate_checkpoints
 
-from align_ko.manifest import file_mark, wrong_files
+from align_ko.manifest import MARKER, file_mark, wrong_files
 from align_ko.records import write_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 else:
     _Trainer = object  # a mixin beside TRL's trainers
 
-MARKER = "align_ko_whole.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
