@@ -295,7 +295,9 @@ def bench_language(data: Path, rows: list[Row], show: bool) -> None:
                 spans = [row["response"][max(0, f.start - 20) : f.end + 20] for f in verdict.faults if f.code in names]
                 print(f"  {label} {row['words']} {spans[:2] if label == 'ok' else row['response'][:300]!r}")
     english = [row["response"] for row in [*confused, *rows] if _is_english(row)]
-    scores = [verdict.score for verdict in assess_each(english)]
+    judged = assess_each(english)
+    scores = [verdict.score for verdict in judged if not verdict.outside]  # code alone, a table of sounds
+    print(f"language: English answers, not judged         {share(len(english) - len(scores), len(english))}")
     print(f"language: English answers, highest score      {max(scores):8.3f}")
     print(f"language: English answers above .3            {share(sum(s > 0.3 for s in scores), len(scores))}")
 
@@ -313,6 +315,7 @@ def bench_long(data: Path, show: bool) -> None:
     verdicts = assess_each([row["response"] for row in rows], [row["prompt"] for row in rows])
     pairs = list(zip(rows, verdicts, strict=True))
     print(f"long answers: not natural                     {share(sum(not v.natural for _, v in pairs), len(pairs))}")
+    print(f"long answers: not made for their kind         {share(sum(bool(v.outside) for _, v in pairs), len(pairs))}")
     codes = Counter(code for _, verdict in pairs for code in verdict.codes)
     print(
         "long answers: codes                           " + ", ".join(f"{code} {count}" for code, count in codes.most_common())

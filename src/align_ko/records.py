@@ -103,6 +103,8 @@ class Assessment:
     score: float  # 0 (unusable) .. 1 (nothing to object to)
     faults: tuple[Fault, ...]
     speech_level: str  # polite | plain | archaic | neutral | mixed | unknown
+    outside: str = ""
+    """code, table or proof: a kind of text that the judge is not made for, so nothing is decided by it."""
 
     @property
     def codes(self) -> list[str]:

@@ -41,6 +41,7 @@ def test_measures():
     rows[0]["faults"] = ["repetition", "unfinished"]
     assert gate_measures(rows) == {
         "eval_greedy_natural": 0.5,
+        "eval_greedy_outside": 0.0,
         "eval_greedy_stopped": 0.75,
         "eval_greedy_loops": 0.25,
         "eval_greedy_cut": 0.25,

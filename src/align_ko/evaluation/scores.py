@@ -55,6 +55,8 @@ class ScoredAnswer(Answer):
     score: float
     faults: list[FaultRow]
     speech_level: str
+    outside: NotRequired[str]
+    """A kind of text that the judge is not made for."""
     relevant: bool
     llm: NotRequired[list[int] | None]
     """Two verdicts of a larger model, 0 to 2 (llm_verdicts.py); None: not judged."""
@@ -84,8 +86,11 @@ class Result(TypedDict):
     decoding: str
     n: int
     natural: float
+    """Of the answers that the judge is made for."""
     natural_low: float
     natural_high: float
+    outside: NotRequired[int]
+    """Answers that it is not made for."""
     score: float
     loops: float
     filler: float
@@ -150,6 +155,7 @@ def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
                 "score": assessment.score,
                 "faults": [FaultRow(code=f.code, start=f.start, end=f.end, message=f.message) for f in assessment.faults],
                 "speech_level": assessment.speech_level,
+                "outside": assessment.outside,
                 "relevant": is_relevant(asked, row["response"]),
             }
         )
@@ -176,8 +182,9 @@ def summarise(scored_rows: Iterable[ScoredAnswer], reference_nll: Mapping[str, f
 
 def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Result:
     n = len(rows)
-    natural = sum(row["natural"] for row in rows)
-    low, high = wilson(natural, n)
+    judged = [row for row in rows if not row.get("outside")]
+    natural = sum(row["natural"] for row in judged)
+    low, high = wilson(natural, len(judged))
     codes = [{fault["code"] for fault in row["faults"]} for row in rows]
     faults = {code: sum(code in row for row in codes) / n for code in FAULT_CODES}
     answers = [row["response"] for row in rows]
@@ -190,10 +197,11 @@ def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Resul
         "setting": rows[0]["setting"],
         "decoding": rows[0]["decoding"],
         "n": n,
-        "natural": natural / n,
+        "natural": natural / max(len(judged), 1),
         "natural_low": low,
         "natural_high": high,
-        "score": mean(row["score"] for row in rows),
+        "outside": n - len(judged),
+        "score": mean(row["score"] for row in judged or rows),
         "loops": faults["repetition"],
         "filler": faults["filler"],
         "unfinished": faults["unfinished"],

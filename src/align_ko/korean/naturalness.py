@@ -17,6 +17,7 @@ from align_ko.korean.genre import asked_for, longest_wanted
 from align_ko.korean.honorifics import misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, with_values, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
+from align_ko.korean.outside import outside
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.polish import grade, marks
 from align_ko.korean.prose import Sentence, own_words, sentences, without_blocks
@@ -153,7 +154,7 @@ def _assess_some(
             message = "번역 투입니다. 더 간결하게 쓸 수 있습니다."
             faults.append(Fault("translationese", clumsy.start, clumsy.end, message))
     grades = [grade(marks(*row)) for row in both]
-    verdicts = map(_verdict, found, natural, grades, levels)
+    verdicts = map(_verdict, found, natural, grades, levels, texts, prompts)
     return [next(verdicts) if speaking else _empty(text) for (text, _, _), speaking in zip(rows, speaks, strict=True)]
 
 
@@ -161,7 +162,17 @@ def _empty(response: str) -> Assessment:
     return Assessment(False, 0.0, (Fault("empty", 0, len(response), "답변이 비어 있습니다."),), "unknown")
 
 
-def _verdict(faults: list[Fault], natural: bool, graded: float, level: SpeechLevel) -> Assessment:
+_ANYWHERE = frozenset(
+    "not_korean repetition template_leak echo no_answer unfinished strange_characters too_short too_long".split()
+)
+"""Faults in any kind of text."""
+
+
+def _verdict(
+    faults: list[Fault], natural: bool, graded: float, level: SpeechLevel, text: str, prompt: str | None
+) -> Assessment:
+    if _ANYWHERE.isdisjoint(fault.code for fault in faults) and (kind := outside(text, prompt)):
+        return Assessment(True, 1.0, (), level.verdict, kind)
     faults.sort(key=lambda fault: (fault.start, fault.end))
     score = round(score_of(faults) * graded, 4)
     return Assessment(natural, max(NATURAL_SCORE, score) if natural else score, tuple(faults), level.verdict)

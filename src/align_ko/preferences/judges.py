@@ -36,6 +36,8 @@ class Judgement:
     faults: list[str]
     by_judge: dict[str, JudgeScore]  # by the judges' names in the recipe
     score: float  # what candidates are ranked by, 0..1
+    outside: str = ""
+    """A kind of text that the judge is not made for: neither chosen nor rejected for its form."""
 
     @property
     def relevant(self) -> bool:
@@ -91,7 +93,7 @@ def judge(prompt: str, text: str, finished: bool, reference: str | None, weights
             min(1.0, 2 * near), f"{near:.3f} of its trigrams shared with the curated answer, doubled"
         )
     score = combine(scores, weights or JudgeWeights())
-    return Judgement(assessment.natural, assessment.codes, scores, score)
+    return Judgement(assessment.natural, assessment.codes, scores, score, assessment.outside)
 
 
 def combine(scores: Mapping[str, JudgeScore], weights: JudgeWeights) -> float:
@@ -158,7 +160,7 @@ class Rated:
 
 
 def is_faulty(judgement: Judgement) -> bool:
-    return not judgement.natural or not judgement.relevant
+    return not judgement.outside and (not judgement.natural or not judgement.relevant)
 
 
 def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
@@ -166,6 +168,7 @@ def is_fit(judgement: Judgement, args: PairingArgs) -> bool:
     near = judgement.by_judge.get("reference")
     return (
         judgement.natural
+        and not judgement.outside
         and judgement.relevant
         and judgement.by_judge["variety"].score >= args.min_variety
         and judgement.by_judge["naturalness"].score >= args.min_chosen_score

@@ -138,7 +138,7 @@ def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tup
             break
         question = last_user_text(item.prompt)
         own = assess(item.text, question)
-        if not own.natural:
+        if own.outside or not own.natural:
             dropped["synthetic: the answer to spoil is not natural itself"] += 1
             continue
         for step in range(len(faults)):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
@@ -48,6 +48,7 @@ class GateRow(TypedDict):
     response: str
     finished: bool
     natural: bool
+    outside: NotRequired[str]
     score: float
     faults: list[str]
     cut: bool
@@ -58,13 +59,15 @@ def _gate_row(prompt: str, answer: Generated, limit: int) -> GateRow:
     assessed = assess(answer.text, prompt=prompt, finished=answer.finished)
     cut = not answer.finished and answer.tokens >= limit and "repetition" not in assessed.codes
     return {"prompt": prompt, "response": answer.text, "finished": answer.finished, "natural": assessed.natural,
-            "score": assessed.score, "faults": assessed.codes, "cut": cut}  # fmt: skip
+            "outside": assessed.outside, "score": assessed.score, "faults": assessed.codes, "cut": cut}  # fmt: skip
 
 
 def gate_measures(rows: list[GateRow]) -> dict[str, float]:
     """Shares (0..1), mean length in characters and collapse of answered rows (`prompt`, `response`, `natural`, `faults`)."""
+    judged = [row for row in rows if not row.get("outside")]
     return {
-        "eval_greedy_natural": mean(float(row["natural"]) for row in rows),
+        "eval_greedy_natural": mean(float(row["natural"]) for row in judged) if judged else 1.0,
+        "eval_greedy_outside": 1 - len(judged) / len(rows),
         "eval_greedy_stopped": mean(float(row["finished"]) for row in rows),
         "eval_greedy_loops": mean(float("repetition" in row["faults"]) for row in rows),
         "eval_greedy_cut": mean(float(row["cut"]) for row in rows),
