@@ -121,22 +121,26 @@ WHOLE = [*QA[:1], {"role": "assistant", "content": BAD}]
     ],
 )
 def test_pairs_of_public_shapes(row):
-    assert adapt_pairs(row) == [Pair(QA[:1], A, BAD)]
+    assert adapt_pairs(row) == [Pair(QA[:1], QA[1:], WHOLE[1:])]
 
 
 def test_pairs_with_more_in_them():
     long = [*QA, {"role": "user", "content": "왜요?"}]
     sides = [[*long, {"role": "assistant", "content": text}] for text in ("강이 있어서요.", "몰라요.")]
-    assert adapt_pairs({"prompt": Q, "chosen": sides[0], "rejected": sides[1]}) == [Pair(long, "강이 있어서요.", "몰라요.")]
+    assert adapt_pairs({"prompt": Q, "chosen": sides[0], "rejected": sides[1]}) == [Pair(long, *(side[3:] for side in sides))]
     assert adapt_pairs({"system": "짧게 답하세요.", "question": Q, "chosen": A, "rejected": BAD}) == [
-        Pair([SYSTEM, QA[0]], A, BAD)
+        Pair([SYSTEM, QA[0]], QA[1:], WHOLE[1:])
     ]
     several = adapt_pairs({"messages": QA, "rejected_responses": [BAD, "음."]})
-    assert [pair.rejected for pair in several] == [BAD, "음."]
-    parted = [*QA, *turns("왜?", "음.")]
-    assert adapt_pairs({"chosen": parted, "rejected": WHOLE}).detail == (
-        "the chosen side has 3 turns after the two part, expected one answer"
+    assert [pair.rejected[0]["content"] for pair in several] == [BAD, "음."]
+    parted = [*QA, *turns("왜?", "음.")]  # the sides part at the first answer and go on
+    assert adapt_pairs({"chosen": parted, "rejected": WHOLE}) == [Pair(QA[:1], parted[1:], WHOLE[1:])]
+    assert adapt_pairs({"prompt": Q, "chosen": parted[1:], "rejected": BAD}) == [Pair(QA[:1], parted[1:], WHOLE[1:])]
+    assert adapt_pairs({"chosen": parted[:3], "rejected": WHOLE}).detail == (
+        "the chosen side's turns after the prompt are not the assistant's and the user's, an answer the last"
     )
+    empty = {"role": "assistant", "content": "."}
+    assert adapt_pairs({"chosen": [*parted[:3], empty], "rejected": WHOLE}).detail == "the chosen side is empty"
 
 
 @pytest.mark.parametrize(

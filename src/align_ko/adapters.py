@@ -39,11 +39,11 @@ class Rejection(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """One preference: a prompt that ends with the user's turn, and two answers to it."""
+    """One preference: a prompt that ends with the user's turn, and two ways to go on, each from an answer to an answer."""
 
     prompt: list[Message]
-    chosen: str
-    rejected: str
+    chosen: list[Message]
+    rejected: list[Message]
 
 
 class _Broken(Exception):
@@ -132,7 +132,7 @@ def adapt_prompt(row: object) -> tuple[list[Message], str | None] | None:
             messages = _conversation(named, "auto")
     except _Broken:
         return None
-    messages = [{"role": message["role"], "content": message["content"]} for message in messages]
+    messages = _without_weights(messages)
     reference = messages.pop()["content"] if messages and messages[-1]["role"] == "assistant" else None
     asks = bool(messages) and messages[-1]["role"] == "user" and bool(messages[-1]["content"])
     return (messages, reference or None) if asks else None
@@ -161,12 +161,11 @@ def adapt_pairs(row: object, columns: Mapping[str, str] | None = None) -> list[P
         several = isinstance(value, list) and not any(isinstance(item, dict) for item in value)
         for item in value if isinstance(value, list) and several else [value]:
             asked, good, bad = _apart(prompt, chosen, _side(item, "rejected"))
-            if not good or not bad or not any(map(str.isalnum, good)) or not any(map(str.isalnum, bad)):
-                side = "chosen" if not any(map(str.isalnum, good)) else "rejected"
-                return Rejection("empty", f"the {side} side is empty")
+            if not _says(good) or not _says(bad):
+                return Rejection("empty", f"the {'rejected' if _says(good) else 'chosen'} side is empty")
             if good == bad:
                 return Rejection("equal", "both sides are the same")
-            pairs.append(Pair(asked, good, bad))
+            pairs.append(Pair(_without_weights(asked), good, bad))
         return pairs or Rejection("empty", "the rejected side is empty")
     except _Broken as problem:
         return Rejection("broken_row", str(problem))
@@ -410,6 +409,10 @@ def _with_context(row: Row, turns: list[Message]) -> list[Message]:
     return turns
 
 
+def _without_weights(messages: list[Message]) -> list[Message]:
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
 class _Untrained(Exception):
     """No answer of the row is to be trained on."""
 
@@ -453,13 +456,15 @@ def _side(value: object, key: str) -> list[Message]:
     return _turns_of(value, key, "assistant")
 
 
-def _apart(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], str, str]:
-    """Prompt and the two answers. Where the sides are whole conversations, the prompt is their longest common beginning."""
+def _apart(
+    prompt: list[Message], chosen: list[Message], rejected: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Prompt and the two sides. Where these are whole conversations, the prompt is their longest common beginning."""
     sides = []
     whole = any(side and side[0]["role"] != "assistant" for side in (chosen, rejected))
     if whole:
         if not chosen or not rejected:
-            return prompt, "", ""
+            return prompt, [], []
         common = 0
         while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
             common += 1
@@ -475,10 +480,16 @@ def _apart(prompt: list[Message], chosen: list[Message], rejected: list[Message]
     if not prompt or prompt[-1]["role"] != "user":
         raise _Broken("no prompt that ends with the user's turn; expected 'prompt', 'question' or whole conversations as sides")
     for side, name in zip(sides, ("chosen", "rejected"), strict=True):
-        if len(side) > 1 or (side and side[0]["role"] != "assistant"):
-            raise _Broken(f"the {name} side has {len(side)} turns after the two part, expected one answer")
-    good, bad = (side[0]["content"] if side else "" for side in sides)
-    return prompt, good, bad
+        if side and [turn["role"] for turn in side] != (["assistant", "user"] * len(side))[: len(side) | 1]:
+            raise _Broken(
+                f"the {name} side's turns after the prompt are not the assistant's and the user's, an answer the last"
+            )
+    return prompt, sides[0], sides[1]
+
+
+def _says(side: list[Message]) -> bool:
+    """Whether it has answers that count, and each of them says something."""
+    return any(map(is_trained, side)) and all(any(map(str.isalnum, turn["content"])) for turn in side if is_trained(turn))
 
 
 def kind_of(value: object) -> str:

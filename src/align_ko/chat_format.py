@@ -108,7 +108,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_gene
         raise UserError("this tokenizer has no chat template", expected="a checkpoint of align_ko, or set chat_template")
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:
         raise RefusedConversation(f"the chat template refuses this conversation: {error}") from None
     assert isinstance(text, str)
     return text
@@ -181,10 +181,18 @@ def rewrites_history(tokenizer: PreTrainedTokenizerBase, messages: list[Message]
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer: str, finished: bool = True) -> list[int]:
     """Ids of one answer after `prompt_ids(prompt)`; the closing eos only if the answer really ended."""
-    full = conversation_ids(tokenizer, [*prompt, {"role": "assistant", "content": answer}], last_only=True)
-    start = len(prompt_ids(tokenizer, prompt))
-    ids = [token for token, label in zip(full.input_ids[start:], full.labels[start:], strict=True) if label != IGNORE]
-    return ids if finished else ids[:-1]
+    return side_ids(tokenizer, prompt, [{"role": "assistant", "content": answer}], finished).input_ids
+
+
+def side_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Message], turns: list[Message], finished: bool = True
+) -> EncodedConversation:
+    """Ids and labels of what follows `prompt_ids(prompt)`, from an answer to the eos of the last one; without that eos where it
+    never ended. The user's turns between answers have no labels."""
+    full = conversation_ids(tokenizer, [*prompt, *turns], last_only=len(turns) == 1)
+    start, last = len(prompt_ids(tokenizer, prompt)), max(n for n, label in enumerate(full.labels) if label != IGNORE)
+    end = last + 1 if finished else last
+    return EncodedConversation(full.input_ids[start:end], full.labels[start:end])
 
 
 def spelled_tokens(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:

@@ -191,8 +191,7 @@ def _pairs_of(row: object) -> list[PairRow] | Rejection:
     name = _id_of(row) if len(pairs) == 1 else ""
     made: list[PairRow] = []
     for pair in pairs:
-        sides: list[list[Message]] = [[{"role": "assistant", "content": text}] for text in pair[1:]]
-        made.append({"prompt": pair.prompt, "chosen": sides[0], "rejected": sides[1], "id": name or pair_id(pair)})
+        made.append({**pair._asdict(), "id": name or pair_id(pair)})  # type: ignore[typeddict-item]
         if isinstance(row, dict):
             facts = {key: row[key] for key in ("rejected_finished", "source") if key in row}
             made[-1].update(facts)  # type: ignore[typeddict-item]

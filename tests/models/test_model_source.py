@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from align_ko.models.source import (
 )
 from align_ko.planning.model_shape import load_config
 from align_ko.planning.settings import run_settings
-from align_ko.recipe import DpoRecipe, ModelArgs, load_recipe
+from align_ko.recipe import DpoRecipe, ExportRecipe, ModelArgs, check_inputs, load_recipe, recipe_from
 from align_ko.training.finish import save_stage
 from align_ko.training.prepare import tokenize_conversations, training_config
 from align_ko.training.seams import AlignSFTTrainer
@@ -271,3 +272,68 @@ def test_the_record_is_not_pushed():
     from align_ko.training.finish import NOT_PUSHED
 
     assert list(filter_repo_objects([SOURCE_FILE, "config.json"], ignore_patterns=list(NOT_PUSHED))) == ["config.json"]
+
+
+def change(file: str, **values):
+    def do(folder: Path) -> None:
+        path = folder / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return do
+
+
+def replace_with(file: str, content: bytes):
+    return lambda folder: (folder / file).write_bytes(content)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (replace_with("config.json", b"{"), "config.json is not valid JSON"),
+        (replace_with("config.json", '{"이름": 1}'.encode("cp949")), "config.json is not valid JSON"),
+        (replace_with("generation_config.json", b"[]"), "generation_config.json is not a JSON object"),
+        (replace_with("tokenizer.json", POINTER), "tokenizer.json is a Git LFS pointer"),
+        (replace_with("manifest.json", b""), "manifest.json is not valid JSON"),
+        (replace_with("model.safetensors", POINTER), "model.safetensors is a Git LFS pointer"),
+        (replace_with("model.safetensors", b""), "model.safetensors is cut"),
+        (replace_with("model.safetensors", b"\xff" * 99), "model.safetensors is cut"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 5000), "model.safetensors is cut"),
+        (change("config.json", hidden_size=32), "its weights have other shapes than its config.json says"),
+        (change("config.json", hidden_size="64"), "Field 'hidden_size' expected int"),
+        (change("config.json", model_type="newer"), "cannot be loaded: The checkpoint .* model type `newer`"),
+        (change("config.json", num_attention_heads=7), "not a multiple of the number of attention heads"),
+        (lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")], "cannot be loaded"),
+    ],
+)
+def test_a_broken_model_folder_is_one_line(llama, tmp_path, spoil, told):
+    folder = Path(shutil.copytree(llama.folder, tmp_path / "model"))
+    spoil(folder)
+    with pytest.raises(UserError, match=told):
+        check_inputs(recipe_from(ExportRecipe, model_name_or_path=str(folder), output_dir=str(tmp_path / "out")))
+        load_for_inference(str(folder), "float32")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"base_model_name_or_path": None}, "the adapter names no base model"),
+        ({"r": "x"}, "the adapter does not fit its base"),
+        ({"peft_type": "NEWER"}, "the adapter does not fit its base"),
+        ({"target_modules": ["nope"]}, "the adapter does not fit its base"),
+    ],
+)
+def test_a_foreign_adapter_with_a_wrong_config_is_one_line(llama, tmp_path, values, told):
+    get_peft_model(llama.model(), LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])).save_pretrained(tmp_path)
+    llama.tokenizer().save_pretrained(tmp_path)
+    change("adapter_config.json", **{"base_model_name_or_path": str(llama.folder)} | values)(tmp_path)
+    with pytest.raises(UserError, match=told):
+        load_for_inference(str(tmp_path), "float32")
+
+
+def test_an_adapter_that_is_its_own_base_is_one_line(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
+    with pytest.raises(UserError, match="the adapter's base model is the adapter itself"):
+        base_of(str(tmp_path))

@@ -311,15 +311,42 @@ def pair_rows():
     ]
 
 
-def dpo_batches(tiny, tmp_path):
-    tokenizer = tiny.tokenizer()
-    dataset, too_long = tokenize_pairs(tokenizer, pair_rows(), None)
+def dpo_batches(tiny, tmp_path, rows=None, **options):
+    tokenizer, rows = tiny.tokenizer(), rows or pair_rows()
+    dataset, too_long = tokenize_pairs(tokenizer, rows, None)
     assert too_long == []
-    config = DPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=2, max_length=None, **LOCAL)
+    config = DPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=2, max_length=None, **LOCAL, **options)
     trainer = AlignDPOTrainer(
         model=tiny.model(), ref_model=tiny.model(), args=config, train_dataset=dataset, processing_class=tokenizer
     )
-    return list(trainer.get_train_dataloader()), tokenizer, {row["id"]: row for row in pair_rows()}, dataset
+    dpo_batches.trainer = trainer
+    return list(trainer.get_train_dataloader()), tokenizer, {row["id"]: row for row in rows}, dataset
+
+
+@pytest.mark.parametrize("precompute", [False, True])
+def test_of_sides_of_several_turns_the_answers_are_scored_and_the_users_turns_are_not(tiny, tmp_path, precompute):
+    more = [MULTI_TURN[3], {"role": "assistant", "content": "4입니다."}]
+    row = {"id": "p0", "prompt": MULTI_TURN[:2], "rejected_finished": False}
+    row |= {
+        side: [{"role": "assistant", "content": text}, *more] for side, text in (("chosen", "서울."), ("rejected", "부산."))
+    }
+    batches, tokenizer, pairs, dataset = dpo_batches(
+        tiny, tmp_path, [row, pair_rows()[0] | {"id": "p1"}], precompute_ref_log_probs=precompute
+    )
+    assert audit_pairs(batches, tokenizer, pairs, dataset) == {"pairs": 2, "open": 1}
+    [batch] = batches
+    scored = {
+        tokenizer.decode(ids[mask.bool()]) for ids, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    }
+    eos = tokenizer.eos_token
+    assert scored == {f"서울.{eos}4입니다.{eos}", f"부산.{eos}4입니다.", f"서울입니다.{eos}", f"부산입니다.{eos}"}
+    if precompute:  # the reference has to be of the same tokens
+        trainer = dpo_batches.trainer
+        logps = torch.stack(trainer.compute_ref_log_probs(trainer.ref_model or trainer.model, batch))
+        assert torch.allclose(logps, torch.stack([batch["ref_chosen_logps"], batch["ref_rejected_logps"]]), atol=1e-3)
+    batch["completion_mask"][:, len(dataset[0]["prompt_ids"]) :] = batch["attention_mask"][:, len(dataset[0]["prompt_ids"]) :]
+    with pytest.raises(AuditError, match="the scored part is not exactly the answer"):
+        audit_pairs(batches, tokenizer, pairs, dataset)
 
 
 def test_the_dpo_trainers_own_batches_pass_and_the_open_side_has_no_eos(tiny, tmp_path):

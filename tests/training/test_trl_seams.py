@@ -14,9 +14,10 @@ import trl.trainer.utils as trl_utils
 from conftest import MULTI_TURN, rows
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from align_ko.training.prepare import ShuffledLengthGroupedSampler, tokenize_conversations
-from align_ko.training.seams import AlignSFTTrainer, score_supervised_positions_only
+from align_ko.training.seams import AlignSFTTrainer, AnswersOnly, score_supervised_positions_only
 
 LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
 
@@ -25,6 +26,14 @@ LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "
 def trls_own(monkeypatch):
     """TRL as it is installed, whatever tests before this one did."""
     monkeypatch.setattr(trl_utils, "_use_triton", getattr(trl_utils._use_triton, "original", trl_utils._use_triton))
+
+
+def test_canary_trl_scores_all_of_a_side():
+    collator = DataCollatorForPreference(pad_token_id=0)
+    sides = {"chosen_ids": [2, 3, 4], "rejected_ids": [5], "chosen_mask": [1, 0, 1], "rejected_mask": [1]}
+    examples = [{"prompt_ids": [1], **sides}]
+    assert collator(examples)["completion_mask"].tolist() == [[0, 1, 1, 1], [0, 1, 0, 0]]
+    assert AnswersOnly(collator)(examples)["completion_mask"].tolist() == [[0, 1, 0, 1], [0, 1, 0, 0]]
 
 
 def sft_trainer(kind, tiny, tmp_path):

@@ -22,7 +22,7 @@ def attach_adapter(model: PreTrainedModel, adapter: str, is_trainable: bool = Fa
     _fit_embeddings(model, Path(adapter))
     try:
         return PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable, torch_device=str(model.device))
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()
         raise UserError(
             f"the adapter does not fit its base {model.name_or_path}: {reason[-1] if reason else type(error).__name__}",

@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class ModelSource:
     def load(self, auto_class: Any, **options: Any) -> Any:
         """`auto_class.from_pretrained`. UserError where there are no weights, or code of the model's own that is not
         allowed."""
+        from huggingface_hub.errors import StrictDataclassError
+
         if self.revision is not None:
             options["revision"] = self.revision
         allowed = self.may_run_code
@@ -48,15 +51,56 @@ class ModelSource:
                 raise
             first = str(error).strip().partition("\n")[0]
             raise UserError(f"{self.path} cannot be loaded: {first}", expected="a model saved as safetensors") from None
-        except ValueError as error:
-            if allowed or "trust_remote_code" not in str(error):
+        except (ValueError, RuntimeError, StrictDataclassError) as error:
+            if isinstance(error, RuntimeError) and "ignore_mismatched_sizes" not in str(error):
                 raise
+            if allowed or "trust_remote_code" not in str(error):
+                reason = " ".join(str(error).split())
+                if isinstance(error, RuntimeError):
+                    reason = "its weights have other shapes than its config.json says"
+                raise UserError(f"{self.path} cannot be loaded: {reason}", expected="a whole model of transformers") from None
             raise UserError(
                 f"{self.path} needs the Python code that it brings, and code is only run with your permission",
                 key="trust_remote_code",
                 expected="'trust_remote_code: true' in the recipe (in training under 'model:'; chat.py: --trust-remote-code), "
                 "after reading its .py files",
             ) from None
+
+
+_READ_FILES = (
+    "*config.json", "tokenizer.json", "*index.json", "manifest.json", "training_run.json", "align_ko_*.json", "*tokens*.json",
+    "vocab.json", "*.safetensors",
+)  # fmt: skip
+
+
+def folder_problem(folder: str | Path) -> str | None:
+    """What of a model's files cannot be read: JSON that is none, weights that are cut; a Git LFS pointer is both."""
+    files = sorted(file for kind in _READ_FILES for file in Path(folder).glob(kind))
+    marks = ((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file())
+    return next((problem for mark in marks if (problem := _file_problem(*mark))), None)
+
+
+@lru_cache(1024)
+def _file_problem(name: str, size: int, modified: int) -> str | None:
+    file, pointer = Path(name), b"version https://git-lfs"
+    with open(file, "rb") as opened:
+        head = opened.read(len(pointer))
+        if head == pointer:
+            return f"{file} is a Git LFS pointer, not the file itself ('git lfs pull' gets it)"
+        opened.seek(0)
+        if file.suffix == ".json":
+            try:
+                value = json.load(opened)
+            except (ValueError, RecursionError) as error:
+                return f"{file} is not valid JSON: {error}"
+            return None if isinstance(value, dict) else f"{file} is not a JSON object"
+        length = int.from_bytes(opened.read(8), "little")  # safetensors: this, a header, then the weights without a gap
+        try:
+            header = json.loads(opened.read(length)) if length < size else None
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"] if header else [-1]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            ends = [-1]
+        return None if 8 + length + max(ends, default=0) == size else f"{file} is cut or is no safetensors file"
 
 
 def _code_key(source: ModelSource) -> str | None:
@@ -84,6 +128,8 @@ def model_source(path: str | ModelSource, revision: str | None = None, trust_rem
         return path
     folder = resolve_model_path(path)
     if Path(folder).is_dir():
+        if problem := folder_problem(folder):
+            raise UserError(problem, expected="the files as they were saved")
         if revision:
             problem = f"{path} is a folder and has no revision {revision}"
             raise UserError(problem, key="model_revision", expected="null, or a hub id")
@@ -135,7 +181,10 @@ def base_of(path: str | ModelSource) -> ModelSource:
         return source
     file = Path(source.path) / "adapter_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    base, record = str(config["base_model_name_or_path"]), _read_record(source.path)
+    base, record = str(config.get("base_model_name_or_path") or ""), _read_record(source.path)
+    if not base or Path(base).resolve() == Path(source.path).resolve():
+        problem = "the adapter's base model is the adapter itself" if base else "the adapter names no base model"
+        raise UserError(problem, file=file, key="base_model_name_or_path", expected="the model that it was trained on")
     if Path(base).is_absolute() and not Path(base).is_dir():
         problem = f"the adapter's base model {base} is not there"
         expected = "the folder it was trained from (for the quickstart: python scripts/prepare_model.py quickstart)"
@@ -164,7 +213,10 @@ def write_source(folder: str | Path, base: ModelSource) -> None:
 
 def _read_record(folder: str) -> ModelSource | None:
     file = Path(folder) / SOURCE_FILE
-    return ModelSource(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if not file.is_file():
+        return None
+    record = json.loads(file.read_text(encoding="utf-8"))
+    return ModelSource(**{field.name: record[field.name] for field in fields(ModelSource) if field.name in record})
 
 
 def start_source(path: str, named: str = "", revision: str | None = None, trust_remote_code: bool = False) -> ModelSource:

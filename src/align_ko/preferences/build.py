@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TypedDict
 
-from align_ko.errors import NothingToDo
+from align_ko.errors import NothingToDo, warn
 from align_ko.korean import assess, measure
 from align_ko.manifest import remove_manifest
 from align_ko.overlap import PromptIndex
@@ -103,14 +103,19 @@ def build_pairs(
 
 def given_pairs(files: Iterable[str]) -> list[PreferencePair]:
     """The pairs of `extra_pairs_files`, with the scores and faults that assess gives their sides."""
-    pairs = []
+    pairs, longer = [], 0
     for file in files:
         for row in read_pairs(file):
+            if len(row["chosen"]) > 1 or len(row["rejected"]) > 1:
+                longer += 1  # which run_dpo.py takes; the judges and guards of pairs know one answer
+                continue
             texts, ended = (row["chosen"][0]["content"], row["rejected"][0]["content"]), row.get("rejected_finished", True)
             asked = last_user_text(row["prompt"])
             good, bad = (assess(text, asked, end, "polite") for text, end in zip(texts, (True, ended), strict=True))
             sides = Side(texts[0], "given", good.score, good.codes, True), Side(texts[1], "given", bad.score, bad.codes, ended)
             pairs.append(make_pair(content_id(row["prompt"]), row["prompt"], "given", *sides))
+    if longer:
+        warn(f"extra_pairs_files: {longer} pairs with sides of several turns are left out")
     return pairs
 
 

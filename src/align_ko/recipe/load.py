@@ -17,7 +17,7 @@ from align_ko import chat_templates
 from align_ko.errors import UserError, nearest
 from align_ko.manifest import Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
 from align_ko.models import quickstart as quickstart_model
-from align_ko.models.source import weights_hash
+from align_ko.models.source import folder_problem, weights_hash
 from align_ko.recipe.fields import LARGEST
 from align_ko.recipe.keys import choices_of, describe, lay_over, print_help, range_words, record_of, suggest, type_at
 from align_ko.recipe.record import MISSING, InputPath, Recipe
@@ -245,6 +245,8 @@ def _missing(value: str, kind: str) -> str | None:
         ready = quickstart_model.is_ready(quickstart_model.default_folder())
         return None if ready else "the quickstart model was not prepared yet"
     if kind == "model" and path.is_dir():
+        if problem := folder_problem(path):
+            return problem
         if is_unfinished(path):
             return f"the run in {value} has not finished, and what lies there now is not its result"
         if problem := result_problem(path):

@@ -175,7 +175,8 @@ def audit_pairs(
                 prompt = prompt_ids(tokenizer, pair["prompt"])
                 if real[: len(prompt)] != prompt:
                     raise AuditError(f"training shows another prompt than inference will, in {name}")
-                if scored.sum() != len(real) - len(prompt) or scored[: len(prompt)].any():
+                answers = _answers_in(real, pair["prompt"], pair["chosen"] if side == "chosen" else pair["rejected"], tokenizer)
+                if scored.nonzero().flatten().tolist() != answers:
                     raise AuditError(f"the scored part is not exactly the answer, in {name}")
                 open_end = side == "rejected" and not pair.get("rejected_finished", True)
                 if (real[-1] == tokenizer.eos_token_id) == open_end:
@@ -184,6 +185,17 @@ def audit_pairs(
                 counts["open"] += open_end
             counts["pairs"] += half
     return counts
+
+
+def _answers_in(ids: list[int], prompt: list[Message], side: list[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The places in `ids` of the side's answers: each from the end of its own prompt to the first eos, or to the end."""
+    places: list[int] = []
+    for turn, message in enumerate(side):
+        if is_trained(message):
+            start = len(prompt_ids(tokenizer, [*prompt, *side[:turn]]))
+            eos = next((n for n in range(start, len(ids)) if ids[n] == tokenizer.eos_token_id), len(ids) - 1)
+            places += range(start, eos + 1)
+    return places
 
 
 def _name(messages: list[Message]) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from align_ko.chat_format import FormatError, answer_ids, prompt_ids, training_rows
+from align_ko.chat_format import IGNORE, FormatError, prompt_ids, side_ids, training_rows
 from align_ko.errors import UserError
 from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
@@ -130,20 +130,22 @@ def encode_conversations(
 def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, rows: Iterable[PairRow], max_length: int | None, first: int = 1
 ) -> Columns:
-    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`, `too_long`. A rejected side ends
-    with eos only if it really ended (`rejected_finished`): else DPO would push down "stop here" for an answer whose fault was
-    never to stop."""
-    columns: Columns = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "length": [], "id": [], "too_long": []}
+    """Preference rows → columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `id`, `too_long`, and `chosen_mask`,
+    `rejected_mask`, 0 where the user speaks between answers. A rejected side ends with eos only if it really ended
+    (`rejected_finished`): else DPO would push down "stop here" for an answer whose fault was never to stop."""
+    names = ("prompt_ids", "chosen_ids", "rejected_ids", "chosen_mask", "rejected_mask", "length", "id", "too_long")
+    columns: Columns = {name: [] for name in names}
     for number, row in enumerate(rows, first):
         try:
             prompt = prompt_ids(tokenizer, row["prompt"])
             ends = (row["chosen"], True), (row["rejected"], row.get("rejected_finished", True))
-            sides = [answer_ids(tokenizer, row["prompt"], side[0]["content"], finished=finished) for side, finished in ends]
+            sides = [side_ids(tokenizer, row["prompt"], side, finished) for side, finished in ends]
         except FormatError as error:
             raise UserError(f"pair {number} (id {row.get('id')}): {error}") from None
-        length = len(prompt) + max(map(len, sides))
+        length = len(prompt) + max(len(side.input_ids) for side in sides)
         too_long = max_length is not None and length > max_length
-        ids = ([], [], []) if too_long else (prompt, *sides)
+        masks = ([int(label != IGNORE) for label in side.labels] for side in sides)
+        ids = [[]] * 5 if too_long else [prompt, *(side.input_ids for side in sides), *masks]
         _append(columns, *ids, length, row.get("id", str(number)), too_long)
     return columns
 

@@ -9,7 +9,8 @@ tests/training/test_trl_seams.py has one canary per seam that fails when upstrea
    order. The batches are shuffled after grouping, seeded by epoch so that a resumed run sees the same order
    (prepare.py).
 3. `AlignSFTTrainer` takes rows that chat_format.py has tokenised (TRL leaves a dataset with `input_ids` and `labels` alone).
-4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos. A rejected
+4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos and scoring the
+   user's turns in a side of several (`AnswersOnly`). A rejected
    answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless). Its first
    loss also proves that the reference is the start (`check_reference`), from what TRL logs.
 5. `UncastAdapterInputs`: under autocast PEFT copies every adapter input to float32 and autocast copies it back to bf16 (peft
@@ -18,6 +19,9 @@ tests/training/test_trl_seams.py has one canary per seam that fails when upstrea
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import trl.trainer.utils as trl_utils
@@ -95,14 +99,44 @@ class AlignSFTTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, SF
         super().__init__(*args, **kwargs)
 
 
+class AnswersOnly:
+    """TRL's collator of pairs, which scores whole sides, without the user's turns in them."""
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]) -> None:
+        self.collator = collator
+
+    @classmethod
+    def around(cls, collator: Any) -> AnswersOnly:
+        return collator if isinstance(collator, cls) else cls(collator)
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = self.collator(examples)
+        sides = [(example, side) for side in ("chosen", "rejected") for example in examples]
+        for scored, (example, side) in zip(batch["completion_mask"], sides, strict=True):
+            start, mask = len(example["prompt_ids"]), scored.new_tensor(example.get(f"{side}_mask", []))
+            scored[start : start + len(mask)] *= mask
+        return batch
+
+
 class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DPOTrainer):
     """TRL's DPOTrainer on rows of `prompt_ids`, `chosen_ids`, `rejected_ids`."""
 
+    data_collator: Any
+    _signature_columns: list[str]
     _reference_checked = False
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         score_supervised_positions_only()
         super().__init__(*args, **kwargs)
+        self.data_collator = AnswersOnly.around(self.data_collator)
+
+    def _precompute_ref_logps(self, *args: Any) -> Dataset:
+        self.data_collator = AnswersOnly.around(self.data_collator)  # TRL's __init__ calls this
+        return super()._precompute_ref_logps(*args)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*dict.fromkeys([*self._signature_columns, "chosen_mask", "rejected_mask"])]
 
     def _prepare_dataset(self, dataset: Dataset, *args: object) -> Dataset:
         if "chosen_ids" in dataset.column_names:
