@@ -93,7 +93,7 @@ def write_chosen(recipe: AblationRecipe) -> None:
 def plan_start(recipe: AblationRecipe) -> list[Stage[Recipe]]:
     """The start judged, and merged where something is fine-tuned on it (an adapter cannot be trained on an adapter)."""
     folder = Path(recipe.output_dir)
-    judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe))
+    judged = gate_stage(folder / "start", "start", recipe.start, recipe.gate, _prompts(recipe), recipe.start)
     if not any(setting.stage == "sft" for setting in recipe.settings.values()):
         return [judged]
     merged = folder / "start-merged"
@@ -123,7 +123,7 @@ def plan_run(recipe: AblationRecipe, name: str, seed: int) -> list[Stage[Recipe]
         script = "run_dpo"
     model = place / "model"
     train = Stage(f"{title}/train", script, resolved, place / "train.yaml", model, args.accelerate_config)
-    judged = gate_stage(place, title.replace("/", "-"), str(model), recipe.gate, _prompts(recipe))
+    judged = gate_stage(place, title.replace("/", "-"), str(model), recipe.gate, _prompts(recipe), recipe.start)
     return [train, judged]
 
 

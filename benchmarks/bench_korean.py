@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 
 import tyro
 
-from align_ko.korean import assess, assess_each, document_level, is_relevant, measure
+from align_ko.korean import assess, assess_each, document_level, measure
 from align_ko.korean.particles import RIGHT, wrong_particles
 from align_ko.korean.prose import own_words, sentences
 from align_ko.korean.spelling import misspellings
@@ -224,11 +224,6 @@ def quickstart(raw: Path) -> tuple[list[str], list[str]]:
 
 
 def bench_sets(rows: list[Row]) -> None:
-    good = [row for row in rows if row["judge_score"] >= 9]
-    relevant = sum(is_relevant(row["prompt"], row["response"]) for row in good)
-    print(f"set measures: relevant, judged 9 or 10        {share(relevant, len(good))}")
-    shuffled = sum(is_relevant(good[i - 211]["prompt"], row["response"]) for i, row in enumerate(good))
-    print(f"set measures: relevant, to another prompt     {share(shuffled, len(good))}")
     print(f"set measures: {'our own 950 rows':<31} {measure(*quickstart(QUICKSTART))}")
     models: dict[str, list[Row]] = defaultdict(list)
     for row in rows:

@@ -21,6 +21,7 @@ from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
 
 if TYPE_CHECKING:
     from align_ko.generation.requests import OnAnswer, Request
+    from align_ko.models.source import ModelSource
     from align_ko.preferences.candidates import Candidate
     from align_ko.process import Processes
     from align_ko.records import PromptRow
@@ -36,6 +37,7 @@ def main() -> None:
 
     from align_ko.curation.curate import evaluation_prompts
     from align_ko.manifest import write_manifest
+    from align_ko.models.source import model_source
     from align_ko.overlap import PromptIndex, overlaps
     from align_ko.preferences.build import build_pairs, given_pairs
     from align_ko.preferences.candidates import read_tasks
@@ -58,13 +60,14 @@ def main() -> None:
         raise UserError("no prompt is left to draw answers for", file=recipe.prompts_file)
 
     extra = given_pairs(recipe.extra_pairs_files) if processes.rank == 0 else []
-    candidates = _draw(recipe, tasks, processes)
+    source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
+    candidates = _draw(recipe, source, tasks, processes)
     processes.leave()
     if processes.rank:
         return  # the first process makes the pairs of all
     folder = Path(recipe.output_dir)
     try:
-        built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, extra)
+        built = build_pairs(tasks, candidates, recipe.judges, recipe.pairing, folder, index, allowed, extra, source)
     except NothingToDo as reason:  # a result, not a failure: align.py ends its rounds here
         write_manifest(folder, recipe, inputs, stage="preferences", nothing_to_do=str(reason))
         raise
@@ -75,16 +78,17 @@ def main() -> None:
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")
 
 
-def _draw(recipe: PreferencesRecipe, tasks: list[PromptRow], processes: Processes) -> dict[str, list[Candidate]]:
+def _draw(
+    recipe: PreferencesRecipe, source: ModelSource, tasks: list[PromptRow], processes: Processes
+) -> dict[str, list[Candidate]]:
     """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
     from align_ko.generation.requests import answer_keys
     from align_ko.models.load import load_checkpoint_tokenizer, number_format
-    from align_ko.models.source import model_source, weights_hash
+    from align_ko.models.source import weights_hash
     from align_ko.preferences.candidates import draw_candidates
 
     generation, endpoint = recipe.generation, recipe.endpoint
     limit = generation.max_new_tokens
-    source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
     tokenizer = load_checkpoint_tokenizer(source)
 
     def draw(requests: list[Request], on_answer: OnAnswer) -> None:

@@ -4,12 +4,13 @@
     python scripts/build_sft_data.py recipes/quickstart/data.yaml --max_samples 500 --on_shortage shrink
 
 Reads the recipe's sources, drops faulty rows (each kept in rejected.jsonl with its reason), mixes the groups by weight,
-splits off eval rows and writes a report beside them. Needs no GPU and no torch.
+splits off eval rows and writes a report beside them. Needs no GPU, and torch only for off_topic_model.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from align_ko.errors import run_script
@@ -31,8 +32,13 @@ def main() -> None:
     from align_ko.report.curation import show, write_report
 
     console, folder = Console(), Path(recipe.output_dir)
-    inputs = hash_inputs(recipe)
-    facts = curate(recipe, console)
+    inputs, unrelated = hash_inputs(recipe), None
+    if recipe.off_topic_model:
+        from align_ko.generation.relevance import why_unrelated
+        from align_ko.models.source import model_source
+
+        unrelated = partial(why_unrelated, model=model_source(recipe.off_topic_model), file=folder / "relevance.jsonl")
+    facts = curate(recipe, console, unrelated)
     write_report(folder, facts)
     write_manifest(folder, recipe, inputs, stage="data", rows=facts["rows"])
     show(facts, console)

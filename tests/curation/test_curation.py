@@ -395,6 +395,32 @@ def test_the_users_own_file_with_one_path(tmp_path: Path) -> None:
     assert facts["mixture"]["decision"] in report
 
 
+def test_a_model_drops_what_belongs_to_another_question(tmp_path: Path) -> None:
+    many = turns("된장찌개는요?", GOOD, "간은요?", "된장 한 숟갈이면 맞아요.", "두부는요?", "두부는 나중에 넣으세요.")
+    path, asked = tmp_path / "rows.jsonl", []
+    rows = [*own_rows(20), {"messages": many, "source": "koalpaca"}]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+    def unrelated(questions: Any) -> list[str]:
+        asked.extend(questions)
+        return [
+            "not of this" if "두부" in answer or prompt[0]["content"].startswith("3") else "" for prompt, answer in questions
+        ]
+
+    bounds = {"instruction": LengthBounds(2, 500, 2, 1500)}
+    recipe = DataRecipe(
+        {"mine": SourceArgs(str(path), "instruction")}, str(tmp_path / "out"), lengths=bounds, off_topic_model="m",
+        near_duplicates=NearDuplicateArgs(2.0, 2.0, 2.0), on_shortage="fill",
+    )  # fmt: skip
+    facts = curate(recipe, Console(quiet=True), unrelated)
+    assert len(asked) == 23 and asked[-1] == (many[:5], many[5]["content"])  # every answer beside all that was said before
+    rejected = list(read_jsonl(tmp_path / "out/rejected.jsonl"))
+    assert [(row["line"], row["reason"], row["detail"]) for row in rejected] == [
+        (4, "unrelated", "not of this"), (21, "unrelated", "not of this"),
+    ]  # fmt: skip
+    assert facts["rows"]["taken"] == 19 and "unrelated" in facts["filters"] and "off_topic" not in facts["filters"]
+
+
 def test_same_files_again_and_after_rows_were_added(tmp_path: Path) -> None:
     _, out = run(tmp_path, own_rows(40))
     first = [(out / name).read_bytes() for name in ("train.jsonl", "eval.jsonl")]

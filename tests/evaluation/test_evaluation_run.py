@@ -16,9 +16,11 @@ from tokenizers import AddedToken
 from align_ko.chat_format import set_chat_template
 from align_ko.errors import UserError
 from align_ko.evaluation import run
-from align_ko.evaluation.run import ask_models, encode_references, evaluate, evaluate_grid, reference_losses
+from align_ko.evaluation.run import ask_models, encode_references, evaluate, evaluate_grid
+from align_ko.generation.relevance import answer_losses
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.models.export import modelfile
+from align_ko.models.source import model_source
 from align_ko.preferences.candidates import read_tasks
 from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, PreferencesRecipe
@@ -58,11 +60,11 @@ def test_reference_loss_of_a_uniform_model_is_log_of_the_vocabulary():
     prompt = [{"role": "user", "content": "a"}]
     rows = [PromptRow("1", prompt, "bcd"), PromptRow("2", prompt, "efghij"), PromptRow("3", prompt)]
     encoded = encode_references(Tokenizer(), rows)
-    assert sorted(reference_losses(Uniform(), encoded)) == [
+    assert sorted(answer_losses(Uniform(), encoded)) == [
         (0, pytest.approx(4 * math.log(64), abs=1e-4), 4),
         (1, pytest.approx(7 * math.log(64), abs=1e-4), 7),
     ]
-    assert list(reference_losses(Uniform(), [])) == []
+    assert list(answer_losses(Uniform(), [])) == []
 
 
 @pytest.fixture
@@ -73,9 +75,10 @@ def drawn(monkeypatch):
     class Drawn(list):
         most = 10**6
         loaded: ClassVar = []
+        scored: ClassVar = []
 
     asked = Drawn()
-    asked.loaded = []
+    asked.loaded, asked.scored = [], []
 
     def draw(requests, on_answer, model, tokenizer, max_new_tokens, batch_size):
         for index in reversed(range(len(requests))):  # answers end in any order
@@ -85,11 +88,17 @@ def drawn(monkeypatch):
             asked.append(request.prompt[0]["content"])
             on_answer(index, Generated(f"{request.prompt[0]['content']}\u2028{request.seed}", True, 3))
 
+    def relevance(questions, model, file, generation, chat_template, rank):
+        asked.scored.append((model, len(questions), rank))
+        return [float(prompt[0]["content"] == "2번") for prompt, _ in questions]
+
     def load(path, dtype, chat_template, load_in_4bit):
         asked.loaded.append(path)
         return Uniform(), Tokenizer()
 
     monkeypatch.setattr(run, "draw_local", draw)
+    monkeypatch.setattr(run, "stored_relevance", relevance)
+    monkeypatch.setattr(run, "load_tokenizer", lambda path: type("T", (), {"chat_template": "x" * (path != "base")}))
     monkeypatch.setattr(run, "load_for_inference", load)
     monkeypatch.setattr(run, "load_checkpoint_tokenizer", lambda path, chat_template: Tokenizer())
     monkeypatch.setattr(run, "weights_hash", lambda path: path)
@@ -196,6 +205,17 @@ def test_evaluate_and_the_grid_take_plain_values(tmp_path, drawn):
     ]
     assert [(result["setting"], result["n"]) for result in evaluation.summary["results"]] == [("greedy", 6), ("warm", 3)]
     assert list(read_jsonl(tmp_path / "out/responses.jsonl")) == evaluation.answers
+    assert [row["relevant"] for row in evaluation.answers] == [
+        row["prompt"][0]["content"] == "2번" for row in evaluation.answers
+    ]
+    assert [result["relevant"] for result in evaluation.summary["results"]] == [pytest.approx(1 / 6), pytest.approx(1 / 3)]
+    assert drawn.scored == [("w", 11, 0)] * 2  # this process's share, then all
+    drawn.scored.clear()
+    models = {"m": "base", "n": "x", "o": "w"}
+    for scorer, found in (("", 1 / 6), ("named", 1 / 6), (None, None)):  # one model for all models, or none
+        again = evaluate(models, str(tmp_path / "p.jsonl"), tmp_path / "out", relevance_model=scorer, **options)
+        assert [result["relevant"] for result in again.summary["results"]][::2] == [pytest.approx(found)] * 3
+    assert list(dict.fromkeys(name for name, *_ in drawn.scored)) == ["x", "named"] and "relevant" not in again.answers[0]
     grid = GridArgs((0.7,), (0.9, 1.0), (1.0,), prompts=4)
     gap = evaluate_grid({"m": "w"}, str(tmp_path / "p.jsonl"), tmp_path / "grid", grid)
     assert [(result["setting"], result["n"]) for result in gap.summary["results"]] == [
@@ -245,7 +265,7 @@ def test_the_pair_builder_asks_anew_when_the_checkpoints_template_changes(llama,
     recipe = PreferencesRecipe(str(folder), "p.jsonl", str(tmp_path / "out"), candidates={}, generation=generation)
 
     def candidates():
-        draw(recipe, tasks, Processes())
+        draw(recipe, model_source(recipe.model_name_or_path), tasks, Processes())
         return lines(tmp_path / "out/candidates.jsonl")
 
     assert candidates() == candidates() == [1]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
-from align_ko.korean import SetMeasures, is_relevant, measure
+from align_ko.korean import SetMeasures, measure
 from align_ko.korean.words import content_pieces
 
 EMPTY = "다양한 주제에 대해 정보를 제공하고 있습니다."
@@ -16,7 +14,7 @@ EMPTY = "다양한 주제에 대해 정보를 제공하고 있습니다."
 def test_the_same_answer_to_everything_has_collapsed() -> None:
     prompts = ["김치 만드는 법", "서울 날씨", "피아노 배우기", "우주 이야기"]
     assert measure(prompts, [EMPTY] * 4) == SetMeasures(
-        answers=4, distinct=0.0, collapse=1.0, relevant=0.0, median_characters=float(len(EMPTY))
+        answers=4, distinct=0.0, collapse=1.0, median_characters=float(len(EMPTY))
     )
 
 
@@ -28,24 +26,11 @@ def test_specific_answers_have_not() -> None:
         "피아노는 자세부터 익힙니다.",
         "우주는 넓고 어둡습니다.",
     ]
-    assert measure(prompts, answers) == SetMeasures(4, 1.0, 0.0, 1.0, 14.0)
+    assert measure(prompts, answers) == SetMeasures(4, 1.0, 0.0, 14.0)
 
 
 def test_two_answers_to_one_prompt_may_be_alike() -> None:
     assert measure(["김치", "김치"], [EMPTY, EMPTY]).distinct == 1.0
-
-
-@pytest.mark.parametrize(
-    ("prompt", "response", "relevant"),
-    [
-        ("서울의 맛집을 추천해 주세요", "서울에서는 광장시장이 좋습니다.", True),
-        ("서울의 맛집을 추천해 주세요", EMPTY, False),
-        ("건강하게 사는 방법은?", "건강한 식사가 먼저입니다.", True),
-        ("안녕", "반갑습니다!", True),
-    ],
-)
-def test_is_relevant(prompt: str, response: str, relevant: bool) -> None:
-    assert is_relevant(prompt, response) is relevant
 
 
 def test_content_pieces_leave_out_asking_words() -> None:

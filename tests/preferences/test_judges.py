@@ -25,7 +25,7 @@ from align_ko.preferences.judges import (
 )
 from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
 from align_ko.preferences.reward_model import reward_scores
-from align_ko.recipe import JudgesArgs, JudgeWeights, LlmJudgeArgs, PairingArgs, RewardModelArgs
+from align_ko.recipe import JudgesArgs, JudgeWeights, LikelihoodArgs, LlmJudgeArgs, PairingArgs, RewardModelArgs
 from align_ko.records import PromptRow
 from align_ko.stores import whole_rows
 
@@ -35,25 +35,51 @@ QUESTION = "경복궁은 언제 세워졌나요?"
 def test_the_real_judge_tells_a_loop_from_an_answer():
     loop = judge(QUESTION, LOOP, False, GOOD)
     good = judge(QUESTION, GOOD, True, GOOD)
-    assert (loop.natural, good.natural, good.relevant) == (False, True, True)
+    assert (loop.natural, good.natural) == (False, True)
     assert {"repetition", "unfinished"} <= set(loop.faults) and good.faults == []
     assert good.score > 0.9 > 0.5 > loop.score
     assert "repetition: 같은 말이" in loop.by_judge["naturalness"].reason
-    assert good.by_judge["relevance"] == JudgeScore(1.0, "met: 경복, 세워")
 
 
 def test_todays_weights_are_the_default():
     parts = judge(QUESTION, OTHER, True, GOOD)
     natural, rich = (parts.by_judge[name].score for name in ("naturalness", "variety"))
-    by_hand = 0.4 * natural + 0.3 * rich + 0.15 * 0 + 0.15 * 2 * closeness(OTHER, GOOD)
-    assert parts.score == pytest.approx(by_hand) and not parts.relevant
+    by_hand = 0.4 * natural + 0.3 * rich + 0.15 * 2 * closeness(OTHER, GOOD)
+    assert parts.score == pytest.approx(by_hand / 0.85) and parts.relevant  # the likelihood judge has not been asked
+    asked = {**parts.by_judge, "likelihood": JudgeScore(0.0, "")}
+    assert combine(asked, JudgeWeights()) == pytest.approx(by_hand) and not replace(parts, by_judge=asked).relevant
+
+
+def test_the_model_that_answers_says_what_belongs_to_the_question(tmp_path, monkeypatch):
+    asked = []
+
+    def nats(questions, model, file, generation):
+        asked.append((model, [text for _, text in questions], file.name, generation.dtype))
+        return [0.9 if text == GOOD else -0.1 for _, text in questions]
+
+    monkeypatch.setattr("align_ko.generation.relevance.stored_relevance", nats)
+    task = PromptRow("1", user(QUESTION), None)
+    drawn = {"1": [Candidate("warm" if n else "greedy", "", text, True, 9) for n, text in enumerate((LOOP, GOOD, OTHER))]}
+    [rated] = rate([task], drawn, JudgesArgs(), PairingArgs(), tmp_path, "outputs/sft")
+    assert asked == [("outputs/sft", [GOOD, OTHER], "relevance.jsonl", "auto")]  # a loop is not chosen anyway
+    assert [judged.relevant for _, judged in rated.ratings] == [True, True, False]
+    assert rated.samples[1][1].by_judge["likelihood"] == JudgeScore(
+        0.0, "-0.10 nats a token by its question, at least 0.05 wanted"
+    )
+    assert [one.text for one, _ in rated.fit(PairingArgs())] == [GOOD]
+    named = JudgesArgs(likelihood=LikelihoodArgs("another", "float32"))
+    rate([task], drawn, named, PairingArgs(), tmp_path, "outputs/sft")
+    assert (asked[1][0], asked[1][3]) == ("another", "float32")
+    rate([task], drawn, JudgesArgs(), PairingArgs(), tmp_path)  # no model is known
+    rate([task], drawn, JudgesArgs(JudgeWeights(likelihood=0)), PairingArgs(), tmp_path, "outputs/sft")
+    assert len(asked) == 2
 
 
 def test_without_a_reference_the_others_are_weighed_alone():
     parts = judge(QUESTION, GOOD, True, None)
     assert "reference" not in parts.by_judge
     natural, rich = (parts.by_judge[name].score for name in ("naturalness", "variety"))
-    assert parts.score == pytest.approx((0.4 * natural + 0.3 * rich + 0.15) / 0.85)
+    assert parts.score == pytest.approx((0.4 * natural + 0.3 * rich) / 0.7)
     assert combine({"llm": JudgeScore(0.3, "")}, JudgeWeights()) == 0.0  # nobody who counts has spoken
 
 
@@ -221,7 +247,7 @@ def test_only_the_best_fit_candidates_are_compared(server, tmp_path):
     assert {judgement.by_judge["llm"].score for _, judgement in others} == {0.0}
     assert best[1].by_judge["llm"].score + second[1].by_judge["llm"].score == 1.0
     cheap = judge(QUESTION, best[0].text, True, texts[1])
-    assert best[1].score == pytest.approx((cheap.score + best[1].by_judge["llm"].score) / 2)
+    assert best[1].score == pytest.approx((0.85 * cheap.score + best[1].by_judge["llm"].score) / 1.85)
     [told] = [row for row in judgement_rows([rated]) if row["text"] == LOOP]
     assert told["judges"]["llm"]["reason"].startswith("not compared")
 

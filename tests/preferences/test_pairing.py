@@ -36,7 +36,7 @@ LOOP = ROUND * 12
 
 
 def rating(natural=True, score=0.9, relevant=True, naturalness=1.0, variety=1.0, near=0.2, faults=()):
-    said = {"naturalness": naturalness, "variety": variety, "relevance": float(relevant), "reference": near}
+    said = {"naturalness": naturalness, "variety": variety, "likelihood": float(relevant), "reference": near}
     return Judgement(natural, list(faults), {name: JudgeScore(value, "") for name, value in said.items()}, score)
 
 
@@ -314,7 +314,7 @@ def test_the_builder_fills_the_shares_and_writes_everything(tmp_path):
     without_a_pair = {str(task.prompt) for task in tasks[8:]}
     assert without_a_pair <= {str(one.prompt) for one in curated}  # those first
     rows = list(read_jsonl(tmp_path / "judgements.jsonl"))
-    assert len(rows) == 16 and set(rows[0]["judges"]) == {"naturalness", "variety", "relevance", "reference"}
+    assert len(rows) == 16 and set(rows[0]["judges"]) == {"naturalness", "variety", "reference"}
     assert rows[0]["judges"]["naturalness"]["reason"].startswith("repetition: ")
     assert len(list(read_jsonl(tmp_path / "train.jsonl"))) == len(built.train)
     assert built.summary["pairs"] == 16 == len(built.train) + len(built.held_out)

@@ -65,7 +65,7 @@ def test_every_judge_can_be_set(tmp_path):
             " expected the model that judges",
         ),
         (
-            "judges:\n  weights: {naturalness: 0, variety: 0, relevance: 0, reference: 0}",
+            "judges:\n  weights: {naturalness: 0, variety: 0, likelihood: 0, reference: 0}",
             "5: judges.weights: all weights are 0; expected at least one judge with a weight above 0",
         ),
         ("judges: {weights: {naturalnes: 1}}", "4: judges.weights.naturalnes: unknown key; did you mean 'naturalness'?"),

@@ -48,10 +48,10 @@ def row(prompt_id: str, response: str, model: str = "dpo", setting: str = "greed
 def some_rows() -> list[dict[str, Any]]:
     """A base that loops, a dpo that answers one of two greedily and everything by sampling."""
     return [
-        row("a", LOOP, "base", finished=False, tokens=256, reference=GOOD),
-        row("b", "", "base", tokens=1, reference=OTHER),
-        row("a", GOOD, reference=GOOD),
-        row("b", OTHER[:-4], reference=OTHER),  # cut before its last syllables
+        row("a", LOOP, "base", finished=False, tokens=256, reference=GOOD, relevant=False),
+        row("b", "", "base", tokens=1, reference=OTHER, relevant=False),
+        row("a", GOOD, reference=GOOD, nats_per_token=0.9, relevant=True),
+        row("b", OTHER[:-4], reference=OTHER, nats_per_token=0.06, relevant=True),  # cut before its last syllables
         row("a", GOOD, setting="sampling_cool"),
         row("b", OTHER, setting="sampling_cool"),
         row("안녕하세요", LOOP, kind="probe"),
@@ -66,8 +66,8 @@ def test_score_rows_adds_the_verdict_and_leaves_its_input_alone() -> None:
     before = dict(given)
     (scored,) = score_rows([given])
     assert given == before and before.items() <= scored.items()
-    assert {k: scored[k] for k in ("natural", "score", "speech_level", "relevant")} == {
-        "natural": True, "score": 0.85, "speech_level": "polite", "relevant": True,
+    assert {k: scored[k] for k in ("natural", "score", "speech_level")} == {
+        "natural": True, "score": 0.85, "speech_level": "polite",
     }  # fmt: skip
     (fault,) = scored["faults"]
     assert (fault["code"], fault["start"], fault["end"]) == ("wrong_particle", 1, 2)
@@ -77,8 +77,8 @@ def test_score_rows_adds_the_verdict_and_leaves_its_input_alone() -> None:
 def test_an_answer_is_judged_against_the_last_question() -> None:
     turns = [("user", "경주에 가려고 해요."), ("assistant", "좋은 생각이에요."), ("user", "김치찌개 끓이는 방법은요?")]
     prompt = [{"role": role, "content": text} for role, text in turns]
-    scored = score_rows([row("a", GOOD, prompt=prompt), row("a", OTHER, prompt=prompt)])
-    assert [r["relevant"] for r in scored] == [True, False]
+    known = score_rows([row("a", "김치찌개 끓이는 방법은요?", prompt=prompt), row("a", "경주에 가려고 해요.", prompt=prompt)])
+    assert [[fault["code"] for fault in one["faults"]] for one in known] == [["echo"], []]
 
 
 def test_summarise_exactly() -> None:
@@ -95,6 +95,7 @@ def test_summarise_exactly() -> None:
     assert {code: share for code, share in greedy["faults"].items() if share} == {"unfinished": 0.5}
     assert (base["loops"], base["filler"], base["unfinished"], base["finished"]) == (0.5, 0.0, 0.5, 0.5)
     assert (greedy["distinct"], greedy["collapse"], greedy["relevant"], base["relevant"]) == (1.0, 0.0, 1.0, 0.0)
+    assert cool["relevant"] is None  # not measured
     assert (base["median_characters"], base["mean_characters"], base["median_tokens"]) == (220, 220, 128.5)
     assert (cool["chrf"], base["reference_nll"], greedy["reference_nll"]) == (None, None, 2.5)
     assert greedy["chrf"] == pytest.approx(chrf([GOOD, OTHER[:-4]], [GOOD, OTHER]))

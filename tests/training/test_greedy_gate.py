@@ -90,6 +90,34 @@ def test_the_gate_stops_below_the_start_and_such_a_checkpoint_is_never_the_best(
     assert control.should_training_stop and again.start == 0.8 and not again.failed and again.passed == [True, False]
 
 
+def test_the_gate_stops_where_answers_leave_their_questions(capsys):
+    gate = Scripted([0.8, 0.8, 0.8])
+    gate.args = GateArgs(prompts=4, min_relevant=0.9)
+    look, shares = gate._look, iter([0.95, 0.9, 0.89])
+    gate._look = lambda state: {**look(state), "eval_greedy_relevant": next(shares)}
+    assert play(gate)[0] == [(1.0, 0.8, False), (float("inf"), 0.8, True)]
+    assert "89% of the answers belong to their questions, fewer than min_relevant (0.9)" in capsys.readouterr().out
+
+
+def test_the_model_in_training_says_what_belongs_to_its_question(llama, tmp_path, monkeypatch):
+    make_place(tmp_path, llama)
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def nats(model, tokenizer, questions):
+        asked.extend(questions)
+        return [0.9, *[0.0] * (len(questions) - 1)]
+
+    monkeypatch.setattr("align_ko.training.gate.relevance", nats)
+    with pytest.raises(UserError, match="nothing is saved to sft"):
+        run_here(
+            monkeypatch, "run_sft", "sft.yaml", "--gate.prompts", "2", "--gate.stop_margin", "1", "--gate.min_relevant", "0.6"
+        )
+    rows = list(read_jsonl(next(iter(sorted(Path("sft/greedy_gate").iterdir())))))
+    assert [row["relevant"] for row in rows] == [True, False] and len(asked) == 2 * len(list(Path("sft/greedy_gate").iterdir()))
+    assert [prompt[-1]["content"] for prompt, _ in asked[:2]] == [row["prompt"] for row in rows]
+
+
 def test_answers_that_the_limit_cut_are_counted_apart_and_told_where_they_decide(capsys):
     row = _gate_row("어디?", Generated("서울은 한강이 흐르는\ufffd\ufffd", False, 8), 8)
     assert row["cut"] and not row["natural"] and "strange_characters" not in row["faults"]

@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from align_ko.adapters import OURS, Rejection
 from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, NearDuplicatePair, Tally
-from align_ko.curation.filters import FILTERS, Rules
+from align_ko.curation.filters import FILTERS, Rules, filter_names
 from align_ko.curation.judge import Judged, Work, entry, judge_batch, start
 from align_ko.curation.near_duplicates import near_duplicates
 from align_ko.curation.profanity import load_list
@@ -29,7 +29,7 @@ from align_ko.errors import UserError, nearest
 from align_ko.manifest import remove_manifest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
-from align_ko.records import atomic_write, atomic_writes, read_prompts
+from align_ko.records import Message, atomic_write, atomic_writes, read_prompts
 from align_ko.sources import RawRow, local_files, read_source
 from align_ko.workers import Workers, cores, few_collections, in_batches
 
@@ -40,7 +40,11 @@ BYTES_PER_PROCESS = 8_000_000
 _RATE = "{task.fields[rows]:>9,} rows {task.fields[rate]:>8,.0f}/s"
 
 
-def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
+Unrelated = Callable[[Sequence[tuple[list[Message], str]]], list[str]]
+"""(prompt, answer) → why the answer does not belong to the prompt; empty where it does."""
+
+
+def curate(recipe: DataRecipe, console: Console | None = None, unrelated: Unrelated | None = None) -> CurationFacts:
     """Run the whole stage. Its rows replace those of an earlier run all together at the end, or not at all (from the first on
     there is no manifest.json, which the caller writes last); rejected.jsonl is written even where no row is left."""
     console = console or Console()
@@ -53,7 +57,7 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
         Pool(out, rejected, tally) as pool,
     ):
         try:
-            return _curated(recipe, console, workers, pool, tally)
+            return _curated(recipe, console, workers, pool, tally, unrelated)
         except UserError as error:
             if not tally.dropped:
                 raise
@@ -61,11 +65,17 @@ def curate(recipe: DataRecipe, console: Console | None = None) -> CurationFacts:
     raise failed
 
 
-def _curated(recipe: DataRecipe, console: Console, workers: Workers, pool: Pool, tally: Tally) -> CurationFacts:
+def _curated(
+    recipe: DataRecipe, console: Console, workers: Workers, pool: Pool, tally: Tally, unrelated: Unrelated | None
+) -> CurationFacts:
     out = Path(recipe.output_dir)
     for row in _judged_rows(recipe, workers, console):
         pool.add(row)
     tally.lap("read and judge", tally.read.total())
+    if unrelated:
+        count = len(pool.rows)
+        _drop_unrelated(pool, unrelated)
+        tally.lap("off topic", count)
     with console.status("near-duplicates…"):
         repeated = _drop_near_duplicates(recipe, pool)
     tally.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
@@ -160,6 +170,19 @@ def _notes(read: Mapping[str, Counter[str]], train: Sequence[Judged], pool: Pool
     return notes
 
 
+def _drop_unrelated(pool: Pool, unrelated: Unrelated) -> None:
+    """Each answer beside all that was said before it."""
+    numbers: list[int] = []
+    questions: list[tuple[list[Message], str]] = []
+    for number in range(len(pool.rows)):
+        messages: list[Message] = json.loads(pool.text(number))["messages"]
+        turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        questions += [(messages[:turn], messages[turn]["content"]) for turn in turns]
+        numbers += [number] * len(turns)
+    found = zip(numbers, unrelated(questions), strict=True)
+    pool.drop({number: Rejection("unrelated", why) for number, why in found if why})
+
+
 def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
     limits = recipe.near_duplicates
     order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
@@ -186,7 +209,7 @@ def _work(recipe: DataRecipe) -> Work:
     bounds, level, data = recipe.lengths, recipe.require_speech_level, recipe.personal_data
     rules = Rules(bounds, level, data, recipe.profanity_file, wrong_particles=wrong_particles)
     topics = recipe.selection == "quality_diverse"
-    return Work(recipe.sources, recipe.groups, rules, recipe.filters, prompts, recipe.repairs, topics)
+    return Work(recipe.sources, recipe.groups, rules, filter_names(recipe), prompts, recipe.repairs, topics)
 
 
 def _processes(recipe: DataRecipe) -> int:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from random import Random
 from typing import TypedDict
 
-from align_ko.curation.filters import choose_filters
+from align_ko.curation.filters import choose_filters, filter_names
 from align_ko.curation.judge import Judged
 from align_ko.curation.select import GroupRows, Mixture
 from align_ko.recipe import DataRecipe, place_of
@@ -177,7 +177,7 @@ class Tally:
         different = list({row.id: row for row in taken}.values())  # upsampling repeats rows
         taken_by_source = Counter(row.label for row in different)
         levels = _counts(level for row in taken for level in row.levels)
-        filters = [check.__name__ for check in choose_filters(recipe.filters)]
+        filters = [check.__name__ for check in choose_filters(filter_names(recipe))]
         return {
             "recipe": str(place_of(recipe, "sources").file or ""),
             "rows": {"read": read, "kept": len(kept), "taken": len(taken)} | {name: len(rows) for name, rows in splits.items()},
@@ -200,7 +200,13 @@ class Tally:
             "repair_examples": _repair_examples(different),
             "personal_data": {"masked": _counts(kind for row in different for kind in row.masked)},
             "dropped_examples": dict(sorted(self.examples.items())),
-            "filters": [*filters, "evaluation_overlap", "duplicate", "near_duplicate"],
+            "filters": [
+                *filters,
+                "evaluation_overlap",
+                "duplicate",
+                *["unrelated"] * bool(recipe.off_topic_model),
+                "near_duplicate",
+            ],
             "near_duplicates": near_duplicates,
             "kept_examples": kept_examples,
             "notes": [],

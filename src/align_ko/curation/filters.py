@@ -231,6 +231,12 @@ FILTERS: dict[str, Filter] = {
 """The standard order. `filters:` in the recipe names the ones to run, in the order to run them."""
 
 
+def filter_names(recipe: DataRecipe) -> tuple[str, ...]:
+    """Those that a recipe runs; where it names a model, that one drops what is off topic."""
+    names = recipe.filters or tuple(FILTERS)
+    return tuple(name for name in names if name != "off_topic" or not recipe.off_topic_model)
+
+
 def choose_filters(names: Sequence[str] = ()) -> list[Filter]:
     """The structural filters and the named ones; no names means all in their standard order."""
     return [*STRUCTURAL, *(FILTERS[name] for name in names or FILTERS)]

@@ -6,24 +6,22 @@ finished one loads no model. The processes of `accelerate launch` share the prom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn.functional import cross_entropy
-
-from align_ko.chat_format import IGNORE, EncodedConversation, conversation_ids
+from align_ko.chat_format import EncodedConversation, conversation_ids
 from align_ko.errors import UserError
 from align_ko.evaluation.llm_verdicts import add_llm_verdicts
 from align_ko.evaluation.reading import READER_FILE, add_reader_verdicts
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
 from align_ko.generation.local import draw_local
+from align_ko.generation.relevance import answer_losses, is_relevant, stored_relevance
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
-from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, number_format
+from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, load_tokenizer, number_format
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, LlmVerdictArgs
@@ -54,19 +52,27 @@ def evaluate(
     chat_template: str = "default",
     generation: GenerationArgs | None = None,
     llm: LlmVerdictArgs | None = None,
+    relevance_model: str | ModelSource | None = "",
     processes: Processes | None = None,
 ) -> Evaluation | None:
     """Judge checkpoints by greedy decoding, and beside it by `sampling` settings; writes responses.jsonl and scores.json.
 
-    `probes` are answered and shown, not counted. Beside form count the verdicts of `llm` on what the answers say and those of
-    a person in `output_dir`/reader.jsonl (scripts/read.py). None in all but the first process.
+    `probes` are answered and shown, not counted. `relevance_model` says for all models which answers belong to their
+    questions (empty: the first of `models` with a chat template of its own; None: not measured). Beside form count the
+    verdicts of `llm` on what the answers say and those of a person in `output_dir`/reader.jsonl (scripts/read.py). None in all
+    but the first process.
     """
     held_out = list(read_prompts(prompts_file, "prompts_file", max_prompts))
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]
     fewer = held_out[:: max(1, len(held_out) // sampling_prompts)] if sampling_prompts else held_out
     asked = {GREEDY_SETTING: (GREEDY, [*held_out, *extra])}
     asked |= {setting: (decoding, [*fewer, *extra]) for setting, decoding in (sampling or {}).items()}
-    return _answer_and_score(models, asked, held_out, Path(output_dir), chat_template, generation, processes, llm)
+    if relevance_model == "":
+        chatting = (path for path in models.values() if load_tokenizer(path).chat_template)
+        relevance_model = next(chatting, next(iter(models.values())))
+    return _answer_and_score(
+        models, asked, held_out, Path(output_dir), chat_template, generation, processes, llm, relevance_model
+    )
 
 
 def evaluate_grid(
@@ -101,9 +107,10 @@ def _answer_and_score(
     generation: GenerationArgs | None,
     processes: Processes | None,
     llm: LlmVerdictArgs | None = None,
+    scorer: str | ModelSource | None = None,
 ) -> Evaluation | None:
     generation = generation or GenerationArgs()
-    answered = ask_models(models, asked, references, generation, chat_template, folder / "answers", processes)
+    answered = ask_models(models, asked, references, generation, chat_template, folder / "answers", processes, scorer)
     if answered is None:
         return None
     scored = score_rows(answered[0])
@@ -124,10 +131,12 @@ def ask_models(
     chat_template: str,
     folder: Path,
     processes: Processes | None = None,
+    scorer: str | ModelSource | None = None,
 ) -> tuple[list[Answer], dict[str, float | None]] | None:
-    """Answers model by model and setting by setting, and each model's NLL of `references` in nats per token.
+    """Answers model by model and setting by setting, their relevance by `scorer`, and each model's NLL of `references` in nats
+    per token.
 
-    Every process calls it and loads every model that has something left to answer; None in all but the first process. An
+    Every process calls it and loads every model that has something left to do; None in all but the first process. An
     answer's seed follows from its place among the prompts of its setting.
     """
     processes = processes or Processes()
@@ -143,6 +152,13 @@ def ask_models(
     for task in tasks:
         labels = [{"model": task.name, "setting": setting, "prompt_id": row.id} for setting, _, row in places]
         task.run(answers, labels, losses, processes)
+
+    def relevance_of(numbers: range) -> list[float | None]:
+        asked = [(requests[number].prompt, answers[task.keys[number]]["text"]) for task in tasks for number in numbers]
+        file = folder / "relevance.jsonl"
+        return stored_relevance(asked, scorer, file, generation, chat_template, processes.rank) if scorer else []
+
+    relevance_of(range(processes.rank, len(requests), processes.count))
     processes.wait()
     if processes.rank:
         return None
@@ -169,6 +185,8 @@ def ask_models(
         for task in tasks
         for (setting, _, row), key in zip(places, task.keys, strict=True)
     ]
+    for row, nats in zip(rows, relevance_of(range(len(requests))), strict=bool(scorer)):
+        row |= {"nats_per_token": nats, "relevant": is_relevant(nats)}
     return rows, {task.name: task.mean_nll(losses) for task in tasks} if references else {}
 
 
@@ -208,7 +226,7 @@ class _ModelTask:
 
         draw_missing(share, self.requests, self.keys, labels, answers, draw, is_shown=processes.rank == 0)
         pad = int(tokenizer.pad_token_id or 0)
-        for index, nats, tokens in reference_losses(model, [self.references[key] for key in unread], pad):
+        for index, nats, tokens in answer_losses(model, [self.references[key] for key in unread], pad):
             losses.add(unread[index], model=self.name, nats=nats, tokens=tokens)
 
     def mean_nll(self, losses: Store) -> float | None:
@@ -220,25 +238,3 @@ class _ModelTask:
 def encode_references(tokenizer: Any, rows: Sequence[PromptRow]) -> list[EncodedConversation]:
     """Prompts with their references, only the reference (eos included) supervised."""
     return [conversation_ids(tokenizer, row.messages, last_only=True) for row in rows if row.reference]
-
-
-@torch.inference_mode()
-def reference_losses(
-    model: Any, encoded: Sequence[EncodedConversation], pad: int = 0, batch_size: int = 8
-) -> Iterator[tuple[int, float, int]]:
-    """(number, negative log-likelihood in nats, tokens) of each reference, in batches of like lengths.
-
-    Right padding is harmless here: attention is causal and padded labels are ignored.
-    """
-    order = sorted(range(len(encoded)), key=lambda number: len(encoded[number].input_ids))
-    for start in range(0, len(order), batch_size):
-        numbers = order[start : start + batch_size]
-        rows = [encoded[number] for number in numbers]
-        padding = [max(len(row.input_ids) for row in rows) - len(row.input_ids) for row in rows]
-        ids = [row.input_ids + [pad] * extra for row, extra in zip(rows, padding, strict=True)]
-        labels = [row.labels + [IGNORE] * extra for row, extra in zip(rows, padding, strict=True)]
-        mask = [[1] * len(row.input_ids) + [0] * extra for row, extra in zip(rows, padding, strict=True)]
-        inputs, attended, target = (torch.tensor(values, device=model.device) for values in (ids, mask, labels))
-        logits, target = model(input_ids=inputs, attention_mask=attended).logits[:, :-1].float(), target[:, 1:]
-        nats = cross_entropy(logits.transpose(1, 2), target, reduction="none").sum(-1)  # (B,)
-        yield from zip(numbers, nats.tolist(), (target != IGNORE).sum(-1).tolist(), strict=True)

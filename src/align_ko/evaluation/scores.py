@@ -13,7 +13,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from align_ko.korean import FAULT_CODES, assess, is_relevant, measure
+from align_ko.korean import FAULT_CODES, assess, measure
 from align_ko.records import Message, last_user_text
 
 GREEDY_SETTING = "greedy"  # the setting that every model is judged by; all others are sampling
@@ -37,6 +37,9 @@ class Answer(TypedDict):
     response: str
     finished: bool
     tokens: int
+    nats_per_token: NotRequired[float | None]
+    """What the question explains of the answer (generation/relevance.py); left out where it was not measured."""
+    relevant: NotRequired[bool]
 
 
 class FaultRow(TypedDict):
@@ -57,7 +60,6 @@ class ScoredAnswer(Answer):
     speech_level: str
     outside: NotRequired[str]
     """A kind of text that the judge is not made for."""
-    relevant: bool
     llm: NotRequired[list[int] | None]
     """Two verdicts of a larger model, 0 to 2 (llm_verdicts.py); None: not judged."""
     reader: NotRequired[list[int] | None]
@@ -98,7 +100,7 @@ class Result(TypedDict):
     finished: float
     distinct: float
     collapse: float
-    relevant: float
+    relevant: float | None
     llm: NotRequired[Verdicts | None]
     reader: NotRequired[Verdicts | None]
     mean_characters: float
@@ -156,7 +158,6 @@ def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
                 "faults": [FaultRow(code=f.code, start=f.start, end=f.end, message=f.message) for f in assessment.faults],
                 "speech_level": assessment.speech_level,
                 "outside": assessment.outside,
-                "relevant": is_relevant(asked, row["response"]),
             }
         )
     return scored
@@ -208,7 +209,7 @@ def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Resul
         "finished": sum(row["finished"] for row in rows) / n,
         "distinct": of_set.distinct,
         "collapse": of_set.collapse,
-        "relevant": sum(row["relevant"] for row in rows) / n,
+        "relevant": mean(float(row["relevant"]) for row in rows) if "relevant" in rows[0] else None,
         "llm": count_verdicts([row.get("llm") for row in rows]),
         "reader": count_verdicts([row.get("reader") for row in rows]),
         "mean_characters": mean(lengths),

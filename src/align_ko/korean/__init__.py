@@ -3,7 +3,7 @@
 from align_ko.korean.leaks import control_mark
 from align_ko.korean.naturalness import FAULT_CODES, WEIGHTS, assess, assess_each
 from align_ko.korean.repetition import Loop, cut_loop, duplicate_sentences, filler, first_loop
-from align_ko.korean.set_measures import SetMeasures, is_relevant, measure
+from align_ko.korean.set_measures import SetMeasures, measure
 from align_ko.korean.speech_level import document_level, sentence_level
 from align_ko.records import Assessment, Fault
 
@@ -22,7 +22,6 @@ __all__ = [
     "duplicate_sentences",
     "filler",
     "first_loop",
-    "is_relevant",
     "measure",
     "sentence_level",
 ]

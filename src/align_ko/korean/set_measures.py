@@ -1,4 +1,4 @@
-"""What no single answer shows: distinctness, collapse, relevance and length over many answers."""
+"""What no single answer shows: distinctness, collapse and length over many answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median
-
-from align_ko.korean.words import content_pieces
 
 _WORD = re.compile(r"[가-힣]+|[a-zA-Z]+|\d+")
 NEAR_IDENTICAL = 0.8
@@ -18,7 +16,6 @@ class SetMeasures:
     answers: int
     distinct: float
     collapse: float
-    relevant: float
     median_characters: float
 
 
@@ -72,20 +69,11 @@ def collapse(prompts: list[str], responses: list[str], others: int = 3) -> float
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def is_relevant(prompt: str, response: str) -> bool:
-    """Does some piece of the prompt's content words come back? A prompt without any (`안녕`) is always met."""
-    pieces = content_pieces(prompt)
-    said = response.lower()
-    return not pieces or any(piece in said for piece in pieces)
-
-
 def measure(prompts: list[str], responses: list[str]) -> SetMeasures:
     """All set measures of one model's answers, in the order of `prompts`."""
-    relevant = [is_relevant(p, r) for p, r in zip(prompts, responses, strict=True)]
     return SetMeasures(
         answers=len(responses),
         distinct=distinct(prompts, responses),
         collapse=collapse(prompts, responses),
-        relevant=sum(relevant) / len(relevant) if relevant else 1.0,
         median_characters=float(median(map(len, responses))) if responses else 0.0,
     )

@@ -67,27 +67,36 @@ def _resolve(
 
 
 def gate_stage(
-    place: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, part: str = "gate"
+    place: Path, name: str, checkpoint: str, gate: AcceptanceArgs, prompts: Path, scorer: str | None, part: str = "gate"
 ) -> Stage[EvaluateRecipe]:
     """scripts/evaluate.py on `prompts` with the gate's settings, greedy only, into the folder `part`."""
     recipe = EvaluateRecipe(
-        models={name: checkpoint}, prompts_file=str(prompts), output_dir=str(place / part), probes=(), sampling={}
+        models={name: checkpoint},
+        prompts_file=str(prompts),
+        output_dir=str(place / part),
+        probes=(),
+        sampling={},
+        relevance_model=scorer,
     )
     generation = {key: getattr(gate, key) for key in ("max_new_tokens", "batch_size", "dtype")}
     recipe = replace(recipe, generation=replace(recipe.generation, **generation))
     return _stage(place, part, "evaluate", recipe, gate.accelerate_config, f"{name}/{part}")
 
 
+def start_of(recipe: AlignRecipe) -> str:
+    """The SFT checkpoint; every gate measures by its likelihoods what belongs to its question, so that rounds compare."""
+    return str(Path(recipe.output_dir) / "sft") if recipe.sft else recipe.start
+
+
 def plan_rounds(recipe: AlignRecipe) -> list[Round]:
     """Start and rounds. Raises UserError for a key or value in a stage's recipe that cannot work, with its line."""
     folder = Path(recipe.output_dir)
-    start, prompts = recipe.start, gate_file(recipe.gate, folder)
+    start, prompts = start_of(recipe), gate_file(recipe.gate, folder)
     before: tuple[Stage[Recipe], ...] = ()
     if recipe.sft:
-        start = str(folder / "sft")
         resolved = _resolve(recipe, SftRecipe, "sft", {"training": {"output_dir": start, "seed": recipe.seed}})
         before = (_stage(folder, "sft", "run_sft", resolved, recipe.sft.accelerate_config, "sft"),)
-    first = (*before, gate_stage(folder / "start", "start", start, recipe.gate, prompts))
+    first = (*before, gate_stage(folder / "start", "start", start, recipe.gate, prompts, start))
     rounds = [Round(0, "start", start, first, folder / "start")]
     if recipe.distill:
         _distilled(recipe, 1, start)  # its mistakes are reported before the first round
@@ -97,7 +106,7 @@ def plan_rounds(recipe: AlignRecipe) -> list[Round]:
         pairs = _preferences(recipe, number, checkpoint, place, asked)
         asked += pairs.recipe.max_prompts
         dpo = _dpo(recipe, number, policy, place)
-        judged = gate_stage(place, place.name, str(dpo.folder), recipe.gate, prompts)
+        judged = gate_stage(place, place.name, str(dpo.folder), recipe.gate, prompts, start)
         rounds.append(Round(number, place.name, str(dpo.folder), (pairs, dpo, judged), place))
         policy, checkpoint = _policy_folder(dpo.recipe), str(dpo.folder)
     return rounds
@@ -142,7 +151,7 @@ def interpolation_stages(recipe: AlignRecipe, start: str, checkpoint: str, dpo: 
     model = place / "model"
     export = ExportRecipe(checkpoint, str(model), _dtype(dpo), interpolate_from=start, interpolation=recipe.interpolation)
     prompts = gate_file(recipe.gate, Path(recipe.output_dir))
-    return _stage(place, "model", "export", export), gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts)
+    return _stage(place, "model", "export", export), gate_stage(place, INTERPOLATED, str(model), recipe.gate, prompts, start)
 
 
 def _dtype(dpo: DpoRecipe) -> Dtype:
@@ -162,10 +171,13 @@ def distillation_stages(recipe: AlignRecipe, number: int, checkpoint: str, dpo: 
     if (Path(checkpoint) / "adapter_config.json").is_file():  # the new adapter needs a model without one
         stages.append(_stage(place, "start", "export", ExportRecipe(checkpoint, str(place / "start"), _dtype(dpo))))
         checkpoint = str(place / "start")
-    stages.append(gate_stage(place, name, checkpoint, recipe.gate, folder / OWN_PROMPTS, "answers"))
+    stages.append(gate_stage(place, name, checkpoint, recipe.gate, folder / OWN_PROMPTS, None, "answers"))
     launch = recipe.distill.accelerate_config if recipe.distill else ""
     stages.append(_stage(place, "model", "run_sft", _distilled(recipe, number, checkpoint), launch))
-    return (*stages, gate_stage(place, name, str(place / "model"), recipe.gate, gate_file(recipe.gate, folder)))
+    return (
+        *stages,
+        gate_stage(place, name, str(place / "model"), recipe.gate, gate_file(recipe.gate, folder), start_of(recipe)),
+    )
 
 
 def write_distillation_prompts(recipe: AlignRecipe) -> None:

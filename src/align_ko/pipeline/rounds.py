@@ -164,10 +164,11 @@ def _limits(measures: Result, start_nll: float | None, gate: AcceptanceArgs) -> 
     length, low, high = measures["median_characters"], gate.min_median_characters, gate.max_median_characters
     limits = {
         "collapse": (collapse, collapse - gate.max_collapse, f"over {gate.max_collapse:g}"),
-        "relevant": (relevant, gate.min_relevant - relevant, f"under {gate.min_relevant:g}"),
         "distinct": (distinct, gate.min_distinct - distinct, f"under {gate.min_distinct:g}"),
         "median_characters": (length, max(low - length, length - high), f"outside {low:g} to {high:g}"),
     }
+    if relevant is not None:
+        limits["relevant"] = relevant, gate.min_relevant - relevant, f"under {gate.min_relevant:g}"
     nll = measures["reference_nll"]
     if nll is not None and start_nll is not None:
         most = start_nll * (1 + gate.max_nll_rise)

@@ -15,6 +15,7 @@ from typing import TypedDict
 from align_ko.errors import NothingToDo, warn
 from align_ko.korean import assess, measure
 from align_ko.manifest import remove_manifest
+from align_ko.models.source import ModelSource
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate
@@ -72,15 +73,17 @@ def build_pairs(
     held_out: PromptIndex,
     curated: Sequence[PromptRow] = (),
     extra: Sequence[PreferencePair] = (),
+    answered_by: str | ModelSource | None = None,
 ) -> Built:
     """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs, none of them with a prompt of
-    `held_out`, and their numbers. Curated answers of `tasks` and `curated` may be spoilt (`curated_share`). NothingToDo where
-    no pair can be made, after empty files were written."""
+    `held_out`, and their numbers. Curated answers of `tasks` and `curated` may be spoilt (`curated_share`). `answered_by` drew
+    the candidates and is the likelihood judge, which None leaves out. NothingToDo where no pair can be made, after empty files
+    were written."""
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
     if len(allowed) < len(tasks):
         dropped[guards.EVALUATION] = len(tasks) - len(allowed)
-    rated = rate(allowed, candidates, judges, pairing, folder)
+    rated = rate(allowed, candidates, judges, pairing, folder, answered_by)
     pairs, reasons = make_pairs(rated, pairing)
     dropped += reasons
     if pairing.drop_shared_filler:

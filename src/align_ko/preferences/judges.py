@@ -1,6 +1,6 @@
 """How good is one candidate? Natural Korean first, then: to the point, close to the reference, and rich in words.
 
-The judges here are cheap and read one answer at a time; reward_model.py and llm_judge.py compare a prompt's answers. Each
+The judges here read one answer at a time; reward_model.py and llm_judge.py compare a prompt's answers. Each
 gives 0 to 1 with a reason, and `combine` takes their mean by the recipe's weights. `rate` asks all that the recipe names.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from align_ko.korean import assess, is_relevant
-from align_ko.korean.words import content_pieces
+from align_ko.korean import assess
+from align_ko.models.source import ModelSource
 from align_ko.preferences.candidates import Candidate
-from align_ko.recipe import JudgesArgs, JudgeWeights, PairingArgs
+from align_ko.recipe import GenerationArgs, JudgesArgs, JudgeWeights, PairingArgs
 from align_ko.records import PromptRow, last_user_text
 
 _WORD = re.compile(r"[가-힣]+|[A-Za-z]+|\d+")
@@ -41,7 +41,8 @@ class Judgement:
 
     @property
     def relevant(self) -> bool:
-        return self.by_judge["relevance"].score > 0
+        """True, too, where nobody asked."""
+        return "likelihood" not in self.by_judge or self.by_judge["likelihood"].score > 0
 
 
 def variety(text: str) -> float:
@@ -79,13 +80,11 @@ def judge(prompt: str, text: str, finished: bool, reference: str | None, weights
     Half of the trigrams shared with the reference count as all (doubled and cut at 1): other words may say the same.
     """
     assessment = assess(text, prompt, finished)
-    relevant, rich = is_relevant(prompt, text), variety(text)
-    words = ", ".join(sorted(content_pieces(prompt)))
+    rich = variety(text)
     faults = dict.fromkeys(f"{fault.code}: {fault.message}" for fault in assessment.faults)
     scores = {
         "naturalness": JudgeScore(assessment.score, "; ".join(faults)),
         "variety": JudgeScore(rich, f"{1 - rich:.2f} of its words come again"),
-        "relevance": JudgeScore(float(relevant), f"{'met' if relevant else 'none comes back'}: {words}"),
     }
     if reference is not None:
         near = closeness(text, reference)
@@ -150,11 +149,11 @@ class Rated:
         """The samples good enough to be chosen, the best first."""
         return sorted((one for one in self.samples if is_fit(one[1], args)), key=lambda one: -one[1].score)
 
-    def with_scores(self, name: str, scores: Sequence[JudgeScore], weights: JudgeWeights) -> Rated:
-        """With a further judge's scores, the greedy answer's first, counted in the scores."""
+    def with_scores(self, name: str, scores: Sequence[JudgeScore | None], weights: JudgeWeights) -> Rated:
+        """With a further judge's scores, the greedy answer's first, counted in the scores; None: not asked."""
         ratings = []
         for (candidate, judgement), score in zip(self.ratings, scores, strict=True):
-            known = {**judgement.by_judge, name: score}
+            known = {**judgement.by_judge, name: score} if score else judgement.by_judge
             ratings.append((candidate, replace(judgement, by_judge=known, score=combine(known, weights))))
         return Rated(self.task, ratings[0], ratings[1:])
 
@@ -182,12 +181,16 @@ def rate(
     judges: JudgesArgs,
     pairing: PairingArgs,
     folder: Path,
+    answered_by: str | ModelSource | None = None,
 ) -> list[Rated]:
-    """Judge all candidates. The reward model reads every answer; the endpoint compares only those that may still be chosen.
+    """Judge all candidates. The likelihood judge (`answered_by`, where the recipe names no other model) reads the natural ones,
+    the reward model every one, and the endpoint compares only those that may still be chosen.
 
-    The answers of both are cached in `folder`, so a killed run can go on.
+    What they say is stored in `folder`, so a killed run can go on.
     """
     rated = [_rate_cheaply(task, candidates[task.id], judges.weights) for task in tasks if candidates.get(task.id)]
+    if judges.weights.likelihood and (model := judges.likelihood.model_name_or_path or answered_by):
+        rated = _with_likelihood(rated, model, judges, folder / "relevance.jsonl")
     if judges.weights.reward_model:
         rated = _with_reward_model(rated, judges, folder / "reward_scores.jsonl")
     if judges.weights.llm:
@@ -200,6 +203,21 @@ def _rate_cheaply(task: PromptRow, candidates: Sequence[Candidate], weights: Jud
     ratings = [(one, judge(question, one.text, one.finished, task.reference, weights)) for one in candidates]
     greedy = next((place for place, one in enumerate(candidates) if one.setting == "greedy"), 0)
     return Rated(task, ratings[greedy], ratings[:greedy] + ratings[greedy + 1 :])
+
+
+def _with_likelihood(rated: list[Rated], model: str | ModelSource, judges: JudgesArgs, file: Path) -> list[Rated]:
+    """Faulty answers are not asked about: they are not chosen, whatever they are about."""
+    from align_ko.generation.relevance import describe_relevance, is_relevant, stored_relevance
+
+    generation = GenerationArgs(dtype=judges.likelihood.dtype, load_in_4bit=judges.likelihood.load_in_4bit)
+    asked = [(one.task.prompt, candidate.text) for one in rated for candidate, judged in one.ratings if judged.natural]
+    values = iter(stored_relevance(asked, model, file, generation))
+    found = []
+    for one in rated:
+        nats = [(next(values),) if judged.natural else () for _, judged in one.ratings]
+        scores = [JudgeScore(float(is_relevant(*n)), describe_relevance(*n)) if n else None for n in nats]
+        found.append(one.with_scores("likelihood", scores, judges.weights))
+    return found
 
 
 def _with_reward_model(rated: list[Rated], judges: JudgesArgs, file: Path) -> list[Rated]:

@@ -33,6 +33,7 @@ from align_ko.recipe.preferences import (
     JudgeEndpointArgs,
     JudgesArgs,
     JudgeWeights,
+    LikelihoodArgs,
     LlmJudgeArgs,
     PairingArgs,
     PreferencesRecipe,

@@ -96,6 +96,9 @@ class DataRecipe(Recipe):
     them as it will on a user's prompts, and their curated answers are new to DPO."""
     evaluation_files: tuple[str, ...] = ()
     """Prompt files that training must never see (exact or near)."""
+    off_topic_model: str = ""
+    """A causal language model that drops answers to other questions (generation/relevance.py), in place of `off_topic`,
+    which goes by words; empty: that one. Needs torch."""
     max_broken_share: fields.Share = 0.5
     """Stop with an error when more than this share of a source's rows cannot be read."""
     num_proc: fields.ZeroOrMore = 0
@@ -123,6 +126,8 @@ class DataRecipe(Recipe):
     def inputs(self) -> Iterator[InputPath]:
         for name, source in self.sources.items():
             yield InputPath(f"sources.{name}.path", source.path, "dataset")
+        if self.off_topic_model:
+            yield InputPath("off_topic_model", self.off_topic_model, "model")
         if self.profanity_file:
             yield InputPath("profanity_file", self.profanity_file, "file")
         yield from files("evaluation_files", self.evaluation_files)

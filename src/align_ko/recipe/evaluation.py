@@ -57,6 +57,9 @@ class EvaluateRecipe(Recipe):
     """How many of the prompts the sampling settings answer; 0 = all."""
     grid: GridArgs = field(default_factory=GridArgs)
     llm: LlmVerdictArgs = field(default_factory=LlmVerdictArgs)
+    relevance_model: str | None = ""
+    """The model that says, for all models alike, which answers belong to their questions (generation/relevance.py); empty: the
+    first of `models` that brings a chat template (a base model knows no chat); null: not measured."""
     generation: GenerationArgs = field(default_factory=GenerationArgs)
     trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
@@ -73,6 +76,8 @@ class EvaluateRecipe(Recipe):
             folder = Path(model).name
             made_by = next((f"run_{stage}.py {stage}" for stage in ("dpo", "sft") if stage in folder), "")
             yield InputPath(f"models.{name}", model, "model", made_by)
+        if self.relevance_model:
+            yield InputPath("relevance_model", self.relevance_model, "model")
         yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data.py data")
         yield InputPath("chat_template", self.chat_template, "template")
 
@@ -149,7 +154,7 @@ class AcceptanceArgs:
     max_collapse: fields.Share = 0.03
     """Share of answers that say the same to different prompts."""
     min_relevant: fields.Share = 0.95
-    """Share of answers with a content word of their question."""
+    """Share of answers that belong to their question, by the start's likelihoods."""
     min_distinct: fields.Share = 0.98
     """Share of answers that occur once."""
     max_nll_rise: fields.NotNegative = 0.03

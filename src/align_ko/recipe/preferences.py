@@ -87,14 +87,25 @@ class JudgeWeights:
     """assess's score."""
     variety: fields.NotNegative = 0.3
     """Few words and phrases that repeat."""
-    relevance: fields.NotNegative = 0.15
-    """Whether some content word of the question comes back."""
+    likelihood: fields.NotNegative = 0.15
+    """Whether the answer belongs to the question (generation/relevance.py); only answers without a fault are asked about."""
     reference: fields.NotNegative = 0.15
     """Closeness to the curated answer; left out where a prompt has none."""
     reward_model: fields.NotNegative = 0.0
     """Share of the prompt's other answers that the reward model puts below this one."""
     llm: fields.NotNegative = 0.0
     """Share of the comparisons that the endpoint's model decides for this answer."""
+
+
+@record
+class LikelihoodArgs:
+    """The model by whose likelihoods an answer belongs to its question or does not."""
+
+    model_name_or_path: str = ""
+    """Empty: the model that answers."""
+    dtype: fields.Dtype = "auto"
+    load_in_4bit: fields.YesNo = False
+    """As in `generation`."""
 
 
 @record
@@ -136,11 +147,13 @@ class LlmJudgeArgs(JudgeEndpointArgs):
 
 @record
 class JudgesArgs:
-    """Who judges the candidates. What costs (reward_model, llm) is asked only where its weight is above 0, and kept on disk."""
+    """Who judges the candidates. What costs (likelihood, reward_model, llm) is asked only where its weight is above 0, and kept
+    on disk."""
 
     weights: JudgeWeights = field(default_factory=JudgeWeights)
     reward_model: RewardModelArgs = field(default_factory=RewardModelArgs)
     llm: LlmJudgeArgs = field(default_factory=LlmJudgeArgs)
+    likelihood: LikelihoodArgs = field(default_factory=LikelihoodArgs)
 
     def problems(self) -> Iterator[Problem]:
         if not any(dataclasses.asdict(self.weights).values()):
@@ -268,8 +281,9 @@ class PreferencesRecipe(Recipe):
 
     def inputs(self) -> Iterator[InputPath]:
         yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft.py sft")
-        if self.judges.weights.reward_model:
-            yield InputPath("judges.reward_model.model_name_or_path", self.judges.reward_model.model_name_or_path, "model")
+        for judge in ("likelihood", "reward_model"):
+            if getattr(self.judges.weights, judge) and (model := getattr(self.judges, judge).model_name_or_path):
+                yield InputPath(f"judges.{judge}.model_name_or_path", model, "model")
         yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data.py data")
         yield from files("skip_prompts_files", self.skip_prompts_files)
         yield from files("extra_pairs_files", self.extra_pairs_files)

@@ -96,6 +96,9 @@ class GateArgs:
     """When an evaluation takes longer, what was answered until then counts."""
     stop_margin: fields.Share | None = 0.1
     """Training stops when the natural share falls below that of the start by more than this; null: never."""
+    min_relevant: fields.Share | None = None
+    """Training stops when a smaller share of the answers belongs to its prompts, by the likelihoods of the model in training
+    (generation/relevance.py); null: not measured."""
 
     def problems(self, training: Training) -> Iterator[Problem]:
         metric = str(training.get("metric_for_best_model") or "").removeprefix("eval_")

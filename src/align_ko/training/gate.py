@@ -21,6 +21,7 @@ from trl.models.utils import unwrap_model_for_generation
 from align_ko.chat_format import answer_ids
 from align_ko.errors import UserError, warn
 from align_ko.generation.local import generate_answers
+from align_ko.generation.relevance import is_relevant, relevance
 from align_ko.generation.requests import Generated
 from align_ko.korean import assess, measure
 from align_ko.recipe import GateArgs
@@ -51,21 +52,24 @@ class GateRow(TypedDict):
     outside: NotRequired[str]
     score: float
     faults: list[str]
+    relevant: NotRequired[bool | None]
+    """By the likelihoods of the model in training; None without `min_relevant`."""
     cut: bool
     """At max_new_tokens, and not in a loop: the limit may be to blame, not the model."""
 
 
-def _gate_row(prompt: str, answer: Generated, limit: int) -> GateRow:
+def _gate_row(prompt: str, answer: Generated, limit: int, relevant: bool | None = None) -> GateRow:
     assessed = assess(answer.text, prompt=prompt, finished=answer.finished)
     cut = not answer.finished and answer.tokens >= limit and "repetition" not in assessed.codes
     return {"prompt": prompt, "response": answer.text, "finished": answer.finished, "natural": assessed.natural,
-            "outside": assessed.outside, "score": assessed.score, "faults": assessed.codes, "cut": cut}  # fmt: skip
+            "outside": assessed.outside, "score": assessed.score, "faults": assessed.codes, "relevant": relevant,
+            "cut": cut}  # fmt: skip
 
 
 def gate_measures(rows: list[GateRow]) -> dict[str, float]:
     """Shares (0..1), mean length in characters and collapse of answered rows (`prompt`, `response`, `natural`, `faults`)."""
     judged = [row for row in rows if not row.get("outside")]
-    return {
+    measures = {
         "eval_greedy_natural": mean(float(row["natural"]) for row in judged) if judged else 1.0,
         "eval_greedy_outside": 1 - len(judged) / len(rows),
         "eval_greedy_stopped": mean(float(row["finished"]) for row in rows),
@@ -75,6 +79,8 @@ def gate_measures(rows: list[GateRow]) -> dict[str, float]:
         "eval_greedy_collapse": measure([row["prompt"] for row in rows], [row["response"] for row in rows]).collapse,
         "eval_greedy_answered": float(len(rows)),
     }
+    asked = [float(relevant) for row in rows if (relevant := row.get("relevant")) is not None]
+    return measures | ({"eval_greedy_relevant": mean(asked)} if asked else {})
 
 
 class GreedyGate(TrainerCallback):
@@ -106,7 +112,8 @@ class GreedyGate(TrainerCallback):
     ) -> TrainerControl:
         measures = self._look(state)
         share = measures["eval_greedy_natural"]
-        below = self._below(share)
+        off_topic = measures.get("eval_greedy_relevant", 1.0) < (self.args.min_relevant or 0.0)
+        below = self._below(share) or off_topic
         self.passed.append(not below)
         if metrics is not None:
             metrics.update(measures)  # the trainer chooses the best checkpoint by these
@@ -114,7 +121,10 @@ class GreedyGate(TrainerCallback):
                 key = "eval_" + args.metric_for_best_model.removeprefix("eval_")
                 metrics[key] = float("-inf") if args.greater_is_better else float("inf")
         if below:
-            if state.is_world_process_zero:
+            if state.is_world_process_zero and off_topic:
+                told = f"{measures['eval_greedy_relevant']:.0%} of the answers belong to their questions"
+                print(f"greedy gate: {told}, fewer than min_relevant ({self.args.min_relevant:g}): training stops")
+            elif state.is_world_process_zero:
                 print(
                     f"greedy gate: natural {share:.0%}, {self.start:.0%} before the first step; that is more than "
                     f"stop_margin ({self.args.stop_margin:g}) below: training stops"
@@ -136,7 +146,10 @@ class GreedyGate(TrainerCallback):
         shared: list[dict[str, float]] = [{}]
         if state.is_world_process_zero:
             answers = sorted(answered.items())
-            rows = [_gate_row(last_user_text(self.prompts[number]), answer, self.limit) for number, answer in answers]
+            rows = [
+                _gate_row(last_user_text(self.prompts[number]), answer, self.limit, relevant)
+                for number, (answer, relevant) in answers
+            ]
             write_jsonl(Path(self.trainer.args.output_dir) / FOLDER / f"step-{state.global_step:06d}.jsonl", rows)
             shared = [{**gate_measures(rows), "eval_greedy_seconds": round(self.clock() - began, 2)}]
         measures = (broadcast_object_list(shared) if self.trainer.args.world_size > 1 else shared)[0]
@@ -151,11 +164,11 @@ class GreedyGate(TrainerCallback):
             )
         return measures
 
-    def _answers(self, began: float) -> dict[int, Generated]:
-        """Prompt number → answer, from all processes."""
+    def _answers(self, began: float) -> dict[int, tuple[Generated, bool | None]]:
+        """Prompt number → answer and whether it belongs to its prompt (None: not asked), from all processes."""
         trainer, accelerator = self.trainer, self.trainer.accelerator
         mine = range(trainer.args.process_index, len(self.prompts), trainer.args.world_size)
-        answers: dict[int, Generated] = {}
+        answers: dict[int, tuple[Generated, bool | None]] = {}
         tokenizer: PreTrainedTokenizerBase = trainer.processing_class
         training = trainer.model.training
         # generate_answers seeds torch: forked, so that dropout continues as if the gate had not run
@@ -174,7 +187,11 @@ class GreedyGate(TrainerCallback):
                     model, tokenizer, prompts, max_new_tokens=self.limit, batch_size=self.args.batch_size,
                     stop_loops=True,
                 )  # fmt: skip
-                answers.update(zip(numbers, batch, strict=True))
+                relevant: list[bool | None] = [None] * len(batch)
+                if self.args.min_relevant is not None:
+                    questions = [(prompt, answer.text) for prompt, answer in zip(prompts, batch, strict=True)]
+                    relevant = [is_relevant(nats) for nats in relevance(model, tokenizer, questions)]
+                answers.update(zip(numbers, zip(batch, relevant, strict=True), strict=True))
                 if self.clock() - began > self.args.max_seconds:
                     break
             model.train(training)
