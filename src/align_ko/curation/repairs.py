@@ -89,7 +89,7 @@ _CLOSING = re.compile(
     re.IGNORECASE,
 )
 _ANY_TOKEN = re.compile(
-    rf"{_TOKEN}|\[INST\]|<\|[a-z_]+\|>|\[\|[a-z]+\|\]|^\s*#{{2,4}} ?(?:User|Human|Assistant|Instruction|Response|명령어"
+    rf"{_TOKEN}|\[INST\]|<\|[a-z_]+\|>|\[\|[a-z]+\|\]|^[^\S\n]*#{{2,4}} ?(?:User|Human|Assistant|Instruction|Response|명령어"
     rf"|응답) ?:?[ \t]*$"
     r"|^(?:User|Assistant|Human|사용자|어시스턴트|챗봇) ?:",
     re.MULTILINE | re.IGNORECASE,

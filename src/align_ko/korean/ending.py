@@ -9,7 +9,7 @@ from align_ko.korean.sentence_endings import ending_level
 from align_ko.korean.tagger import wants_more
 
 _BARE_DIGIT = re.compile(r"(?:(?<!\d),|[가-힣](?:고|며|서|면|지만|니|데)) \d+$")
-_NUMBER_AFTER_NOUN = re.compile(r"\S+ \S*[가-힣](?<![답값수합차곱몫과기이호총][은는])(?<![답총]) \d+$")
+_NUMBER_AFTER_NOUN = re.compile(r"\S \S*[가-힣](?<![답값수합차곱몫과기이호총][은는])(?<![답총]) \d+$")
 _NUMBER_END = re.compile(r"\d(?:[~∼-]|[%A-Za-z]{1,3})?$")
 _FINISHED = re.compile(r"[.!?…。~)\]}>\"'”’」』】*_`|^♡♥:)☀-➿\U0001F000-\U0001FAFF️ㅋㅎㅠㅜ$%=0-9A-Za-z]$")
 _CUT_LIST = re.compile(r"(?:^|\n)[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]*$")

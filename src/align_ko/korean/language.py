@@ -79,7 +79,7 @@ _NOTHING = Foreign(False, ())
 
 # What is no prose: formulas, addresses, tags.
 _NOT_PROSE = re.compile(
-    r"\\[a-zA-Z]+|https?://\S+|www\.\S+|\$\$?[^$\n]{1,400}\$\$?|<[^<>\n]{1,200}>|\S{1,80}@\S+\.\S+"
+    r"\\[a-zA-Z]+|https?://\S+|www\.\S+|\$\$?[^$\n]{1,400}\$\$?|<[^<>\n]{1,200}>|\S{1,80}@\S{1,200}\.\S+"
     r"|\\\([^\n]{1,400}?\\\)|\\\[.{1,800}?\\\]",
     re.DOTALL,
 )
@@ -90,7 +90,8 @@ _ASIDE = re.compile(
     r"|〈[^〉\n]{1,400}〉|\"[^\"\n]{1,400}\"|'(?<!\w')[^'\n]{1,400}'(?![a-zA-Z])"
 )
 _CODE_LINE = re.compile(
-    r"[{};]\s*$|^\s*(?:[$#>%@]|//|--|[\[\]{}\"'(<])|[=!<>]=|=>|->|::|\w\([^ ]*\)|\w\([^)]*\)\s*:?$|[A-Za-z]_[A-Za-z]"
+    r"[{};]\s*$|^\s*(?:[$#>%@]|//|--|[\[\]{}\"'(<])|[=!<>]=|=>|->|::"
+    r"|\w\([^ ]{0,200}\)|\w\([^)]{0,200}\)\s*:?$|[A-Za-z]_[A-Za-z]"
     r"|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|const|let|var"
     r"|function|public|private|static|void|int"
     r"|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE|sudo|apt|pip|npm|git|docker|kubectl|cd|ls|echo)\b.*[^.!?]$"
@@ -103,7 +104,7 @@ _SURELY_CODE = re.compile(
 )
 _YEAR = re.compile(r"\(\d{4}")
 # Foster, D. P., & Stine, R. A. (2008). Alpha-investing: a procedure for …; Scott & Berger (2010), "Bayes …"
-_REFERENCE = re.compile(r"[A-Z][\w\-]+(?:,? (?:&|and|et al)|, [A-Z]\.).{0,120}\(\d{4}[a-z]?\)")
+_REFERENCE = re.compile(r"[A-Z](?<![\w\-].)[\w\-]+(?:,? (?:&|and|et al)|, [A-Z]\.).{0,120}\(\d{4}[a-z]?\)")
 _PROSE_WORD = re.compile(
     r"\b(?:und|der|das|ist|nicht|kann|eine|sich|für|mit|les|des|est|une|dans|pour|qui|avec|los|las|para|por|como"
     r"|the|is|are|to|of|and|a|in|you|this|that|for|it|will|can|be"
@@ -370,7 +371,7 @@ _MAYBE = re.compile(
 )
 _NEAR_LATIN = r"A-Za-z0-9_./@#&+\-\u2010-\u2015'’:=\\$%*~^<>{}|\u00ad"
 _LOWER = re.compile(
-    rf"[a-z](?<![{_NEAR_LATIN}].)[a-z\u00df-\u024f\u1e00-\u1eff]+"
+    rf"[a-z](?<![{_NEAR_LATIN}\u00df-\u024f\u1e00-\u1eff].)[a-z\u00df-\u024f\u1e00-\u1eff]+"
     rf"(?![A-Za-z0-9_\u2010-\u2015\u00ad/@#&+=\\$%*~^(<>{{}}|\-:]|\.\w)"
 )
 _LEFT_NAME = re.compile(r"[A-Z][\w'’.\-]*(?: [a-z]+)? $", re.ASCII)

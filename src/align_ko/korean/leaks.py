@@ -32,7 +32,7 @@ _OPENING = re.compile(
     r"(?:assistant|user|system|model|bot|response|answer)[ \t]*\n)",
     re.IGNORECASE,
 )
-_PAIR = re.compile(r"^\s*((?:(?:질문|문제|Q) ?:[^\n]*\n+\s*)?(?:답변|응답|대답|A) ?:) ", re.MULTILINE)
+_PAIR = re.compile(r"^[ \t]*((?:(?:질문|문제|Q) ?:[^\n]*\n\s*)?(?:답변|응답|대답|A) ?:) ", re.MULTILINE)
 _PAIRS_WANTED = re.compile(r"질문(?! ?있)|문답|면접|퀴즈|FAQ|Q ?& ?A|인터뷰|예상|문제|대본|대화", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:br|p|div|span|b|i|u|strong|em|ul|ol|li|h[1-6]|font|table|tr|td|center|hr|img|a)(?: [^<>\n]{0,80})?/?>"
@@ -76,7 +76,7 @@ def template_leak(text: str, prompt: str | None = None) -> list[Span]:
         found.append(Span(*opening.span()))
     if not found and ": " in text and not (prompt and _PAIRS_WANTED.search(prompt)):
         pairs = _PAIR.findall(text)
-        if len(pairs) == 1 and (pair := _PAIR.match(text)):
+        if len(pairs) == 1 and (pair := _PAIR.search(text)) and not text[: pair.start()].strip():
             found.append(Span(*pair.span(1)))
     if _CRAWLED_SIGN.search(text):
         found += [Span(*match.span()) for match in _CRAWLED.finditer(text)]

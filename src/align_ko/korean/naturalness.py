@@ -20,7 +20,7 @@ from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.outside import outside
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.polish import grade, marks
-from align_ko.korean.prose import Sentence, own_words, sentences, without_blocks
+from align_ko.korean.prose import Sentence, Span, own_words, sentences, without_blocks
 from align_ko.korean.sequences import aimless_sequence, doubled_words
 from align_ko.korean.speech_level import SpeechLevel, document_level
 from align_ko.korean.spelling import wrong_spacing
@@ -203,9 +203,7 @@ def _form_faults(
     ):
         yield Fault("too_long", longest, size, "답변이 너무 깁니다.")
     leaks = template_leak(response, prompt)
-    own = response
-    for leak in leaks:  # Human: and Assistant: are no English
-        own = own[: leak.start] + " " * (leak.end - leak.start) + own[leak.end :]
+    own = _without(response, leaks) if leaks else response  # Human: and Assistant: are no English
     other = foreign(own, prompt)
     if other.whole or word_in_english(own, prompt):
         yield Fault("not_korean", 0, size, "답변이 한국어가 아닙니다.")
@@ -228,6 +226,13 @@ def _form_faults(
         response, free=bool(prompt and asked_for(prompt).level == "any" and asked_for(prompt).mixes), passage=prompt is None
     ) or (announced_only(response) if prompt is not None else None):
         yield Fault("unfinished", tail.start, tail.end, "답변이 끝나지 않았습니다.")
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    letters = list(text)
+    for span in spans:
+        letters[span.start : span.end] = " " * (span.end - span.start)
+    return "".join(letters)
 
 
 def _level_faults(

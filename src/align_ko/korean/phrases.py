@@ -33,9 +33,7 @@ COVERED_LONG = 0.7
 CROWD = 6
 CROWD_TOPIC = 7
 # Names in Latin letters, labels and numbers tell two phrases apart: CPU 작업에 적합하고, I/O 작업에 적합합니다.
-_TOKEN = re.compile(
-    r"[가-힣]+|\d+(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z]{2,}[가-힣]+|(?P<name>[A-Za-z][가-힣]*|[A-Za-z0-9]+|\x01)"
-)
+_TOKEN = re.compile(rf"{TOKEN.pattern}|(?P<name>[A-Za-z][가-힣]*|[A-Za-z0-9]+|\x01)")
 _SUM = re.compile(r"[=\\→×÷]|\d ?[+*/] ?\d")
 _LABEL = re.compile(r"[^:.]{1,40}:")
 _RESULT = re.compile(r"\W*(?:정답|답변|답|결론|결과|최종 답변?)\W{0,3}:")  # what a calculation says once more at its end

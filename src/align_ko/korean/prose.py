@@ -23,8 +23,10 @@ _MARKER = re.compile(
 )
 _HEADING = re.compile(r"[ \t]*(?:#{1,6}[ \t]|={3,}|-{3,}|\*{3,}|\[[^\]]*\][ \t]*$|<[^>]*>[ \t]*$|【[^】]*】[ \t]*$)")
 _BOLD_LINE = re.compile(r"[ \t]*\*\*[^*\n]+\*\*[ \t]*:?[ \t]*$")
-# A stop between two digits ends nothing (3.5).
-_END = re.compile(r"[.!?…。~](?!(?<=\d\.)\d|(?<=[A-Za-z]\.)[A-Z][a-z])[.!?…。~]*[\"'”’)\]*_]*(?=\s|$|[가-힣A-Z(])")
+# A stop between two digits ends nothing (3.5). A row of stops is tried from its first one only.
+_END = re.compile(
+    r"[.!?…。~](?<![.!?…。~].)(?!(?<=\d\.)\d|(?<=[A-Za-z]\.)[A-Z][a-z])[.!?…。~]*[\"'”’)\]*_]*(?=\s|$|[가-힣A-Z(])"
+)
 
 
 class Span(NamedTuple):

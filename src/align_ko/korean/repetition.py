@@ -138,7 +138,7 @@ def character_runs(text: str) -> list[Span]:
     return [Span(*match.span()) for match in _LETTER_RUN.finditer(text)]
 
 
-_QUOTED = re.compile(r"[\"'“‘「`]([^\"'”’」`]+[\"'”’」`]\S*)")
+_QUOTED = re.compile(r"[\"'“‘「`]([^\"'”’」`]{1,200}[\"'”’」`]\S*)")
 
 
 _FLATS = Recall(lambda word: _PLAIN.sub("", word))
@@ -177,7 +177,7 @@ _LEAD = re.compile(  # what a sentence said again opens with
     r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
 )
 _LEADS = frozenset("다그한요결즉역물또특늘꼭정아어참마더게")  # their first letters
-_INTRODUCES = re.compile(r"[::]\W*$|다음과 같|아래와 같")
+_INTRODUCES = re.compile(r"[::][^\w::]*$|다음과 같|아래와 같")
 
 
 def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:

@@ -22,9 +22,8 @@ def _any_of(endings: str) -> str:
     return "(?:" + "|".join(endings.split()) + ")"
 
 
-TAIL = re.compile(
-    r"(?:[\s.,!?…。~^\-;:)\]}>\"'”’*_♡♥★☆=/\\|ㄱ-ㅎㅏ-ㅣ@$\U0001F000-\U0001FAFF☀-➿\ufe0f\u200dー〜～]"
-    r"|[(（][^()（）]*[)）])+$"
+TAIL = re.compile(  # read backwards, from the end: so it is looked for once, not from every sign on
+    r"(?:[)）][^()（）]*[(（]|[\s.,!?…。~^\-;:)\]}>\"'”’*_♡♥★☆=/\\|ㄱ-ㅎㅏ-ㅣ@$\U0001F000-\U0001FAFF☀-➿\ufe0f\u200dー〜～])+"
 )
 _HAPSYO = _nfd(
     _any_of(
@@ -161,7 +160,10 @@ def without_tail(sentence: str) -> str:
     """The sentence up to its last letter: `그래요? (웃음)` → `그래요`."""
     text = sentence.rstrip(_CLOSERS)
     # Behind a syllable there is no bracket left to take off.
-    return text if text and "가" <= text[-1] <= "힣" else TAIL.sub("", sentence)
+    if text and "가" <= text[-1] <= "힣":
+        return text
+    tail = TAIL.match(sentence[::-1])
+    return sentence[: len(sentence) - tail.end()] if tail else sentence
 
 
 def plain_inside(sentence: str) -> bool:

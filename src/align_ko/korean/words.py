@@ -13,7 +13,10 @@ _MOST_WORDS = 65536
 HANGUL = re.compile(r"[가-힣]+")
 # Formulas and foreign words are left out: only what contains a Korean syllable is a word (1999년, 100g이, O(n)은 not).
 # Every alternative opens with its own kind of character, so re skips what is none of them.
-TOKEN = re.compile(r"[가-힣]+|\d+(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z]{2,}[가-힣]+")
+# A number or a foreign word is tried from its first sign only, so that a long one is read once.
+TOKEN = re.compile(
+    r"[가-힣]+|\d(?<!\d\d)(?<!\d[.,]\d)\d*(?:[.,]\d+)*[A-Za-z%]*[가-힣]+|[A-Za-z](?<![A-Za-z]{2})[A-Za-z]+[가-힣]+"
+)
 _MIXED = re.compile(r"[\dA-Za-z%][가-힣]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[A-Za-z%]+|[가-힣]?)")
 _LATIN = re.compile(r"[a-zA-Z]{2,}")
