@@ -10,7 +10,7 @@ import re
 
 from align_ko.korean.prose import without_code
 
-_WORDY = re.compile(r"[가-힣]{2}|[A-Za-z]{2,} [A-Za-z]{2,} [A-Za-z]{2,}")
+_WORDY = re.compile(r"[가-힣]{2}|[A-Za-z]{2} [A-Za-z]{2,} [A-Za-z]{2}")
 _CODE_LINE = re.compile(
     r"[;{}]\s*$|^\s*(?:[)\]}#]|//|/\*|@)|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|public"
     r"|private|static|void|int|const|let|var|function|func|fn|package|using|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE)\b.*[^.!?]$"
