@@ -350,6 +350,11 @@ def test_recipes_find_names_in_another_unicode_form_and_refuse_windows_paths(tmp
             recipe_from(DataRecipe, sources={"mine": {"path": written}}, **keys)
 
 
+def test_typographic_quotation_marks_around_a_path_are_told():
+    with pytest.raises(UserError, match="output_dir: “out” has typographic quotation marks"):
+        recipe_from(DataRecipe, sources={"mine": {"path": "rows.jsonl"}}, output_dir="“out”")
+
+
 def test_a_broken_escape_in_a_recipe_says_how_to_write_paths(tmp_path):
     (tmp_path / "data.yaml").write_text('output_dir: "C:\\users\\kim"\n')
     with pytest.raises(UserError, match=r"data\.yaml:1: broken YAML: .*expected forward slashes in paths, or single quotes"):

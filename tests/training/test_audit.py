@@ -14,7 +14,7 @@ from trl import DPOConfig, SFTConfig
 
 from align_ko.chat_format import IGNORE, conversation_ids
 from align_ko.training.audit import AuditError, audit_batches, audit_pairs
-from align_ko.training.prepare import leave_out, tokenize_conversations, tokenize_pairs
+from align_ko.training.prepare import conversations_of, leave_out, tokenize_conversations, tokenize_pairs
 from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer
 
 LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
@@ -44,6 +44,18 @@ def test_an_answer_of_weight_0_has_to_be_masked(tiny):
     assert audit_batches(batch(part), tokenizer, known, tokenizer.eos_token_id)["rows"] == 1
     with pytest.raises(AuditError, match="turn 4: the prompt is trained on"):
         audit_batches(batch(whole), tokenizer, known, tokenizer.eos_token_id)
+
+
+def test_one_conversation_in_two_rows_with_other_answers_to_train_on_passes(tiny):
+    tokenizer = tiny.tokenizer()
+    rows = [{"id": "whole", "messages": MULTI_TURN}]
+    rows += [{"id": "part", "messages": [{**m, "weight": 0} if n == 2 else m for n, m in enumerate(MULTI_TURN)]}]
+    dataset, _ = tokenize_conversations(tokenizer, rows, None)
+    columns = {name: torch.tensor(dataset[name][:]) for name in ("input_ids", "labels")}
+    batch = {**columns, "attention_mask": torch.ones_like(columns["labels"])}
+    for order in (rows, rows[::-1]):
+        dataset, _ = tokenize_conversations(tokenizer, order, None)
+        assert audit_batches([batch], tokenizer, conversations_of(dataset, order), tokenizer.eos_token_id)["rows"] == 2
 
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])

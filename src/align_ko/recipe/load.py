@@ -106,6 +106,10 @@ def check_values(recipe: Recipe) -> None:
         if os.sep == "/" and (not path.isprintable() or ("\\" in path and not Path(path).exists())):
             written = f"{path!r} is written as Windows does; a backslash means something else here and in YAML"
             raise recipe_error(recipe, key, written, f"forward slashes: {_forward(path)}")
+        if path[:1] in "“”‘’" and path and not Path(path).exists():
+            raise recipe_error(
+                recipe, key, f"{path} has typographic quotation marks, which YAML reads as part of it", '" or none'
+            )
 
 
 _ESCAPES = {ord(read): f"/{letter}" for read, letter in zip("\t\n\r\b\f\v\a\0", "tnrbfva0", strict=True)} | {ord("\\"): "/"}

@@ -66,7 +66,7 @@ def audit_batches(
         for batch in islice(batches, MOST_BATCHES):
             for parts, padding in lines_of(batch):
                 for ids, labels in parts:
-                    messages = conversations.get(hash(tuple(ids)))
+                    messages = conversations.get(hash((tuple(ids), tuple(labels)))) or conversations.get(hash(tuple(ids)))
                     if messages is None:
                         raise AuditError(
                             f"a batch row is not the whole of any conversation, so it was cut or changed: "

@@ -278,10 +278,15 @@ def leave_out(rows: Iterable[RowType], ids: Sequence[str]) -> list[RowType]:
 
 
 def conversations_of(dataset: Dataset, rows: Iterable[ConversationRow]) -> dict[int, list[Message]]:
-    """The messages of each tokenised row, by the hash of its token ids (190,000 rows as tuples take 3 GB): for the audit."""
+    """The messages of each tokenised row, by the hash of its token ids (190,000 rows as tuples take 3 GB): for the audit. A
+    conversation that is there again with other answers to train on is kept by ids and labels."""
     by_id = {row.get("id", str(number)): row["messages"] for number, row in enumerate(rows, 1)}
-    columns = zip(dataset["input_ids"], dataset["id"], dataset["turns"], strict=True)
-    return {hash(tuple(ids)): by_id[key][:turns] for ids, key, turns in columns}
+    found: dict[int, list[Message]] = {}
+    for ids, labels, key, turns in zip(*(dataset[name] for name in ("input_ids", "labels", "id", "turns")), strict=True):
+        messages, place = by_id[key][:turns], hash(tuple(ids))
+        if found.setdefault(place, messages) != messages:
+            found[hash((tuple(ids), tuple(labels)))] = messages
+    return found
 
 
 # Order ---------------------------------------------------------------------------------------------------------------------
