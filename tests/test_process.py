@@ -250,6 +250,7 @@ def test_the_temporary_files_of_a_running_stage_stay(tmp_path):
         (folder / f".tokens.x{TEMPORARY}").mkdir(parents=True)
         (folder / f".step.jsonl.x{TEMPORARY}").touch()
         (folder / f".tokens.x{TEMPORARY}" / "rows.arrow").touch()
+    (mine / ".tmpT5nVIE").touch()  # of safetensors
     (tmp_path / ".of-somebody-else.tmp").touch()
     lock_folder(tmp_path)
     assert not any(mine.iterdir()) and (tmp_path / ".of-somebody-else.tmp").exists()
@@ -293,6 +294,20 @@ def test_a_missing_folder_and_a_file_in_its_place_are_told(tmp_path, capsys, act
     with pytest.raises(OSError, match="out") as error:
         act(path)
     assert told(capsys, error.value).startswith(f"error: {error.value.filename}: {error.value.strerror}; what was finished")
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ('Error while serializing: I/O error: Permission denied (os error 13) at path "out/.tmpT5nVIE"', errno.EACCES),
+        ("[enforce fail at inline_container.cc:747] . open file failed with strerror: Permission denied", errno.EACCES),
+        ("Parent directory out/checkpoint-1 does not exist.", errno.ENOENT),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path, capsys, said, number):
+    """What safetensors and torch say in a folder that is read-only, or that somebody removed."""
+    lock_folder(tmp_path)
+    assert told(capsys, RuntimeError(said)).startswith(f"error: {tmp_path}: {os.strerror(number)}; what was finished is saved")
 
 
 def test_other_errors_keep_their_traceback():

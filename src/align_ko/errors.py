@@ -104,12 +104,9 @@ def disk_fault(error: BaseException | None) -> str | None:
     """A fault of files or disks in one line; None for any other error. torch and safetensors wrap the system's error or only
     quote its number, and a failed write names no file: then the output folder with the least room is named."""
     while error is not None:
-        number = error.errno if isinstance(error, OSError) else None
-        if number is None and (quoted := re.search(r"\(os error (\d+)\)", str(error))):
-            number = int(quoted[1])
-        elif number is None and re.search("PytorchStreamWriter failed|inline_container.*unexpected pos", str(error)):
-            number = errno.ENOSPC
-        name = error.filename if isinstance(error, OSError) else None
+        number, name = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+        if number is None and (number := _quoted_fault(str(error))) and output_folders:
+            name = output_folders[-1] if number in _REFUSED else None
         if number in _REFUSED and name is not None:
             return f"{name}: {os.strerror(number)}"
         if number in _FULL:
@@ -123,6 +120,17 @@ def disk_fault(error: BaseException | None) -> str | None:
             return f"{place}: {os.strerror(number)}; the disk {disks[place]} has {free:.1f} of {total:.1f} GiB free"
         error = error.__cause__ or error.__context__
     return None
+
+
+def _quoted_fault(text: str) -> int | None:
+    """The system's error number in a message of safetensors or torch."""
+    if quoted := re.search(r"\(os error (\d+)\)", text):
+        return int(quoted[1])
+    if quoted := re.search("inline_container.* strerror: (.+)", text):
+        return next((number for number in (*_REFUSED, *_FULL) if os.strerror(number) == quoted[1].strip()), None)
+    if re.search("PytorchStreamWriter failed|inline_container.*unexpected pos", text):
+        return errno.ENOSPC
+    return errno.ENOENT if re.match("Parent directory .* does not exist", text) else None
 
 
 def _disk(path: Path) -> Path:

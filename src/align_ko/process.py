@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -130,6 +131,7 @@ HOLDER_FILE = ".align_ko.lock.json"  # beside it, because Windows lets nobody re
 STARTED_BY = "ALIGN_KO_STARTED_BY"  # set by pipeline/stages.py for the stages that it starts, which end with it: "PID HOST"
 PATIENCE = 1.0  # seconds; a killed command's stages and workers end within that
 COMPILE_SECONDS = 600  # DeepSpeed's cpu_adam takes about four minutes on two cores
+_OF_SAFETENSORS = r"\.tmp[A-Za-z0-9]{6}"  # its writer's file before it is renamed, as large as the weights
 _held: dict[Path, FileLock] = {}
 
 
@@ -165,8 +167,11 @@ def lock_folder(folder: str | Path) -> None:
         problem = "is a file" if path.is_file() else f"cannot write to it: {error.strerror}"
         raise UserError(problem, file=path, expected="another output folder") from None
     _held[path.resolve()] = lock  # a lock without a reference is released
-    for left in list(path.rglob(f".*{TEMPORARY}")):
-        if not any(is_locked(above) for above in left.parents if path in above.parents):  # another run may be writing it
+    for left in list(path.rglob(".*")):
+        mine = left.name.endswith(TEMPORARY) or (left.is_file() and re.fullmatch(_OF_SAFETENSORS, left.name))
+        if mine and not any(
+            is_locked(above) for above in left.parents if path in above.parents
+        ):  # another run may be writing it
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
