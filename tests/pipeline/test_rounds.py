@@ -199,6 +199,12 @@ write_manifest(folder, recipe, hash_inputs(recipe), stage="x")
 """
 
 
+def write_weights(folder: str | Path, text: str) -> None:
+    """A whole safetensors file without tensors."""
+    header = json.dumps({"__metadata__": {"text": text}}).encode()
+    Path(folder, "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
 @pytest.fixture
 def stage(recipe) -> Stage:
     """Round 1's DPO, whose script only notes that it ran."""
@@ -209,7 +215,7 @@ def stage(recipe) -> Stage:
     write_jsonl(pairs / "train.jsonl", [{"a": 1}])
     write_json(pairs / "manifest.json", {})
     Path("outputs/sft").mkdir(parents=True)
-    Path("outputs/sft/model.safetensors").write_text("weights")
+    write_weights("outputs/sft", "weights")
     return plan_rounds(recipe)[1].stages[1]
 
 
@@ -237,7 +243,7 @@ def test_a_stage_is_repeated_for_other_weights_and_not_for_other_times(stage):
     for file in (*Path("outputs").rglob("*"), Path("dpo.yaml")):
         os.utime(file, (future, future))
     assert why_again(stage) == ""
-    Path("outputs/sft/model.safetensors").write_text("WEIGHTS")
+    write_weights("outputs/sft", "WEIGHTS")
     assert why_again(stage) == "outputs/sft has changed"
 
 
@@ -306,7 +312,7 @@ def test_a_stage_is_repeated_for_every_file_it_reads(script, tmp_path, monkeypat
     kind, folder, text, inputs = ALL_INPUTS[script]
     for model in ("outputs/sft", "outputs/base"):
         Path(model).mkdir(parents=True)
-        Path(model, "model.safetensors").write_text("weights")
+        write_weights(model, "weights")
     for name in inputs:
         if not Path(name).is_dir():
             Path(name).parent.mkdir(exist_ok=True)
@@ -322,7 +328,7 @@ def test_a_stage_is_repeated_for_every_file_it_reads(script, tmp_path, monkeypat
     for name in inputs:
         file = Path(name) / "tokenizer_config.json" if Path(name).is_dir() else Path(name)
         before = file.read_bytes() if file.exists() else None
-        file.write_text("another")
+        file.write_text("{}")
         assert why_again(stage) == f"{name} has changed"
         file.unlink() if before is None else file.write_bytes(before)
     assert why_again(stage) == ""
