@@ -10,10 +10,8 @@ Nothing from that folder is shipped; rows whose data is missing are printed as "
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import json
-import operator
 import random
 import re
 import statistics
@@ -33,6 +31,8 @@ from align_ko.korean.prose import own_words, sentences
 from align_ko.korean.spelling import misspellings
 from align_ko.korean.tagger import ends_in, rules_alone
 from align_ko.records import read_jsonl
+from fit_score import report as judge_report
+from fit_score import spearman, zipped
 
 Row = dict[str, Any]
 Way = Callable[[], AbstractContextManager[None]]  # with Kiwi or without
@@ -61,11 +61,6 @@ class Args:
 
 def share(hits: int, total: int) -> str:
     return f"{hits / max(total, 1):8.2%}  ({hits} of {total})"
-
-
-def zipped(path: Path) -> list[Row]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def styles(data: Path) -> list[dict[str, str]]:
@@ -184,31 +179,6 @@ def bench_particles(rows: list[Row], rng: random.Random, way: Way) -> None:
     print(f"particles: flips found                        {share(found, len(flips))}")
     print(f"particles: hits per 10,000 words of good text {hits / words * 10000:8.2f}  ({hits} in {words})")
     print(f"spelling: hits per 10,000 words of good text  {slips / words * 10000:8.2f}  ({slips} in {words})")
-
-
-def bench_judge(rows: list[Row]) -> None:
-    scores = [(row, assess(row["response"], row["prompt"]).score) for row in rows]
-    groups: dict[tuple[Any, Any], list[tuple[float, float]]] = defaultdict(list)
-    models: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row, score in scores:
-        groups[row["question_id"], row["turn"]].append((row["judge_score"], score))
-        models[row["model"]].append((row["judge_score"], score))
-    for name, kept in (("", (0, 1)), (" (odd questions)", (1,)), (" (even questions)", (0,))):
-        own = [values for (question, _), values in groups.items() if question % 2 in kept]
-        pairs = [(a[1], b[1]) for group in own for a in group for b in group if a[0] - b[0] >= 4]
-        lower, equal = (sum(compare(*pair) for pair in pairs) for compare in (operator.lt, operator.eq))
-        print(f"{'judge: better answer scored lower' + name:<52}{share(lower, len(pairs))}")
-        print(f"{'judge: better answer scored equal' + name:<52}{share(equal, len(pairs))}")
-    means = [tuple(statistics.mean(v) for v in zip(*values, strict=True)) for values in models.values()]
-    print(f"judge: Spearman over {len(means)} models               {spearman(means):8.3f}")
-
-
-def spearman(pairs: list[tuple[float, ...]]) -> float:
-    def ranks(values: list[float]) -> list[float]:
-        order = sorted(values)
-        return [float(order.index(value)) for value in values]
-
-    return statistics.correlation(ranks([p[0] for p in pairs]), ranks([p[1] for p in pairs]))
 
 
 def quickstart(raw: Path) -> tuple[list[str], list[str]]:
@@ -370,10 +340,10 @@ def main(args: Args) -> None:
         return
     rng, rows = random.Random(args.seed), zipped(args.data / "judged_answers.jsonl.gz")
     way: Way = rules_alone if args.rules_alone else nullcontext
-    sections: dict[Section, Callable[[], None]] = {
+    sections: dict[Section, Callable[[], object]] = {
         "level": lambda: bench_speech_level(args.data, rng),
         "faults": lambda: bench_faults(rows, rng),
-        "judge": lambda: bench_judge(rows),
+        "judge": lambda: judge_report(rows),
         "sets": lambda: bench_sets(rows),
         "editor": lambda: bench_editor(args.data, args.show),
         "language": lambda: bench_language(args.data, rows, args.show),

@@ -691,7 +691,7 @@ def test_a_batch_is_judged_as_its_rows_are() -> None:
     assert [row.reason for row in judged] == [
         "", "", "speech_level", "repetition", "empty", "unfinished", "broken_row", "broken_row", "evaluation_overlap"
     ]  # fmt: skip
-    assert judged[1].repairs == ("particles",) and judged[1].score == 0.765 and len(judged[0].words) > 0
+    assert judged[1].repairs == ("particles",) and judged[1].score < judged[0].score and len(judged[0].words) > 0
 
 
 def test_results_come_in_the_order_of_the_input() -> None:

@@ -31,8 +31,8 @@ def subjects(rows: list[Features], chosen: list[int]) -> Counter[str]:
 
 
 def test_goodness_is_score_then_length_then_tie() -> None:
-    keys = [goodness(0.95, 300, "a"), goodness(0.951, 149, "b"), goodness(0.95, 501, "c"), goodness(0.95, 500, "d"),
-            goodness(1.0, 10, "e"), goodness(0.95, 0, "f")]  # fmt: skip
+    keys = [goodness(0.9, 300, "a"), goodness(0.853, 149, "b"), goodness(0.9, 501, "c"), goodness(0.94, 500, "d"),
+            goodness(1.0, 10, "e"), goodness(0.9, 0, "f")]  # fmt: skip
     assert [key[2] for key in sorted(keys)] == ["e", "a", "d", "c", "b", "f"]
 
 

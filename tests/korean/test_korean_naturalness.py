@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from align_ko.korean import FAULT_CODES, WEIGHTS, Assessment, Fault, assess
+from align_ko.korean import FAULT_CODES, Assessment, Fault, assess
 
 GOOD = [
     ("안녕하세요", "안녕하세요! 무엇을 도와드릴까요?"),
@@ -34,7 +34,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("prompt", "response"), GOOD)
 def test_good_answers_have_no_fault(prompt: str, response: str) -> None:
-    assert (assess(response, prompt).faults, assess(response, prompt).score) == ((), 1.0)
+    assert assess(response, prompt).faults == ()
 
 
 BAD = [
@@ -82,7 +82,7 @@ def test_spans_point_at_the_fault() -> None:
 
 def test_token_limit_is_unfinished_even_after_a_full_sentence() -> None:
     assert assess("서울입니다.", finished=False).codes == ["unfinished"]
-    assert assess("서울입니다.", finished=False).score == 1 - WEIGHTS["unfinished"]
+    assert assess("서울입니다.", finished=False).score == 0.68
 
 
 def test_any_speech_level_may_be_allowed() -> None:

@@ -99,7 +99,7 @@ def test_a_clearly_better_candidate_makes_a_contrast():
 
 
 @pytest.mark.parametrize(
-    "unfit", [rating(natural=False), rating(relevant=False), rating(variety=0.5), rating(naturalness=0.75)]
+    "unfit", [rating(natural=False), rating(relevant=False), rating(variety=0.5), rating(naturalness=0.45)]
 )
 def test_only_a_fit_candidate_is_chosen_else_the_reference(unfit):
     [pair], _ = pairs_of({LOOP: BAD, GOOD: unfit}, reference_share=1.0)

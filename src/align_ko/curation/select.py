@@ -153,14 +153,14 @@ class Features(NamedTuple):
 
 
 def goodness(score: float, answer_characters: int, tie: str | bytes) -> tuple[float, float, str | bytes]:
-    """A key that sorts the best row first: by score to two decimals, then by nearness to the sweet spot, then by `tie`.
+    """A key that sorts the best row first: by score to one decimal, then by nearness to the sweet spot, then by `tie`.
 
     >>> sorted([goodness(0.9, 200, "a"), goodness(1.0, 75, "b"), goodness(1.0, 300, "c"), goodness(1.0, 1500, "d")])
     [(-1.0, 0.0, 'c'), (-1.0, 1.0, 'b'), (-1.0, 2.0, 'd'), (-0.9, 0.0, 'a')]
     """
     shortest, longest = SWEET_SPOT
     off = max(shortest / max(answer_characters, 1), answer_characters / longest, 1.0) - 1.0  # half or double is 1 away
-    return -round(score, 2), off, tie
+    return -round(score, 1), off, tie
 
 
 def select(

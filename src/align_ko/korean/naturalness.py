@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import compress
+from math import prod
 from typing import Literal
 
 from align_ko.korean import repetition, tagger, wanted
@@ -19,8 +20,8 @@ from align_ko.korean.language import english_words, foreign, with_values, word_i
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.outside import outside
 from align_ko.korean.particles import wrong_particles
-from align_ko.korean.polish import grade, marks
 from align_ko.korean.prose import Sentence, Span, own_words, sentences, without_blocks
+from align_ko.korean.score import counted, graded, marks
 from align_ko.korean.sequences import aimless_sequence, doubled_words
 from align_ko.korean.speech_level import SpeechLevel, document_level
 from align_ko.korean.spelling import wrong_spacing
@@ -52,12 +53,12 @@ WEIGHTS: dict[str, float] = {
 """What one fault costs: the product of (1 - weight) over the codes found, each once, those of SLIPS up to five times."""
 
 FAULT_CODES: tuple[str, ...] = tuple(WEIGHTS)
-SLIPS = frozenset({"wrong_particle", "spacing", "honorific", "grammar"})
-NATURAL_SCORE = 0.7
-"""At or above it an answer is natural: one or two slips of spelling or spacing pass, anything heavier does not.
+NATURAL = 0.7
+"""Kept at least of a natural answer: one or two slips of spelling or spacing pass, anything heavier does not.
 
-Faults alone decide. `translationese` and the mild marks of polish.py lower the score of a natural answer, never below this.
-"""
+Faults alone decide. `translationese` and the marks of score.py lower the score, not the verdict."""
+MOST_UNNATURAL = 0.68
+"""The most that an answer which is not natural can score; where `kept` is 0.3 or less (English, loops, leaks) it is that."""
 
 _SLANG = re.compile(  # every alternative opens with its letter, looking back only after it: so re skips from letter to letter
     r"ㅎㅇ|ㄱㅅ|ㅇㅇ|ㄴㄴ|ㅇㅋ|ㅈㅅ|ㅊㅋ|ㄹㅇ|ㄷㄷ|ㅅㄱ|ㅂㅂ|ㄱㄱ|ㅇㅈ|ㅁㅊ|ㅂㄷ|ㄲㅂ|ㄱㅇㄷ|뭐함\?|하잉|하이루|방(?<![가-힣].)가"
@@ -148,13 +149,13 @@ def _assess_some(
         faults += _spelling_faults(own, each, prompt)
     for faults, own, prompt in zip(found, masked, prompts, strict=True):
         faults += _slang_faults(own, prompt)
-    natural = [score_of(faults) >= NATURAL_SCORE for faults in found]
+    natural = [kept(counted([fault.code for fault in faults])) >= NATURAL for faults in found]
     for faults, own, (_, each, prompt) in zip(found, masked, both, strict=True):
         for clumsy in translationese(own, each, prompt):
             message = "번역 투입니다. 더 간결하게 쓸 수 있습니다."
             faults.append(Fault("translationese", clumsy.start, clumsy.end, message))
-    grades = [grade(marks(*row)) for row in both]
-    verdicts = map(_verdict, found, natural, grades, levels, texts, prompts)
+    marked = [marks(*row) for row in both]
+    verdicts = map(_verdict, found, natural, marked, levels, texts, prompts)
     return [next(verdicts) if speaking else _empty(text) for (text, _, _), speaking in zip(rows, speaks, strict=True)]
 
 
@@ -169,25 +170,25 @@ _ANYWHERE = frozenset(
 
 
 def _verdict(
-    faults: list[Fault], natural: bool, graded: float, level: SpeechLevel, text: str, prompt: str | None
+    faults: list[Fault], natural: bool, marked: dict[str, float], level: SpeechLevel, text: str, prompt: str | None
 ) -> Assessment:
     if _ANYWHERE.isdisjoint(fault.code for fault in faults) and (kind := outside(text, prompt)):
         return Assessment(True, 1.0, (), level.verdict, kind)
     faults.sort(key=lambda fault: (fault.start, fault.end))
-    score = round(score_of(faults) * graded, 4)
-    return Assessment(natural, max(NATURAL_SCORE, score) if natural else score, tuple(faults), level.verdict)
+    counts = counted([fault.code for fault in faults])
+    score = bounded(graded(marked | counts), natural, counts)
+    return Assessment(natural, score, tuple(faults), level.verdict)
 
 
-def score_of(faults: list[Fault]) -> float:
-    """Product of (1 - weight); only small faults add up, a heavy one counts once."""
-    if not faults:
-        return 1.0
-    score, seen = 1.0, dict.fromkeys(FAULT_CODES, 0)
-    for fault in faults:
-        seen[fault.code] += 1
-        if seen[fault.code] == 1 or (fault.code in SLIPS and seen[fault.code] <= 5):
-            score *= 1.0 - WEIGHTS[fault.code]
-    return round(score, 4)
+def bounded(score: float, natural: bool, counts: Mapping[str, float]) -> float:
+    """The score, rounded, and no higher than the faults allow, whatever a judge of content would forgive."""
+    most = kept(counts)
+    return round(min(score, most if natural or most <= 0.3 else MOST_UNNATURAL), 4)
+
+
+def kept(counts: Mapping[str, float]) -> float:
+    """Product of (1 - weight) over the codes, each as often as it counts."""
+    return round(prod([(1.0 - WEIGHTS[code]) ** often for code, often in counts.items() if code in WEIGHTS]), 4)
 
 
 def _form_faults(

@@ -191,14 +191,14 @@ class PairingArgs:
     """Drop pairs whose two sides share more than this of their character trigrams."""
     length_tolerance: fields.NotNegative = 1.0
     """|chosen - rejected| / chosen in characters; a longer rejected side is cut, a shorter one drops the pair."""
-    min_chosen_score: fields.Share = 0.8
-    """Naturalness (assess's score) that a chosen candidate needs."""
+    min_chosen_score: fields.Share = 0.5
+    """Naturalness (assess's score) that a chosen candidate needs: of the quickstart's natural candidates 82 % have it."""
     min_variety: fields.Share = 0.75
     """Word variety that a chosen candidate needs (preferences/judges.py)."""
     min_closeness: fields.Share = 0.0
     """Share of character trigrams with the curated answer (0-1) that a chosen candidate needs; else that answer is chosen.
     0.1 rejects nine in ten of the quickstart model's candidates (docs/preferences.md)."""
-    contrast_margin: float = 0.15
+    contrast_margin: float = 0.25
     """How much better than a faultless greedy answer a candidate must be judged to make a contrast pair."""
     reference_share: fields.Share = 0.5
     """With `chosen: candidate`, at most this share of pairs may fall back on the curated answer (1.0 = no bound)."""
