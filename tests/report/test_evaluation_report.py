@@ -67,7 +67,7 @@ def test_score_rows_adds_the_verdict_and_leaves_its_input_alone() -> None:
     (scored,) = score_rows([given])
     assert given == before and before.items() <= scored.items()
     assert {k: scored[k] for k in ("natural", "score", "speech_level")} == {
-        "natural": True, "score": 0.85, "speech_level": "polite",
+        "natural": True, "score": 0.5563, "speech_level": "polite",
     }  # fmt: skip
     (fault,) = scored["faults"]
     assert (fault["code"], fault["start"], fault["end"]) == ("wrong_particle", 1, 2)
