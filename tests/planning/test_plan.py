@@ -593,10 +593,19 @@ def test_a_dpo_recipe_without_model_keys_is_planned(tmp_path):
 
 
 def test_a_models_name_is_no_markup_in_the_plan(monkeypatch):
-    monkeypatch.setattr(planning, "_show_memory", lambda *told: None)
+    for part in ("_show_memory", "_show_disk"):
+        monkeypatch.setattr(planning, part, lambda *told: None)
     counts = {"base": 1, "linear": 1, "trained": 1, "trained_share": 1.0}
     plan = SimpleNamespace(
-        recipe="[/b].yaml", model="[/red]\x1b[2J", method="LoRA", parameters=counts, data=None, costs=None, memory=[], notes=[]
+        recipe="[/b].yaml",
+        model="[/red]\x1b[2J",
+        method="LoRA",
+        parameters=counts,
+        data=None,
+        costs=None,
+        memory=[],
+        notes=[],
+        disk=None,
     )
     out = io.StringIO()
     planning._show_plan(plan, Console(file=out, width=120))

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate.data_loader import BatchSamplerShard
 from forked_runs import ForkedRuns
+from safetensors.torch import save_file
 from torch.utils.data import BatchSampler, SequentialSampler
 from training_place import make_place, run_here, weights
 
@@ -352,7 +354,7 @@ def test_without_whole_weights_no_checkpoint_is_continued(begun):
 )
 def test_a_finished_folder_is_believed_by_its_hashes(begun, change, said):
     Path("out", "adapter_config.json").write_text("{}")
-    Path("out", "adapter_model.safetensors").write_bytes(b"weights")
+    save_file({"weights": torch.ones(1)}, "out/adapter_model.safetensors")
     Path("out", "manifest.json").write_text(json.dumps({"files": result_marks("out")}))
     finish_run(begun())
     recipe = load_recipe(SftRecipe, ["sft.yaml", "--model.model_name_or_path", "out", "--training.output_dir", "next"])
