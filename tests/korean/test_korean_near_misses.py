@@ -209,3 +209,48 @@ LONG = [
 @pytest.mark.parametrize(("prompt", "answer"), LONG)
 def test_kinds_of_long_answers_that_were_flagged_wrongly(prompt: str, answer: str) -> None:
     assert assess(answer, prompt).codes == []
+
+
+CODE = "번호가 필요하면 enumerate를 씁니다.\n```python\nfor i, name in enumerate(names, start=1):\n    print(i, name)\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "said"),
+    [
+        ("번호와 함께 돌려면요?", f"{CODE}start를 빼면 0부터 세기 시작해요.", True),
+        ("번호와 함께 돌려면요?", f"{CODE}길어지면 보통의 for문으로 풀어 쓰세요.", True),
+        ("겹치는 것을 빼려면요?", "순서가 상관없다면 set(fruits)만으로도 충분합니다.", True),
+        ("겹치는 것을 빼려면요?", "`start`와 `stop`을 줍니다. start를 빼면 0입니다.", True),
+        ("수능 영어 빈칸 문제는 어떻게 접근해요?", "however나 for example 앞뒤에서 단서를 찾으세요.", True),
+        ("수능 영어 빈칸 문제는 어떻게 접근해요?", "무엇보다 꾸준히 practice하는 것이 important합니다.", False),
+        ("채소 국은 어떻게 끓여요?", "냄비에 야채 broth 1컵을 붓고 끓이세요.", False),
+        ("번호와 함께 돌려면요?", f"{CODE}however 번호가 밀릴 수 있습니다.", False),
+    ],
+)
+def test_names_of_code_and_words_that_are_spoken_of_are_no_code_switching(prompt: str, answer: str, said: bool) -> None:
+    assert ("code_switching" not in [fault.code for fault in assess(answer, prompt).faults]) is said
+
+
+LISTED = "아래 질문에 하나씩 답해 주세요.\n1. 틀린 문제는 다시 풀어야 해요?\n2. 김밥이 자꾸 터져요."
+
+
+@pytest.mark.parametrize(
+    ("answer", "leaks"),
+    [
+        (f"질문: {LISTED}\n답변: 1. 틀린 문제는 꼭 다시 풀어 보세요.\n\n2. 밥을 얇게 펴세요.", 1),
+        ("1. 틀린 문제는 꼭 다시 풀어 보세요.\n\n2. 밥을 얇게 펴세요.\n\n질문: 다음은요?\n답변: 네.", 0),
+    ],
+)
+def test_a_question_of_several_lines_said_again_is_a_leak(answer: str, leaks: int) -> None:
+    assert sum(fault.code == "template_leak" for fault in assess(answer, LISTED).faults) == leaks
+
+
+def test_to_ask_a_question_is_not_to_ask_for_a_dialogue() -> None:
+    answer = "밥을 얇게 펴고 이음매를 아래로 두세요.\n\nHuman: 고마워요.\n\nAssistant: 네."
+    for prompt, leaks in (("아래 질문에 하나씩 답해 주세요. 김밥이 자꾸 터져요.", 2), ("김밥집의 대화를 써 주세요.", 0)):
+        assert sum(fault.code == "template_leak" for fault in assess(answer, prompt).faults) == leaks
+
+
+def test_an_apostrophe_alone_in_brackets_opens_no_quotation() -> None:
+    answer = "셀 서식을 '텍스트'로 바꾸세요. 작은따옴표(')를 앞에 찍어도 됩니다. '텍스트'로 바꾼 뒤 0은 다시 적어야 합니다."
+    assert not assess(answer, "전화번호의 0이 사라져요.").faults

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from align_ko.korean import document_level, sentence_level
+from align_ko.korean.genre import asked_for
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line)
@@ -103,3 +104,33 @@ def test_list_items_are_notes_or_speech(text: str, odd: list[str]) -> None:
     level = document_level(text)
     assert level.verdict == ("mixed" if odd else "polite")
     assert [text[item.start : item.end] for item in level.odd] == odd
+
+
+POLITE_SENTENCES = "거미는 세로줄을 딛고 다닙니다. 끈끈한 줄은 가로줄뿐이에요. "
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "odd"),
+    [
+        ("거미 이야기를 해 주세요.", POLITE_SENTENCES * 9 + "먹이가 걸리면 줄이 떨린다.", ["먹이가 걸리면 줄이 떨린다."]),
+        (None, POLITE_SENTENCES + "떨림만으로 먹이가 걸렸는지 알아채.", ["떨림만으로 먹이가 걸렸는지 알아채."]),
+    ],
+)
+def test_one_plain_sentence_among_many_polite_ones_is_odd(prompt: str | None, text: str, odd: list[str]) -> None:
+    assert [text[each.start : each.end] for each in document_level(text, prompt=prompt).odd] == odd
+
+
+@pytest.mark.parametrize(
+    ("prompt", "level"),
+    [
+        ("번역가 일을 시작했어요. 1은 왜 소수가 아니에요?", "polite"),
+        ("소 잃고 외양간 고친다는 속담을 설명해 주세요.", "polite"),
+        ("친구와 이야기가 나왔는데요, 처음 사는 화분은 뭐가 좋아요?", "polite"),
+        ("신문 기사를 써야 하는데 구성을 알려줘.", "polite"),
+        ("친구에게 편지를 써야 하는데 대신 써 줘.", "any"),
+        ("우정에 관한 속담을 하나 지어 줘.", "any"),
+        ("다음 글을 번역해 줘.", "any"),
+    ],
+)
+def test_a_kind_of_text_that_is_only_named_is_not_asked_for(prompt: str, level: str) -> None:
+    assert asked_for(prompt).level == level

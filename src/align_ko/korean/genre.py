@@ -78,10 +78,20 @@ _WRITING = re.compile(
     r"(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|이어 ?(?:써|쓰|서)|빈칸"
 )
 
+_NO_TEXT = re.compile(  # a kind of text is named, but none is asked for
+    r"번역가|이야기가 (?:나왔|나와|나오|바뀌)|글쓰기(?:를|도)? ?(?:배우|배웠|공부|좋아)"
+    r"|(?:속담|격언|명언)[^.?!\n]{0,15}(?:설명|언제 (?:쓰|써)|무슨 뜻|뜻이|의미)[^.?!\n]{0,40}"
+    r"|[가-힣]{1,10}[을를] (?:써야|쓰려|적어야)[가-힣 ]{0,6}는데(?![^.?!\n]{0,60}(?:써|적어|지어|만들어|작성|부탁))"
+)
+
 
 @lru_cache(maxsize=4096)
 def asked_for(prompt: str) -> Genre:
-    """Cached: the candidates of one prompt come one after another."""
+    """Cached: the candidates of one prompt come one after another.
+
+    `신문 기사를 써야 하는데 구성을 알려 줘`, `속담을 설명해 주세요` and what a 번역가 asks want no text: polite.
+    """
+    prompt = _NO_TEXT.sub("", prompt)
     changed = _CHANGED.search(prompt)
     if not changed and _NOT_PLAIN.search(prompt):
         return Genre("any", True) if _FREE.search(prompt) else _POLITE

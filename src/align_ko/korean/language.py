@@ -334,9 +334,9 @@ typedef typescript typeof uint undefined unicode unittest unix urls utf uuid var
 websocket whitespace xpath yaml yarn
 """.split()
 )
-# What such a word names: extends 절, drawable 레이어.
+# What such a word names: extends 절, for문, drawable 레이어.
 _NAMED_KIND = re.compile(
-    r" (?:문|절|버튼|단추|지시문|키워드|옵션|구문|연산자|메서드|메소드|함수|클래스|필드|객체|변수|명령어?|파일|폴더"
+    r" ?(?:문|절|버튼|단추|지시문|키워드|옵션|구문|연산자|메서드|메소드|함수|클래스|필드|객체|변수|명령어?|파일|폴더"
     r"|태그|컴포넌트|패키지"
     r"|모듈|라이브러리|브랜치|커밋|레이어|플래그|매개 ?변수|인자|인수|헤더|쿼리|노드|컨테이너|네임스페이스|포맷|확장자|스크립트"
     r"|인터페이스|리터럴|열거형|디렉터리|디렉토리)(?![가-힣]{3})"
@@ -380,6 +380,12 @@ _LABEL = re.compile(r"[\s\-*•·\d.)#]*\*{0,2}[A-Za-z][A-Za-z ]{0,40}\*{0,2} ?(
 _GROWN = re.compile(r"[가-힣]?(?:[한할해했된될됨된]|습니다|입니다|니다)")
 
 
+_CALLED = re.compile(r"[(\[][^가-힣()\[\]\n]{0,80}[)\]]")
+# Words that an answer about English speaks of: however나 for example 앞뒤에서
+_ABOUT_ENGLISH = re.compile(r"영어|영문법|토익|토플|수능|독해|영단어")
+_NAMED_AS_WORD = re.compile(r"(?: [a-z]+){0,3}(?:(?:이?나|[와과은는을를]|이?라는|이?란|처럼) | ?(?:같은|앞|뒤|다음))")
+
+
 _VALUE_IN_KOREAN = re.compile(r"\"([^\"\n]*[가-힣][^\"\n]*)\"(?!\s*:)")
 _UNTIL = re.compile(r"\((?=[a-z ]*\b(?:until|since|from|by|for|per|about|only)\b [^()\n]*\d)[^()가-힣\n]{1,60}\)")
 
@@ -394,11 +400,12 @@ def with_values(text: str, masked: str) -> str:
     return masked
 
 
-def english_words(masked: str, prompt: str | None = None) -> list[Span]:
+def english_words(masked: str, prompt: str | None = None, *, text: str = "") -> list[Span]:
     """Lower-case English where a Korean word belongs: `야채 broth 1컵`, `잘informed된`, `현대 warfare에서`.
 
-    Terms, units, brands, commands, file names, words of the prompt and glossed words are fine. In a technical text only
-    words that are no terms at all are faults. `masked`: the writer's own words, quotations and code blanked.
+    Terms, units, brands, commands, file names, words of the prompt, of code and of quotations in `text`, and glossed words
+    are fine: `start를 빼면` below `enumerate(names, start=1)`, `set(fruits)만`. In a technical text only words that are no
+    terms at all are faults. `masked`: the writer's own words, quotations and code blanked.
     """
     if not _LOWER.search(masked) or not _HANGUL.search(masked):
         return []
@@ -407,6 +414,7 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
     asked = frozenset(word.lower() for word in _WORD.findall(prompt)) if prompt else frozenset()
     said = blank(_prose(masked), _ASIDE)
     technical: bool | None = None
+    shown: set[str] | None = None
     # No gloss, which would say what a Korean word is called: (until 3/20).
     found = [Span(*match.span()) for match in _UNTIL.finditer(masked) if match[0][1].islower()] if "(" in masked else []
     for match in _LOWER.finditer(said):
@@ -437,7 +445,7 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
         if (left and right) or ((left or right) and not (word in _GENERAL or adverb or glued)):
             continue
         if technical is None:
-            technical = _is_technical(masked, prompt) or not _COMPUTING_WORDS.isdisjoint(_LOWER.findall(said))
+            technical = "```" in text or _is_technical(masked, prompt) or not _COMPUTING_WORDS.isdisjoint(_LOWER.findall(said))
         if word not in _NEVER_TERMS and not glued and _NAMED_KIND.match(said, end):
             continue
         # 습니da, 까zan: letters within a Korean word are no term; 변수x, 함수print are.
@@ -446,6 +454,12 @@ def english_words(masked: str, prompt: str | None = None) -> list[Span]:
         if not general and not grown and not adverb and _MAYBE.search(line):
             continue
         if technical and not grown and not adverb and not (general and not left and not right):
+            continue
+        if _CALLED.match(masked, end) or (prompt and _ABOUT_ENGLISH.search(prompt) and _NAMED_AS_WORD.match(said, end)):
+            continue
+        if shown is None:
+            shown = {each[0] for each in _WORD.finditer(text) if masked[each.start()] == " "}
+        if word in shown:
             continue
         found.append(Span(start, end))
     return found

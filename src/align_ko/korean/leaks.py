@@ -32,8 +32,11 @@ _OPENING = re.compile(
     r"(?:assistant|user|system|model|bot|response|answer)[ \t]*\n)",
     re.IGNORECASE,
 )
-_PAIR = re.compile(r"^[ \t]*((?:(?:질문|문제|Q) ?:[^\n]*\n\s*)?(?:답변|응답|대답|A) ?:) ", re.MULTILINE)
-_PAIRS_WANTED = re.compile(r"질문(?! ?있)|문답|면접|퀴즈|FAQ|Q ?& ?A|인터뷰|예상|문제|대본|대화", re.IGNORECASE)
+_ASKS, _ANSWERS = r"(?:질문|문제|Q) ?:", r"(?:답변|응답|대답|A) ?:"
+_PAIR = re.compile(rf"^[ \t]*((?:{_ASKS}[^\n]*\n\s*)?{_ANSWERS}) ", re.MULTILINE)
+_ASKED = re.compile(rf"\s*{_ASKS}\s*")
+_ANSWERED = re.compile(rf"\s*{_ANSWERS} ")
+_PAIRS_WANTED = re.compile(r"질문(?! ?있|(?:들|사항)?에 )|문답|면접|퀴즈|FAQ|Q ?& ?A|인터뷰|예상|문제|대본|대화", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:br|p|div|span|b|i|u|strong|em|ul|ol|li|h[1-6]|font|table|tr|td|center|hr|img|a)(?: [^<>\n]{0,80})?/?>"
     r"|&(?:nbsp|lt|gt|amp|quot|#39|#x27);",
@@ -78,6 +81,10 @@ def template_leak(text: str, prompt: str | None = None) -> list[Span]:
         pairs = _PAIR.findall(text)
         if len(pairs) == 1 and (pair := _PAIR.search(text)) and not text[: pair.start()].strip():
             found.append(Span(*pair.span(1)))
+    # A question of several lines said again: 질문: 하나씩 답해 주세요.\n1. …\n2. …\n답변: 1. …
+    if not found and prompt and (asks := _ASKED.match(text)) and text.startswith(prompt.strip(), asks.end()):
+        answered = _ANSWERED.match(text, asks.end() + len(prompt.strip()))
+        found += [Span(asks.start(), answered.end())] if answered else []
     if _CRAWLED_SIGN.search(text):
         found += [Span(*match.span()) for match in _CRAWLED.finditer(text)]
     if "<" in text or "&" in text or "\\n" in text or "[" in text:

@@ -211,7 +211,7 @@ def _form_faults(
     else:
         for span in other.spans[:3]:
             yield Fault("code_switching", span.start, span.end, "한국어 답변에 외국어 문장이 끼어 있습니다.")
-        for span in english_words(with_values(own, own_words(own) if leaks else masked), prompt)[:5]:
+        for span in english_words(with_values(own, own_words(own) if leaks else masked), prompt, text=own)[:5]:
             yield Fault("code_switching", span.start, span.end, "한국어로 쓸 자리에 영어 낱말이 섞여 있습니다.")
     for strange in strange_characters(response, prompt):
         yield Fault("strange_characters", strange.start, strange.end, "한국어 답변에 어울리지 않는 글자가 있습니다.")

@@ -15,7 +15,7 @@ _INLINE_CODE = re.compile(r"`[^`\n]+`")
 _QUOTE = re.compile(
     r"“[^”\n]{1,400}”|‘[^’\n]{1,400}’|「[^」\n]{1,400}」|『[^』\n]{1,400}』|«[^»\n]{1,400}»"
     # every alternative opens with its sign, looking back only after it: so re skips from sign to sign
-    r"|\"[^\"\n]{1,400}\"|'(?<!\w')[^'\n]{1,400}'(?![a-zA-Z])"
+    r"|\"[^\"\n]{1,400}\"|'(?<!\w')(?!\))[^'\n]{1,400}'(?![a-zA-Z])"
 )
 _MARKER = re.compile(
     r"[ \t\u2003\u00a0]*(?:(?:[-*•·▪◦○●■□▶►→✓✔–—∴⇒※☞]|=>)+[ \t]+|\(?(?:\d{1,3}|[a-zA-Z가-하])[.)][ \t]+|[①-⑳][ "

@@ -25,11 +25,10 @@ _POLITE_CUE = re.compile(
 _PLAIN_CUE = re.compile(r"(?:^|\s)(?:나는|난|내가|내|나도|너|너는|넌|네가|니가|야|응|우리|저기|있잖아)(?:[\s,]|$)")
 # A trailing connective has no level of its own: 저는 서울에서 왔는데, 무슨 말씀이신지…
 _TRAILS_POLITELY = re.compile(r"(?:^|\s)(?:저는|제가|저도|저희)\s|(?:신|시는|셨는)지[\s.,?!…~]*$")
-_LONG = 16
 _ONE_END = re.compile(r"[가-힣][.!?]$")
 _NO_NOUN = re.compile(r"[가-힣](?:[는은던텐한인]데|는지)$|걸로$")  # 할 수 없는데 (read as 없는 데)
 _LABELLED = re.compile(r"[ \t>*]*[가-힣A-Za-z0-9() ]{1,14}[*]*:[*]*[ \t]*\S")  # 정답: 나는 자동차를 보았다.
-_MAYBE_VERB = re.compile(r"[겨셔켜쳐져려여펴혀타자가사파차나마써꺼커떠내매대깨재세베내래]")
+_MAYBE_VERB = re.compile(r"[겨셔켜쳐져려여펴혀타자가사파차나마써꺼커떠내매대깨재채세베래]")
 _TOLD_TO = re.compile(r"[단란]다[.!]?$")  # 옛날에 토끼가 살았단다.
 _WORD = re.compile(r"[0-9A-Za-z가-힣]+")
 _OPTION = re.compile(r"[A-Za-z가-하][.)]")  # C) 기계가 일을 대신했다. 글에 그렇게 나와 있습니다.
@@ -237,9 +236,6 @@ def _odd(text: str, levels: list[Level], prompt: str | None) -> tuple[Level, ...
             continue
         if item.sure or (item.level in PLAIN and _trips(text[item.start : item.end])):
             odd.append(item)
-    # In a long text one sentence in -다 is a slip that nobody reads twice.
-    if len(odd) == 1 and odd[0].level == "neutral" and len(levels) >= _LONG:
-        return ()
     return tuple(odd)
 
 
