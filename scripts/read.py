@@ -21,8 +21,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from align_ko.errors import run_script, visible
-from align_ko.evaluation.reading import READER_FILE, ToRead, answers_to_read
 from align_ko.evaluation.scores import count_verdicts
+from align_ko.evaluation.verdicts import READER_FILE, ToRead, answers_to_read
 from align_ko.records import last_user_text
 from align_ko.report.tables import terminal_table
 from align_ko.stores import Store

@@ -131,7 +131,7 @@ def make_gemma(folder: Path) -> Tiny:
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
-    from align_ko.models.vocabulary import cut_tokenizer
+    from align_ko.models.prepare import cut_tokenizer
 
     special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
     space, split = normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")

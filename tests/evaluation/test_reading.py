@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from align_ko.errors import UserError
-from align_ko.evaluation.reading import READER_FILE, answers_to_read
+from align_ko.evaluation.verdicts import READER_FILE, answers_to_read
 from align_ko.records import read_jsonl, write_jsonl
 
 SCRIPT = Path(__file__).parents[2] / "scripts/read.py"

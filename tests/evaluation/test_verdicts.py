@@ -9,9 +9,8 @@ from endpoint_servers import FaultyServer, completion, judge_process
 
 from align_ko import evaluate
 from align_ko.errors import UserError
-from align_ko.evaluation.llm_verdicts import RUBRICS, add_llm_verdicts, verdict_of
-from align_ko.evaluation.reading import add_reader_verdicts, answer_key
 from align_ko.evaluation.scores import count_verdicts, summarise, wilson
+from align_ko.evaluation.verdicts import RUBRICS, add_llm_verdicts, add_reader_verdicts, answer_key, verdict_of
 from align_ko.recipe import EvaluateRecipe, LlmVerdictArgs, recipe_from
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.stores import Store, whole_rows

@@ -8,8 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from align_ko.errors import UserError
-from align_ko.models.prepare import cut_model, unpack_gguf
-from align_ko.models.vocabulary import ASCII_IDS, cut_tokenizer, keep_text
+from align_ko.models.prepare import ASCII_IDS, cut_model, cut_tokenizer, keep_text, unpack_gguf
 
 KOREAN = [
     "안녕하세요. 무엇을 도와드릴까요?",

@@ -14,9 +14,8 @@ from typing import Any
 
 from align_ko.chat_format import EncodedConversation, conversation_ids
 from align_ko.errors import UserError
-from align_ko.evaluation.llm_verdicts import add_llm_verdicts
-from align_ko.evaluation.reading import READER_FILE, add_reader_verdicts
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
+from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
 from align_ko.generation.local import draw_local
 from align_ko.generation.relevance import answer_losses, is_relevant, stored_relevance
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed

@@ -61,7 +61,7 @@ class ScoredAnswer(Answer):
     outside: NotRequired[str]
     """A kind of text that the judge is not made for."""
     llm: NotRequired[list[int] | None]
-    """Two verdicts of a larger model, 0 to 2 (llm_verdicts.py); None: not judged."""
+    """Two verdicts of a larger model, 0 to 2 (evaluation/verdicts.py); None: not judged."""
     reader: NotRequired[list[int] | None]
     """One verdict of a person (reading.py)."""
 
