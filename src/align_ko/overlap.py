@@ -30,7 +30,7 @@ def fold(text: str) -> str:
 
 def only_letters(text: str) -> str:
     """Letters and digits: `피보나치 수열이 뭐야?!` → `피보나치수열이뭐야`."""
-    return _NEITHER_LETTER_NOR_DIGIT.sub("", text)
+    return text if text.isalnum() else _NEITHER_LETTER_NOR_DIGIT.sub("", text)
 
 
 def normalize(text: str) -> str:
