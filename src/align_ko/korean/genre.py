@@ -1,6 +1,7 @@
-"""What kind of text a prompt asks for, and in which speech level it is to be written.
+"""What kind of text a prompt asks for, and in which speech level it is to be written; and texts that the judge is not made for.
 
 `반말로 대답해 줘` → plain; `해적 말투로 인사해 줘`, `슬로건을 지어 줘`, `증명해 줘` → any level; everything else → polite.
+SHORT, VERSE and their like find prompts that ask for what would else be a fault.
 """
 
 from __future__ import annotations
@@ -8,6 +9,23 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
+
+from align_ko.korean.prose import without_code
+
+SLANG = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
+SHORT = re.compile(
+    r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|구하|값[은을]|계산|(?:네|예)[,/ ]*아니|얼마"
+    r"|\d ?[-+*/x×÷=] ?\d|O/X|OX|번호"
+)
+REPETITION = re.compile(
+    r"반복해|되풀이해|번씩? (?:써|쓰|말|출력|적|따라|반복)|구구단[^?\n]{0,12}(?:써|쓰|알려|보여|출력|적|말해|만들|외워 ?[줘봐])"
+    r"|구구단\W*$"
+)
+LISTED = re.compile("나열|목록|표로")
+VERSE = re.compile(
+    r"후렴|노래|가사|동요|(?<![가-힣0-9])시[를 ]|\d ?연|같은 형식|형식으로|행시|자장가|랩을"
+    r"|표로|(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|예문|목록으로|나열|주문을 외|구호"
+)
 
 
 class Genre(NamedTuple):
@@ -119,3 +137,35 @@ def longest_wanted(prompt: str | None, limit: int) -> int:
     if prompt and _ONE_SENTENCE.search(prompt):
         return min(limit, 300)
     return limit * _TIMES if prompt and (len(prompt) > _DETAILED or _AT_LENGTH.search(prompt)) else limit
+
+
+_WORDY = re.compile(r"[가-힣]{2}|[A-Za-z]{2} [A-Za-z]{2,} [A-Za-z]{2}")
+_CODE_LINE = re.compile(
+    r"[;{}]\s*$|^\s*(?:[)\]}#]|//|/\*|@)|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|public"
+    r"|private|static|void|int|const|let|var|function|func|fn|package|using|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE)\b.*[^.!?]$"
+    r"|^[\w.\[\]\"' ]+ ?[-+*/|]?= ?\S|^\s*[\w.]+\([^가-힣]*\)$"
+)
+_PROOF_ASKED = re.compile(r"증명(?:해|하|을|과정)|보이시오|보여라|임을 보여")
+_RELATION = re.compile(r"[=≡≤≥<>∈⊆⊂∀∃⇒→√]|\\[a-z]+")
+_CODE_LINES, _ROWS, _RELATIONS = 3, 2, 3
+
+
+def outside(text: str, prompt: str | None = None) -> str:
+    """The kind: nothing but code, nothing but a table, a proof; "" for what the judge is made for.
+
+    Their form follows other rules: filters drop no row for it, pairs are not labelled by it, gate and evaluation count such
+    answers apart. A loop, a leak, a cut and another language are still found.
+
+    >>> outside("```sql\\nSELECT name FROM users;\\n```"), outside("| 가 | 1 |\\n| 나 | 2 |"), outside("네, 맞습니다.")
+    ('code', 'table', '')
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) >= _ROWS and all(line.count("|") >= 2 or line.count("\t") >= 1 for line in lines):
+        return "table"
+    if "```" in text and not _WORDY.search(without_code(text)):
+        return "code"
+    if len(lines) > _CODE_LINES and sum(bool(_CODE_LINE.search(line)) for line in lines) >= 0.9 * len(lines):
+        return "code"
+    if prompt and _PROOF_ASKED.search(prompt) and len(_RELATION.findall(text)) >= _RELATIONS:
+        return "proof"
+    return ""

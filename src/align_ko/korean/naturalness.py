@@ -9,16 +9,14 @@ from itertools import compress
 from math import prod
 from typing import Literal
 
-from align_ko.korean import repetition, tagger, wanted
-from align_ko.korean.agreement import mismatches
+from align_ko.korean import repetition, tagger
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
-from align_ko.korean.genre import asked_for, longest_wanted
-from align_ko.korean.honorifics import misplaced_honorifics
+from align_ko.korean.genre import LISTED, REPETITION, SHORT, SLANG, VERSE, asked_for, longest_wanted, outside
+from align_ko.korean.grammar import mismatches, misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, with_values, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
-from align_ko.korean.outside import outside
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import Sentence, Span, own_words, sentences, without_blocks
 from align_ko.korean.score import counted, graded, marks
@@ -196,7 +194,7 @@ def _form_faults(
 ) -> Iterator[Fault]:
     size = len(response)
     visible = len(response.strip())
-    if visible < min_characters and not (prompt and wanted.SHORT.search(prompt)):
+    if visible < min_characters and not (prompt and SHORT.search(prompt)):
         yield Fault("too_short", 0, size, "답변이 너무 짧습니다.")
     longest = longest_wanted(prompt, max_characters)
     if visible > longest and (
@@ -288,7 +286,7 @@ def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> 
 
 def _slang_faults(masked: str, prompt: str | None) -> Iterator[Fault]:
     for slang in _SLANG.finditer(masked):
-        if not (prompt and (slang.group() in prompt or wanted.SLANG.search(prompt))):
+        if not (prompt and (slang.group() in prompt or SLANG.search(prompt))):
             yield Fault("chat_slang", slang.start(), slang.end(), "채팅에서나 쓰는 말투입니다.")
 
 
@@ -306,13 +304,13 @@ def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None,
     crowd = None if loop or again else repetition.filler(response, parts, prompt)
     empty = None if loop or again or crowd else says_nothing(response, parts, prompt)
     # Few answers repeat anything, so only then is the prompt asked whether it wants that.
-    if not (loop or aimless or doubled or again or crowd or empty) or (prompt and wanted.REPETITION.search(prompt)):
+    if not (loop or aimless or doubled or again or crowd or empty) or (prompt and REPETITION.search(prompt)):
         return
-    verse = bool(prompt and wanted.VERSE.search(prompt))
+    verse = bool(prompt and VERSE.search(prompt))
     if loop and (not verse or loop.repeats >= _MANY):
         end = min(len(response), loop.start + loop.period_length * loop.repeats)
         yield Fault("repetition", loop.start, end, f"같은 말이 {loop.repeats}번 되풀이됩니다.")
-    if aimless and (not verse or wanted.LISTED.search(prompt or "")):
+    if aimless and (not verse or LISTED.search(prompt or "")):
         yield Fault("repetition", aimless.start, aimless.end, "새 내용 없이 같은 것을 늘어놓습니다.")
     if verse:
         return
