@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -223,12 +224,16 @@ def is_locked(folder: Path, patience: float = 0) -> bool:
         return True
 
 
-def warn_of_compile_locks() -> None:
-    """Warn of the lock files of torch's extension builds, for which DeepSpeed waits without a message: a run killed while it
-    compiled leaves one (torch/utils/file_baton.py)."""
-    from torch.utils.cpp_extension import get_default_build_root
+def prepare_compiling() -> None:
+    """Before DeepSpeed compiles its extensions: quote torch's folder, which torch passes to the linker as it is (with a .venv
+    below `my work` the linker `cannot find work/.venv/…`), and warn of lock files, for which DeepSpeed waits without a
+    message: a run killed while it compiled leaves one (torch/utils/file_baton.py)."""
+    from torch.utils import cpp_extension
 
-    for lock in sorted(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()).glob("**/lock")):
+    if cpp_extension.TORCH_LIB_PATH.startswith("/"):  # no Windows
+        cpp_extension.TORCH_LIB_PATH = shlex.quote(cpp_extension.TORCH_LIB_PATH)
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()
+    for lock in sorted(Path(root).glob("**/lock")):
         try:
             age = time.time() - lock.stat().st_mtime
         except FileNotFoundError:  # a compilation has just ended

@@ -159,12 +159,12 @@ def test_two_processes_killed_then_one_interrupted_then_two_again(place):
     assert [path.name for path in shards(file)] == ["candidates.jsonl", "candidates.rank-1.jsonl"]
 
     process = start(place, "killed.yaml", two=False)
-    kill_at(process, file, first + 20, rng, lambda process: process.send_signal(signal.SIGINT))
+    kill_at(process, file, first + 1, rng, lambda process: process.send_signal(signal.SIGINT))
     text = process.communicate()[0]
     second = lines(file)
     assert process.returncode == 130 and "interrupted; what was finished is saved" in text, text[-3000:]
     assert f"40 prompts; 0 left out as too near to an evaluation prompt, {len(rows())} because they are in skip" in text
-    assert f"{first} answers are stored already, {total - first} to go" in text and first + 20 <= second < total
+    assert f"{first} answers are stored already, {total - first} to go" in text and first < second < total
 
     process = start(place, "killed.yaml", two=True)
     text = process.communicate()[0]

@@ -18,9 +18,11 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 from conftest import make_llama, other_rows, rows
+from torch.utils import cpp_extension
 from trl import SFTConfig
 
 from align_ko.errors import UserError
+from align_ko.process import prepare_compiling
 from align_ko.records import write_jsonl
 from align_ko.training.prepare import training_config
 
@@ -173,6 +175,16 @@ def test_canary_accelerate_leaves_fsdp_out_on_a_cpu(place):
     (place / "kind.py").write_text(program)
     done = launch(place, "fsdp", "kind.py")
     assert done.stdout.split() == ["NO", "NO"], done.stderr[-3000:]
+
+
+def test_deepspeed_compiles_where_torchs_path_has_a_space(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setattr(cpp_extension, "TORCH_LIB_PATH", "/my work/torch/lib")
+    flags = cpp_extension._prepare_ldflags([], False, False, False, False)
+    assert "-L/my work/torch/lib" in flags  # the canary: quoted by torch itself, ours can go
+    for _ in range(2):
+        prepare_compiling()
+        assert "-L'/my work/torch/lib'" in cpp_extension._prepare_ldflags([], False, False, False, False)
 
 
 def test_a_compilation_lock_that_a_killed_run_left_is_told(tmp_path, monkeypatch, capsys):

@@ -18,7 +18,7 @@ from align_ko.chat_format import IGNORE, FormatError, prompt_ids, side_ids, trai
 from align_ko.errors import UserError
 from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
-from align_ko.process import temporary_folder, warn_of_compile_locks
+from align_ko.process import prepare_compiling, temporary_folder
 from align_ko.recipe import DpoRecipe, SftRecipe, recipe_error
 from align_ko.records import ConversationRow, Message, PairRow
 from align_ko.workers import Workers, cores, in_batches
@@ -63,7 +63,7 @@ def training_config(kind: type[Config], training: Mapping[str, Any], dtype: str 
         values["fp16"] = best_dtype(dtype) == torch.float16
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     if zero or values.get("deepspeed"):
-        warn_of_compile_locks()
+        prepare_compiling()
     if not torch.cuda.is_available():
         if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not torch.accelerator.is_available():
             # accelerate 1.15 asks about FSDP only on MULTI_GPU and its like; without one Trainer takes DDP and says nothing
