@@ -249,12 +249,12 @@ def _missing(value: str, kind: str) -> str | None:
         ready = quickstart_model.is_ready(quickstart_model.default_folder())
         return None if ready else "the quickstart model was not prepared yet"
     if kind == "model" and path.is_dir():
+        if problem := folder_problem(path):
+            return problem
         if is_unfinished(path):
             return f"the run in {value} has not finished, and what lies there now is not its result"
         if problem := result_problem(path):
             return f"{value} is not what its run saved: {problem}"
-        if broken := folder_problem(path):
-            return broken
         if any(path.glob("*.bin")) and not any(path.glob("*.safetensors")):
             return f"the weights in {value} are pickle files (*.bin), which can run code and are not loaded"
         if is_half_written(path):
