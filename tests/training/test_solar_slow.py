@@ -43,13 +43,10 @@ def place(tmp_path_factory) -> Path:
     pairs = [
         {"id": row["id"], "prompt": row["messages"][:-1], "chosen": row["messages"][-1:],
          "rejected": [{"role": "assistant", "content": "네 네 네 네 네"}], "rejected_finished": n % 2 == 0}
-        for n, row in enumerate(rows())
+        for n, row in enumerate([*rows(), *other_rows(2)])
     ]  # fmt: skip
-    write_jsonl(folder / "pairs.jsonl", pairs)
-    write_jsonl(
-        folder / "pairs_eval.jsonl",
-        [{**pair, "rejected": [{"role": "assistant", "content": "네 네 네 네"}]} for pair in pairs[:2]],
-    )
+    write_jsonl(folder / "pairs.jsonl", pairs[:-2])
+    write_jsonl(folder / "pairs_eval.jsonl", pairs[-2:])
     for name in ("zero2", "zero3"):
         text = (ROOT / "accelerate_configs" / f"{name}.yaml").read_text()
         # in the file, not as `--cpu`: with that flag accelerate 1.15 leaves DeepSpeed and the second process out
