@@ -376,8 +376,9 @@ def test_training_is_told_to_go_on_or_to_start_over_by_itself(stage):
 
 def test_ctrl_c_reaches_the_stage_and_ends_with_130(stage, monkeypatch):
     monkeypatch.setenv("DO", "time.sleep(0.3); open('started', 'w').close(); time.sleep(60)")  # by then the parent waits
-    code = (
-        "import sys; from pathlib import Path; from align_ko.errors import run_script\n"
+    code = (  # a job that a script starts with & inherits that Ctrl-C is ignored
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path; from align_ko.errors import run_script\n"
         "from align_ko.recipe import AlignRecipe, load_recipe\n"
         "from align_ko.pipeline import stages; from align_ko.pipeline.plan import plan_rounds\n"
         "stages.PATIENCE = 0.2\n"
