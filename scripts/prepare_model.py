@@ -61,23 +61,28 @@ def main(
 
     prompts = list(read_prompts(compare)) if compare else []
     packed = source.endswith(".gguf")
+    if packed and not Path(source).is_file():
+        raise UserError("file not found", file=source, expected="a .gguf file")
+    if prompts and vocabulary == "full":
+        raise UserError("nothing to compare: the vocabulary stays", key="--compare", expected="--vocabulary korean_english")
     if not packed and vocabulary == "full":
         raise UserError(
             "nothing to do: this model is a folder already", expected="--vocabulary korean_english, or a .gguf file"
         )
     with work_folder(output_dir) as work:
-        whole = work / "full" if packed else Path(source)
+        whole, result = source, work / "cut"
         if packed:
             print(f"unpacking {source}: a minute for each billion parameters")
-            unpack_gguf(Path(source), whole)
-        result = whole
-        if vocabulary == "korean_english":
-            result = work / "cut"
-            prepared = cut_model(str(whole), result)
+            unpack_gguf(Path(source), work / "full")
+            whole = str(work / "full")
+        if vocabulary == "full":
+            result = work / "full"
+        else:
+            prepared = cut_model(whole, result)
             for name, (before, after) in (("parameters", prepared.parameters), ("tokens", prepared.vocabulary)):
                 print(f"{name}: {before:,} → {after:,}")
             if prompts:
-                print(comparison(str(whole), str(result), prompts, max_new_tokens))
+                print(comparison(whole, str(result), prompts, max_new_tokens))
         if output_dir.exists():
             output_dir.rmdir()
         result.rename(output_dir)
@@ -106,4 +111,4 @@ def comparison(before: str, after: str, prompts: list[PromptRow], max_new_tokens
 
 
 if __name__ == "__main__":
-    run_script(lambda: tyro.cli(main, description=__doc__))
+    run_script(lambda: tyro.cli(main, description=__doc__), "nothing was written")

@@ -1,6 +1,8 @@
 """A model as a plain folder with a vocabulary cut to Korean: same tokens, same logits, every text still round-trips."""
 
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from align_ko.errors import UserError
-from align_ko.models.prepare import ASCII_IDS, cut_model, cut_tokenizer, keep_text, unpack_gguf
+from align_ko.models.prepare import ASCII_IDS, cut_model, cut_tokenizer, keep_text, unpack_gguf, work_folder
 
 KOREAN = [
     "안녕하세요. 무엇을 도와드릴까요?",
@@ -56,6 +58,8 @@ def test_a_cut_model_reads_and_predicts_as_before(qwen):
     before, after = (AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (whole, cut))
     ids = [new.convert_tokens_to_ids(token) for token in ("안", "<|im_end|>", "<tool_call>")]
     assert None not in ids
+    halves = {token for token in old.get_vocab() if "\ufffd" in decoders.ByteLevel().decode([token])}
+    assert len(halves) > 128 and halves < new.get_vocab().keys()  # rare Hangul is spelt with them
     assert prepared.vocabulary == (before.config.vocab_size, len(new)) and len(new) < len(old)
     for text in KOREAN:
         tokens = old.tokenize(text)
@@ -120,9 +124,30 @@ def test_the_tree_is_renumbered_and_keeps_what_kept_tokens_are_merged_from():
         cut_tokenizer(tree)
 
 
-def test_a_file_that_is_not_gguf_is_refused(tmp_path):
+def test_a_file_that_is_not_gguf_is_refused_and_leaves_nothing(tmp_path):
     pytest.importorskip("gguf")
     file = tmp_path / "모델.gguf"
     file.write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match="not a GGUF file"):
-        unpack_gguf(file, tmp_path / "model")
+    with pytest.raises(UserError, match="not a GGUF file"), work_folder(tmp_path / "my model") as work:
+        unpack_gguf(file, work / "full")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("none.gguf", {"output_dir": "new"}, "none.gguf: file not found; expected a .gguf file"),
+        ("here.gguf", {}, "--output-dir: no output folder is named; expected a folder that is new or empty"),
+        ("here.gguf", {"output_dir": "."}, "--output-dir: . is there already; expected a folder that is new or empty"),
+        ("folder", {"output_dir": "new"}, "nothing to do: this model is a folder already"),
+        ("here.gguf", {"output_dir": "new", "compare": "asked.jsonl"}, "--compare: nothing to compare: the vocabulary stays"),
+    ],
+)
+def test_what_cannot_be_prepared_is_one_line(source, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.gguf").touch()
+    (tmp_path / "asked.jsonl").write_text('{"prompt": "안녕하세요?"}\n', encoding="utf-8")
+    main = runpy.run_path(str(Path(__file__).parents[2] / "scripts/prepare_model.py"))["main"]
+    with pytest.raises(UserError) as refused:
+        main(source, **{name: Path(value) for name, value in options.items()})
+    assert str(refused.value).startswith(message) and not (tmp_path / "new").exists()

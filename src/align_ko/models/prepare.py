@@ -48,9 +48,12 @@ class Prepared:
 def work_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target`, removed at the end; what is complete is renamed out of it."""
     place = target.with_name(f".preparing-{target.name}")
-    with locked_folder(place), tempfile.TemporaryDirectory(dir=place, prefix=".", suffix=TEMPORARY) as inside:
-        yield Path(inside)
-    shutil.rmtree(place)
+    with locked_folder(place):
+        try:
+            with tempfile.TemporaryDirectory(dir=place, prefix=".", suffix=TEMPORARY) as inside:
+                yield Path(inside)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def unpack_gguf(file: Path, folder: Path) -> None:
@@ -155,19 +158,18 @@ def cut_tokenizer(tree: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         raise UserError(f"the vocabulary of a {model['type']} tokenizer cannot be cut", expected="a BPE tokenizer")
     vocabulary: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in tree["added_tokens"]}}
     added = {entry["content"] for entry in tree["added_tokens"] if entry["special"] or _MARK.fullmatch(entry["content"])}
-    letters = set(pre_tokenizers.ByteLevel.alphabet())
-    byte_level = letters <= vocabulary.keys() and "ByteLevel" in str(tree["decoder"])
+    byte_level = vocabulary.keys() >= set(pre_tokenizers.ByteLevel.alphabet()) and "ByteLevel" in str(tree["decoder"])
     decoder = decoders.ByteLevel()
 
     def keep(token: str, index: int) -> bool:
         if _UNUSED.fullmatch(token):
             return False
-        if token in added or _BYTE.fullmatch(token) or (byte_level and token in letters):
+        if token in added or _BYTE.fullmatch(token):
             return True
         if not byte_level:
             return keep_text(token.replace("▁", " "), index)
         text = decoder.decode([token])
-        return "\ufffd" in text or keep_text(text, index)  # half a character: rare Hangul is spelt with them
+        return "\ufffd" in text or keep_text(text, index)  # a byte, half a character: rare Hangul is spelt with them
 
     kept = {token for token, index in vocabulary.items() if keep(token, index)}
     merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
