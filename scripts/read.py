@@ -24,7 +24,7 @@ from align_ko.errors import run_script, visible
 from align_ko.evaluation.scores import count_verdicts
 from align_ko.evaluation.verdicts import READER_FILE, ToRead, answers_to_read
 from align_ko.records import last_user_text
-from align_ko.report.tables import terminal_table
+from align_ko.report.tables import signed_text, terminal_table
 from align_ko.stores import Store
 
 # also as a Korean keyboard writes b, s and q; Ctrl-D and the end of a pipe end too
@@ -127,8 +127,7 @@ def main(
     for name, given in sorted(judged.items()):
         if share := count_verdicts(given):
             counts = [str(given.count([verdict])) for verdict in (2, 1, 0)]
-            signed = f"{100 * share['signed']:.0f} ({100 * share['signed_low']:.0f}-{100 * share['signed_high']:.0f})"
-            table.add_row(escape(visible(name)), str(share["judged"]), *counts, signed)
+            table.add_row(escape(visible(name)), str(share["judged"]), *counts, signed_text(share))
     console.print(table)
     console.print("evaluate.py를 다시 실행하면 보고서에도 나옵니다.")
 

@@ -61,9 +61,9 @@ class ScoredAnswer(Answer):
     outside: NotRequired[str]
     """A kind of text that the judge is not made for."""
     llm: NotRequired[list[int] | None]
-    """Two verdicts of a larger model, 0 to 2 (evaluation/verdicts.py); None: not judged."""
+    """Two verdicts of a larger model, 0 to 2 (verdicts.py); None: not judged."""
     reader: NotRequired[list[int] | None]
-    """One verdict of a person (reading.py)."""
+    """One verdict of a person (verdicts.py)."""
 
 
 class Verdicts(TypedDict):

@@ -39,7 +39,7 @@ def relevance(
 ) -> list[float | None]:
     """The nats per token of each answer. 0 for an empty answer; None where the model's context ends before the answer begins,
     or its template refuses the conversation."""
-    encoded = dict(enumerate(_encode(tokenizer, *question) for question in questions))
+    encoded = dict(enumerate(_encode(tokenizer, questions)))
     measured = _measure(model, int(tokenizer.pad_token_id or 0), encoded, batch_size)
     return [measured[number] for number in encoded]
 
@@ -56,7 +56,7 @@ def stored_relevance(
     only where one is missing."""
     generation = generation or GenerationArgs()
     tokenizer = load_checkpoint_tokenizer(model, chat_template)
-    encoded = [_encode(tokenizer, *question) for question in questions]
+    encoded = _encode(tokenizer, questions)
     known = {"weights": weights_hash(model), "dtype": number_format(generation)}
     keys = [row_key(asked=one.asked, unasked=one.unasked, answer=one.answer, **known) for one in encoded]
     store = Store(file, rank).load(keys)
@@ -91,18 +91,22 @@ def why_unrelated(questions: Sequence[Question], model: str | ModelSource, file:
 
 class _Encoded(NamedTuple):
     asked: list[int]  # the prompt
-    unasked: list[int]  # the empty request
+    unasked: list[int]  # the empty request, one list for all
     answer: list[int]  # its first tokens, without eos
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], answer: str) -> _Encoded:
+def _encode(tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]) -> list[_Encoded]:
     """Without `asked` where the template refuses the conversation."""
-    try:
-        said = answer_ids(tokenizer, prompt, answer, finished=False) if answer.strip() else []
-        asked = prompt_ids(tokenizer, prompt)
-    except RefusedConversation:
-        said, asked = [], []
-    return _Encoded(asked, prompt_ids(tokenizer, [{"role": "user", "content": ""}]), said[:TOKENS])
+    unasked = prompt_ids(tokenizer, [{"role": "user", "content": ""}])
+    encoded = []
+    for prompt, answer in questions:
+        try:
+            said = answer_ids(tokenizer, prompt, answer, finished=False) if answer.strip() else []
+            asked = prompt_ids(tokenizer, prompt)
+        except RefusedConversation:
+            said, asked = [], []
+        encoded.append(_Encoded(asked, unasked, said[:TOKENS]))
+    return encoded
 
 
 def _measure(model: Any, pad: int, encoded: Mapping[K, _Encoded], batch_size: int = 8) -> dict[K, float | None]:

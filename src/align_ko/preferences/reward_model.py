@@ -10,13 +10,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
+from align_ko.generation.relevance import Question
 from align_ko.models.load import best_dtype
 from align_ko.models.source import ModelSource, model_source, weights_hash
 from align_ko.recipe import RewardModelArgs
 from align_ko.records import Message
 from align_ko.stores import Store, row_key
-
-Question = tuple[list[Message], str]  # a prompt and one answer to it
 
 
 def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Path) -> list[float]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from align_ko.errors import visible
+
+if TYPE_CHECKING:
+    from align_ko.evaluation.scores import Verdicts
 
 NOT_JUDGED = "not judged"
 MAX_NAME = 60  # characters of a source's name that are shown
@@ -109,11 +112,14 @@ def measure_cells(result: Mapping[str, object], digits: int = 0, with_verdicts: 
 
 def verdicts_text(verdicts: Mapping[str, float | None]) -> str:
     """`12 (5-24) of 60, 8 split`: in %, the share that the judge would sign, and where its two readings differ."""
-    share, low, high = (100 * (verdicts[key] or 0) for key in ("signed", "signed_low", "signed_high"))
     split = verdicts["split"]
-    return f"{share:.0f} ({low:.0f}-{high:.0f}) of {verdicts['judged']}" + (
-        f", {100 * split:.0f} split" if split is not None else ""
-    )
+    return f"{signed_text(verdicts)} of {verdicts['judged']}" + (f", {100 * split:.0f} split" if split is not None else "")
+
+
+def signed_text(verdicts: Mapping[str, float | None] | Verdicts) -> str:
+    """`12 (5-24)`"""
+    share, low, high = (100 * (each or 0) for each in (verdicts["signed"], verdicts["signed_low"], verdicts["signed_high"]))
+    return f"{share:.0f} ({low:.0f}-{high:.0f})"
 
 
 def verdict_lines(results: Iterable[tuple[str, Mapping[str, object]]]) -> list[str]:

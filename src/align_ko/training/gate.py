@@ -26,12 +26,12 @@ from align_ko.generation.requests import Generated
 from align_ko.korean import assess, measure
 from align_ko.recipe import GateArgs
 from align_ko.records import Message, evenly, last_user_text, read_prompts, write_jsonl
+from align_ko.training.overfitting import Metrics
 
 FOLDER = "greedy_gate"
 LIMIT = 256  # tokens of an answer where no reference shows how long answers are
 REFERENCES = 200  # how many are tokenised for that
 Clock = Callable[[], float]
-Metrics = dict[str, float] | None
 
 
 def gate_prompts(path: str, count: int) -> list[list[Message]]:
