@@ -85,6 +85,7 @@ def make_trainer(
     model = AutoModelForCausalLM.from_config(config, dtype=best_dtype(model_args.dtype))
     return sft_trainer(
         DistillArgs(repetition_penalty=penalty),
+        {},
         model=model,
         args=training_config(SFTConfig, {**common, **training}, model_args.dtype),
         train_dataset=rows,

@@ -5,7 +5,7 @@
     python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learning_rate 5e-5 --model.lora_r 16
     python scripts/run_sft.py recipes/solar/sft.yaml --plan     (memory, steps and hours, without weights or GPU; docs/plan.md)
 
-With `distill:` it trains on the model's own distribution under a repetition penalty (recipes/quickstart/distill.yaml).
+With `distill:` it trains on the model's own distribution under decoding knobs (recipes/quickstart/distill.yaml).
 Before the first step real batches are audited: prompt masked, answers and eos trained, one bos, nothing cut.
 Interrupted, the same command continues from the last complete checkpoint; --resume says what happens to an earlier run.
 """
@@ -58,7 +58,7 @@ def main() -> None:
     from align_ko.process import keep_freed_memory, peak_memory_gib
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
-    from align_ko.training.distillation import sft_trainer
+    from align_ko.training.distillation import forbid_faults, sft_trainer
     from align_ko.training.faults import (
         check_split,
         check_start,
@@ -107,6 +107,7 @@ def main() -> None:
     watch = OverfittingWatch(recipe.early_stopping.patience)
     trainer = sft_trainer(
         recipe.distill,
+        forbid_faults(tokenizer, train, rows) if recipe.distill.forbid_faults else {},
         model=model,
         args=config,
         train_dataset=train,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -18,6 +19,10 @@ from align_ko.training.distillation import (
     KnobDistillationTrainer,
     answer_numbers,
     distillation_loss,
+    forbid_faults,
+    marked,
+    match_lengths,
+    match_penalties,
     penalised,
     sft_trainer,
     tokens_before,
@@ -51,15 +56,86 @@ def test_the_loss_by_hand():
     ids, answers = torch.tensor([[1, 0, 1]]), torch.tensor([[0, 1, 1]])
     student = torch.zeros(1, 2, 2)
     teacher = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
-    columns = torch.tensor([0, 1])
+    columns, wrong = torch.tensor([0, 1]), torch.zeros_like(ids, dtype=torch.bool)
     sure = torch.tensor([2.0 / PENALTY, 0.0]).softmax(0)
     wanted = (0.0 + (sure * (sure / 0.5).log()).sum()) / 2
-    assert distillation_loss(student, teacher, ids, answers, columns, PENALTY).item() == pytest.approx(wanted.item(), abs=1e-6)
+    knobs = DistillArgs(PENALTY), wrong
+    assert distillation_loss(student, teacher, ids, answers, columns, *knobs).item() == pytest.approx(wanted.item(), abs=1e-6)
     # nothing to learn where the student says what the teacher does; padding and prompts cost nothing
     teacher[0, 1] = torch.tensor([2.0, 0.0])
     same = torch.tensor([[[0.0, 0.0], [2.0 / PENALTY, 0.0]]])
-    assert distillation_loss(same, teacher, ids, answers, columns, PENALTY).item() == pytest.approx(0, abs=1e-6)
-    assert distillation_loss(same, teacher, ids, torch.zeros_like(ids), columns, PENALTY).item() == 0
+    assert distillation_loss(same, teacher, ids, answers, columns, *knobs).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(same, teacher, ids, torch.zeros_like(ids), columns, *knobs).item() == 0
+    # the answer's last token, 1, is forbidden: the teacher is sure of 0, the student half as sure
+    wrong[0, 2] = True
+    alone = distillation_loss(student, teacher, ids, answers, columns, DistillArgs(forbid_faults=True), wrong)
+    assert alone.item() == pytest.approx(math.log(2) / 2, abs=1e-6)
+
+
+def test_a_match_is_as_long_as_the_stretch_that_comes_back_within_one_answer():
+    ids, one = torch.tensor([7, 8, 7, 8, 7]), torch.ones(5, dtype=torch.long)
+    assert match_lengths(ids, one).tolist() == [
+        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+        [0, 2, 0, 0, 0],
+        [1, 0, 3, 0, 0],
+    ]
+    # the question's tokens and those of another answer do not count, and no stretch goes on through a border
+    assert match_lengths(ids, torch.tensor([0, 0, 1, 1, 1])).tolist()[4] == [0, 0, 1, 0, 0]
+    assert match_lengths(ids, torch.tensor([1, 1, 0, 2, 2])).any() == torch.tensor(False)
+
+
+def test_only_what_goes_on_a_stretch_said_before_is_lowered_and_longer_ones_more():
+    #                    question | answer
+    ids = torch.tensor([1, 2, 3, 1, 2, 3, 9, 1, 2, 3, 9, 1])
+    answers = torch.tensor([0] * 3 + [1] * 9)
+    places = torch.tensor([2, 5, 7, 8, 9, 10])
+    logits = torch.zeros(len(places), 12)
+    found = match_penalties(logits, ids, answers, places, DistillArgs(match_penalty=0.8, match_length=2))
+    wanted = torch.zeros(len(places), 12)
+    wanted[3, 3] = 0.8  # after 1 2, which 3 followed; the question's 1 2 3 lowers nothing (place 5)
+    wanted[4, 9] = 0.8 * 1.75  # after 1 2 3
+    wanted[5, 1] = 0.8 * 1.75**2  # after 1 2 3 9
+    assert torch.allclose(found, wanted)
+    shorter = match_penalties(logits, ids, answers, places, DistillArgs(match_penalty=0.8, match_length=1))
+    assert shorter[2].nonzero().tolist() == [[2]] and shorter[2, 2].item() == pytest.approx(0.8)
+
+
+def test_a_long_loop_costs_no_more_than_a_finite_sum_and_the_longest_stretch_counts():
+    loop = torch.tensor([4, 5] * 200)
+    found = match_penalties(torch.zeros(1, 6), loop, torch.ones_like(loop), torch.tensor([398]), DistillArgs(match_penalty=0.8))
+    assert found.tolist() == [[0, 0, 0, 0, 0, 20.0]]
+    # 3 followed 1 2 once and 9 1 2 once
+    ids = torch.tensor([1, 2, 3, 9, 1, 2, 3, 9, 1, 2])
+    found = match_penalties(torch.zeros(1, 12), ids, torch.ones_like(ids), torch.tensor([9]), DistillArgs(match_penalty=1.0))
+    assert found.nonzero().tolist() == [[0, 3]] and found[0, 3].item() == pytest.approx(1.75**4)
+
+
+def test_forbidden_places_are_found_again_in_a_padded_batch():
+    ids = torch.tensor([[0, 5, 6, 7], [8, 9, 0, 0]])
+    mask = torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0]])
+    found = marked(ids, mask, {(5, 6, 7): [1, 2], (8, 9): [0], (8, 9, 0): [2]})
+    assert found.tolist() == [[False, False, True, True], [True, False, False, False]]
+
+
+def test_the_tokens_that_open_a_fault_are_forbidden(llama, capsys):
+    tokenizer = llama.tokenizer()
+    faulty, cut = "안녕하세요! 반갑습니다. 근데 이건 아니야.", "사과는 빨갛고 맛있는 과일로서 사람들이 좋아하는"
+    rows = [
+        {"id": "1", "messages": [*turns("안녕?", faulty), *turns("고마워요", "네, 좋습니다.")]},
+        {"id": "2", "messages": [*turns("더 말해 줘", "네, 그렇습니다."), *turns("사과가 뭐예요?", cut)]},
+        {"id": "3", "messages": turns("안녕?", "안녕하세요!")},
+    ]
+    data, _ = tokenize_conversations(tokenizer, rows, None)
+    found = forbid_faults(tokenizer, data, rows)
+    assert "2 of 3 rows have faults, 2 tokens of them are forbidden" in capsys.readouterr().out
+    [(first, [place]), (second, [end])] = [(ids, list(places)) for ids, places in found.items()]
+    assert list(first) == data["input_ids"][0] and list(second) == data["input_ids"][1]
+    # the token, for the tiny tokenizer the first byte, that 야 opens with; and an eos that came too soon
+    upto, after = (tokenizer.decode(first[:count]) for count in (place, place + 1))
+    assert upto.endswith("이건 아니") and len(after) == len(upto) + 1
+    assert second[end] == tokenizer.eos_token_id and end == max(n for n, label in enumerate(data["labels"][1]) if label != -100)
 
 
 LOOPS = [("나무를 심자", "가자 나무 가자 나무 가자 나무 가자 나무"), ("더 말해 줘", "네 네 네 네 네 네 네 네")]
@@ -72,6 +148,7 @@ def trainer_for(tiny, folder, penalty=PENALTY, model=None, rows=SHORT_ROWS, **op
     values = {"per_device_train_batch_size": 4, "max_length": None, "logging_steps": 1, "seed": 0, **local, **options}
     return sft_trainer(
         DistillArgs(penalty),
+        {},
         model=model or tiny.model(),
         args=SFTConfig(output_dir=str(folder), **values),
         train_dataset=data,
@@ -121,8 +198,9 @@ def test_the_teacher_stays_the_start_while_the_adapter_moves(llama, tmp_path):
                 weights.normal_(std=0.1)
         moved = model(**read).logits[:, :-1]
         found = trainer.compute_loss(model, dict(batch)).item()
-    wanted = distillation_loss(moved, start, batch["input_ids"], answers, columns, PENALTY).item()
-    alone = distillation_loss(moved, moved, batch["input_ids"], answers, columns, PENALTY).item()
+    knobs = DistillArgs(PENALTY), torch.zeros_like(answers, dtype=torch.bool)
+    wanted = distillation_loss(moved, start, batch["input_ids"], answers, columns, *knobs).item()
+    alone = distillation_loss(moved, moved, batch["input_ids"], answers, columns, *knobs).item()
     assert found == pytest.approx(wanted, rel=1e-4) and wanted > 2 * alone
 
 
@@ -145,13 +223,18 @@ def test_the_knob_goes_into_the_weights(llama, tmp_path):
 def test_a_penalty_of_one_is_plain_sft(llama, tmp_path):
     trainer = trainer_for(llama, tmp_path, penalty=1.0)
     assert type(trainer) is AlignSFTTrainer
+    assert (
+        DistillArgs(match_penalty=0.8).wanted
+        and DistillArgs(forbid_faults=True).wanted
+        and not DistillArgs(match_length=3).wanted
+    )
 
 
 @pytest.mark.parametrize(
     ("penalty", "use_peft", "training", "message"),
     [
         (0.9, True, {}, "distill.repetition_penalty: 0.9 would teach the model to repeat itself"),
-        (1.1, False, {}, "distill.repetition_penalty: the teacher is the model without its adapter, and here there is none"),
+        (1.1, False, {}, "distill: the teacher is the model without its adapter, and here there is none"),
         (1.1, True, {"loss_type": "dft"}, "training.loss_type: distillation has a loss of its own"),
     ],
 )

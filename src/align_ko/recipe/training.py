@@ -122,24 +122,32 @@ class GateArgs:
 
 @record
 class DistillArgs:
-    """A decoding knob that training makes needless: the loss is the KL divergence from the starting model under the knob."""
+    """Decoding knobs that training makes needless: the loss is the KL divergence from the starting model under all of them."""
 
     repetition_penalty: fields.Positive = 1.0
-    """As in transformers' generate, but over the answer's own tokens alone; 1.0: plain SFT. Otherwise nothing stops early."""
+    """As in transformers' generate, but over the answer's own tokens alone; 1.0: off."""
+    match_penalty: fields.NotNegative = 0.0
+    """How much, in nats, a token is lowered that would say a stretch of `match_length` tokens of the answer again with what
+    followed it; 1.75 times as much for each token that the stretch is longer (DRY sampling, whose default is 0.8); 0: off."""
+    match_length: fields.AtLeastOne = 2
+    forbid_faults: fields.YesNo = False
+    """The token that opens a fault in a row's answer is made impossible there: plain endings, foreign words and leaks, which
+    no penalty reaches, and words said again (Targeted Negative Training, arXiv 2406.13660)."""
 
     @property
     def wanted(self) -> bool:
-        return self.repetition_penalty != 1
+        """Whether anything is distilled: else it is plain SFT. Of a distillation nothing stops early."""
+        return self.repetition_penalty != 1 or self.match_penalty > 0 or self.forbid_faults
 
     def problems(self, use_peft: bool, training: Training) -> Iterator[Problem]:
-        key = "distill.repetition_penalty"
         if not self.wanted:
             return
         if self.repetition_penalty < 1:
             problem = f"{self.repetition_penalty:g} would teach the model to repeat itself"
-            yield Problem(key, problem, "1.0 (plain SFT) or more")
+            yield Problem("distill.repetition_penalty", problem, "1.0 (off) or more")
         if not use_peft:
-            yield Problem(key, "the teacher is the model without its adapter, and here there is none", "model.use_peft: true")
+            problem = "the teacher is the model without its adapter, and here there is none"
+            yield Problem("distill", problem, "model.use_peft: true")
         for other in ("packing", "padding_free", "loss_type"):
             if training.get(other):
                 problem = "distillation has a loss of its own, over padded batches"
