@@ -311,3 +311,31 @@ def test_a_log_hears_rate_and_time_left(monkeypatch, capsys):
         advance()
     assert capsys.readouterr().out == ""
     assert [clock(s) for s in (45, 700, 12_000)] == ["45 s", "12 min", "3 h 20 min"]
+
+
+def test_a_setting_with_a_system_message_shows_it_to_the_model_alone(tmp_path):
+    bare = PromptRow("bare", [{"role": "user", "content": "모범 답이 없는 질문"}], None)
+    question = {"role": "user", "content": "질문"}
+    instructed = PromptRow("instructed", [{"role": "system", "content": "짧게."}, question], "답입니다.")
+    settings = {
+        "guided": CandidateArgs(0.7, system="존댓말로 답하세요."),
+        "informed": CandidateArgs(0.5, samples=2, system="이 내용으로 답하세요: {reference}"),
+    }
+    asked = []
+
+    def model(requests, on_answer):
+        asked.extend(request.prompt for request in requests)
+        for at in range(len(requests)):
+            on_answer(at, Generated(f"{at}번 답", True, 5))
+
+    drawn = draw(tmp_path / "c.jsonl", model, tasks=[bare, instructed], settings=settings)
+
+    def told(text):
+        return [{"role": "system", "content": text}, question]
+
+    bare_guided = [{"role": "system", "content": "존댓말로 답하세요."}, *bare.prompt]
+    informed = told("짧게.\n\n이 내용으로 답하세요: 답입니다.")
+    assert asked == [bare.prompt, bare_guided, told("짧게."), told("짧게.\n\n존댓말로 답하세요."), informed, informed]
+    assert [one.setting for one in drawn["bare"]] == ["greedy", "guided"]
+    assert [one.setting for one in drawn["instructed"]] == ["greedy", "guided", "informed", "informed"]
+    assert drawn["bare"][1].decoding == "temperature=0.7 top_p=1 repetition_penalty=1 (guided)"

@@ -13,7 +13,7 @@ from align_ko.errors import UserError
 from align_ko.generation.requests import GREEDY, Draw, Keys, Request, describe, draw_missing, row_seed
 from align_ko.process import Processes
 from align_ko.recipe import CandidateArgs, DecodingArgs
-from align_ko.records import PromptRow, content_id, read_prompts
+from align_ko.records import Message, PromptRow, content_id, read_prompts
 from align_ko.stores import Store
 
 
@@ -43,12 +43,20 @@ def draw_candidates(
     processes = processes or Processes()
     ladder: dict[str, DecodingArgs] = {"greedy": GREEDY, **settings}
     rungs = [(name, sample) for name in ladder for sample in range(getattr(ladder[name], "samples", 1))]
-    places = [(task, name, sample) for task in tasks for name, sample in rungs]
-    requests = [Request(task.prompt, ladder[name], row_seed(seed, task.id, name, sample)) for task, name, sample in places]
+    places: list[tuple[PromptRow, str, int]] = []
+    requests: list[Request] = []
+    share = []
+    for number, task in enumerate(tasks):
+        for name, sample in rungs:
+            if (prompt := guided(task, getattr(ladder[name], "system", ""))) is None:
+                continue
+            # The share is cut from all prompts, not from the missing ones: it is the same however far the others already are.
+            if number % processes.count == processes.rank:
+                share.append(len(places))
+            places.append((task, name, sample))
+            requests.append(Request(prompt, ladder[name], row_seed(seed, task.id, name, sample)))
     wanted = keys(requests)
     store = Store(file, processes.rank).load(wanted)
-    # The share is cut from all prompts, not from the missing ones: it is the same however far the others already are.
-    share = [n for n in range(len(places)) if n // len(rungs) % processes.count == processes.rank]
     whose = f"process {processes.rank + 1} of {processes.count}: " if processes.count > 1 else ""
     if stored := sum(wanted[n] in store for n in share):
         print(f"{whose}{stored} answers are stored already, {len(share) - stored} to go", flush=True)
@@ -68,9 +76,24 @@ def draw_candidates(
     drawn: dict[str, list[Candidate]] = {task.id: [] for task in tasks}
     for (task, name, sample), key in zip(places, wanted, strict=True):
         row = store[key]
-        candidate = Candidate(name, describe(ladder[name]), row["text"], row["finished"], row["tokens"], sample)
+        decoding = describe(ladder[name]) + (f" ({name})" if getattr(ladder[name], "system", "") else "")
+        candidate = Candidate(name, decoding, row["text"], row["finished"], row["tokens"], sample)
         drawn[task.id].append(candidate)
     return drawn
+
+
+def guided(task: PromptRow, system: str) -> list[Message] | None:
+    """What the model reads under a setting's `system`: behind a system message that the prompt has already. None where the
+    curated answer is wanted in it and the prompt has none."""
+    if not system:
+        return task.prompt
+    if "{reference}" in system:
+        if task.reference is None:
+            return None
+        system = system.replace("{reference}", task.reference)
+    has_one = bool(task.prompt) and task.prompt[0]["role"] == "system"
+    before = f"{task.prompt[0]['content']}\n\n" if has_one else ""
+    return [{"role": "system", "content": before + system}, *task.prompt[has_one:]]
 
 
 def read_tasks(path: str, skip_files: Iterable[str] = ()) -> tuple[list[PromptRow], int]:

@@ -34,6 +34,10 @@ class DecodingArgs:
 class CandidateArgs(DecodingArgs):
     samples: fields.AtLeastOne = 1
     """Answers per prompt under this setting."""
+    system: str = ""
+    """A system message that the model reads when it answers and not when it is trained, so that it learns to answer so unasked
+    (context distillation: Askell et al. 2021, arXiv 2112.00861). `{reference}` in it is the curated answer; prompts without one
+    are then not asked under this setting."""
 
 
 @record
