@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -21,11 +21,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from align_ko.errors import run_script, visible
-from align_ko.evaluation.scores import count_verdicts
-from align_ko.evaluation.verdicts import READER_FILE, ToRead, answers_to_read
 from align_ko.records import last_user_text
-from align_ko.report.tables import signed_text, terminal_table
 from align_ko.stores import Store
+
+if TYPE_CHECKING:
+    from align_ko.evaluation.verdicts import ToRead
 
 # also as a Korean keyboard writes b, s and q; Ctrl-D and the end of a pipe end too
 BACK, SKIP, QUIT = ("b", "B", "ㅠ"), ("s", "S", "ㄴ"), ("q", "Q", "ㅂ", "ㅃ", "\x04", "")
@@ -105,6 +105,10 @@ def main(
         seed: Of the questions and of the order.
         models: Names of the models whose answers are read; none: all.
     """
+    from align_ko.evaluation.scores import count_verdicts  # here: --help needs no torch
+    from align_ko.evaluation.verdicts import READER_FILE, answers_to_read
+    from align_ko.report.tables import signed_text, terminal_table
+
     console = Console(highlight=False)
     answers = answers_to_read(evaluations, prompts, seed, models)
     stores = {folder: Store(folder / READER_FILE).load([answer.key for answer in answers]) for folder in evaluations}

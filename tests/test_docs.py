@@ -14,6 +14,7 @@ import pytest
 
 from ablate_dpo import AblationRecipe
 from align_ko import recipe
+from align_ko.cli import COMMANDS
 from align_ko.errors import UserError
 from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import load_recipe
@@ -26,7 +27,7 @@ READMES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("recipes/*/README.md")])
 PAGES = [*READMES, ROOT / "AGENTS.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 TARGETS = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
-STARTS = ("python scripts/", "python benchmarks/", "python recipes/", "make ", "accelerate launch ")
+STARTS = ("python scripts/", "python benchmarks/", "python recipes/", "make ", "accelerate launch ", "align-ko ")
 
 
 def name_of(path: Path) -> str:
@@ -75,6 +76,10 @@ def check(line: str) -> None:
     if words[0] == "make":
         assert [word for word in words[1:] if "=" not in word and word not in TARGETS] == []
         return
+    if words[0] == "align-ko":
+        if words[1] in ("--help", "COMMAND", "completion"):
+            return
+        words[:2] = ["python", f"scripts/{COMMANDS[words[1]][0]}.py"]
     at = next(number for number, word in enumerate(words) if word.endswith(".py"))
     for flag, value in pairwise(words[: at + 1]):
         assert flag != "--config_file" or Path(value).is_file(), value
@@ -105,11 +110,14 @@ def test_commands_were_found():
         "python scripts/run_sft.py recipes/quickstart/stf.yaml",
         "python scripts/run_sft.py recipes/quickstart/sft.yaml --training.learnin_rate 1e-4",
         "python scripts/chat.py --model outputs/quickstart/dpo",
+        "align-ko sft recipes/quickstart/sft.yaml --training.learnin_rate 1e-4",
+        "align-ko chat --model outputs/quickstart/dpo",
+        "align-ko charr --model-path outputs/quickstart/dpo",
         "accelerate launch --config_file accelerate_configs/zero9.yaml scripts/run_sft.py recipes/solar/sft.yaml",
     ],
 )
 def test_wrong_commands_are_noticed(line, workplace):
-    with pytest.raises((AssertionError, UserError, FileNotFoundError)):
+    with pytest.raises((AssertionError, UserError, FileNotFoundError, KeyError)):
         check(line)
 
 

@@ -174,10 +174,51 @@ def test_help_imports_nothing_heavy():
     assert run([sys.executable, "-c", code], ROOT).stdout.splitlines()[-1] == "[]"
 
 
+def test_help_of_every_command_is_quick():
+    """Without what takes seconds to import; scripts are run in one process, so one of them would be blamed for all."""
+    code = (
+        "import contextlib, io, sys; from align_ko import cli\n"
+        "for command in cli.COMMANDS:\n"
+        "    shown = io.StringIO()\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(shown): cli.run([command, '--help'])\n"
+        "    print(command, len(shown.getvalue()) > 100, {'torch', 'transformers', 'trl', 'kiwipiepy'} & sys.modules.keys())"
+    )
+    shown = run([sys.executable, "-c", code], ROOT)
+    assert shown.stdout.splitlines() == [f"{command} True set()" for command in cli.COMMANDS], shown.stderr
+
+
+COMPLETE = """
+align-ko() {{ if [ "$2" = --help ]; then printf '  --model TEXT\n  --training.learning_rate FLOAT\n --model.lora_r INT'; fi }}
+eval "$({python} -m align_ko.cli completion bash)"
+COMP_WORDS=({words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMPREPLY=(); _align_ko; echo "${{COMPREPLY[@]}}"
+complete -p align-ko
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("align-ko e", "evaluate export"),
+        ("align-ko sft --model", "--model --model.lora_r"),
+        ("align-ko sft recipe.yaml --training.l", "--training.learning_rate"),
+        ("align-ko sft rec", ""),  # files
+    ],
+)
+def test_completion(words, offered):
+    shown = run(["bash", "-c", COMPLETE.format(python=sys.executable, words=words)], ROOT)
+    assert shown.stdout.splitlines() == [offered, "complete -o default -F _align_ko align-ko"], shown.stderr
+
+
+def test_completion_of_another_shell(tmp_path):
+    assert "bashcompinit" in run([sys.executable, "-m", "align_ko.cli", "completion", "zsh"], tmp_path).stdout.splitlines()[0]
+    wrong = run([sys.executable, "-m", "align_ko.cli", "completion", "fish"], tmp_path)
+    assert (wrong.returncode, wrong.stderr) == (2, "error: no completion for 'fish'; expected bash or zsh\n")
+
+
 def test_unknown_command(tmp_path):
     result = run([sys.executable, "-m", "align_ko.cli", "evalaute", "recipe.yaml"], tmp_path)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: there is no command 'evalaute'; expected one of curate, sft, ")
+    assert result.stderr.startswith("error: there is no command 'evalaute'; expected one of init, curate, sft, ")
     assert result.stderr.endswith("did you mean 'evaluate'?\n")
 
 

@@ -11,6 +11,7 @@ from align_ko import __version__
 from align_ko.errors import UserError, nearest, run_script
 
 COMMANDS = {
+    "init": ("init", "a folder with the recipes of a model, to start from"),
     "curate": ("build_sft_data", "raw conversations → train and eval rows, with a report"),
     "sft": ("run_sft", "supervised fine-tuning; with `distill:` in the recipe, distillation"),
     "pairs": ("build_preferences", "preference pairs from the model's own answers"),
@@ -24,8 +25,23 @@ COMMANDS = {
     "chat": ("chat", "talk with a checkpoint"),
     "export": ("export", "a plain transformers folder and an Ollama Modelfile"),
     "assess": ("assess", "judge Korean text or a file of answers"),
+    "schema": ("schema", "a recipe's keys as a JSON schema, for an editor"),
     "prepare": ("prepare_model", "GGUF, folder or hub id → a plain folder, its vocabulary cut; the quickstart's base"),
 }  # fmt: skip
+
+COMPLETION = f"""\
+_align_ko() {{
+    local word="${{COMP_WORDS[COMP_CWORD]}}"
+    if [ "$COMP_CWORD" = 1 ]; then
+        COMPREPLY=($(compgen -W "{" ".join((*COMMANDS, "completion"))}" -- "$word"))
+    elif [ "${{word#--}}" != "$word" ]; then
+        local flags="$(align-ko "${{COMP_WORDS[1]}}" --help 2>/dev/null | grep -oE -- '--[a-z][A-Za-z0-9_.-]+' | sort -u)"
+        COMPREPLY=($(compgen -W "$flags" -- "$word"))
+    fi
+}}
+complete -o default -F _align_ko align-ko
+"""
+"""For bash: commands, then files, or a command's flags as its --help has them; zsh reads it through its bashcompinit."""
 
 
 def folder_of(name: str) -> Path:
@@ -38,9 +54,17 @@ def usage() -> str:
     """What `align-ko --help` prints."""
     lines = ["usage: align-ko COMMAND RECIPE [OPTIONS]    (align-ko COMMAND --help lists a command's options)", ""]
     lines += [f"  {name:<10}{description}" for name, (_, description) in COMMANDS.items()]
+    lines += [f'  {"completion":<10}bash or zsh: what completes commands and flags, for: eval "$(align-ko completion bash)"']
     lines += ["", f"example recipes:  {folder_of('recipes')}"]
-    lines += [f"several GPUs:     accelerate launch {folder_of('scripts') / 'run_sft.py'} RECIPE"]
+    lines += ["several GPUs:     accelerate launch -m align_ko.cli sft RECIPE"]
     return "\n".join(lines)
+
+
+def completion(shell: str = "bash") -> str:
+    """The completion script of a shell. UserError for one that has none."""
+    if shell not in ("bash", "zsh"):
+        raise UserError(f"no completion for '{shell}'", expected="bash or zsh", nearest=nearest(shell, ("bash", "zsh")))
+    return "autoload -U +X bashcompinit && bashcompinit\n" * (shell == "zsh") + COMPLETION
 
 
 def plan_script(words: list[str]) -> str:
@@ -61,8 +85,11 @@ def run(words: list[str]) -> None:
         print(__version__)
         return
     command, rest = words[0], words[1:]
+    if command == "completion":
+        print(completion(*rest[:1]), end="")
+        return
     if command not in COMMANDS:
-        expected = f"one of {', '.join(COMMANDS)}"
+        expected = f"one of {', '.join(COMMANDS)}, completion"
         raise UserError(f"there is no command '{command}'", expected=expected, nearest=nearest(command, COMMANDS))
     script = COMMANDS[command][0]
     if command == "plan":

@@ -131,7 +131,7 @@ def _describe_part(part: Kind) -> str:
 
 def range_words(kind: Kind) -> str:
     """The range of a type in words, empty where it has none: `Share` → "a share from 0 to 1"."""
-    match _limits(kind):
+    match limits_of(kind):
         case {"ge": 0, "le": 1}:
             return "a share from 0 to 1"
         case {"ge": 0, "lt": 1}:
@@ -147,12 +147,12 @@ def range_words(kind: Kind) -> str:
     return ""
 
 
-def _limits(kind: Kind) -> dict[str, float]:
+def limits_of(kind: Kind) -> dict[str, float]:
     """The innermost first; the bounds of 64 bits say nothing to a reader."""
     limits: dict[str, float] = {}
     if is_union(kind) or origin_of(kind) is Annotated:
         for item in get_args(kind):
-            limits |= dataclasses.asdict(item) if isinstance(item, Gt | Ge | Lt | Le) else _limits(item)
+            limits |= dataclasses.asdict(item) if isinstance(item, Gt | Ge | Lt | Le) else limits_of(item)
     return {name: limit for name, limit in limits.items() if abs(limit) != LARGEST}
 
 
