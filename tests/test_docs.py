@@ -77,7 +77,7 @@ def check(line: str) -> None:
         assert [word for word in words[1:] if "=" not in word and word not in TARGETS] == []
         return
     if words[0] == "align-ko":
-        if words[1] in ("--help", "COMMAND", "completion"):
+        if words[1] in ("--help", "COMMAND", "completion") or (words[1] in COMMANDS and words[2:] == ["--help"]):
             return
         words[:2] = ["python", f"scripts/{COMMANDS[words[1]][0]}.py"]
     at = next(number for number, word in enumerate(words) if word.endswith(".py"))
