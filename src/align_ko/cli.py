@@ -16,12 +16,13 @@ COMMANDS = {
     "sft": ("run_sft", "supervised fine-tuning; with `distill:` in the recipe, distillation"),
     "pairs": ("build_preferences", "preference pairs from the model's own answers"),
     "dpo": ("run_dpo", "DPO on the pairs"),
+    "grpo": ("run_grpo", "online RL: the model's own answers earn what the judge says of them"),
     "distil": ("run_sft", "SFT on the model's own answers under a decoding setting (a recipe with `distill:`)"),
     "align": ("align", "rounds of pairs, DPO and a gate, then distillation"),
     "evaluate": ("evaluate", "judge checkpoints under greedy decoding"),
     "read": ("read", "read an evaluation's answers blind: would you sign them?"),
     "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
-    "plan": ("run_sft", "memory, steps and hours of an SFT or DPO recipe, before anything is loaded"),
+    "plan": ("run_sft", "memory, steps and hours of an SFT, DPO or GRPO recipe, before anything is loaded"),
     "chat": ("chat", "talk with a checkpoint"),
     "export": ("export", "a plain transformers folder and an Ollama Modelfile"),
     "assess": ("assess", "judge Korean text or a file of answers"),
@@ -68,12 +69,12 @@ def completion(shell: str = "bash") -> str:
 
 
 def plan_script(words: list[str]) -> str:
-    """`run_dpo` for a recipe with a checkpoint at its top, else `run_sft`."""
+    """`run_grpo` for a recipe with rewards, `run_dpo` for one with a checkpoint at its top, else `run_sft`."""
     from align_ko.recipe.yaml_lines import read_recipe_file
 
     recipe = next((word for word in words if word.endswith((".yaml", ".yml"))), None)
-    is_dpo = recipe and Path(recipe).is_file() and "model_name_or_path" in read_recipe_file(recipe).values
-    return "run_dpo" if is_dpo else "run_sft"
+    keys = read_recipe_file(recipe).values if recipe and Path(recipe).is_file() else {}
+    return "run_grpo" if "rewards" in keys else "run_dpo" if "model_name_or_path" in keys else "run_sft"
 
 
 def run(words: list[str]) -> None:

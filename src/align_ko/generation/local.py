@@ -17,6 +17,7 @@ from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
 LOOP_CHECK_EVERY = 16  # steps between looks for loops
+OnTokens = Callable[[int, list[int], bool], None]  # called with a row's number, its new ids with eos, and whether it ended
 HEAD = 256  # likeliest tokens that nearly always contain the nucleus
 
 
@@ -38,10 +39,32 @@ def generate_answers(
     return [answers[index] for index in range(len(prompts))]
 
 
-@torch.inference_mode()
 def draw_local(
     requests: list[Request],
     on_answer: OnAnswer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_new_tokens: int,
+    batch_size: int,
+    stop_loops: bool = False,
+) -> None:
+    """Answer every request with text; the rest as draw_tokens."""
+
+    def decode(index: int, tokens: list[int], finished: bool) -> None:
+        on_answer(index, decoded(tokenizer, tokens, finished))
+
+    draw_tokens(requests, decode, model, tokenizer, max_new_tokens, batch_size, stop_loops)
+
+
+def decoded(tokenizer: PreTrainedTokenizerBase, tokens: list[int], finished: bool) -> Generated:
+    text = tokenizer.decode(tokens[:-1] if finished else tokens, skip_special_tokens=True)
+    return Generated(str(text).strip(), finished, len(tokens))
+
+
+@torch.inference_mode()
+def draw_tokens(
+    requests: list[Request],
+    on_tokens: OnTokens,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     max_new_tokens: int,
@@ -64,8 +87,7 @@ def draw_local(
         knobs = RowKnobs([requests[i].decoding for i in batch], [requests[i].seed for i in batch], max_new_tokens, model.device)
 
         def on_end(row: int, tokens: list[int], finished: bool, batch: list[int] = batch) -> None:
-            text = tokenizer.decode(tokens[:-1] if finished else tokens, skip_special_tokens=True)
-            on_answer(batch[row], Generated(str(text).strip(), finished, len(tokens)))
+            on_tokens(batch[row], tokens, finished)
 
         prompt_of = [distinct[encoded[i]] for i in batch]
         decode = partial(_decode_shrinking, knobs=knobs, prompt_of=prompt_of, on_end=on_end, stop_loops=stop_loops)
@@ -86,14 +108,14 @@ def _decode_shrinking(
     generation_config: GenerationConfig,
     knobs: RowKnobs,
     prompt_of: list[int],
-    on_end: Callable[[int, list[int], bool], None],
+    on_end: OnTokens,
     stop_loops: bool = False,
     **kwargs: Any,
 ) -> torch.Tensor:
     """A `custom_generate` loop for `generate`: like its own, but a row leaves the batch at its eos.
 
-    input_ids: (prompts, T), each prompt once. `prompt_of`: the prompt of each of the B rows. `on_end` is called with (row, new
-    ids with eos, whether it ended) as soon as a row ends.
+    input_ids: (prompts, T), each prompt once. `prompt_of`: the prompt of each of the B rows. `on_end` is called as soon as a
+    row ends.
     """
     device, width = input_ids.device, input_ids.shape[1]
     steps = int(generation_config.max_new_tokens or 0)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from align_ko.errors import is_first_process, visible
 from align_ko.planning.settings import take_plan_flags
-from align_ko.recipe import DpoRecipe, SftRecipe, load_recipe
+from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, load_recipe
 
 if TYPE_CHECKING:
     from align_ko.planning.disk import Disk
@@ -26,7 +26,7 @@ _PARTS = {
 _WAYS = {"max_length": "padded to max_length", "group_by_length": "grouped"}
 
 
-def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe], words: list[str]) -> None:
+def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe] | type[GrpoRecipe], words: list[str]) -> None:
     """Plan the recipe named in `words` (the script's arguments). Of several launched processes the first one does it."""
     flags, rest = take_plan_flags(words)
     recipe = load_recipe(recipe_class, rest)
@@ -128,12 +128,15 @@ def _show_hours(costs: Costs, console: Console) -> None:
     )
     if hours[0].gpu == THIS:
         whole, scored = hours[0].training * 60, hours[0].evaluation * 60
-        console.print(f"this machine, measured: training {whole:.1f} minutes, evaluation {scored:.1f} minutes")
+        drawn = f", generation {60 * hours[0].generation:.1f} minutes" if hours[0].generation else ""
+        console.print(f"this machine, measured: training {whole:.1f} minutes, evaluation {scored:.1f} minutes{drawn}")
         return
+    drawn_too = ["generation"] if hours[0].generation else []
     columns = (f"if {_WAYS.get(way, way)}" for way in hours[0].training_by_way)
-    table = Table(f"hours at {costs.utilisation:.0%} of peak", "fits", "training", "evaluation", "in all", *columns)
+    table = Table(f"hours at {costs.utilisation:.0%} of peak", "fits", "training", *drawn_too, "evaluation", "in all", *columns)
     for row in hours:
-        numbers = row.training, row.evaluation, row.training + row.evaluation, *row.training_by_way.values()
+        parts = row.training, *(row.generation for _ in drawn_too), row.evaluation
+        numbers = *parts, sum(parts), *row.training_by_way.values()
         fits = "yes" if row.fits else "no"
         table.add_row(row.gpu, fits, *(f"{hour:.1f}" for hour in numbers), style="bold" if row.chosen else "")
     console.print(table)

@@ -150,6 +150,14 @@ def measure_pace(
     return Pace(start, each, sum(forwards) / sum(steps))
 
 
+def measure_decoding(config: PretrainedConfig, model: ModelArgs, rows: Sequence[int], parameters: int) -> list[float]:
+    """Seconds of a decoding step here, for each count of `rows` that are answered at once: a forward of two tokens a row, of
+    which one is scored. What attention reads of the cache is not in it."""
+    measure = partial(_time_steps, model=model, batches=[Batch(each, 2, 2 * each, each) for each in rows], checkpointing=False)
+    times = measure(config) if parameters <= TIMED_WHOLE_UP_TO else extrapolate(config, 1, measure, whole_periods=False)
+    return times[1::2]
+
+
 def _time_steps(config: PretrainedConfig, model: ModelArgs, batches: Sequence[Batch], checkpointing: bool) -> list[float]:
     """Seconds of a training micro-batch and of a forward, for each batch; the median of TIMED_STEPS after one to warm up."""
     import torch

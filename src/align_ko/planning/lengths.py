@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.records import read_conversations, read_pairs
+from align_ko.chat_format import answer_ids, prompt_ids
+from align_ko.records import read_conversations, read_pairs, read_prompts
 from align_ko.training.prepare import ShuffledLengthGroupedSampler, encode_conversations, encode_pairs
 
 SIDES = "prompt", "chosen", "rejected"
@@ -94,6 +95,24 @@ def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | Non
     if tokenizer is not None and estimated:
         method += f", beyond {COUNTED_ROWS} rows estimated from characters"
     return fitting_lengths(counted + estimated, max_length, method)
+
+
+def prompt_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_prompt: int, max_answer: int) -> Lengths:
+    """GRPO's rows, each a prompt with one answer as long as its reference (where there is none: as `max_answer`)."""
+    rows, long = [], 0
+    for row in read_prompts(file):
+        if tokenizer is None:
+            prompt = round(sum(len(turn["content"]) for turn in row.prompt) * TOKENS_PER_CHARACTER) + TOKENS_PER_TURN
+            answer = round(len(row.reference or "") * TOKENS_PER_CHARACTER)
+        else:
+            prompt = len(prompt_ids(tokenizer, row.prompt))
+            answer = len(answer_ids(tokenizer, row.prompt, row.reference)) if row.reference else 0
+        answer = min(answer or max_answer, max_answer)
+        long += prompt > max_prompt
+        if prompt <= max_prompt:
+            rows.append(Row(prompt + answer, prompt + answer, answer))
+    counted = "counted with the model's tokenizer" if tokenizer else f"estimated, {TOKENS_PER_CHARACTER} tokens a character"
+    return Lengths(rows, long, f"{counted}, answers as long as the references")
 
 
 class Source(NamedTuple):

@@ -84,7 +84,9 @@ def run_setting(run: RunSettings, train: Lengths | None, on_this_machine: bool) 
     if dtype == "auto":
         dtype = "bfloat16" if not on_cpu or best_dtype() == torch.bfloat16 else "float32"
     rows, tokens = run.value("per_device_train_batch_size") * (2 if run.stage == "dpo" else 1), run.max_length or 1024
-    if train and run.batching != "packing":
+    if train and run.stage == "grpo":  # the longest prompt with the longest answer
+        tokens = max((row.longest - row.trained for row in train.rows), default=0) + run.value("max_completion_length")
+    elif train and run.batching != "packing":
         tokens = max((row.longest for row in train.rows), default=tokens)
     return Setting(
         rows, tokens, train.trained_share if train else 0.8, dtype, run.model.load_in_4bit, run.model.use_bnb_nested_quant,

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from transformers import PretrainedConfig
 
@@ -14,11 +15,11 @@ from align_ko.models.load import load_tokenizer, training_source
 from align_ko.planning import devices, lengths
 from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, Work, find_gpu
 from align_ko.planning.disk import Disk, plan_disk
-from align_ko.planning.lengths import BATCHINGS, Lengths
+from align_ko.planning.lengths import BATCHINGS, Lengths, Row
 from align_ko.planning.memory import MemoryRow, memory_table, run_setting
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
-from align_ko.recipe import DpoRecipe, SftRecipe
+from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe
 
 Shape = tuple[PretrainedConfig, Parameters]
 
@@ -56,6 +57,8 @@ class Hours:
     chosen: bool
     training: float
     evaluation: float
+    generation: float = 0.0
+    """GRPO's, evaluations included."""
     fits: bool | None = None
     training_by_way: dict[str, float] = field(default_factory=dict)
     pace: Pace | None = None
@@ -91,7 +94,7 @@ class Plan:
         return values | (values.pop("costs") or {})
 
 
-def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
+def make_plan(recipe: SftRecipe | DpoRecipe | GrpoRecipe, flags: PlanFlags) -> Plan:
     """The plan of a recipe. Reads the model's config, the tokenizer if it is at hand, and the data file if it exists."""
     if flags.plan_gpu != THIS:
         find_gpu(flags.plan_gpu)
@@ -105,14 +108,18 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     except (OSError, ValueError, UserError):  # it would have to be downloaded (plan_command keeps the hub out)
         tokenizer = None
     train, held_out = (
-        lengths.file_lengths(run.stage, file, tokenizer, run.max_length) if os.path.exists(file) else None
+        None
+        if not os.path.exists(file)
+        else lengths.prompt_lengths(file, tokenizer, run.max_prompt, run.value("max_completion_length"))
+        if run.stage == "grpo"
+        else lengths.file_lengths(run.stage, file, tokenizer, run.max_length)
         for file in (data.train_file, data.eval_file)
     )
     if not train and run.stage == "sft":
         notes.append(f"{data.train_file} is not there: assumed lengths of 191,641 rows instead")
         train, held_out = lengths.fitting_lengths(lengths.reference_rows(), run.max_length, notes[-1]), None
     elif not train:
-        notes.append(f"{data.train_file} is not there: memory is planned for pairs of max_length, steps and hours are not")
+        notes.append(f"{data.train_file} is not there: memory is planned for the longest rows, steps and hours are not")
     setting = run_setting(run, train, on_this_machine=flags.plan_gpu == THIS)
     memory = memory_table(run, config, parameters, setting)
     counts = {**asdict(parameters), "base": parameters.base, "trained_share": parameters.trained_share}
@@ -135,6 +142,49 @@ def make_plan(recipe: SftRecipe | DpoRecipe, flags: PlanFlags) -> Plan:
     return replace(plan, data=facts, costs=costs, disk=disk(costs.steps))
 
 
+def _rollouts(run: RunSettings, rows: list[Row]) -> list[Row]:
+    """The rows of an epoch's steps: in GRPO each prompt's answers, as often as they are trained on; the last prompts, too few
+    to be answered together, are left out."""
+    if run.stage != "grpo":
+        return rows
+    at_once, _ = run.drawing
+    whole = rows[: max(at_once, len(rows) // at_once * at_once)]
+    return [row for row in whole for _ in range(run.value("num_generations") * run.value("num_iterations"))]
+
+
+class _Drawings(NamedTuple):
+    """GRPO's generation: how often how many answers are drawn at once, in training and in evaluations; `tokens` of the longest
+    (95 of 100 references are shorter), and all `positions`, prompts included."""
+
+    times: float
+    size: int
+    evaluated: float
+    evaluated_size: int
+    tokens: int
+    positions: float
+
+    @classmethod
+    def of(cls, run: RunSettings, train: Lengths, held_out: Lengths | None, steps: int, evaluations: int) -> _Drawings:
+        (at_once, together), group = run.drawing, run.value("num_generations")
+        count = steps * run.value("gradient_accumulation_steps") / together
+        asked = len(held_out.rows) * evaluations * (run.value("num_generations_eval") or group) if held_out else 0
+        size = int(run.value("per_device_eval_batch_size"))
+        answers = sorted(row.trained for row in train.rows)
+        each = sum(row.real for row in train.rows) / len(train.rows)
+        tokens = answers[int(0.95 * (len(answers) - 1))]
+        return cls(count, at_once * group, asked / size, size, tokens, each * (count * at_once * group + asked))
+
+    def on(self, gpu: Gpu, parameters: Parameters, utilisation: float) -> float:
+        """Seconds: every decoding step reads the weights once, in 16 bits; every position is computed once."""
+        read = (self.times + self.evaluated) * self.tokens * 2 * parameters.base / gpu.bandwidth
+        return read + 2 * parameters.base * self.positions / (gpu.flops * utilisation)
+
+    def here(self, run: RunSettings, config: PretrainedConfig, parameters: Parameters) -> float:
+        """Seconds, measured."""
+        step, evaluated = devices.measure_decoding(config, run.model, (self.size, self.evaluated_size), parameters.base)
+        return self.tokens * (self.times * step + self.evaluated * evaluated)
+
+
 def _costs(
     run: RunSettings, flags: PlanFlags, shape: Shape, train: Lengths, held_out: Lengths | None, needed: float, notes: list[str]
 ) -> Costs:
@@ -145,8 +195,10 @@ def _costs(
     epochs, max_steps = float(run.value("num_train_epochs")), run.value("max_steps") or 0
     longest = run.max_length or max(row.longest for row in train.rows)
     table, batches, work = [], {}, {}
-    for way in (way for way in BATCHINGS if run.stage == "sft" or way != "packing"):
-        some = lengths.epoch_batches(train.rows, way, size, size * parts, longest, multiple=run.pad_to_multiple_of)
+    ways = {"sft": [*BATCHINGS], "grpo": ["random"]}.get(run.stage) or [way for way in BATCHINGS if way != "packing"]
+    rows = _rollouts(run, train.rows)
+    for way in ways:
+        some = lengths.epoch_batches(rows, way, size, size * parts, longest, multiple=run.pad_to_multiple_of)
         of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
         steps = max_steps if max_steps > 0 else of_epochs
         epoch = devices.train_work(some, *shape, replace(method, flash=flash or way == "packing"))
@@ -165,20 +217,23 @@ def _costs(
         notes.append("evaluations are not in the hours: no eval file to count")
     if run.stage == "dpo" and run.precomputed:
         training += devices.forward_work(mine, *shape, method)
+    drawn = _Drawings.of(run, train, held_out, steps, evaluations) if run.stage == "grpo" else None
     if flags.plan_gpu == THIS:
         pace = devices.measure_pace(shape[0], run.model, mine, run.checkpointing, shape[1].base)
         epoch_seconds, reference = pace.seconds(mine), pace.forward * run.reference_passes  # DPO's, beside each batch
         seconds = epoch_seconds * (1 + reference) * steps * parts / len(mine)
         seconds += epoch_seconds * pace.forward if run.precomputed else 0.0
         scoring = pace.seconds(scored) * (pace.forward + reference) * evaluations
-        hours = [Hours(THIS, True, seconds / 3600, scoring / 3600, pace=pace)]
+        generation = drawn.here(run, *shape) if drawn else 0.0
+        hours = [Hours(THIS, True, seconds / 3600, scoring / 3600, generation / 3600, pace=pace)]
     else:
 
         def on(gpu: Gpu, each: Work) -> float:
             return devices.seconds_on(gpu, each, shape[1], flags.plan_utilisation, run.model.load_in_4bit) / 3600
 
         hours = [
-            Hours(gpu.name, gpu is find_gpu(flags.plan_gpu), on(gpu, training), on(gpu, evaluation), needed <= gpu.gib,
+            Hours(gpu.name, gpu is find_gpu(flags.plan_gpu), on(gpu, training), on(gpu, evaluation),
+                  drawn.on(gpu, shape[1], flags.plan_utilisation) / 3600 if drawn else 0.0, needed <= gpu.gib,
                   {way: on(gpu, each) for way, each in work.items()})
             for gpu in GPUS.values()
         ]  # fmt: skip

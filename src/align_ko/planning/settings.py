@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from align_ko.models.source import base_of, is_adapter, start_source
-from align_ko.recipe import DpoRecipe, ModelArgs, Recipe, SftRecipe, load_recipe, place_of, recipe_of
+from align_ko.recipe import DpoRecipe, GrpoRecipe, ModelArgs, Recipe, SftRecipe, load_recipe, place_of, recipe_of
 from align_ko.recipe.fields import ShareAboveZero
 from align_ko.recipe.keys import lay_over, split_flags
 from align_ko.recipe.record import MISSING, config_fields, record
@@ -45,9 +45,9 @@ def take_plan_flags(words: Sequence[str]) -> tuple[PlanFlags, list[str]]:
 @dataclass(frozen=True)
 class RunSettings:
     """One run. `reference`: what DPO's reference is kept as; `notes`: what had to be assumed; `distilled`: a knob is trained
-    in, over whole distributions; `training`: the recipe's own mapping."""
+    in, over whole distributions; `training`: the recipe's own mapping; `max_prompt`: GRPO's limit, in tokens."""
 
-    stage: Literal["sft", "dpo"]
+    stage: Literal["sft", "dpo", "grpo"]
     model: ModelArgs
     training: Mapping[str, Any]
     recipe_file: str | None
@@ -56,17 +56,20 @@ class RunSettings:
     notes: tuple[str, ...] = ()
     distilled: bool = False
     merges_start: bool = False
+    max_prompt: int = 0
 
     def value(self, name: str) -> Any:
         """A training option, or TRL's default for it."""
         if self.training.get(name) is not None:
             return self.training[name]
-        default = config_fields("SFTConfig" if self.stage == "sft" else "DPOConfig")[name].default
+        default = config_fields(f"{self.stage.upper()}Config")[name].default
         return None if default is MISSING else default
 
     @property
     def batching(self) -> str:
         """A key of lengths.BATCHINGS."""
+        if self.stage == "grpo":
+            return "random"
         if self.stage == "sft" and self.value("packing"):
             return "packing"
         return "group_by_length" if self.value("train_sampling_strategy") == "group_by_length" else "random"
@@ -85,7 +88,17 @@ class RunSettings:
 
     @property
     def max_length(self) -> int | None:
+        if self.stage == "grpo":
+            return self.max_prompt + int(self.value("max_completion_length"))
         return None if (limit := self.value("max_length")) is None else int(limit)
+
+    @property
+    def drawing(self) -> tuple[int, int]:
+        """GRPO's: prompts that are answered at once on a device, and the micro-batches trained on their answers, in all."""
+        parts = self.value("steps_per_generation") or self.value("gradient_accumulation_steps")
+        rows = self.value("generation_batch_size") or self.value("per_device_train_batch_size") * parts
+        together = rows // self.value("per_device_train_batch_size") * self.value("num_iterations")
+        return max(1, rows // self.value("num_generations")), together
 
     @property
     def precomputed(self) -> bool:
@@ -100,8 +113,9 @@ class RunSettings:
         return int(-(-epochs // 1)) if strategy == "epoch" else 0
 
 
-def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
-    """From a loaded recipe. A DPO start that does not exist yet is planned as the `sft.yaml` beside its recipe makes it."""
+def run_settings(recipe: SftRecipe | DpoRecipe | GrpoRecipe) -> RunSettings:
+    """From a loaded recipe. A start of DPO or GRPO that does not exist yet
+    is planned as the `sft.yaml` beside its recipe makes it."""
     file = place_of(recipe, "").file
     if isinstance(recipe, SftRecipe):
         distilled = recipe.distill.wanted  # the teacher is the model without its adapter: one more forward pass
@@ -129,7 +143,15 @@ def run_settings(recipe: SftRecipe | DpoRecipe) -> RunSettings:
         note = f"{start} is not there yet: planned as {beside} will make it"
     else:
         model, note = own, f"{start} is not there yet: planned as an adapter with the recipe's own LoRA keys"
-    run = RunSettings("dpo", model, recipe.training, file, "none", 1, (note,) if note else ())
+    notes = (note,) if note else ()
+    if isinstance(recipe, GrpoRecipe):
+        run = RunSettings("grpo", model, recipe.training, file, "none", 0, notes, max_prompt=recipe.max_prompt_length)
+        before = int(run.value("gradient_accumulation_steps") % run.drawing[1] > 0)  # log-probabilities of before the last step
+        run = replace(run, reference_passes=before + (run.value("beta") > 0))
+        if not run.value("beta"):
+            return run
+    else:
+        run = RunSettings("dpo", model, recipe.training, file, "none", 1, notes)
     if run.precomputed:
         return replace(run, reference_passes=0)
     return replace(run, reference="adapter" if adapter else "none" if model.use_peft else "model")

@@ -13,6 +13,7 @@ from align_ko.recipe.evaluation import (
     RoundArgs,
     StageArgs,
 )
+from align_ko.recipe.grpo import GrpoRecipe, RewardArgs
 from align_ko.recipe.load import (
     changed,
     check_inputs,

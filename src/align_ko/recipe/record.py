@@ -5,8 +5,8 @@
         patience: fields.AtLeastOne = 1
         \"""Evaluations with a risen eval loss before training stops.\"""
 
-The fields of SFTConfig and DPOConfig are read from source with `ast`, in a tenth of the 15 seconds that importing trl takes, so
-that a misspelt option is reported at once."""
+The fields of TRL's configs are read from source with `ast`, in a tenth of the 15 seconds that importing trl takes, so that a
+misspelt option is reported at once."""
 
 from __future__ import annotations
 
@@ -127,15 +127,17 @@ TRAINING_RANGES: dict[str, tuple[object, ...]] = {
     "learning_rate": (Gt(0),), "num_train_epochs": (Gt(0),), "max_steps": (Ge(-1), AfterValidator(_not_zero)),
     "per_device_*_batch_size": (Ge(1),), "gradient_accumulation_steps": (Ge(1),), "*_steps": (Ge(0),),
     "save_total_limit": (Ge(1),), "weight_decay": (Ge(0),), "max_grad_norm": (Ge(0),), "max_length": (Ge(1),),
-    "beta": (Gt(0),), "loss_weights": (Ge(0),), "label_smoothing*": (Ge(0), Lt(1)), "ld_alpha": (Ge(0), Le(1)),
-    "*seed": (Ge(0), Le(2**32 - 1)),
+    "GRPOConfig.beta": (Ge(0),), "beta": (Gt(0),), "loss_weights": (Ge(0),), "label_smoothing*": (Ge(0), Lt(1)),
+    "ld_alpha": (Ge(0), Le(1)), "*seed": (Ge(0), Le(2**32 - 1)), "num_generations": (Ge(2),), "num_generations_eval": (Ge(1),),
+    "max_completion_length": (Ge(1),), "temperature": (Gt(0),), "top_p": (Gt(0), Le(1)), "steps_per_generation": (Ge(1),),
+    "num_iterations": (Ge(1),), "epsilon*": (Ge(0),),
 }  # fmt: skip
-"""Name pattern → limits of its numbers; the first that fits counts."""
+"""Name pattern, or Config.name → limits of its numbers; the first that fits counts."""
 _FILES = {
-    "trl": ("trainer/base_config.py", "trainer/sft_config.py", "trainer/dpo_config.py"),
+    "trl": ("trainer/base_config.py", "trainer/sft_config.py", "trainer/dpo_config.py", "trainer/grpo_config.py"),
     "transformers": ("training_args.py", "trainer_utils.py", "debug_utils.py"),
 }
-"""Where the two configs, their bases and the enums of their fields are."""
+"""Where the configs, their bases and the enums of their fields are."""
 _TYPES: dict[str, Kind] = {
     "str": str, "int": Whole, "float": TrlNumber, "bool": YesNo, "Any": Free, "dict": dict, "Dict": dict, "list": list,
     "List": list, "Optional": Optional, "Union": Union, "Literal": Literal,
@@ -146,7 +148,7 @@ _TYPES: dict[str, Kind] = {
 class TrlConfig:
     """In an annotation: a mapping of fields of this TRL config."""
 
-    name: Literal["SFTConfig", "DPOConfig"]
+    name: Literal["SFTConfig", "DPOConfig", "GRPOConfig"]
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         fields = {
@@ -158,8 +160,8 @@ class TrlConfig:
 
 @functools.cache
 def config_fields(class_name: str) -> dict[str, Key]:
-    """Every field that the installed SFTConfig or DPOConfig accepts, in its order, inherited ones first, with default and
-    help."""
+    """Every field that the installed SFTConfig, DPOConfig or GRPOConfig accepts, in its order, inherited ones first, with
+    default and help."""
     try:
         return _fields(class_name)
     except LookupError as error:
@@ -190,7 +192,7 @@ def _fields(class_name: str) -> dict[str, Key]:
             if ast.unparse(statement.annotation).startswith(("ClassVar", "typing.ClassVar", "InitVar")):
                 continue
             name = statement.target.id
-            fields[name] = _field(name, statement.annotation, statement.value)
+            fields[name] = _field(f"{class_name}.{name}", statement.annotation, statement.value)
     return fields
 
 
@@ -210,7 +212,8 @@ def _field(name: str, annotation: ast.expr, value: ast.expr | None) -> Key:
     kind = _type(annotation)
     if kind is str and isinstance(choices := notes.get("choices"), list | tuple):
         kind = Literal[tuple(choices)]
-    limits = next((limits for pattern, limits in TRAINING_RANGES.items() if fnmatchcase(name, pattern)), ())
+    names = name, name.rpartition(".")[2]
+    limits = next((each for pattern, each in TRAINING_RANGES.items() if any(fnmatchcase(n, pattern) for n in names)), ())
     return Key(_limited(kind, limits), default, str(notes.get("help", "")))
 
 

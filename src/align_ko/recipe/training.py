@@ -183,7 +183,7 @@ class SftRecipe(Recipe):
                 expected = "model.attn_implementation: flash_attention_2, or train_sampling_strategy: group_by_length"
                 problem = "packed rows attend to each other without FlashAttention"
                 yield Problem(f"training.{key}", problem, f"{expected} and no {key}")
-        yield from _training_problems(self.training)
+        yield from training_problems(self.training)
         yield from self.gate.problems(self.training)
         yield from self.distill.problems(self.model.use_peft, self.training)
 
@@ -216,7 +216,7 @@ class DpoRecipe(Recipe):
     over. force: go on."""
 
     def problems(self) -> Iterator[Problem]:
-        yield from _training_problems(self.training)
+        yield from training_problems(self.training)
         yield from self.gate.problems(self.training)
         for problem in loss_problems(self.training):
             yield problem._replace(key=f"training.{problem.key}")
@@ -229,7 +229,7 @@ class DpoRecipe(Recipe):
         yield from self.gate.inputs()
 
 
-def _training_problems(training: Training) -> Iterator[Problem]:
+def training_problems(training: Training) -> Iterator[Problem]:
     """What TRL or transformers would only say after half a minute, and without the line."""
     if not training.get("output_dir"):
         yield Problem("training.output_dir", "this key is missing", "the folder for the checkpoint")

@@ -18,12 +18,14 @@ from align_ko.training.overfitting import evaluations
 _STAGE = {
     "sft": ("SFT(지도 미세 조정)", "supervised fine-tuning (SFT)"),
     "dpo": ("DPO(선호 최적화)", "preference optimisation (DPO)"),
+    "grpo": ("GRPO(온라인 강화 학습)", "online reinforcement learning (GRPO)"),
     "distill": ("디코딩 설정 증류", "distillation of a decoding knob"),
 }
 _COLOURS = {"normal": "#2a9d57", "caution": "#e0a100", "overfit": "#c8342b", "": "#555555"}
 _SETTINGS = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
     "lr_scheduler_type", "warmup_steps", "weight_decay", "max_length", "beta", "loss_type", "loss_weights", "seed",
+    "num_generations", "max_completion_length", "temperature",
 )  # fmt: skip
 Log = Sequence[Mapping[str, Any]]
 """The trainer's log_history."""
@@ -48,8 +50,8 @@ def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Log, base: 
         tags=["align-ko", "korean", "trl", stage],
     )
     settings = {key: recipe["training"].get(key) for key in _SETTINGS}
-    if stage == "distill":
-        settings |= {f"distill.{key}": value for key, value in recipe["distill"].items()}
+    for part in ("distill",) if stage == "distill" else ("rewards",) if stage == "grpo" else ():
+        settings |= {f"{part}.{key}": value for key, value in recipe[part].items()}
     text = render(
         "model_card.md.jinja",
         front_matter=data.to_yaml(),
@@ -79,9 +81,10 @@ def _plain(value: object) -> str:
 
 
 def draw_curves(path: Path, log: Log, losses: Log) -> bool:
-    """Write training and eval loss, verdicts and the greedy share as a PNG; False (and no file) where nothing was logged.
-    Labels are English: matplotlib has no Korean font of its own."""
-    train = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
+    """Write training and eval loss (of GRPO the reward), verdicts and the greedy share as a PNG; False (and no file) where
+    nothing was logged. Labels are English: matplotlib has no Korean font of its own."""
+    shown = "reward" if any("reward" in entry for entry in log) else "loss"
+    train = [(entry["step"], entry[shown]) for entry in log if "loss" in entry and shown in entry]
     natural = [(entry["step"], entry["eval_greedy_natural"]) for entry in log if "eval_greedy_natural" in entry]
     if not train and not losses:
         return False
@@ -92,7 +95,7 @@ def draw_curves(path: Path, log: Log, losses: Log) -> bool:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     if train:
-        axes.plot(*zip(*train, strict=True), color="#8899aa", linewidth=1, label="train loss")
+        axes.plot(*zip(*train, strict=True), color="#8899aa", linewidth=1, label=f"train {shown}")
     if losses:
         axes.plot([row["step"] for row in losses], [row["eval_loss"] for row in losses], color="#1f3b73", label="eval loss")
         for verdict, colour in _COLOURS.items():
@@ -100,7 +103,7 @@ def draw_curves(path: Path, log: Log, losses: Log) -> bool:
             if points:
                 axes.scatter(*zip(*points, strict=True), color=colour, zorder=3, label=verdict or None)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss")
+    axes.set_ylabel(shown)
     if natural:
         share = axes.twinx()
         share.plot(*zip(*natural, strict=True), color="#8a3ffc", linestyle="--", marker=".", label="natural in form (greedy)")

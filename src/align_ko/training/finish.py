@@ -19,7 +19,7 @@ from align_ko.manifest import Input, result_marks, write_manifest
 from align_ko.models.export import save_model
 from align_ko.models.load import greedy_config, load_weights
 from align_ko.models.source import SOURCE_FILE, ModelSource, base_of, origin_of, write_source
-from align_ko.recipe import DpoRecipe, SftRecipe
+from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe
 from align_ko.training.checkpoints import damage
 from align_ko.training.faults import check_saved
 from align_ko.training.gate import GreedyGate, gate_rounds
@@ -47,7 +47,7 @@ class Saved:
 def save_result(
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
-    recipe: SftRecipe | DpoRecipe,
+    recipe: SftRecipe | DpoRecipe | GrpoRecipe,
     inputs: Sequence[Input],
     *,
     stage: str,

@@ -6,7 +6,8 @@ The gate logs `eval_greedy_natural`, `_stopped`, `_loops`, `_characters` (mean) 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -81,6 +82,22 @@ def gate_measures(rows: list[GateRow]) -> dict[str, float]:
     }
     asked = [float(relevant) for row in rows if (relevant := row.get("relevant")) is not None]
     return measures | ({"eval_greedy_relevant": mean(asked)} if asked else {})
+
+
+@contextmanager
+def answering(trainer: Trainer) -> Iterator[Any]:
+    """The model in training, ready to generate on every process (ZeRO-3 gathers its weights); afterwards random numbers and
+    mode are as before, so dropout continues as if nothing had been asked."""
+    training = trainer.model.training
+    with (
+        torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []),
+        unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as whole,
+        trainer.accelerator.autocast(),
+    ):
+        model: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
+        model.eval()
+        yield model
+        model.train(training)
 
 
 class GreedyGate(TrainerCallback):
@@ -166,19 +183,11 @@ class GreedyGate(TrainerCallback):
 
     def _answers(self, began: float) -> dict[int, tuple[Generated, bool | None]]:
         """Prompt number → answer and whether it belongs to its prompt (None: not asked), from all processes."""
-        trainer, accelerator = self.trainer, self.trainer.accelerator
+        trainer = self.trainer
         mine = range(trainer.args.process_index, len(self.prompts), trainer.args.world_size)
         answers: dict[int, tuple[Generated, bool | None]] = {}
         tokenizer: PreTrainedTokenizerBase = trainer.processing_class
-        training = trainer.model.training
-        # generate_answers seeds torch: forked, so that dropout continues as if the gate had not run
-        with (
-            torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []),
-            unwrap_model_for_generation(trainer.model_wrapped, accelerator) as whole,
-            accelerator.autocast(),
-        ):
-            model: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
-            model.eval()
+        with answering(trainer) as model:
             for first in range(0, len(mine), self.args.batch_size):
                 numbers = mine[first : first + self.args.batch_size]
                 prompts = [self.prompts[number] for number in numbers]
@@ -194,7 +203,6 @@ class GreedyGate(TrainerCallback):
                 answers.update(zip(numbers, zip(batch, relevant, strict=True), strict=True))
                 if self.clock() - began > self.args.max_seconds:
                     break
-            model.train(training)
         return answers if trainer.args.world_size == 1 else dict(gather_object(list(answers.items())))
 
 
@@ -208,14 +216,19 @@ def reference_limit(tokenizer: PreTrainedTokenizerBase, files: Sequence[str]) ->
     return LIMIT
 
 
+def refuse_fsdp(trainer: Trainer, what: str, key: str, otherwise: str = "") -> None:
+    """UserError where `answering` cannot be: FSDP keeps a part of each weight on every process."""
+    if trainer.is_fsdp_enabled:
+        problem = f"{what} cannot answer under FSDP, which keeps a part of each weight on every process"
+        raise UserError(problem, key=key, expected=f"{otherwise}accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml")
+
+
 def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate | None:
     """Add the gate where the recipe asks for one; `eval_file` gives its prompts by default. UserError under FSDP, where every
     process has a part of each weight and none can generate."""
     if not args.prompts:
         return None
-    if trainer.is_fsdp_enabled:
-        problem = "the greedy gate cannot answer under FSDP, which keeps a part of each weight on every process"
-        raise UserError(problem, key="gate.prompts", expected="0, or accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml")
+    refuse_fsdp(trainer, "the greedy gate", "gate.prompts", "0, or ")
     file = args.prompts_file or eval_file
     if args.max_new_tokens is None:
         args = replace(args, max_new_tokens=reference_limit(trainer.processing_class, (file, eval_file)))

@@ -32,7 +32,8 @@ def verdict(train_loss: float, eval_loss: float) -> str:
 
 def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -> list[Evaluation]:
     """Every evaluation in a trainer's `log_history`, with the gate's numbers; a checkpoint has it, so a resumed run knows all
-    of it. The train loss is the mean of the five logged before, or None. No verdict in DPO, whose loss starts at ln 2."""
+    of it. The train loss is the mean of the five logged before, or None. No verdict in DPO, whose loss starts at ln 2; nothing
+    of GRPO, whose loss says nothing."""
     result: list[Evaluation] = []
     recent: list[float] = []
     for entry in log:
@@ -41,7 +42,7 @@ def evaluations(log: Iterable[Mapping[str, float]], with_verdict: bool = True) -
         greedy = {key: value for key, value in entry.items() if key.startswith("eval_greedy_")}
         if greedy and result and result[-1]["step"] == entry["step"]:
             result[-1].update(cast(Evaluation, greedy))
-        if "eval_loss" in entry:
+        if "eval_loss" in entry and "eval_reward" not in entry:
             train = sum(recent) / len(recent) if recent else None
             word = verdict(train, entry["eval_loss"]) if train is not None and with_verdict else ""
             result.append({"step": int(entry["step"]), "train_loss": train, "eval_loss": entry["eval_loss"], "verdict": word})

@@ -19,15 +19,15 @@ from align_ko.errors import UserError
 from align_ko.manifest import is_secret
 from align_ko.models.load import best_dtype
 from align_ko.process import prepare_compiling, temporary_folder
-from align_ko.recipe import DpoRecipe, SftRecipe, recipe_error
+from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, recipe_error
 from align_ko.records import ConversationRow, Message, PairRow
 from align_ko.workers import Workers, cores, in_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from trl import DPOConfig, SFTConfig
+    from trl import DPOConfig, GRPOConfig, SFTConfig
 
-Config = TypeVar("Config", "SFTConfig", "DPOConfig")
+Config = TypeVar("Config", "SFTConfig", "DPOConfig", "GRPOConfig")
 RowType = TypeVar("RowType", ConversationRow, PairRow)
 Columns = dict[str, list[Any]]
 """Of token ids; a row over max_length is empty and True in `too_long`."""
@@ -52,7 +52,7 @@ LENGTH_CLASSES = 25
 
 
 def training_config(kind: type[Config], training: Mapping[str, Any], dtype: str = "auto") -> Config:
-    """Build SFTConfig or DPOConfig. Where the recipe is silent: bf16/fp16 by hardware, `use_cpu` without an accelerator,
+    """Build a TRL config. Where the recipe is silent: bf16/fp16 by hardware, `use_cpu` without an accelerator,
     TensorBoard where it is installed, the best checkpoint where both are saved, a push only of the result. A token goes into
     the environment. UserError for a value that TRL refuses, and for FSDP without an accelerator."""
     values = {key: value for key, value in training.items() if not is_secret(key)}
@@ -179,10 +179,12 @@ tokenize_pairs = functools.partial(_tokenize, encode_pairs)
 
 
 def check_lengths(
-    recipe: SftRecipe | DpoRecipe, key: str, kept: Dataset, dropped: Sequence[TooLong], config: TrainingArguments
+    recipe: SftRecipe | DpoRecipe | GrpoRecipe, key: str, kept: Dataset, dropped: Sequence[TooLong], config: TrainingArguments
 ) -> None:
     """Print how many rows of `data.<key>` are left out and the longest. UserError where none is left that the run needs."""
-    file, limit = getattr(recipe.data, key), config.max_length
+    file, limit, name = getattr(recipe.data, key), getattr(config, "max_length", 0), "training.max_length"
+    if isinstance(recipe, GrpoRecipe):
+        limit, name = recipe.max_prompt_length, "max_prompt_length"
     total = len({*kept["id"], *(row.id for row in dropped)}) if len(kept) else len(dropped)
     if not len(kept) and (key == "train_file" or config.eval_strategy != "no"):
         if not dropped:
@@ -190,7 +192,7 @@ def check_lengths(
         shortest, longest = (pick(dropped, key=lambda row: row.tokens) for pick in (min, max))
         raise recipe_error(
             recipe,
-            "training.max_length",
+            name,
             f"all {total:,} rows of {file} are longer than {limit} tokens: the shortest (id {shortest.id}) has "
             f"{shortest.tokens:,}, the longest (id {longest.id}) {longest.tokens:,}",
             f"{longest.tokens} to keep all of them, or shorter rows",
@@ -198,7 +200,7 @@ def check_lengths(
     if dropped and config.process_index == 0:
         longest = max(dropped, key=lambda row: row.tokens)
         print(
-            f"{file}: {len(dropped):,} of {total:,} rows are longer than training.max_length ({limit} tokens) and left out "
+            f"{file}: {len(dropped):,} of {total:,} rows are longer than {name} ({limit} tokens) and left out "
             f"whole; the longest (id {longest.id}) has {longest.tokens:,}"
         )
 

@@ -18,7 +18,7 @@ from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, RUN_FILE, WEIGHT_FILES, Input, is_finished, is_secret, result_problem
 from align_ko.models.source import SOURCE_FILE, ModelSource
-from align_ko.recipe import DpoRecipe, SftRecipe, hash_inputs
+from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, hash_inputs
 from align_ko.records import write_json
 from align_ko.training.checkpoints import checkpoints, damage, half_written, last_complete, remove_folder
 
@@ -72,7 +72,7 @@ class Run:
 
 
 def open_run(
-    recipe: SftRecipe | DpoRecipe, config: TrainingArguments, tokenizer: PreTrainedTokenizerBase, base: ModelSource
+    recipe: SftRecipe | DpoRecipe | GrpoRecipe, config: TrainingArguments, tokenizer: PreTrainedTokenizerBase, base: ModelSource
 ) -> Run:
     """Decide what to do in `config.output_dir`, in the first process for all; changes nothing there. UserError when the run was
     begun with something else."""
@@ -119,7 +119,9 @@ def finish_run(run: Run) -> None:
     write_json(Path(run.folder) / RUN_FILE, {**run.record, "finished": _now()})
 
 
-def _decide(recipe: SftRecipe | DpoRecipe, config: TrainingArguments, fingerprint: str, revision: str | None) -> Run:
+def _decide(
+    recipe: SftRecipe | DpoRecipe | GrpoRecipe, config: TrainingArguments, fingerprint: str, revision: str | None
+) -> Run:
     folder, mode = Path(config.output_dir), recipe.resume
     inputs = hash_inputs(recipe)
     new: RunRecord = {
