@@ -233,6 +233,7 @@ def test_commands_run_the_scripts(tmp_path):
 def test_plan_finds_the_stage(tmp_path):
     assert cli.plan_script([str(ROOT / "recipes/solar/sft.yaml"), "--json", "x"]) == "run_sft"
     assert cli.plan_script([str(ROOT / "recipes/solar/dpo.yaml")]) == "run_dpo"
+    assert cli.plan_script([str(ROOT / "recipes/quickstart/grpo.yaml")]) == "run_grpo"
 
 
 def test_version():

@@ -126,6 +126,7 @@ RECIPES = {
     "build_sft_data": "sources: {raw: {path: rows.jsonl, group: dialogue}}\noutput_dir: out\n",
     "run_sft": "model: {model_name_or_path: model}\n" + TRAINING,
     "run_dpo": "model_name_or_path: model\n" + TRAINING,
+    "run_grpo": "model_name_or_path: model\nrewards: {}\n" + TRAINING,
     "build_preferences": "model_name_or_path: model\nprompts_file: rows.jsonl\noutput_dir: out\n",
     "evaluate": "models: {sft: model}\nprompts_file: rows.jsonl\noutput_dir: out\n",
     "decoding_gap": "models: {sft: model}\nprompts_file: rows.jsonl\noutput_dir: out\n",

@@ -1,4 +1,4 @@
-"""A folder with a tiny model, rows, pairs and two recipes of 18 steps each, for tests that run the training scripts whole."""
+"""A folder with a tiny model, rows, pairs and recipes of 18 steps (GRPO: 4), for tests that run the training scripts whole."""
 
 from __future__ import annotations
 
@@ -29,6 +29,32 @@ training:
   output_dir: dpo
   learning_rate: 1e-3
   precompute_ref_log_probs: true
+"""
+GRPO = """\
+model_name_or_path: start
+model: {{model_name_or_path: {model}, dtype: float32}}
+data: {{train_file: train.jsonl, eval_file: eval.jsonl}}
+rewards: {{repetition: 0.5}}
+training:
+  output_dir: grpo
+  learning_rate: 2e-3
+  beta: 0.05
+  max_steps: 4
+  per_device_train_batch_size: 2
+  per_device_eval_batch_size: 2
+  gradient_accumulation_steps: 2
+  num_generations: 2
+  num_generations_eval: 1
+  max_completion_length: 12
+  temperature: 3.0
+  gradient_checkpointing: false
+  eval_strategy: steps
+  eval_steps: 2
+  save_steps: 2
+  logging_steps: 1
+  disable_tqdm: true
+  report_to: none
+  seed: 3
 """
 BOTH = """\
   num_train_epochs: 2
@@ -63,6 +89,7 @@ def make_place(folder: Path, model: Tiny) -> Path:
     write_jsonl(folder / "pairs_eval.jsonl", held_out)
     (folder / "sft.yaml").write_text((SFT + BOTH).format(model=model.folder))
     (folder / "dpo.yaml").write_text((DPO + BOTH).format(model=model.folder))
+    (folder / "grpo.yaml").write_text(GRPO.format(model=model.folder))
     return folder
 
 

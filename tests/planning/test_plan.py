@@ -13,13 +13,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import rows, turns
+from conftest import other_rows, rows, turns
 from families import make_gemma3, make_qwen3
 from rich.console import Console
 from safetensors.torch import load_file
 from training_place import make_place, run_here, weights
 
 from align_ko import planning
+from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, find_gpu
@@ -40,7 +41,7 @@ from align_ko.planning.model_shape import (
 )
 from align_ko.planning.plan import make_plan
 from align_ko.planning.settings import PlanFlags, run_settings, take_plan_flags
-from align_ko.recipe import DpoRecipe, ModelArgs, SftRecipe, load_recipe, recipe_from
+from align_ko.recipe import DpoRecipe, GrpoRecipe, ModelArgs, SftRecipe, load_recipe, recipe_from
 from align_ko.records import write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -441,6 +442,48 @@ def test_padding_to_a_multiple_and_the_gate_are_not_forgotten(small):
     auto = load_recipe(SftRecipe, ["recipes/solar/sft.yaml", *small, "--training.pad_to_multiple_of", "auto"])
     assert make_plan(auto, PlanFlags()).costs.operations == plain.costs.operations
     assert "not in the hours: the greedy gate's 7 prompts 4 times, at most 120 s each" in padded.notes
+
+
+@pytest.fixture
+def drawing(llama, tmp_path):
+    """A GRPO recipe: nine prompts of which one is too long, two answered at once and three times each, twice trained on."""
+    write_jsonl(tmp_path / "train.jsonl", rows())
+    write_jsonl(tmp_path / "eval.jsonl", other_rows(3))
+    lengths = sorted(len(prompt_ids(llama.tokenizer(), row["messages"][:-1])) for row in rows())
+    flags = {
+        "model_name_or_path": llama.folder, "model.lora_r": 4, "data.train_file": tmp_path / "train.jsonl",
+        "data.eval_file": tmp_path / "eval.jsonl", "max_prompt_length": lengths[-2], "training.max_steps": -1,
+        "training.num_train_epochs": 1, "training.per_device_train_batch_size": 3, "training.num_generations": 3,
+        "training.gradient_accumulation_steps": 2, "training.num_iterations": 2, "training.max_completion_length": 9,
+        "training.save_steps": 2, "training.eval_strategy": "steps", "training.eval_steps": 4,
+        "training.num_generations_eval": 1,
+    }  # fmt: skip
+    words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+    return lambda *more: load_recipe(GrpoRecipe, ["recipes/quickstart/grpo.yaml", *words, *more])
+
+
+def test_a_plan_of_grpo_counts_answers_as_its_sampler_does(drawing):
+    plan = make_plan(drawing(), PlanFlags())
+    assert (plan.stage, plan.data.rows, plan.data.too_long, plan.costs.evaluations) == ("grpo", 8, 1, 2)
+    assert plan.costs.steps == 8 * 3 * 2 / 3 / 2 == 8  # eight prompts, three answers, twice, three in a batch, two batches
+    assert plan.memory[0].tokens == drawing().max_prompt_length + 9 and plan.memory[0].rows == 3
+    free = make_plan(drawing("--training.beta", "0", "--training.num_iterations", "1"), PlanFlags())
+    assert free.costs.steps == 4
+    # forward and backward are 2 passes and a little; the reference is one more, and so are the log-probabilities of before the
+    # last step
+    per_step = [each.costs.operations["training"] / each.costs.steps for each in (plan, free)]
+    assert 1.7 < per_step[0] / per_step[1] < 2
+    chosen = next(row for row in plan.costs.hours if row.chosen)
+    twice = make_plan(drawing("--training.num_train_epochs", "2"), PlanFlags()).costs.hours
+    assert next(row for row in twice if row.chosen).generation == pytest.approx(2 * chosen.generation) and chosen.generation > 0
+
+
+def test_generation_is_timed_on_this_machine(drawing, capsys):
+    plan = make_plan(drawing(), PlanFlags("this"))
+    [hours] = plan.costs.hours
+    assert hours.generation > 0 and hours.pace
+    planning._show_plan(plan, Console(width=118))
+    assert "evaluation 0.0 minutes, generation" in capsys.readouterr().out
 
 
 def disk_of(recipe: str, *flags: str, steps: int | None = 1000):

@@ -27,6 +27,7 @@ from align_ko.recipe import (
     EvaluateRecipe,
     ExportRecipe,
     GateArgs,
+    GrpoRecipe,
     LengthBounds,
     PreferencesRecipe,
     SftRecipe,
@@ -758,7 +759,7 @@ def test_without_trl_installed():
     assert done.stderr == "error: trl is not installed; expected pip install 'align-ko[train]'\n"
 
 
-@pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig"])
+@pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig", "GRPOConfig"])
 def test_fields_read_from_source_are_those_of_the_real_class(name):
     import trl
 
@@ -771,7 +772,7 @@ def test_fields_read_from_source_are_those_of_the_real_class(name):
 
 
 def test_every_range_of_training_belongs_to_a_field():
-    known = {*config_fields("SFTConfig"), *config_fields("DPOConfig")}
+    known = {name for kind in ("SFTConfig", "DPOConfig", "GRPOConfig") for name in config_fields(kind)} | {"GRPOConfig.beta"}
     assert [pattern for pattern in TRAINING_RANGES if not any(fnmatchcase(name, pattern) for name in known)] == []
 
 
@@ -847,7 +848,7 @@ def test_help_of_the_training_scripts(script):
 # -------------------- our recipes
 
 
-FURTHER = {"rounds": AlignRecipe, "distill": SftRecipe, "own_answers": EvaluateRecipe}
+FURTHER = {"rounds": AlignRecipe, "grpo": GrpoRecipe, "distill": SftRecipe, "own_answers": EvaluateRecipe}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -857,7 +858,7 @@ def test_our_recipes_load(path):
 
 
 def test_there_are_recipes():
-    stages = (set(STAGES) | set(FURTHER)) - {"ablation", "compare", "rounds"}
+    stages = (set(STAGES) | set(FURTHER)) - {"ablation", "compare", "rounds", "grpo"}
     assert {path.stem for path in (ROOT / "recipes/solar").glob("*.yaml")} == stages
 
 

@@ -174,6 +174,9 @@ class Asked(BaseException):
         ("run_dpo", "faults.check_split", 0),
         ("run_dpo", "faults.check_trainable", 0),
         ("run_dpo", "finish.check_saved", 1),
+        ("run_grpo", "faults.check_split", 0),
+        ("run_grpo", "faults.check_trainable", 0),
+        ("run_grpo", "finish.check_saved", 1),
     ],
 )
 def test_the_scripts_make_every_check(script, check, steps, sft, tmp_path, monkeypatch):  # noqa: F811
@@ -185,7 +188,7 @@ def test_the_scripts_make_every_check(script, check, steps, sft, tmp_path, monke
     monkeypatch.chdir(make_place(tmp_path, sft.base))
     monkeypatch.setattr(f"align_ko.training.{check}", asked)
     monkeypatch.setattr(TrainerCallback, "on_step_end", lambda *_, **__: seen.append(1))
-    start = ["--model_name_or_path", str(sft.folder)] if script == "run_dpo" else []
+    start = ["--model_name_or_path", str(sft.folder)] if script != "run_sft" else []
     few = ["--training.max_steps", "1", "--training.eval_strategy", "no", "--training.save_strategy", "no"]
     with pytest.raises(Asked):
         run_here(monkeypatch, script, f"{script[4:]}.yaml", *start, *few)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MULTI_TURN, SHORT_ROWS, other_rows, rows, turns
+from conftest import MULTI_TURN, SHORT_ROWS, rows, turns
 from datasets import Dataset
 from test_resume import Killed, cut_at_call
 from test_training import sft  # noqa: F401  (a fixture)
-from training_place import run_here, weights
+from training_place import make_place, run_here, weights
 from trl import GRPOConfig, GRPOTrainer
 
 from align_ko.errors import UserError
@@ -29,32 +29,6 @@ REFERENCE = "물은 섭씨 100도에서 끓습니다. 높은 산에서는 기압
 GOOD = "물은 섭씨 100도에서 끓습니다. 산 위에서는 기압이 낮아서 조금 더 낮은 온도에서 끓습니다."
 SCORE = assess(GOOD, QUESTION).score
 LOOP = "물은 끓습니다. " * 12
-RECIPE = """\
-model_name_or_path: {model}
-model: {{model_name_or_path: {model}, dtype: float32, lora_r: 4, lora_alpha: 8, lora_dropout: 0.1}}
-data: {{train_file: train.jsonl, eval_file: eval.jsonl}}
-rewards: {{repetition: 0.5}}
-training:
-  output_dir: grpo
-  learning_rate: 2e-3
-  beta: 0.05
-  max_steps: 4
-  per_device_train_batch_size: 2
-  per_device_eval_batch_size: 2
-  gradient_accumulation_steps: 2
-  num_generations: 2
-  num_generations_eval: 1
-  max_completion_length: 12
-  temperature: 3.0
-  gradient_checkpointing: false
-  eval_strategy: steps
-  eval_steps: 2
-  save_steps: 2
-  logging_steps: 1
-  disable_tqdm: true
-  report_to: none
-  seed: 3
-"""
 
 
 # What an answer earns ---------------------------------------------------------------------------------------------------
@@ -251,10 +225,7 @@ def test_another_reference_stops_before_the_first_step(gemma, llama, tmp_path):
 
 @pytest.fixture
 def place(sft, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.chdir(tmp_path)
-    write_jsonl("train.jsonl", rows())
-    write_jsonl("eval.jsonl", other_rows(2))
-    Path("grpo.yaml").write_text(RECIPE.format(model=sft.base.folder))
+    monkeypatch.chdir(make_place(tmp_path, sft.base))
     return ("grpo.yaml", "--model_name_or_path", str(sft.folder))
 
 
@@ -265,7 +236,7 @@ def test_a_run_cut_off_ends_with_the_same_weights_and_tells_what_it_did(place, m
     said = capsys.readouterr().out
     assert "audit passed: 2 answers" in said and "step 0: greedy natural" in said
     manifest = json.loads(Path("whole", "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["stage"] == "grpo" and manifest["audit"]["rollouts"] == 16 and manifest["rows"] == len(rows())
+    assert manifest["stage"] == "grpo" and manifest["audit"]["rollouts"] == 16 and manifest["rows"] == 4 * len(rows())
     assert manifest["weights"] == {"from": "last", "step": 4} and manifest["evaluations"] == []
     card = Path("whole", "README.md").read_text(encoding="utf-8")
     assert "GRPO(온라인 강화 학습)" in card and "| rewards.repetition | 0.5 |" in card
