@@ -21,6 +21,12 @@ from align_ko.korean.genre import asked_for
         ("비타민의 역할을 알려 줘.", "polite"),
         ("장점에 대해 이야기해 줘.", "polite"),
         ("반말 말고 존댓말로 대답해 줘.", "polite"),
+        ("판소리에서 고수는 무슨 역할을 해요?", "polite"),
+        ("영어 빈칸 문제는 어떻게 접근해야 해?", "polite"),
+        ("글쓰기 모임에 갔다 왔어요. 벽지는 뭐가 좋아요?", "polite"),
+        ("강의 노트는 손으로 쓰는 게 나아?", "polite"),
+        ("문에서 소리 나는 건 어떻게 고쳐?", "polite"),
+        ("다음 문장을 반말로 고쳐 줘.", "any"),
     ],
 )
 def test_level_that_is_asked_for(prompt: str, level: str) -> None:
@@ -54,6 +60,25 @@ def test_level_that_is_asked_for(prompt: str, level: str) -> None:
 )
 def test_faults_of_content_and_level(prompt: str, response: str, code: str) -> None:
     assert code in assess(response, prompt).codes
+
+
+_SEVERAL = "질문이 두 개 있어요.\n1. 강아지 이야기를 써 주세요.\n2. GDP가 뭐예요?"
+
+
+@pytest.mark.parametrize(
+    ("answer", "odd"),
+    [
+        ("1. 옛날에 강아지가 살았어. 행복하게 지냈지.\n\n2. GDP는 한 나라에서 만든 값을 더한 금액입니다. 자주 쓰여요.", ""),
+        (
+            "1. 옛날에 강아지가 살았어요.\n\n2. GDP는 한 나라에서 만든 값을 더한 금액이다. 자주 쓰여요.",
+            "GDP는 한 나라에서 만든 값을 더한 금액이다.",
+        ),
+        ("1. 옛날에 강아지가 살았어요.\n\n3. GDP는 한 나라에서 만든 값을 더한 금액이다. 자주 쓰여요.", ""),
+    ],
+)
+def test_a_text_asked_for_in_one_question_excuses_only_its_own_answer(answer: str, odd: str) -> None:
+    faults = [fault for fault in assess(answer, _SEVERAL).faults if fault.code == "mixed_register"]
+    assert [answer[fault.start : fault.end] for fault in faults] == [odd] * bool(odd)
 
 
 @pytest.mark.parametrize(

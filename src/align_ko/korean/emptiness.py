@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from unicodedata import normalize
 
 from align_ko.korean.prose import Sentence, Span
-from align_ko.korean.words import GRAMMAR, HANGUL, ROOTS, Recall, stem_root
+from align_ko.korean.words import GRAMMAR, HANGUL, ROOTS, Recall, roots_of, stem_root, syllables
 
 _MOST = 8
 _LONGEST = 700  # letters of the sentences together
@@ -31,6 +31,7 @@ _BECAUSE = re.compile(
 )
 _BECAUSE_FIRST = re.compile(r"(?P<reason>.{4,60}?)(?:기|이기) 때문에 (?P<claim>.{4,60}?)[.!]*\W*$")
 _RESTATES = re.compile(r"\W*(?:즉|다시 말해서?|다시 말하면|다시 말하자면|바꿔 말하면|말하자면|달리 말하면),? ")
+_RESTATES_SIGN = re.compile("즉|말해|말하")
 _HOLLOW_TEXT = (  # nouns that a definition ends in: 성질을 말합니다
     "성질 현상 과정 제도 행위 상태 능력 활동 정도 개념 용어 단어 의미 존재 대상 형태 방식 종류 물체 물질 원소 사회 정치 "
     "경제 값입 값이 "
@@ -106,20 +107,20 @@ def says_nothing(text: str, parts: Sequence[Sentence], prompt: str | None = None
     `물을 마시면 수분이 공급됩니다. 물은 수분을 공급해 줍니다. 물은 수분 공급에 필요합니다.` → repetition
     """
     said = [part for part in parts if part.kind in ("prose", "item")]
-    for one, two in pairwise(said):
+    for one, two in pairwise(said) if _RESTATES_SIGN.search(text) else ():
         if _RESTATES.match(one.text) and _RESTATES.match(two.text):
             return "repetition", Span(two.start, two.end)
     if not said or len(said) > _MOST or len(said) != len(parts) or len(text) > _LONGEST or "`" in text:
         return None
     whole = Span(said[0].start, said[-1].end)
-    circular = sum(_circular(text[part.start : part.end]) for part in said)
-    if circular * 2 >= len(said):
+    telling_parts = (part for part in said if not _circular(text[part.start : part.end]))
+    if next(islice(telling_parts, len(said) // 2, None), None) is None:  # half of them, or more, are circular
         return "filler", whole
     prose = [part for part in said if part.kind == "prose" and part.text[-1] in ".!?"]
     if len(prose) < 3 or len(prose) < len(said):
         return None
-    words = [HANGUL.findall(part.text) for part in prose]
-    asked = set(ROOTS.each(HANGUL.findall(prompt or "")))
+    words = [syllables(part.text) for part in prose]
+    asked = roots_of(prompt or "")
     roots = [root for root in ROOTS.each(chain.from_iterable(words)) if root]
     telling = {*roots} - _GENERAL - asked
     general = sum([root in _GENERAL for root in roots])
@@ -136,9 +137,15 @@ def says_nothing(text: str, parts: Sequence[Sentence], prompt: str | None = None
 
 def _in_other_words(words: Sequence[Sequence[str]]) -> bool:
     """Do the sentences after the first bring next to no new content word, while each brings back two of the first's?"""
-    keys = [{key for key in _KEYS.each(each) if key} for each in words]
-    keys = [each for each in keys if each]
-    if len(keys) < 3 or len(keys[0]) < 2:
+    keys: list[set[str]] = []
+    for sentence in words:
+        own = set(_KEYS.each(sentence)) - {""}
+        if not own:
+            continue
+        keys.append(own)
+        if len(keys[0]) < 2 or sum([len(later & keys[0]) < 2 for later in keys[1:]]) > 1:
+            return False
+    if len(keys) < 3:
         return False
     known, opened = set(keys[0]), {key[:3] for key in keys[0]}
     rest = len(keys) - 1

@@ -139,8 +139,11 @@ def echo(text: str, prompt: str | None) -> Span | None:
     if not first or not opening or first[0] != opening[0]:
         return None
     asked = _GAP.sub("", prompt)
+    head = _GAP.sub("", text[:40])
+    if len(asked) < 6 or head[: len(asked)] != asked[: len(head)]:
+        return None
     said = _GAP.sub("", text)
-    if len(asked) < 6 or not said.startswith(asked):
+    if not said.startswith(asked):
         return None
     rest = said[len(asked) :]
     asks_on = "?" in prompt and not re.search(r"[^?\s]\s*[.!](?:\s|$)", text) and text.rstrip().endswith("?")

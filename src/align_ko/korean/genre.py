@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from align_ko.korean.prose import without_code
@@ -48,7 +49,7 @@ _HOW_TO = re.compile(
     r" ?(?:알려|설명|뭐|무엇|있|소개|추천)"
 )
 _CHANGED = re.compile(  # a text that is turned into another level, translated or put right
-    r"(?:바꿔|바꾸|고쳐|고치|수정|변환|옮겨|번역|교정)[가-힣]{0,4}|다듬어"
+    r"(?<!어떻게 )(?:바꿔|바꾸|고쳐|고치|수정|변환|옮겨|번역|교정)[가-힣]{0,4}|다듬어"
 )
 _PLAIN = re.compile(
     rf"반말{_ANSWERING}|반말(?:을|로)? ?(?:써|사용|해|부탁|가능)|말 ?(?:놓아|놔|놓고|편하게)|편하게 (?:말|반말|대답|얘기)"
@@ -82,7 +83,7 @@ _FREE = re.compile(
     rf"|(?:{_LINES})[^.?!\n]{{0,30}}{_TELL}|이름[^.?!\n]{{0,12}}(?:지어|짓|만들|붙여)"
     r"|(?:제목|표어|슬로건|구호|카피|문구|가사|노래|동시|대본)\W*$"
     r"|처럼 (?:말|대답|답|이야기|얘기|행동|굴|써|연기)|말투로?|어투로?|톤으로|사투리로|버전으로"
-    r"|역할을 (?:맡|해|수행|연기)|역할극|인 척|빙의"
+    r"|(?<!무슨 )(?<!어떤 )역할을 (?:맡|해|수행|연기)|역할극|인 척|빙의"
     r"|[이가] (?:되어|돼서|됐다고|되었다고|된 것처럼),? [^.?!\n]{0,20}(?:말|답|써|쓰|해|이야기|소개)"
     r"|라고 (?:생각|가정|상상)하고|입장에서 (?:말|써|쓰|대답|이야기)"
     r"|(?:너는|넌|당신은|네가|지금부터) [^.?!\n]{1,40}(?:이야|야|이다|입니다|이에요|예요|해라|맡아)(?:[.!, ]|$)"
@@ -93,11 +94,12 @@ _PROSE = re.compile(
     r"|요약|번역|회의록|발음 연습|문체|높임|발췌|문제(?:를|을)? ?(?:하나|두|세|\d|내 ?[줘주]|출제|만들)"
 )
 _WRITING = re.compile(
-    r"(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|이어 ?(?:써|쓰|서)|빈칸"
+    r"(?:바꿔|바꾸어|고쳐|수정해) ?(?:줘|주|봐|보|라|쓰|써|적)|바꾸시오|고치시오|문장을|이어 ?(?:써|쓰|서)|빈칸(?! ?문제)"
 )
 
 _NO_TEXT = re.compile(  # a kind of text is named, but none is asked for
-    r"번역가|이야기가 (?:나왔|나와|나오|바뀌)|글쓰기(?:를|도)? ?(?:배우|배웠|공부|좋아)"
+    r"번역가|이야기가 (?:나왔|나와|나오|바뀌)|글쓰기(?:를|도)? ?(?:배우|배웠|공부|좋아|모임|수업|동아리|강좌)"
+    r"|쓰는 게 (?:나|낫|좋)"
     r"|(?:속담|격언|명언)[^.?!\n]{0,15}(?:설명|언제 (?:쓰|써)|무슨 뜻|뜻이|의미)[^.?!\n]{0,40}"
     r"|[가-힣]{1,10}[을를] (?:써야|쓰려|적어야)[가-힣 ]{0,6}는데(?![^.?!\n]{0,60}(?:써|적어|지어|만들어|작성|부탁))"
 )
@@ -122,6 +124,23 @@ def asked_for(prompt: str) -> Genre:
     if changed or "반말" in prompt or _PROSE.search(prompt) or _WRITING.search(prompt):
         return Genre("any", False)
     return _POLITE
+
+
+_NUMBER = re.compile(r"^[ \t]*(\d{1,2})[.)] ", re.MULTILINE)
+
+
+def question_at(place: int, text: str, prompt: str) -> str:
+    """Which of several numbered questions `text` answers at `place`, with what opens them; the prompt where the numbers differ.
+
+    `1. 슬로건을 지어 줘.\n2. GDP가 뭐야?`: what stands below `2.` in the answer is no slogan.
+    """
+    opening, *asked = _NUMBER.split(prompt)
+    answered = list(_NUMBER.finditer(text)) if len(asked) > 2 else []
+    numbers = [match[1] for match in answered]
+    if len(numbers) < 2 or numbers != asked[: 2 * len(numbers) : 2]:
+        return prompt
+    before = sum(match.start() <= place for match in answered)
+    return opening + asked[2 * before - 1] if before else prompt
 
 
 _ONE_SENTENCE = re.compile(r"(?:한|1) ?(?:문장|줄|마디)(?:으?로)|(?:한|1) ?단어로")
@@ -164,7 +183,8 @@ def outside(text: str, prompt: str | None = None) -> str:
         return "table"
     if "```" in text and not _WORDY.search(without_code(text)):
         return "code"
-    if len(lines) > _CODE_LINES and sum(bool(_CODE_LINE.search(line)) for line in lines) >= 0.9 * len(lines):
+    others = (line for line in lines if not _CODE_LINE.search(line))
+    if len(lines) > _CODE_LINES and next(islice(others, len(lines) // 10, None), None) is None:
         return "code"
     if prompt and _PROOF_ASKED.search(prompt) and len(_RELATION.findall(text)) >= _RELATIONS:
         return "proof"

@@ -76,6 +76,11 @@ def format_wanted(prompt: str) -> bool:
     return bool(_FORMAT_ASKED.search(prompt))
 
 
+@lru_cache(maxsize=4096)
+def _foreign_words(prompt: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _WORD.findall(prompt))
+
+
 class Foreign(NamedTuple):
     """`whole`: is most of the answer foreign? `spans`: stretches in another language within a Korean answer."""
 
@@ -145,7 +150,7 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
     if not _FOREIGN_TWO.search(text) or (prompt and foreign_wanted(prompt)):
         return _NOTHING
     code = bool(prompt and format_wanted(prompt))
-    asked = " ".join(_WORD.findall(prompt)).lower() if prompt else ""
+    asked = " ".join(_foreign_words(prompt)) if prompt else ""
     bare = _prose(text)
     sure: list[Span] = []
     loose: list[Span] = []
@@ -419,7 +424,7 @@ def english_words(masked: str, prompt: str | None = None, *, text: str = "") -> 
         return []
     if prompt and foreign_wanted(prompt):
         return []
-    asked = frozenset(word.lower() for word in _WORD.findall(prompt)) if prompt else frozenset()
+    asked = frozenset(_foreign_words(prompt)) if prompt else frozenset()
     said = blank(_prose(masked), _ASIDE)
     technical: bool | None = None
     shown: set[str] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from itertools import compress
 from math import prod
 from typing import Literal
@@ -13,7 +14,7 @@ from align_ko.korean import repetition, tagger
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
-from align_ko.korean.genre import LISTED, REPETITION, SHORT, SLANG, VERSE, asked_for, longest_wanted, outside
+from align_ko.korean.genre import LISTED, REPETITION, SHORT, SLANG, VERSE, asked_for, longest_wanted, outside, question_at
 from align_ko.korean.grammar import mismatches, misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, with_values, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
@@ -21,7 +22,7 @@ from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import Sentence, Span, own_words, sentences, without_blocks
 from align_ko.korean.score import counted, graded, marks
 from align_ko.korean.sequences import aimless_sequence, doubled_words
-from align_ko.korean.speech_level import SpeechLevel, document_level
+from align_ko.korean.speech_level import Level, SpeechLevel, document_level
 from align_ko.korean.spelling import wrong_spacing
 from align_ko.korean.translationese import translationese
 from align_ko.records import Assessment, Fault
@@ -239,11 +240,8 @@ def _level_faults(
 ) -> Iterator[Fault]:
     genre = asked_for(prompt) if prompt else None
     if level.verdict == "mixed":
-        if genre is None or not genre.mixes:
-            # A draft, a proof or minutes in written -다, between polite sentences about it.
-            shown = genre is not None and genre.level == "any"
-            for odd in [one for one in level.odd if not (shown and one.level in ("neutral", "hage"))][:3]:
-                yield Fault("mixed_register", odd.start, odd.end, "높임말과 반말이 섞여 있습니다.")
+        for odd in [one for one in level.odd if not (prompt and _is_shown(one, response, prompt))][:3]:
+            yield Fault("mixed_register", odd.start, odd.end, "높임말과 반말이 섞여 있습니다.")
         return
     if expected != "polite":
         return
@@ -257,6 +255,12 @@ def _level_faults(
         yield Fault("wrong_register", 0, len(response), "높임말로 답해야 하는데 높임말이 아닙니다.")
 
 
+def _is_shown(odd: Level, response: str, prompt: str) -> bool:
+    """Does the plain sentence belong to a text that was asked for: a dialogue, or a draft or minutes in written -다?"""
+    genre = asked_for(question_at(odd.start, response, prompt))
+    return genre.mixes or (genre.level == "any" and odd.level in ("neutral", "hage"))
+
+
 def _particle_faults(response: str, masked: str, prompt: str | None) -> Iterator[Fault]:
     about = _is_about_spelling(masked, prompt)
     for wrong in wrong_particles(masked, spelling=not about):
@@ -268,7 +272,12 @@ _ABOUT_SPELLING = re.compile(r"맞춤법|띄어쓰기|표기|표준어|조사|�
 
 
 def _is_about_spelling(masked: str, prompt: str | None) -> bool:
-    return bool((prompt and _ABOUT_SPELLING.search(prompt)) or "맞춤법" in masked or "표기" in masked)
+    return "맞춤법" in masked or "표기" in masked or bool(prompt and _asks_about_spelling(prompt))
+
+
+@lru_cache(maxsize=4096)
+def _asks_about_spelling(prompt: str) -> bool:
+    return bool(_ABOUT_SPELLING.search(prompt))
 
 
 def _spelling_faults(masked: str, parts: list[Sentence], prompt: str | None) -> Iterator[Fault]:

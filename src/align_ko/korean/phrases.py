@@ -26,7 +26,7 @@ from operator import eq
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, without_code
-from align_ko.korean.words import COUNTS, NAMES, ROOTS, TOKEN, stem_root, tokens
+from align_ko.korean.words import COUNTS, ROOTS, TOKEN, UNCOUNTED, stem_root, tokens
 
 COVERED_SHORT = 0.55
 COVERED_LONG = 0.7
@@ -59,7 +59,7 @@ def _units(text: str, parts: list[Sentence]) -> list[list[tuple[int, str]]]:
     units: list[list[tuple[int, str]]] = [[]]
     for part in parts:
         piece = said[part.start : part.end]
-        if part.kind in ("table", "heading") or _RESULT.match(piece) or (sums and _SUM.search(piece)):
+        if part.kind in ("table", "heading") or (":" in piece and _RESULT.match(piece)) or (sums and _SUM.search(piece)):
             units.append([])
             continue
         offset = 0
@@ -88,6 +88,8 @@ def _paragraphs(text: str, units: list[list[tuple[int, str]]]) -> list[list[tupl
 def _may_hold_one_word(words: Sequence[str], near: int | None = None) -> bool:
     """Does a root come often enough for rule 3, within `near` words of each other?"""
     roots = list(ROOTS.each(words))
+    if len(roots) - len(set(roots)) < 3:
+        return False
     counts = Counter(roots)
     often = {root for root, count in counts.items() if count >= 4 and root and (count >= CROWD or len(root) == 1)}
     if not often or not near:
@@ -117,10 +119,11 @@ def _words(unit: list[tuple[int, str]]) -> list[Word]:
 
 def _counting(unit: list[tuple[int, str]]) -> tuple[Sequence[str], Sequence[str]]:
     """The names and the words of a unit without those that count up (첫 번째 상자는 …, 두 번째 상자는 …)."""
-    words = tokens("\n".join([piece for _, piece in unit]))
-    if any(COUNTS.each(words)):
-        words = [word for word in words if not COUNTS[word]]
-    return list(NAMES.each(words)), words
+    words: Sequence[str] = list(chain.from_iterable([tokens(piece) for _, piece in unit]))
+    names = list(UNCOUNTED.each(words))
+    if "" in names:
+        words, names = [word for word in words if not COUNTS[word]], [name for name in names if name]
+    return names, words
 
 
 def _may_stutter(stems: Sequence[str], words: Sequence[str]) -> bool:

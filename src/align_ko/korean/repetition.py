@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict, deque
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from align_ko.korean.prose import Sentence, Span, sentences
@@ -46,8 +47,11 @@ def _word_loop(words: list[str], least: int) -> tuple[int, int, int] | None:
     counts = Counter(words)  # in a loop every word comes as often as it has rounds
     begin = 0
     for row in bytes([counts[word] >= least for word in words]).split(b"\0"):
-        if len(row) >= least and (loop := _loop_among(words[begin : begin + len(row)], least)):
-            return begin + loop[0], loop[1], loop[2]
+        if len(row) >= least:
+            near = words[begin : begin + len(row)]
+            # Every pair of neighbours in a loop comes back, but for one round's.
+            if len(set(pairwise(near))) <= len(near) + 1 - least and (loop := _loop_among(near, least)):
+                return begin + loop[0], loop[1], loop[2]
         begin += len(row) + 1
     return None
 
@@ -96,11 +100,12 @@ def first_loop(text: str) -> Loop | None:
     """
     words, may_run = _split(text)
     found: list[Loop] = []
-    hit, counting = _word_loop(words, 3), False
-    numbers = len(_DIGITS.findall(text)) if hit is None else 0
-    if numbers >= 4:  # what counts on has a number in each of four rounds
-        counted = list(_COUNTED.each(words))
-        hit, counting = _word_loop(counted, 4), True
+    # What counts on has a number in each of four rounds; without its numbers every loop is one.
+    counted = list(_COUNTED.each(words)) if len(_DIGITS.findall(text)) >= 4 else words
+    hit, counting = _word_loop(counted, 3), False
+    if hit is not None and counted is not words:
+        hit = _word_loop(words, 3)
+        hit, counting = (hit, False) if hit else (_word_loop(counted, 4), True)
     if hit is not None:
         index, period, repeats = hit
         spans = [match.span() for match in _WORD.finditer(text)]
@@ -202,7 +207,7 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
     """
     known: set[str] = set()
     flats: set[str] = set()
-    bares: Counter[str] = Counter()
+    bares: dict[str, int] = {}
     earlier: list[tuple[set[str], int]] = []
     previous = ""
     for start, end, _, kind in parts:
@@ -220,16 +225,15 @@ def _may_repeat(text: str, parts: list[Sentence]) -> bool:
             return True
         own = set(words)
         bare = flat if _EMPHASIS.isdisjoint(own) else "".join([word for word in words if word not in _EMPHASIS])
-        bares[bare] += 1
-        if bares[bare] == 3:
+        bares[bare] = often = bares.get(bare, 0) + 1
+        if often == 3:
             return True
         size = len(words)
         if size > 2 and flat in flats and not _UNLIKE.search(said):
             return True
-        most = _changes(size + 2)
         if (
             size > 3
-            and len(own - known) <= most
+            and len(own - known) <= (most := _changes(size + 2))
             and (len(earlier) > _RIVALS or any([abs(size - of) < 3 and len(own - each) <= most for each, of in earlier]))
             and not _UNLIKE.search(said)
         ):

@@ -26,7 +26,7 @@ _DOUBLED = re.compile(
     r" (?P=word)(?![가-힣])"
     r"(?! (?:아니|아닌|맞|되|된|될))"
 )
-_JOINING = re.compile(r"(?:그러나|그리고|하지만|따라서|또한|그래서|그런데|그러므로|또는|즉|만약) ")
+_JOINING = re.compile(r"(그러나|그리고|하지만|따라서|또한|그래서|그런데|그러므로|또는|즉|만약) (?=\1)")
 # A word that is said twice on purpose: adverbs, counting, and endings that go on (가고 가고, 자면서 자면서).
 _ON_PURPOSE = re.compile(
     r"(?:정말로?|바로|진짜로?|너무너무|아주|매우|점점|조금씩|하나|하나씩|차근|천천히|빨리|자꾸|계속|또|더욱|오래|많이|가만히|가지가지)$"
@@ -110,8 +110,9 @@ def doubled_words(text: str) -> list[Span]:
     """`저는 저는 학생입니다` → 저는 저는; `정말 정말 고맙습니다` → nothing. `text` has code and quotations blanked."""
     found = [Span(*match.span()) for match in _DOUBLED.finditer(text) if not _meant(match["word"])]
     for match in _JOINING.finditer(text):
-        if text.startswith(match[0].rstrip(), match.end()) and not text[match.end() + len(match[0]) - 1 :][:1].isalpha():
-            found.append(Span(match.start(), match.end() + len(match[0]) - 1))
+        end = match.end() + len(match[1])
+        if not text[end : end + 1].isalpha():
+            found.append(Span(match.start(), end))
     return sorted(set(found))
 
 

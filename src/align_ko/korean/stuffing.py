@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from itertools import chain
 
 from align_ko.korean.phrases import stuttering
 from align_ko.korean.prose import Sentence, Span, sentences
-from align_ko.korean.words import HANGUL, NOUNS, ROOTS
+from align_ko.korean.words import HANGUL, NOUNS, ROOTS, syllables
 
 # Words that say little crowd sooner than names of things: 다양한 whatever it describes, others where little else is said.
 _VAGUE = re.compile(
@@ -66,10 +67,8 @@ def _says_more(text: str, stretch: list[str], word: str, start: int, end: int, l
 
 def _may_crowd(parts: list[Sentence]) -> bool:
     """Is some word, or are so many words, said again that `filler` need look where? No bound of it lies lower."""
-    said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading")])
-    if _SUM.search(said):
-        said = "\n".join([part.text for part in parts if part.kind not in ("table", "heading") and not _SUM.search(part.text)])
-    words = list(NOUNS.each(HANGUL.findall(said)))
+    said = [part.text for part in parts if part.kind not in ("table", "heading") and not _SUM.search(part.text)]
+    words = list(NOUNS.each(chain.from_iterable(map(syllables, said))))
     size = len(words)
     if size < 10 or size - len(set(words)) < 2:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -101,12 +101,25 @@ NAMES = Recall(lambda word: stem_root(word)[1] or stem_root(word)[0])
 """Root of a token, its stem where it is grammar."""
 COUNTS = Recall(lambda word: bool(_ORDINAL.fullmatch(word)))
 """Does a word only count up? `첫`, `번째는`."""
+UNCOUNTED = Recall(lambda word: "" if COUNTS[word] else NAMES[word])
 
 
-def tokens(text: str) -> list[str]:
-    """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]."""
-    found: list[str] = (TOKEN if _MIXED.search(text) else HANGUL).findall(text)
+@lru_cache(maxsize=8192)
+def syllables(text: str) -> Sequence[str]:
+    """Runs of syllables: `12분이나 기다렸다` → [분이나, 기다렸다]. Remembered: several rules read the same sentences."""
+    found: list[str] = HANGUL.findall(text)
     return found
+
+
+def tokens(text: str) -> Sequence[str]:
+    """`12분이나 기다렸다 (또)` → [12분이나, 기다렸다, 또]."""
+    return TOKEN.findall(text) if _MIXED.search(text) else syllables(text)
+
+
+@lru_cache(maxsize=4096)
+def roots_of(prompt: str) -> frozenset[str]:
+    """Roots of its words, "" where grammar is among them; remembered: the candidates of one prompt come one after another."""
+    return frozenset(ROOTS.each(HANGUL.findall(prompt)))
 
 
 def content_pieces(prompt: str) -> set[str]:
