@@ -6,7 +6,9 @@ SHORT, VERSE and their like find prompts that ask for what would else be a fault
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -14,8 +16,11 @@ from typing import Literal, NamedTuple
 from align_ko.korean.prose import without_code
 
 SLANG = re.compile(r"신조어|줄임말|유행어|은어|채팅|초성|요즘 말|인터넷 용어")
+ONE_WORD = re.compile(  # 한 단어로 답해 줘, '예'나 '아니요'로만, O나 X로만: such an answer has no speech level
+    r"한 ?(?:단어|낱말)로|하나로만|(?:['’\"”]|\b[OX])(?:이?라고|으?로)만|(?:그 ?말|단어|낱말|기호)만 "
+)
 SHORT = re.compile(
-    r"한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|구하|값[은을]|계산|(?:네|예)[,/ ]*아니|얼마"
+    rf"{ONE_WORD.pattern}|한 ?단어|짧게|숫자|답만|정답|고르|선택|몇 |맞으면|구하|값[은을]|계산|(?:네|예)[,/ ]*아니|얼마"
     r"|\d ?[-+*/x×÷=] ?\d|O/X|OX|번호"
 )
 REPETITION = re.compile(
@@ -52,7 +57,8 @@ _CHANGED = re.compile(  # a text that is turned into another level, translated o
     r"(?<!어떻게 )(?:바꿔|바꾸|고쳐|고치|수정|변환|옮겨|번역|교정)[가-힣]{0,4}|다듬어"
 )
 _PLAIN = re.compile(
-    rf"반말{_ANSWERING}|반말(?:을|로)? ?(?:써|사용|해|부탁|가능)|말 ?(?:놓아|놔|놓고|편하게)|편하게 (?:말|반말|대답|얘기)"
+    rf"반말{_ANSWERING}|반말로(?:만)?(?:,| (?:짧게|간단히|[가-힣\d]+ ?(?:문장|줄|단계|가지)))"
+    r"|반말(?:을|로)? ?(?:써|사용|해|부탁|가능)|말 ?(?:놓아|놔|놓고|편하게)|편하게 (?:말|반말|대답|얘기)"
     r"|(?:존댓말|존대|높임말|경어)(?:은|는|을|를)? ?(?:쓰지|하지|빼|말고|없이|사용하지|금지|그만)"
     r"|(?:친구|동생|절친)(?:한테|에게)? ?(?:처럼|같이|하듯이?) (?:말|대답|답|설명|얘기|이야기|반말|편하|위로|조언|알려)"
 )
@@ -170,7 +176,7 @@ _CODE_LINES, _ROWS, _RELATIONS = 3, 2, 3
 
 
 def outside(text: str, prompt: str | None = None) -> str:
-    """The kind: nothing but code, nothing but a table, a proof; "" for what the judge is made for.
+    """The kind: nothing but code or JSON, nothing but a table, a proof; "" for what the judge is made for.
 
     Their form follows other rules: filters drop no row for it, pairs are not labelled by it, gate and evaluation count such
     answers apart. A loop, a leak, a cut and another language are still found.
@@ -181,6 +187,10 @@ def outside(text: str, prompt: str | None = None) -> str:
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) >= _ROWS and all(line.count("|") >= 2 or line.count("\t") >= 1 for line in lines):
         return "table"
+    if text.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            json.loads(text)
+            return "code"
     if "```" in text and not _WORDY.search(without_code(text)):
         return "code"
     others = (line for line in lines if not _CODE_LINE.search(line))

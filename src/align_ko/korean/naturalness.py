@@ -14,7 +14,18 @@ from align_ko.korean import repetition, tagger
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
-from align_ko.korean.genre import LISTED, REPETITION, SHORT, SLANG, VERSE, asked_for, longest_wanted, outside, question_at
+from align_ko.korean.genre import (
+    LISTED,
+    ONE_WORD,
+    REPETITION,
+    SHORT,
+    SLANG,
+    VERSE,
+    asked_for,
+    longest_wanted,
+    outside,
+    question_at,
+)
 from align_ko.korean.grammar import mismatches, misplaced_honorifics
 from align_ko.korean.language import english_words, foreign, with_values, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
@@ -248,6 +259,8 @@ def _level_faults(
     if genre and genre.level == "plain" and level.verdict == "polite":
         yield Fault("wrong_register", 0, len(response), "반말로 답해 달라고 했는데 높임말입니다.")
     if level.verdict not in ("plain", "archaic", "neutral") or (genre and genre.level != "polite"):
+        return
+    if prompt and len(response.split()) == 1 and ONE_WORD.search(prompt):
         return
     # A sentence that broke off before its predicate has no speech level: 관심 있는 분야를 정하고
     broken_off = any(fault.code in ("unfinished", "too_short") for fault in others)

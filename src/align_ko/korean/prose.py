@@ -17,7 +17,7 @@ _QUOTE = re.compile(
     # every alternative opens with its sign, looking back only after it: so re skips from sign to sign
     r"|\"[^\"\n]{1,400}\"|'(?<!\w')(?!\))[^'\n]{1,400}'(?![a-zA-Z])"
 )
-_MARKER = re.compile(
+MARKER = re.compile(
     r"[ \t\u2003\u00a0]*(?:(?:[-*•·▪◦○●■□▶►→✓✔–—∴⇒※☞]|=>)+[ \t]+|\(?(?:\d{1,3}|[a-zA-Z가-하])[.)][ \t]+|[①-⑳][ "
     r"\t]*|\d+️?⃣[ \t]*)"
 )
@@ -95,7 +95,7 @@ def sentences(text: str, *, masked: str | None = None) -> list[Sentence]:
         else:
             kind = "prose"
         offset = 0
-        if kind == "prose" and (marker := _MARKER.match(line)):
+        if kind == "prose" and (marker := MARKER.match(line)):
             kind, offset = "item", marker.end()
         while offset < len(line):
             end = _END.search(line, offset)
