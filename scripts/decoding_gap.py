@@ -45,7 +45,7 @@ def main() -> None:
     processes = launched_processes()
     evaluation = evaluate_grid(
         {name: model_source(recipe.models[name], trust_remote_code=recipe.trust_remote_code) for name in names},
-        recipe.prompts_file,
+        recipe.asked,
         folder,
         recipe.grid,
         max_prompts=recipe.max_prompts,

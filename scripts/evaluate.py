@@ -38,7 +38,7 @@ def main() -> None:
     inputs, folder, processes = hash_inputs(recipe), Path(recipe.output_dir), launched_processes()
     evaluation = evaluate(
         {name: model_source(path, trust_remote_code=recipe.trust_remote_code) for name, path in recipe.models.items()},
-        recipe.prompts_file,
+        recipe.asked,
         folder,
         sampling=recipe.sampling,
         probes=recipe.probes,

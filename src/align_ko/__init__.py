@@ -138,7 +138,7 @@ def build_pairs(rows: Sequence[Mapping[str, Any]], output_dir: str | None = None
 
 
 def evaluate(models: Mapping[str, str], prompts_file: str, output_dir: str, **settings: object) -> Summary:
-    """Greedy answers of each model to the prompts of a file, and their measures; resumes, and stores all answers.
+    """Greedy answers of each model to the prompts of a file or a suite, and their measures; resumes, and stores all answers.
 
     >>> summary = evaluate({"tiny": "tiny"}, "prompts.jsonl", "evaluation", sampling={}, probes=[])
     tiny: 2 answers
@@ -153,7 +153,7 @@ def evaluate(models: Mapping[str, str], prompts_file: str, output_dir: str, **se
     check_inputs(recipe)
     evaluation = run.evaluate(
         recipe.models,
-        recipe.prompts_file,
+        recipe.asked,
         recipe.output_dir,
         sampling=recipe.sampling,
         probes=recipe.probes,

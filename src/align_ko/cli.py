@@ -9,6 +9,7 @@ from pathlib import Path
 
 from align_ko import __version__
 from align_ko.errors import UserError, nearest, run_script
+from align_ko.sources import folder_of
 
 COMMANDS = {
     "init": ("init", "a folder with the recipes of a model, to start from"),
@@ -43,12 +44,6 @@ _align_ko() {{
 complete -o default -F _align_ko align-ko
 """
 """For bash: commands, then files, or a command's flags as its --help has them; zsh reads it through its bashcompinit."""
-
-
-def folder_of(name: str) -> Path:
-    """The folder `scripts`, `recipes` or `accelerate_configs`, of the installation or of the checkout."""
-    package = Path(__file__).parent
-    return package / name if (package / name).is_dir() else package.parents[1] / name
 
 
 def usage() -> str:

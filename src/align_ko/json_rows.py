@@ -105,7 +105,7 @@ def _holds_rows(value: object) -> bool:
 
 def _is_table(items: list[Any]) -> bool:
     """Whether a list's elements are rows, not messages."""
-    names = ("role", "from", "speaker", "author", "type", "content", "value", "utterance", "text", "msg", "function")
+    names = ("role", "from", "speaker", "author", "type", "content", "value", "utterance", "text", "msg", "function", "demand")
     return bool(items) and all(isinstance(item, dict) for item in items) and not any(name in items[0] for name in names)
 
 

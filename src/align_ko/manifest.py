@@ -29,6 +29,7 @@ WEIGHT_FILES = (
     "config.json", "*.safetensors*", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack",
     "adapter_config.json", "adapter",
 )  # fmt: skip
+MODEL_FILES = ("config.json", "adapter_config.json")  # a model's folder has one of them
 RESULT_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "align_ko_format.json")
 WHOLE_HASH_UP_TO = 2**30  # bytes; of a larger weight file the size and both ends are hashed
 SECRET_KEYS = frozenset(

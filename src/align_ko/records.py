@@ -255,6 +255,10 @@ class PromptRow:
     reference: str | None = None
     group: str = ""
     topic: str = ""
+    demands: tuple[Mapping[str, Any], ...] = ()
+    """What a rule can check of an answer (korean/demands.py)."""
+    suite: str = ""
+    """The set of prompts that it was asked with."""
 
     @property
     def messages(self) -> list[Message]:
@@ -294,7 +298,10 @@ def parse_prompt(row: object) -> PromptRow | None:
         return None
     prompt, reference = asked
     group, topic = (str(row.get(key) or "") for key in ("group", "topic"))
-    return PromptRow(_id_of(row) or content_id(prompt), prompt, reference or row.get("reference") or None, group, topic)
+    listed = row.get("demands")
+    demands = tuple(listed) if isinstance(listed, list) and all(isinstance(one, dict) for one in listed) else ()
+    name, reference = _id_of(row) or content_id(prompt), reference or row.get("reference") or None
+    return PromptRow(name, prompt, reference, group, topic, demands)
 
 
 TEMPORARY = ".align_ko.tmp"  # process.lock_folder removes what a killed run left of these

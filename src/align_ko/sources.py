@@ -24,6 +24,12 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", 
 _PACKED = (".gz", ".zst")
 
 
+def folder_of(name: str) -> Path:
+    """The folder `scripts`, `recipes`, `metrics` or `accelerate_configs`, of the installation or of the checkout."""
+    package = Path(__file__).parent
+    return package / name if (package / name).is_dir() else package.parents[1] / name
+
+
 def read_source(path: str, split: str = "train", advance: Advance = lambda count: None) -> Iterator[RawRow]:
     """All rows behind `path`: a file, a folder (its data files, sorted), or a hub dataset id."""
     if files := local_files(path, split):

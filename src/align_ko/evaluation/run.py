@@ -15,6 +15,7 @@ from typing import Any
 from align_ko.chat_format import EncodedConversation, conversation_ids
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
+from align_ko.evaluation.suites import best_checkpoints, measure_suites, read_suites
 from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
 from align_ko.generation.local import draw_local
 from align_ko.generation.relevance import answer_losses, is_relevant, stored_relevance
@@ -24,7 +25,7 @@ from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, 
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, LlmVerdictArgs
-from align_ko.records import PromptRow, evenly, read_prompts, write_json, write_jsonl
+from align_ko.records import PromptRow, evenly, write_json, write_jsonl
 from align_ko.stores import Store, row_key
 
 Models = Mapping[str, str | ModelSource]  # name in the table → folder, hub id or source
@@ -41,7 +42,7 @@ class Evaluation:
 
 def evaluate(
     models: Models,
-    prompts_file: str,
+    prompts: str | Sequence[str],
     output_dir: str | Path,
     *,
     sampling: Mapping[str, DecodingArgs] | None = None,
@@ -56,12 +57,12 @@ def evaluate(
 ) -> Evaluation | None:
     """Judge checkpoints by greedy decoding, and beside it by `sampling` settings; writes responses.jsonl and scores.json.
 
-    `probes` are answered and shown, not counted. `relevance_model` says for all models which answers belong to their
-    questions (empty: the first of `models` with a chat template of its own; None: not measured). Beside form count the
-    verdicts of `llm` on what the answers say and those of a person in `output_dir`/reader.jsonl (scripts/read.py). None in all
-    but the first process.
+    `prompts` are files and names of suites (recipe.SUITES). `probes` are answered and shown, not counted.
+    `relevance_model` says for all models which answers belong to their questions (empty: the first of `models` with a chat
+    template of its own; None: not measured). Beside form count the verdicts of `llm` on what the answers say and those of a
+    person in `output_dir`/reader.jsonl (scripts/read.py). None in all but the first process.
     """
-    held_out = list(read_prompts(prompts_file, "prompts_file", max_prompts))
+    held_out = read_suites([prompts] if isinstance(prompts, str) else prompts, max_prompts)
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]
     fewer = held_out[:: max(1, len(held_out) // sampling_prompts)] if sampling_prompts else held_out
     asked = {GREEDY_SETTING: (GREEDY, [*held_out, *extra])}
@@ -76,7 +77,7 @@ def evaluate(
 
 def evaluate_grid(
     models: Models,
-    prompts_file: str,
+    prompts: str | Sequence[str],
     output_dir: str | Path,
     grid: GridArgs,
     *,
@@ -86,8 +87,8 @@ def evaluate_grid(
     processes: Processes | None = None,
 ) -> Evaluation | None:
     """Greedy decoding beside every cell of `grid`, for the decoding gap; files and processes as in `evaluate`."""
-    prompts = evenly(list(read_prompts(prompts_file, "prompts_file", max_prompts)), grid.prompts)
-    asked = {setting: (decoding, prompts) for setting, decoding in {GREEDY_SETTING: GREEDY, **cells(grid)}.items()}
+    rows = evenly(read_suites([prompts] if isinstance(prompts, str) else prompts, max_prompts), grid.prompts)
+    asked = {setting: (decoding, rows) for setting, decoding in {GREEDY_SETTING: GREEDY, **cells(grid)}.items()}
     return _answer_and_score(models, asked, [], Path(output_dir), chat_template, generation, processes)
 
 
@@ -116,6 +117,9 @@ def _answer_and_score(
     add_reader_verdicts(scored, folder / READER_FILE)
     add_llm_verdicts(scored, llm or LlmVerdictArgs(), folder / "answers/llm_verdicts.jsonl")
     summary = summarise(scored, answered[1])
+    summary["suites"] = measure_suites(scored)
+    if best := best_checkpoints(summary["results"], summary["suites"]):
+        summary["best_checkpoints"] = best
     remove_manifest(folder)
     write_jsonl(folder / "responses.jsonl", scored)
     write_json(folder / "scores.json", summary)
@@ -176,6 +180,8 @@ def ask_models(
             "prompt_id": row.id,
             "group": row.group,
             "topic": row.topic,
+            "suite": row.suite,
+            "demands": list(row.demands),
             "reference": row.reference,
             "response": answers[key]["text"],
             "finished": answers[key]["finished"],

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 from statistics import mean, median
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from align_ko.korean import FAULT_CODES, assess, measure
+from align_ko.korean.demands import Demand, unmet
 from align_ko.records import Message, last_user_text
+
+if TYPE_CHECKING:
+    from align_ko.evaluation.suites import SuiteResult
 
 GREEDY_SETTING = "greedy"  # the setting that every model is judged by; all others are sampling
 SMALL = 200  # below this many prompts the report warns that small differences may be chance
@@ -33,6 +37,9 @@ class Answer(TypedDict):
     prompt_id: str
     group: str
     topic: str
+    suite: NotRequired[str]
+    demands: NotRequired[list[Demand]]
+    """What a rule can check (korean/demands.py)."""
     reference: str | None
     response: str
     finished: bool
@@ -58,6 +65,8 @@ class ScoredAnswer(Answer):
     score: float
     faults: list[FaultRow]
     speech_level: str
+    unmet: NotRequired[list[Demand]]
+    """The demands that the answer does not meet; left out for a prompt without demands."""
     outside: NotRequired[str]
     """A kind of text that the judge is not made for."""
     llm: NotRequired[list[int] | None]
@@ -126,6 +135,9 @@ class Summary(TypedDict):
     """scores.json, held-out rows only."""
 
     results: list[Result]
+    suites: NotRequired[list[SuiteResult]]
+    best_checkpoints: NotRequired[dict[str, str]]
+    """Of each run of which several checkpoints were judged: the best one, and why (suites.py)."""
     decoding_gap: dict[str, Gap]
     interval: str
     small_sample: bool
@@ -150,16 +162,17 @@ def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
     for row in rows:
         asked = last_user_text(row["prompt"])
         assessment = assess(row["response"], prompt=asked, finished=row["finished"])
-        scored.append(
-            {
-                **row,
-                "natural": assessment.natural,
-                "score": assessment.score,
-                "faults": [FaultRow(code=f.code, start=f.start, end=f.end, message=f.message) for f in assessment.faults],
-                "speech_level": assessment.speech_level,
-                "outside": assessment.outside,
-            }
-        )
+        judged: ScoredAnswer = {
+            **row,
+            "natural": assessment.natural,
+            "score": assessment.score,
+            "faults": [FaultRow(code=f.code, start=f.start, end=f.end, message=f.message) for f in assessment.faults],
+            "speech_level": assessment.speech_level,
+            "outside": assessment.outside,
+        }
+        if demands := row.get("demands"):
+            judged["unmet"] = unmet(row["response"], demands)
+        scored.append(judged)
     return scored
 
 

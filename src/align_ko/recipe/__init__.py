@@ -3,6 +3,7 @@ transformers' names where these have one. Without torch."""
 
 from align_ko.recipe.data import DataRecipe, LengthBounds, NearDuplicateArgs, Selection, SourceArgs
 from align_ko.recipe.evaluation import (
+    SUITES,
     AcceptanceArgs,
     AlignRecipe,
     DistillStageArgs,
@@ -12,6 +13,7 @@ from align_ko.recipe.evaluation import (
     LlmVerdictArgs,
     RoundArgs,
     StageArgs,
+    suite_files,
 )
 from align_ko.recipe.grpo import GrpoRecipe, RewardArgs
 from align_ko.recipe.load import (

@@ -6,9 +6,42 @@ from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 
+from align_ko.manifest import MARKER, MODEL_FILES
 from align_ko.recipe import fields
 from align_ko.recipe.preferences import DecodingArgs, GenerationArgs, JudgeEndpointArgs, secret_problems
-from align_ko.recipe.record import InputPath, Problem, Recipe, files, record
+from align_ko.recipe.record import InputPath, Problem, Recipe, files, record, unknown_name
+from align_ko.sources import folder_of
+
+SUITES: dict[str, tuple[str, ...]] = {
+    "core": ("quickstart/data/evaluation/prompts.jsonl", "quickstart/data/evaluation/further_prompts.jsonl"),
+    "multi_turn": ("suites/multi_turn.jsonl",),
+    "instructions": ("suites/instructions.jsonl",),
+}
+"""Prompts that come with the package, by name (recipes/suites/README.md): files in recipes/."""
+
+
+def suite_files(name: str) -> list[str]:
+    """The files of a suite; any other name is a file's own."""
+    return [str(folder_of("recipes") / file) for file in SUITES[name]] if name in SUITES else [name]
+
+
+def expand_checkpoints(models: dict[str, str]) -> dict[str, str]:
+    """`{run: outputs/run}` with checkpoints and no model of its own → `{run/checkpoint-10: outputs/run/checkpoint-10, …}`, by
+    step, without those that were not written to their end. `outputs/run/checkpoint-*` names the checkpoints of any folder."""
+    expanded: dict[str, str] = {}
+    for name, path in models.items():
+        folder = Path(path).expanduser()
+        named = folder.name == "checkpoint-*"
+        folder = folder.parent if named else folder
+        is_model = any((folder / file).is_file() for file in MODEL_FILES)
+        found = [each for each in folder.glob("checkpoint-*") if each.name.rpartition("-")[2].isdigit()]
+        whole = [each for each in found if (each / MARKER).is_file()] or found
+        if whole and (named or not is_model):
+            whole.sort(key=lambda each: int(each.name.rpartition("-")[2]))
+            expanded |= {f"{name}/{each.name}": str(each) for each in whole}
+        else:
+            expanded[name] = path
+    return expanded
 
 
 @record
@@ -37,11 +70,15 @@ class EvaluateRecipe(Recipe):
     """Checkpoints judged under default decoding, and beside it under tuned settings."""
 
     models: dict[str, fields.Text]
-    """Name in the table → checkpoint, e.g. {base: …, sft: …, dpo: …}."""
-    prompts_file: fields.Text
+    """Name in the table → checkpoint, e.g. {base: …, sft: …, dpo: …}. A folder of checkpoint-N stands for all of them (where it
+    holds a model too: outputs/sft/checkpoint-*), and the best one is named."""
     output_dir: fields.Text
+    prompts_file: str = ""
+    """A file of prompts, or a suite's name."""
+    suites: tuple[fields.Text, ...] = ()
+    """Asked beside `prompts_file`, with a line each in the report: core, multi_turn, instructions, or files of prompts."""
     max_prompts: fields.ZeroOrMore = 0
-    """How many of the prompts are asked, from the first one on; 0 = all."""
+    """How many prompts of each suite are asked, from the first one on; 0 = all."""
     chat_template: fields.Text = "default"
     """`default`: for models without one of their own (the base). Another: for every model that was not trained here."""
     probes: tuple[str, ...] = ("안녕하세요", "피보나치 수열이 뭐야?", "파이썬 코드 작성해줘", "오늘 날씨 어때?")
@@ -64,9 +101,22 @@ class EvaluateRecipe(Recipe):
     trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", expand_checkpoints(self.models))  # the record is frozen
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of suites and files."""
+        return (*filter(None, [self.prompts_file]), *self.suites)
+
     def problems(self) -> Iterator[Problem]:
         if not self.models:
             yield Problem("models", "no model to evaluate", "'name: checkpoint'")
+        if not self.asked:
+            yield Problem("suites", "no prompts to ask", f"one of {', '.join(SUITES)}, or 'prompts_file'")
+        for name in self.suites:
+            if name not in SUITES and name.isidentifier() and not Path(name).exists():
+                yield unknown_name("suites", f"there is no suite '{name}'", name, SUITES)
         if not self.llm.model and self.llm != LlmVerdictArgs():
             yield Problem("llm.model", "this key is missing, and other keys of llm are given", "the model that judges")
         yield from secret_problems("llm", self.llm)
@@ -78,7 +128,10 @@ class EvaluateRecipe(Recipe):
             yield InputPath(f"models.{name}", model, "model", made_by)
         if self.relevance_model:
             yield InputPath("relevance_model", self.relevance_model, "model")
-        yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data.py data")
+        for file in suite_files(self.prompts_file) if self.prompts_file else ():
+            yield InputPath("prompts_file", file, "file", "build_sft_data.py data")
+        for number, name in enumerate(self.suites):
+            yield from (InputPath(f"suites[{number}]", file, "file") for file in suite_files(name))
         yield InputPath("chat_template", self.chat_template, "template")
 
 

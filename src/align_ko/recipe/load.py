@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from align_ko import chat_templates
 from align_ko.errors import UserError, nearest
-from align_ko.manifest import Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
+from align_ko.manifest import MODEL_FILES, Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.source import folder_problem, weights_hash
 from align_ko.recipe.fields import LARGEST
@@ -38,7 +38,6 @@ _FORMAT_FILES = (
     "generation_config.json",
 )  # fmt: skip
 DATA_FILES = ("train.jsonl", "eval.jsonl", "preferences.jsonl", "responses.jsonl")  # of curation, pairs and evaluation
-_MODEL_FILES = ("config.json", "adapter_config.json")
 
 
 def load_recipe(recipe_class: type[R], argv: list[str] | None = None, description: str = "") -> R:
@@ -259,8 +258,8 @@ def _missing(value: str, kind: str) -> str | None:
             return f"the weights in {value} are pickle files (*.bin), which can run code and are not loaded"
         if is_half_written(path):
             return f"{value} has no manifest.json: what was writing it did not come to its end"
-        found = any((path / name).is_file() for name in _MODEL_FILES)
-        return None if found else f"the folder {value} holds no model ({' or '.join(_MODEL_FILES)})"
+        found = any((path / name).is_file() for name in MODEL_FILES)
+        return None if found else f"the folder {value} holds no model ({' or '.join(MODEL_FILES)})"
     if kind in ("dataset", "rows") and path.is_dir():
         if (path / "manifest.json").is_file() and (path / DATA_FILES[0]).is_file():
             return f"{value} is what a stage wrote, with rows that it held out or dropped; name {path / DATA_FILES[0]}"

@@ -17,10 +17,11 @@ from rich.markup import escape
 
 from align_ko.errors import visible
 from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAnswer, Summary
+from align_ko.evaluation.suites import SuiteResult
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, render
-from align_ko.report.tables import MEASURES, NOT_JUDGED, measure_cells, measures_table, short, verdict_lines
+from align_ko.report.tables import MEASURES, NOT_JUDGED, measure_cells, measures_table, short, terminal_table, verdict_lines
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -39,6 +40,13 @@ def show(summary: Summary, console: Console) -> None:
     for setting, decoding in dict.fromkeys((result["setting"], result["decoding"]) for result in results):
         if setting != GREEDY_SETTING:
             console.print(f"{short(setting)}: {decoding}", style="dim", markup=False, highlight=False)
+    if suites := _suites(summary):
+        suite_table = terminal_table("Suites, greedy (in %; demands: what rules can check of an answer)", (0, 2, 0, 0))
+        for name in ("suite", "model", "prompts", "natural in form (95 %)", "demands met", "all of an answer's (95 %)"):
+            suite_table.add_column(name, overflow="fold", justify="left" if name in ("suite", "model") else "right")
+        for one in suites:
+            suite_table.add_row(*map(escape, suite_cells(one)))
+        console.print(suite_table)
     for line in closing(summary):
         console.print(visible(line), soft_wrap=True, markup=False, highlight=False)
 
@@ -64,12 +72,29 @@ def closing(summary: Summary) -> list[str]:
         relevant = [f"{r['model']} {100 * r['relevant']:.0f} %" for r in greedy if r["relevant"] is not None]
         lines.append(f"relevant: {' → '.join(relevant) or NOT_JUDGED}")
         lines += verdict_lines((f"{r['model']} {short(r['setting'])}", r) for r in summary["results"])
+    lines += [f"best checkpoint of {run}: {why}" for run, why in summary.get("best_checkpoints", {}).items()]
     if summary["small_sample"]:
         counts = "/".join(map(str, sorted({result["n"] for result in summary["results"]})))
         half = max(50 * (r["natural_high"] - r["natural_low"]) for r in summary["results"])
         precision = f"a share is known to within about ±{half:.0f} points (95 % Wilson interval in brackets)"
         lines.append(f"{counts} prompts is few: {precision}.")
     return lines
+
+
+def _suites(summary: Summary) -> list[SuiteResult]:
+    """Lines of suites under greedy decoding; none for a single suite without demands, which the first table is about."""
+    greedy = [one for one in summary.get("suites", []) if one["setting"] == GREEDY_SETTING]
+    return greedy if len({one["suite"] for one in greedy}) > 1 or any(one["demands"] for one in greedy) else []
+
+
+def suite_cells(one: SuiteResult) -> list[str]:
+    """`instructions`, `dpo`, `160`, `88 (81-92)`, `71 of 214`, `58 (50-66)`; `-` without demands."""
+    form = f"{100 * one['natural']:.0f} ({100 * one['natural_low']:.0f}-{100 * one['natural_high']:.0f})"
+    cells = [visible(one["suite"]), visible(one["model"]), str(one["n"]), form]
+    if one["met"] is None or one["all_met"] is None:
+        return [*cells, "-", "-"]
+    whole = f"{100 * one['all_met']:.0f} ({100 * one['all_met_low']:.0f}-{100 * one['all_met_high']:.0f})"
+    return [*cells, f"{100 * one['met']:.0f} of {one['demands']}", whole]
 
 
 def _greedy(summary: Summary) -> list[Result]:
@@ -128,6 +153,7 @@ def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Ma
         measures=MEASURES,
         summary=summary,
         headline=_greedy(summary),
+        suites=[suite_cells(one) for one in _suites(summary)],
         fault_bars=fault_bars(_greedy(summary)),
         strips=length_strips(rows),
         strip_height=STRIP_HEIGHT,
