@@ -73,7 +73,7 @@ def test_every_answer_is_natural(suite):
         (answer, one.codes) for (answer, _), one in zip(answers, judged, strict=True) if not one.natural or one.faults
     ] == []
     for (answer, prompt), one in zip(answers, judged, strict=True):
-        assert bool(one.outside) == ("JSON" in prompt or answer.startswith("|")), prompt
+        assert bool(one.outside) == answer.startswith(("|", "```")), prompt
 
 
 def test_conversations_are_of_seven_kinds():

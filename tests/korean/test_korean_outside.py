@@ -18,9 +18,6 @@ PROOF = "√2 = p/q라고 가정하자. 그러면 2q² = p²이므로 p는 짝�
     ("prompt", "text", "kind"),
     [
         ("출력하는 코드를 써 줘", CODE, "code"),
-        ("JSON으로만 답해 줘", '{"이름": "콩이", "나이": 3}', "code"),
-        ("JSON 배열로만", '[\n  {"이름": "콩이"}\n]\n', "code"),
-        ("JSON으로 답해 줘", '[안내] 이름은 "콩이"입니다.', ""),
         (None, "#include <map>\nint main() {\n    return 0;\n}", "code"),
         ("요금제를 표로 비교해 줘", TABLE, "table"),
         ("루트 2가 무리수임을 증명해 줘", PROOF, "proof"),

@@ -6,9 +6,7 @@ SHORT, VERSE and their like find prompts that ask for what would else be a fault
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -177,7 +175,7 @@ _CODE_LINES, _ROWS, _RELATIONS = 3, 2, 3
 
 
 def outside(text: str, prompt: str | None = None) -> str:
-    """The kind: nothing but code or JSON, nothing but a table, a proof; "" for what the judge is made for.
+    """The kind: nothing but code, nothing but a table, a proof; "" for what the judge is made for.
 
     Their form follows other rules: filters drop no row for it, pairs are not labelled by it, gate and evaluation count such
     answers apart. A loop, a leak, a cut and another language are still found.
@@ -188,10 +186,6 @@ def outside(text: str, prompt: str | None = None) -> str:
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) >= _ROWS and all(line.count("|") >= 2 or line.count("\t") >= 1 for line in lines):
         return "table"
-    if text.lstrip()[:1] in ("{", "["):
-        with suppress(ValueError, RecursionError):
-            json.loads(text)
-            return "code"
     if "```" in text and not _WORDY.search(without_code(text)):
         return "code"
     others = (line for line in lines if not _CODE_LINE.search(line))
