@@ -166,20 +166,14 @@ def test_the_share_of_demands_met_stands_beside_form():
             answer("m", GOOD, suite="core"),
             answer("m", "- 서울입니다.\n- 부산입니다.", suite="instructions", demands=[ITEMS, LATIN]),
             answer("m", LOOP, suite="instructions", demands=[ITEMS, LATIN]),
-            answer("m", '{"수도": "서울"}', suite="instructions", demands=[ITEMS]),
+            answer("m", "| 가 | 나 |\n|---|---|\n| 1 | 2 |", suite="instructions", demands=[ITEMS]),
             answer("m", LOOP, kind="probe", demands=[ITEMS]),
         ]
     )
     assert [row.get("unmet") for row in rows] == [None, [], [ITEMS], [ITEMS], [ITEMS]]
     core, instructions = measure_suites(rows)
-    assert (core["suite"], core["n"], core["natural"], core["demands"], core["met"], core["all_met"]) == (
-        "core",
-        1,
-        1.0,
-        0,
-        None,
-        None,
-    )
+    assert (core["suite"], core["n"], core["natural"]) == ("core", 1, 1.0)
+    assert (core["demands"], core["met"], core["all_met"]) == (0, None, None)
     assert (instructions["n"], instructions["natural"], instructions["outside"]) == (3, 0.5, 1)
     assert (instructions["demands"], instructions["met"], instructions["all_met"]) == (5, 0.6, pytest.approx(1 / 3))
 
