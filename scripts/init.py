@@ -17,9 +17,10 @@ from typing import Annotated
 
 import tyro
 
-from align_ko.cli import COMMANDS, folder_of
+from align_ko.cli import COMMANDS
 from align_ko.errors import UserError, nearest, run_script, warn
 from align_ko.recipe.schema import RECIPES, recipe_schema
+from align_ko.sources import folder_of
 
 FURTHER = {"distill": "sft", "own_answers": "evaluate", "rounds": "align"}  # recipes that are named otherwise than their stage
 COMMAND_OF = {script: command for command, (script, _) in reversed(COMMANDS.items())}
