@@ -18,6 +18,7 @@ from align_ko.korean.genre import (
     LISTED,
     ONE_WORD,
     REPETITION,
+    REWRITES,
     SHORT,
     SLANG,
     VERSE,
@@ -36,6 +37,7 @@ from align_ko.korean.sequences import aimless_sequence, doubled_words
 from align_ko.korean.speech_level import Level, SpeechLevel, document_level
 from align_ko.korean.spelling import wrong_spacing
 from align_ko.korean.translationese import translationese
+from align_ko.korean.words import ROOTS, roots_of, tokens
 from align_ko.records import Assessment, Fault
 
 WEIGHTS: dict[str, float] = {
@@ -335,6 +337,13 @@ def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None,
     if aimless and (not verse or LISTED.search(prompt or "")):
         yield Fault("repetition", aimless.start, aimless.end, "새 내용 없이 같은 것을 늘어놓습니다.")
     if verse:
+        # Who rewrites a sentence says it again; what the prompt does not say at all is stuffing there, too.
+        if (
+            crowd
+            and REWRITES.search(prompt or "")
+            and _most_said(response[crowd.start : crowd.end]) not in roots_of(prompt or "")
+        ):
+            yield _crowded(crowd)
         return
     for word in doubled[:3]:
         yield Fault("repetition", word.start, word.end, "같은 낱말을 잇달아 두 번 썼습니다.")
@@ -345,4 +354,12 @@ def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None,
         said = "같은 내용을 말만 바꾸어 되풀이합니다." if code == "repetition" else "내용 없이 말만 채우고 있습니다."
         yield Fault(code, where.start, where.end, said)
     if crowd:
-        yield Fault("filler", crowd.start, crowd.end, "같은 낱말이나 표현으로 답변을 채우고 있습니다.")
+        yield _crowded(crowd)
+
+
+def _crowded(span: Span) -> Fault:
+    return Fault("filler", span.start, span.end, "같은 낱말이나 표현으로 답변을 채우고 있습니다.")
+
+
+def _most_said(text: str) -> str:
+    return max(filter(None, ROOTS.each(words := tokens(text))), key=[*ROOTS.each(words)].count, default="")
