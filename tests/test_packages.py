@@ -94,7 +94,7 @@ def test_every_package_is_in_the_wheel():
     named = set(setup_cfg()["options"]["packages"].split())
     folders = {path.parent for path in (ROOT / "src" / "align_ko").rglob("*.py")}
     packages = {".".join(folder.relative_to(ROOT / "src").parts) for folder in folders}
-    assert named == packages | {f"align_ko.{name}" for name in ("scripts", "recipes", "accelerate_configs")}
+    assert named == packages | {f"align_ko.{name}" for name in ("scripts", "recipes", "metrics", "accelerate_configs")}
 
 
 def test_every_data_file_is_in_the_wheel():

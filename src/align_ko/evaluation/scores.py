@@ -160,7 +160,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def score_rows(rows: Iterable[Answer]) -> list[ScoredAnswer]:
     scored: list[ScoredAnswer] = []
     for row in rows:
-        asked = last_user_text(row["prompt"])
+        asked = last_user_text(row["prompt"]) or None
         assessment = assess(row["response"], prompt=asked, finished=row["finished"])
         judged: ScoredAnswer = {
             **row,
