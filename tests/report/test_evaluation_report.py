@@ -13,7 +13,8 @@ import pytest
 from html_page import Page
 from rich.console import Console
 
-from align_ko.evaluation.scores import chrf, score_rows, summarise, wilson
+from align_ko.evaluation.scores import ScoredAnswer, Summary, chrf, score_rows, summarise, wilson
+from align_ko.evaluation.suites import best_checkpoints, measure_suites
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
 from align_ko.report.evaluation import STRIP_HEIGHT, closing, fault_bars, length_strips, render_html, show, write_html
@@ -236,6 +237,37 @@ def test_a_name_from_a_recipe_is_no_markup_and_no_terminal_code() -> None:
     out = io.StringIO()
     show(summarise(scored), Console(file=out, width=160))
     assert "[/red][U+001B][2J" in out.getvalue() and "\x1b" not in out.getvalue()
+
+
+def with_suites() -> tuple[list[ScoredAnswer], Summary]:
+    asked = {"suite": "instructions", "demands": [{"demand": "items", "count": 2}, {"demand": "no_latin"}]}
+    rows = [row("a", GOOD, suite="core"), row("b", GOOD, **asked), row("c", "- 물입니다.\n- 불입니다.", **asked)]
+    scored = score_rows([one | {"model": f"run/checkpoint-{step}"} for step in (1, 2) for one in rows])
+    summary = summarise(scored)
+    summary["suites"] = measure_suites(scored)
+    summary["best_checkpoints"] = best_checkpoints(summary["results"], summary["suites"])
+    return scored, summary
+
+
+def test_each_suite_has_a_line_and_the_best_checkpoint_is_named() -> None:
+    _, summary = with_suites()
+    console = Console(width=100, record=True, file=io.StringIO())
+    show(summary, console)
+    text = console.export_text()
+    lines = [line.split() for line in text.splitlines() if line.startswith("instructions")]
+    whole = ["100", "(34-100)"]
+    assert [line[2:] for line in lines] == [["2", *whole, "75", "of", "4", "50", "(9-91)"]] * 2
+    assert "best checkpoint of run: checkpoint-1: as good as checkpoint-2, and earlier" in text
+    plain = Console(width=100, record=True, file=io.StringIO())
+    show(summarise(score_rows(some_rows())), plain)
+    assert "Suites" not in plain.export_text()
+
+
+def test_the_page_shows_suites_and_what_was_not_met() -> None:
+    scored, summary = with_suites()
+    page = render_html(scored, summary)
+    assert page.count("지키지 않음: items") == 2 and "지키지 않음: no_latin" not in page
+    assert "<td>75 of 4</td>" in page and "run에서 가장 좋은 체크포인트: checkpoint-1: as good as" in page
 
 
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:

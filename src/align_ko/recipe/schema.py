@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from align_ko.recipe.data import DataRecipe
 from align_ko.recipe.evaluation import AlignRecipe, EvaluateRecipe, ExportRecipe
 from align_ko.recipe.fields import LARGEST
+from align_ko.recipe.grpo import GrpoRecipe
 from align_ko.recipe.keys import dict_values, keys_of, limits_of, list_items, record_of
 from align_ko.recipe.preferences import PreferencesRecipe
 from align_ko.recipe.record import MISSING, Kind, TrlConfig
@@ -18,7 +19,7 @@ from align_ko.recipe.training import DpoRecipe, SftRecipe
 Schema = dict[str, Any]
 RECIPES: dict[str, Kind] = {
     "data": DataRecipe, "sft": SftRecipe, "preferences": PreferencesRecipe, "dpo": DpoRecipe, "evaluate": EvaluateRecipe,
-    "export": ExportRecipe, "align": AlignRecipe,
+    "export": ExportRecipe, "align": AlignRecipe, "grpo": GrpoRecipe,
 }  # fmt: skip
 """By the name of their file."""
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
