@@ -253,3 +253,38 @@ def test_each_slip_has_its_right_form() -> None:
     assert text == "금세 돼요. 카드로 결제하고 문을 잠가 주세요."
     assert [(each.start, each.right) for each in wrong_particles("API을 부르면 JSON를 줍니다.")] == [(3, "를"), (13, "을")]
     assert wrong_spacing("할 수 있는 것은 많습니다.") == []
+
+
+DRAFT = '"결혼을 진심으로 축하드려요. 두 분의 앞날에 행복이 가득하길 바랄게요."'
+PARAPHRASED = (
+    "비타민 C는 면역력에 좋습니다. 면역력을 높이는 데 비타민 C가 좋습니다. 비타민 C를 먹으면 면역력이 높아집니다. "
+    "즉 면역력에는 비타민 C가 도움이 됩니다."
+)
+LEADER = (
+    "좋은 리더가 되려면 다양한 노력이 필요합니다. "
+    "상황에 맞는 방법을 찾는 것이 중요하며, 꾸준히 노력하면 좋은 결과를 얻을 수 있습니다."
+)
+NODES = (
+    "부모 노드는 위에 있고 자식 노드를 거느립니다. "
+    "자식 노드는 부모 노드 아래에 있으며, 자식 노드가 없는 노드를 잎 노드라고 합니다."
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "code"),
+    [
+        ("그의 별명이 뭐야?", "그의 별명은 '그의 별명'입니다.", "echo"),
+        ("25분 공부하고 5분 쉬는 공부법 이름이 뭐야?", '이름은 "25분 공부하고 5분 쉬는 공부법"입니다.', "echo"),
+        ("그 책 제목이 뭐야?", '그 책 제목은 "어린 왕자"입니다.', ""),
+        ("결혼 축하 문자를 두 가지 써 줘.", f"1. {DRAFT}\n2. {DRAFT}", "repetition"),
+        ("결혼 축하 문자를 두 가지 써 줘.", f'1. {DRAFT}\n2. "두 분의 새로운 출발을 응원할게요. 늘 행복하세요."', ""),
+        ("김치는 왜 시어지나요?", "김치의 발효", "no_answer"),
+        ("이 현상의 이름은 뭐예요?", "김치의 발효", ""),
+        ("비타민 C는 왜 필요해요?", PARAPHRASED, "repetition"),
+        ("좋은 리더의 조건은?", LEADER, "filler"),
+        ("부모 노드와 자식 노드는 뭐가 달라요?", NODES, ""),
+    ],
+)
+def test_nothing_said_and_the_same_said_twice(prompt: str, text: str, code: str) -> None:
+    found = set(assess(text, prompt).codes) & {"echo", "repetition", "no_answer", "filler"}
+    assert found == ({code} if code else set())

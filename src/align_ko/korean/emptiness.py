@@ -50,7 +50,7 @@ _GENERAL_TEXT = (  # roots that fit any topic
     "바람 최선 만들 나은 나아 되도 해야 합니 하면 하여 위해 위한 있으 살펴 알아 관한 관련 수행 진행 시작 실천 습관 어렵 "
     "쉽게 점을 점이 면에 면이 "
     "하지 그러 그리 또한 따라 때문 물론 즐거 행복 소중 특별 아름 멋진 훌륭 추억 최고 완벽 핵심 필수 유익 유용 종류 형태 "
-    "특징 장점 단점 맞 찾 좋 얻 많 면 삶 일 길 힘"
+    "특징 장점 단점 맞 찾 좋 얻 많 면 삶 일 길 힘 되려"
 )
 _LIGHT = frozenset("줍니 줘요 주는 그래 일 필요 도움 좋습 해야 매우 정말 아주 가장 여러 다양 우리 것이 된다 됩니 합니".split())
 _GENERAL = frozenset(_GENERAL_TEXT.split()) | GRAMMAR
@@ -117,7 +117,7 @@ def says_nothing(text: str, parts: Sequence[Sentence], prompt: str | None = None
     if next(islice(telling_parts, len(said) // 2, None), None) is None:  # half of them, or more, are circular
         return "filler", whole
     prose = [part for part in said if part.kind == "prose" and part.text[-1] in ".!?"]
-    if len(prose) < 3 or len(prose) < len(said):
+    if len(prose) < 2 or len(prose) < len(said):
         return None
     words = [syllables(part.text) for part in prose]
     asked = roots_of(prompt or "")
@@ -126,7 +126,7 @@ def says_nothing(text: str, parts: Sequence[Sentence], prompt: str | None = None
     general = sum([root in _GENERAL for root in roots])
     if (
         len(telling) * 3 <= len(prose)
-        and general >= 2 * len(prose)
+        and general >= max(8, 2 * len(prose))
         and set(_NAMED.findall(text)) <= set(_NAMED.findall(prompt or ""))
     ):
         return "filler", whole
@@ -151,9 +151,10 @@ def _in_other_words(words: Sequence[Sequence[str]]) -> bool:
     rest = len(keys) - 1
     if sum([len(each & known) >= 2 for each in keys[1:]]) < rest - (rest > 3):
         return False
+    in_all = len(known.intersection(*keys))
     new = 0.0
     for each in keys[1:]:
         new += sum(0.5 if key[:3] in opened else 1.0 for key in each - known)  # 풀립니다, 풀어
         known |= each
         opened |= {key[:3] for key in each}
-    return new <= 0.5 * rest
+    return new <= (1.0 if rest > 2 and in_all > 1 else 0.5) * rest

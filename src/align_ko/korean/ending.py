@@ -128,13 +128,24 @@ def _ends_in_number(line: str) -> bool:
     return len(pieces) > 1 and bool(_NUMBER_AFTER_NOUN.search(pieces[-1]))
 
 
+_NAMED_ITSELF = re.compile(
+    r"(?P<topic>[^\"'“”‘’\n]{1,40})(?:은|는) [\"'“‘](?P<name>[^\"'“”‘’\n]{2,80})[\"'”’]"
+    r"(?:입니다|이에요|예요|이?라고 (?:합니다|해요|불러요|부릅니다))[.!]?"
+)
+
+
 def echo(text: str, prompt: str | None) -> Span | None:
     """The prompt said again instead of an answer: `한국의 수도는 어디인가요? 한국의 인구는 얼마인가요?` to the first.
 
-    Taking the question up once before a real answer is a manner of speaking, not an echo.
+    Taking the question up once before a real answer is a manner of speaking, not an echo. So is what a question calls a thing,
+    given back as its name: `그의 별명은 '그의 별명'입니다.`
     """
     if not prompt:
         return None
+    if (named := _NAMED_ITSELF.fullmatch(text.strip())) and "?" in prompt:
+        name, asked = (_GAP.sub("", each) for each in (named["name"], prompt))
+        if name == _GAP.sub("", named["topic"]) or (name in asked and len(name) * 2 >= len(asked)):
+            return Span(0, len(text))
     first, opening = _LETTER.search(prompt), _LETTER.search(text)
     if not first or not opening or first[0] != opening[0]:
         return None

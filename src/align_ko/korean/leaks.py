@@ -143,6 +143,10 @@ _TITLE = re.compile(
     r"\s*(?:#{1,6} [^\n]+|\*\*[^*\s]+(?: [^*\s]+){2,}\*\*|제목 ?: ?[^\n]+|<[가-힣][^<>\n]*>|\[[가-힣][^\[\]\n]*\])\s*"
 )
 
+_EXPLAIN = re.compile(r"(?<![가-힣])왜(?![가-힣])|어떻게 (?!부르|불러|쓰|적|읽|말)|까닭[은이]|설명해")
+_NOUNS_ONLY = re.compile(r"[가-힣]{1,8}의 [가-힣]{1,6}(?: [가-힣]{1,6})?")  # 김치의 발효, 온도의 변화 과정
+_CAUSE = re.compile(r"때문|덕분|탓$|[요다까죠네지어아]$")
+
 
 def no_answer(text: str, prompt: str | None = None) -> Span | None:
     """The whole answer, where it says nothing: `좋은 질문입니다!`, `금리가 무엇인지 알려 드리겠습니다.`, a title alone."""
@@ -152,6 +156,8 @@ def no_answer(text: str, prompt: str | None = None) -> Span | None:
         return None
     body = text.strip()
     if (_HOLLOW.fullmatch(body) and not _LATER.search(body)) or (_TITLE.fullmatch(body) and not _TITLE_ASKED.search(prompt)):
+        return Span(0, len(text))
+    if _EXPLAIN.search(prompt) and _NOUNS_ONLY.fullmatch(body) and not _CAUSE.search(body):
         return Span(0, len(text))
     if _COUNTS_ONLY.fullmatch(body) and not _COUNT_ASKED.search(prompt):
         return Span(0, len(text))

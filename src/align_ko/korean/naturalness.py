@@ -325,6 +325,8 @@ def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None,
     doubled = [] if loop or aimless else doubled_words(masked)
     # Sentences said twice are phrases said twice: one fault for the reader, so one here.
     again = [] if loop else repetition.duplicate_sentences(response, parts, prompt)
+    if not loop and (draft := repetition.quoted_again(without_blocks(response))):
+        again = [*again, draft]
     crowd = None if loop or again else repetition.filler(response, parts, prompt)
     empty = None if loop or again or crowd else says_nothing(response, parts, prompt)
     # Few answers repeat anything, so only then is the prompt asked whether it wants that.

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from align_ko.korean.prose import Sentence, Span, sentences
+from align_ko.korean.prose import MARKER, Sentence, Span, sentences
 from align_ko.korean.stuffing import filler
 from align_ko.korean.words import Recall
 
@@ -144,6 +144,28 @@ def character_runs(text: str) -> list[Span]:
 
 
 _QUOTED = re.compile(r"[\"'“‘「`]([^\"'”’」`]{1,200}[\"'”’」`]\S*)")
+
+
+_QUOTED_LINE = re.compile(r"[\"“‘「][^\n]{15,400}[\"”’」]")
+
+
+def quoted_again(text: str) -> Span | None:
+    """The second of two lines that are the same quotation, where quotations are the answer: one draft given as two."""
+    if text.count("\n") == 0:
+        return None
+    seen: set[str] = set()
+    again: Span | None = None
+    begin = quoted = lines = 0
+    for line in text.split("\n"):
+        marker = MARKER.match(line)
+        said = line[marker.end() if marker else 0 :].strip()
+        lines += bool(said)
+        if _QUOTED_LINE.fullmatch(said) and len(_HANGUL.findall(said)) > 8:
+            quoted += 1
+            again = again or (Span(begin, begin + len(line)) if said in seen else None)
+            seen.add(said)
+        begin += len(line) + 1
+    return again if quoted * 2 >= lines else None
 
 
 _FLATS = Recall(lambda word: _PLAIN.sub("", word))

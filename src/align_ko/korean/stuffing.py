@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from itertools import chain
+from collections.abc import Set
+from itertools import chain, pairwise
 
 from align_ko.korean.phrases import stuttering
 from align_ko.korean.prose import Sentence, Span, sentences
@@ -56,13 +57,25 @@ def _crowded_stretch(places: list[int], lines: list[int]) -> tuple[int, int] | N
     return None
 
 
-def _says_more(text: str, stretch: list[str], word: str, start: int, end: int, least: float) -> bool:
-    """Is there something new beside the word for every time that it comes, as of a term that is explained?"""
+def _says_more(
+    text: str, stretch: list[str], word: str, start: int, end: int, least: float, kinds: Set[tuple[str, str]] = frozenset()
+) -> bool:
+    """Is there something new beside the word for every time that it comes, as of a term that is explained? A term of two words
+    that the prompt compares (`kinds`: 부모 노드 and 자식 노드) is no second 노드."""
     new = {ROOTS[each] for each in stretch if each != word} - {"", ROOTS[word]}
     if least > 1:  # 좋습니다, 좋기 and 좋다고 are one word
         new = {root[0] for root in new}
     named = len(re.findall(rf"{word} [A-Z0-9](?![A-Za-z0-9])", text[start : end + 2]))  # 노드 A, 노드 B
+    named += sum(pair in kinds for pair in pairwise(stretch))
     return len(new) + len(set(_LATIN.findall(text, start, end))) >= least * (stretch.count(word) - named)
+
+
+def _compared(prompt: str) -> frozenset[tuple[str, str]]:
+    """`부모 노드와 자식 노드는 뭐가 달라요?` → (부모, 노드), (자식, 노드); nothing for a word with one such neighbour."""
+    words = [NOUNS[word] for word in HANGUL.findall(prompt)]
+    pairs = set(pairwise(words))
+    heads = Counter(head for _, head in pairs)
+    return frozenset(pair for pair in pairs if heads[pair[1]] > 1)
 
 
 def _may_crowd(parts: list[Sentence]) -> bool:
@@ -124,6 +137,7 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
         return found
     if screen and not _may_crowd(parts):
         return None
+    kinds = _compared(prompt) if prompt else frozenset()
     topic = {NOUNS[word][:2] for word in HANGUL.findall(prompt) if len(word) > 1} if prompt else set()
     where: dict[str, list[int]] = defaultdict(list)
     spots: list[tuple[int, int]] = []
@@ -160,7 +174,7 @@ def filler(text: str, parts: list[Sentence] | None = None, prompt: str | None = 
         if _crowding(len(places), len(places) / size, size, kind):
             more = 1.5 if kind == "empty" or word[0] == "것" else 1.0
             if _VAGUE.fullmatch(word) or not _says_more(
-                text, words[first : last + 1], word, spots[first][0], spots[last][1], more
+                text, words[max(0, first - 1) : last + 1], word, spots[first][0], spots[last][1], more, kinds
             ):
                 return Span(spots[first][0], spots[last][1])
         if kind == "empty" and (near := _crowded_stretch(places, lines)):
