@@ -13,7 +13,7 @@ import sys
 
 import tyro
 
-from align_ko.errors import UserError, run_script, visible
+from align_ko.errors import run_script, visible
 
 
 def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, trust_remote_code: bool = False) -> None:
@@ -25,11 +25,9 @@ def main(model_path: str, max_new_tokens: int = 512, system: str | None = None, 
         system: an optional system message.
         trust_remote_code: run the Python code that a model from elsewhere brings.
     """
-    from pathlib import Path
+    from align_ko.models.source import check_named
 
-    if model_path != "quickstart" and not Path(model_path).is_dir() and (model_path.count("/") != 1 or model_path[0] in "./"):
-        raise UserError(f"there is no folder {model_path}", key="--model-path", expected="a checkpoint folder or a hub id")
-
+    check_named(model_path, "--model-path")
     from align_ko.process import quiet_known_noise
 
     quiet_known_noise()

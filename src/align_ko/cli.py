@@ -24,6 +24,7 @@ COMMANDS = {
     "read": ("read", "read an evaluation's answers blind: would you sign them?"),
     "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
     "plan": ("run_sft", "memory, steps and hours of an SFT, DPO or GRPO recipe, before anything is loaded"),
+    "diagnose": ("diagnose", "what is wrong with a checkpoint, and which stage mends it"),
     "chat": ("chat", "talk with a checkpoint"),
     "export": ("export", "a plain transformers folder and an Ollama Modelfile"),
     "assess": ("assess", "judge Korean text or a file of answers"),

@@ -141,6 +141,12 @@ def model_source(path: str | ModelSource, revision: str | None = None, trust_rem
     return ModelSource(name, _commit(name, requested), trust_remote_code, requested)
 
 
+def check_named(name: str, key: str | None = None) -> None:
+    """UserError where `name` is no folder and not written as a hub id either."""
+    if name != "quickstart" and not Path(name).is_dir() and (name.count("/") != 1 or name[0] in "./~"):
+        raise UserError(f"there is no folder {name}", key=key, expected="a checkpoint folder or a hub id")
+
+
 def resolve_model_path(name: str) -> str:
     """`quickstart` → the prepared Gemma folder; anything else unchanged. UserError when it was never prepared."""
     if name != "quickstart":

@@ -1,0 +1,120 @@
+"""What is wrong with a checkpoint, and what to do: somebody's folder, adapter or hub model.
+
+    align-ko diagnose outputs/mine/sft
+    align-ko diagnose Qwen/Qwen2.5-1.5B-Instruct --lang en --prompts my_prompts.jsonl
+    align-ko diagnose outputs/mine/sft --static
+
+First the files are read: template, special tokens, generation settings, weights. Then 40 prompts are answered greedily and
+under two tuned settings, which tells a fault of decoding from one of the model. Answers are kept: a second run draws none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+import yaml
+
+
+from align_ko.errors import run_script, visible
+from align_ko.sources import folder_of
+
+if TYPE_CHECKING:
+    from align_ko.evaluation.blame import Verdict
+    from align_ko.evaluation.file_faults import Finding
+
+TEXTS = Path(__file__).with_suffix(".yaml")
+OF_DPO = ("repetition", "echo", "filler", "unfinished", "too_long")
+"""Faults that a model's own failures teach it to avoid; the others are missing knowledge of Korean or of the format."""
+RECIPES = {"gemma3": "gemma3_4b", "qwen3": "qwen3_8b", "llama3_1": "llama3_1_8b", "llama3": "llama3_1_8b"}
+
+
+def show_findings(findings: list[Finding], texts: dict[str, Any]) -> None:
+    from align_ko.evaluation.file_faults import NOTES
+
+    faults = [finding for finding in findings if finding.code not in NOTES]
+    print(texts["words"]["found"].format(count=len(faults)) if faults else texts["words"]["none"])
+    for number, finding in enumerate([*faults, *(finding for finding in findings if finding.code in NOTES)], 1):
+        problem, remedy = (visible(text.format(**finding.facts)) for text in texts["findings"][finding.code])
+        heading = texts["words"]["note"] if finding.code in NOTES else f"{number}."
+        print(f"{heading} [{finding.code}] {problem}\n   → {remedy}")
+
+
+def show_verdict(verdict: Verdict, folder: Path, model: str, texts: dict[str, Any]) -> None:
+    words = texts["words"]
+    print("\n" + words["asked"].format(count=verdict.results[0]["n"], folder=folder))
+    for result in verdict.results:
+        shares = (100 * share for share in (result["natural"], result["natural_low"], result["natural_high"]))
+        print(f"  {result['decoding']:<52} {words['natural'].format(*shares)}")
+    if verdict.faults:
+        print("  " + words["faults"].format(faults=", ".join(f"{code} {count}" for code, count in verdict.faults[:3])))
+    knob = next(result["decoding"] for result in verdict.results if result["setting"] == verdict.knob)
+    print("\n" + words[verdict.kind].format(knob=knob, mended=verdict.mended, spoilt=verdict.spoilt, faulty=verdict.faulty))
+    if verdict.kind != "sound":
+        stage = "distil" if verdict.kind != "model" else "dpo" if verdict.faults[0][0] in OF_DPO else "sft"
+        for line in (stage, "init"):
+            print(f"   → {texts['stages'][line].format(model=model)}")
+
+
+def main(
+    model: Annotated[str, tyro.conf.Positional],
+    /,
+    prompts: Path | None = None,
+    lang: Literal["ko", "en"] = "ko",
+    static: bool = False,
+    strict: bool = False,
+    max_prompts: int = 40,
+    max_new_tokens: int = 512,
+    batch_size: int = 32,
+    trust_remote_code: bool = False,
+) -> None:
+    """Say what is wrong with a checkpoint.
+
+    Args:
+        model: A checkpoint folder (adapter or full model) or a hub id.
+        prompts: A prompt file; without one, the quickstart's evaluation prompts.
+        lang: Language of the output.
+        static: Read the files only, no answers.
+        strict: Exit 1 where something is wrong.
+        max_prompts: How many prompts are answered, spread over the file; 0 = all.
+        max_new_tokens: Longest answer in tokens.
+        batch_size: Prompts at once.
+        trust_remote_code: Run the Python code that a model from elsewhere brings.
+    """
+    from align_ko.process import quiet_known_noise
+
+    quiet_known_noise()
+    from align_ko.evaluation.blame import answer_prompts, judge_answers
+    from align_ko.evaluation.file_faults import NOTES, UNUSABLE, family_templates, find_faults, read_checkpoint
+    from align_ko.models.quickstart import cache_folder
+    from align_ko.models.source import check_named, model_source, weights_hash
+    from align_ko.recipe import GenerationArgs
+    from align_ko.records import evenly, read_prompts, write_jsonl
+
+    check_named(model)
+    source = model_source(model, trust_remote_code=trust_remote_code)
+    checkpoint = read_checkpoint(source)
+    texts = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))[lang]
+    findings = find_faults(checkpoint)
+    show_findings(findings, texts)
+    is_faulty = any(finding.code not in NOTES for finding in findings)
+    if not static and any(finding.code in UNUSABLE for finding in findings):
+        print("\n" + texts["words"]["skipped"])
+    elif not static:
+        file = prompts or folder_of("recipes") / "quickstart/data/evaluation/prompts.jsonl"
+        rows = evenly(list(read_prompts(file, "--prompts")), max_prompts)
+        folder = cache_folder() / "diagnosis" / weights_hash(source)
+        print()
+        answers = answer_prompts(source, rows, GenerationArgs(max_new_tokens, batch_size), folder)
+        write_jsonl(folder / "responses.jsonl", answers)
+        verdict = judge_answers(answers)
+        recipes = (RECIPES[name] for name in family_templates(checkpoint) if name in RECIPES)
+        show_verdict(verdict, folder, next(recipes, "solar"), texts)
+        is_faulty = is_faulty or verdict.kind != "sound"
+    if strict and is_faulty:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run_script(lambda: tyro.cli(main, description=__doc__))
