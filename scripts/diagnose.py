@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 import yaml
 
-
 from align_ko.errors import run_script, visible
-from align_ko.sources import folder_of
 
 if TYPE_CHECKING:
     from align_ko.evaluation.blame import Verdict
@@ -60,7 +58,7 @@ def show_verdict(verdict: Verdict, folder: Path, model: str, texts: dict[str, An
 def main(
     model: Annotated[str, tyro.conf.Positional],
     /,
-    prompts: Path | None = None,
+    prompts: str = "core",
     lang: Literal["ko", "en"] = "ko",
     static: bool = False,
     strict: bool = False,
@@ -73,7 +71,7 @@ def main(
 
     Args:
         model: A checkpoint folder (adapter or full model) or a hub id.
-        prompts: A prompt file; without one, the quickstart's evaluation prompts.
+        prompts: A suite of evaluation prompts (core, multi_turn, instructions) or a prompt file.
         lang: Language of the output.
         static: Read the files only, no answers.
         strict: Exit 1 where something is wrong.
@@ -87,10 +85,11 @@ def main(
     quiet_known_noise()
     from align_ko.evaluation.blame import answer_prompts, judge_answers
     from align_ko.evaluation.file_faults import NOTES, UNUSABLE, family_templates, find_faults, read_checkpoint
+    from align_ko.evaluation.suites import read_suites
     from align_ko.models.quickstart import cache_folder
     from align_ko.models.source import check_named, model_source, weights_hash
     from align_ko.recipe import GenerationArgs
-    from align_ko.records import evenly, read_prompts, write_jsonl
+    from align_ko.records import evenly, write_jsonl
 
     check_named(model)
     source = model_source(model, trust_remote_code=trust_remote_code)
@@ -102,8 +101,7 @@ def main(
     if not static and any(finding.code in UNUSABLE for finding in findings):
         print("\n" + texts["words"]["skipped"])
     elif not static:
-        file = prompts or folder_of("recipes") / "quickstart/data/evaluation/prompts.jsonl"
-        rows = evenly(list(read_prompts(file, "--prompts")), max_prompts)
+        rows = evenly(read_suites([prompts]), max_prompts)
         folder = cache_folder() / "diagnosis" / weights_hash(source)
         print()
         answers = answer_prompts(source, rows, GenerationArgs(max_new_tokens, batch_size), folder)
