@@ -142,14 +142,17 @@ def echo(text: str, prompt: str | None) -> Span | None:
     """
     if not prompt:
         return None
+    asked = _GAP.sub("", prompt)
+    questions = [_GAP.sub("", each) for each in text.split("?") if each.strip()]
+    if text.rstrip().endswith("?") and all(len(each) > 4 and each in asked for each in questions):
+        return Span(0, len(text))
     if (named := _NAMED_ITSELF.fullmatch(text.strip())) and "?" in prompt:
-        name, asked = (_GAP.sub("", each) for each in (named["name"], prompt))
+        name = _GAP.sub("", named["name"])
         if name == _GAP.sub("", named["topic"]) or (name in asked and len(name) * 2 >= len(asked)):
             return Span(0, len(text))
     first, opening = _LETTER.search(prompt), _LETTER.search(text)
     if not first or not opening or first[0] != opening[0]:
         return None
-    asked = _GAP.sub("", prompt)
     head = _GAP.sub("", text[:40])
     if len(asked) < 6 or head[: len(asked)] != asked[: len(head)]:
         return None
