@@ -35,15 +35,9 @@ def main() -> None:
         for key, file in (("data.train_file", data.train_file), ("data.eval_file", data.eval_file))
     )
 
-    from align_ko.models.hardware import check_hardware, check_packages
-    from align_ko.models.source import base_of, start_source
+    from align_ko.models.hardware import checked_start
 
-    named = recipe.model and (recipe.model.model_name_or_path, recipe.model.model_revision, recipe.model.trust_remote_code)
-    start = start_source(recipe.model_name_or_path, *(named or ()))
-    base = base_of(start)
-    four_bit = bool(recipe.model and recipe.model.load_in_4bit)
-    check_hardware(base, four_bit, bool(recipe.training.get("use_cpu")))
-    check_packages(recipe.model, recipe.training)
+    start, base = checked_start(recipe.model_name_or_path, recipe.model, recipe.training)
 
     from pathlib import Path
 

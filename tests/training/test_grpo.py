@@ -252,6 +252,34 @@ def test_a_run_cut_off_ends_with_the_same_weights_and_tells_what_it_did(place, m
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_cut_off_run_draws_when_the_whole_one_does_where_answers_are_trained_on_twice(place, monkeypatch):
+    common = (
+        "run_grpo",
+        *place,
+        "--training.num_iterations",
+        "2",
+        "--training.max_steps",
+        "6",
+        "--training.eval_strategy",
+        "no",
+    )
+    moments: dict[str, list[tuple[int, int]]] = {"whole": [], "cut": []}
+    real = AlignGRPOTrainer._generate_and_score_completions
+
+    def drawn(self, inputs):
+        moments[Path(self.args.output_dir).name].append((self.state.global_step, self._step))
+        return real(self, inputs)
+
+    monkeypatch.setattr(AlignGRPOTrainer, "_generate_and_score_completions", drawn)
+    run_here(monkeypatch, *common, "--training.output_dir", "whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        cut_at_call(patch, "transformers.trainer.Trainer.training_step", 11)  # in step 6, past checkpoint-4
+        run_here(patch, *common, "--training.output_dir", "cut")
+    run_here(monkeypatch, *common, "--training.output_dir", "cut")
+    assert moments["whole"] == [(0, 0), (2, 4), (4, 8)] and moments["cut"] == [*moments["whole"], (4, 8)]
+    assert weights("cut") == weights("whole")
+
+
 def test_evaluation_prompts_that_are_trained_on_are_refused(place, monkeypatch):
     write_jsonl("leaked.jsonl", rows()[:1])
     with pytest.raises(AuditError, match="1 of 1 held-out rows are trained on too"):

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from align_ko.errors import UserError, missing_package
-from align_ko.models.source import ModelSource, model_source
+from align_ko.models.source import ModelSource, base_of, model_source, start_source
 from align_ko.process import machine_memory_gib
-from align_ko.recipe import ModelArgs
+from align_ko.recipe import ModelArgs, StartModelArgs
 
 CPU_LIMIT = 2e9  # parameters; above it a CPU run takes days and is always a mistake
 NF4_BYTES = 0.55  # of a parameter, with double quantisation
@@ -65,6 +65,16 @@ def check_packages(model: ModelArgs | None, training: Mapping[str, Any]) -> None
             raise UserError(
                 "this needs a GPU, and there is none", key=key, expected="bfloat16 or float32, and sdpa as attention"
             )
+
+
+def checked_start(name: str, model: StartModelArgs | None, training: Mapping[str, Any]) -> tuple[ModelSource, ModelSource]:
+    """The start of DPO or GRPO and the base below it, which fit this machine and its packages."""
+    named = (model.model_name_or_path, model.model_revision, model.trust_remote_code) if model else ()
+    start = start_source(name, *named)
+    base = base_of(start)
+    check_hardware(base, bool(model and model.load_in_4bit), bool(training.get("use_cpu")))
+    check_packages(model, training)
+    return start, base
 
 
 def check_hardware(path: str | ModelSource, load_in_4bit: bool, use_cpu: bool = False) -> None:
