@@ -159,7 +159,7 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
         begin, position = position, position + len(line) + 1
         if not _FOREIGN_TWO.search(line) or line.count("|") >= 2:
             continue
-        hangul = len(_HANGUL.findall(line))
+        hangul = _HANGUL.search(line) is not None
         if hangul and len(_LETTER.findall(line)) < 10:
             continue
         if _YEAR.search(line) and _REFERENCE.search(line) and _HANGUL.search(bare):

@@ -85,7 +85,9 @@ _AFTER_DIGIT = re.compile(
     rf"|(?<=[{_CLOSED_DIGIT}])(?:[는를](?![가-힣])|와(?= \d)))|(?<=\d%)(?:[은을](?![가-힣])|이(?= [가-힣])|으로(?![가-힣]))"
 )
 _NOT_READ_SO = re.compile(r"(?:[A-Za-z\-/^.,_:*×+=()'](?: ?\d+)|[A-Za-z][A-Za-z ]{0,20} \d+|제 ?\d+|\d[:/.,\-]\d+)$")
-_AFTER_LATIN = re.compile(r"(?<=[A-Za-z])(?:[은는을를](?![가-힣])|[이가과와](?= [가-힣])|(?:으로|로)(?![가-힣]))")
+_AFTER_LATIN = re.compile(  # opens with the particle, so re skips from one to the next
+    r"[은는을를](?<=[A-Za-z].)(?![가-힣])|[이가과와](?<=[A-Za-z].)(?= [가-힣])|으?로(?:(?<=[A-Za-z]으로)|(?<=[A-Za-z]로))(?![가-힣])"
+)
 _LATIN_BEFORE = re.compile(r"(?<![A-Za-z0-9_.\-/@#&+'])[A-Za-z]{2,24}$")
 _CLOSED_WORD = re.compile(r"(?:n|m|ng|le|[^l]l|ll)$")
 _OPEN_WORD = re.compile(r"(?:[aiouysfxdrvwzh]|[snrflxc]t|[nrs]k)$")

@@ -88,9 +88,9 @@ def sentences(text: str, *, masked: str | None = None) -> list[Sentence]:
         begin, position = position, position + len(line) + 1
         if not line.strip():
             continue
-        if line.lstrip().startswith("|") or line.count("|") >= 2 or "\t" in line.strip():
+        if ("|" in line and (line.lstrip()[0] == "|" or line.count("|") >= 2)) or ("\t" in line and "\t" in line.strip()):
             kind = "table"
-        elif _HEADING.match(line) or _BOLD_LINE.match(line):
+        elif line.lstrip(" \t")[0] in "#=-*[<【" and (_HEADING.match(line) or _BOLD_LINE.match(line)):
             kind = "heading"
         else:
             kind = "prose"

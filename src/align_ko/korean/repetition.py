@@ -321,7 +321,7 @@ def duplicate_sentences(
             next_door.append(span)
         elif not doubtful and letters >= 8 and len(words) >= 3:
             model = flats.get(flat)
-            if model is None and len(words) >= 4:
+            if model is None and len(words) >= 4 and sum(map(by_word.__contains__, words)) >= len(words) - 2:
                 rivals = Counter(i for word in dict.fromkeys(words) for i in by_word.get(word, ()))
                 model = next((i for i, both in rivals.items() if both * 2 >= len(words) and _near(seen[i], words)), None)
             if model is not None and not _topic_differs(said, words, seen[model]):

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import exp, log
 from typing import NamedTuple
@@ -111,15 +111,15 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
     asked = _read(prompt) if prompt else _NOTHING
     words = tokens(without_code(response))[:_MOST_WORDS]
     dull = _between((0.92 - _variety(list(NAMES.each(words)))) / 0.5)
-    content = [root for root in ROOTS.each(words) if root]
-    told = response.lower()
-    taken = sum([piece in told for piece in asked.pieces]) / len(asked.pieces) if asked.pieces else 1.0
+    roots = list(ROOTS.each(words))
+    content = len(roots) - roots.count("")
+    taken = sum(map(response.lower().__contains__, asked.pieces)) / len(asked.pieces) if asked.pieces else 1.0
     sentences = sum([part.kind in ("prose", "item") for part in parts])
     lines = sum([not line.isspace() for line in response.split("\n") if line])
     return {
         "dull": dull,
         "circling": dull if asked.explain else 0.0,
-        "worn": 1 - len(set(content)) / len(content) if len(words) >= _LEAST_WORDS and content else 0.0,
+        "worn": 1 - len({*roots} - {""}) / content if len(words) >= _LEAST_WORDS and content else 0.0,
         "thin": _between(1 - log(1 + sentences) / log(1 + _SENTENCES)) if asked.explain else 0.0,
         "flat": _between(1 - log(1 + lines) / log(1 + asked.lines)) if asked.lines else 0.0,
         "again": float(_says_again(response, parts)),
@@ -128,9 +128,9 @@ def marks(response: str, parts: Sequence[Sentence], prompt: str | None = None) -
     }
 
 
-def counted(codes: Iterable[str]) -> dict[str, int]:
+def counted(codes: Sequence[str]) -> dict[str, int]:
     """How often each code counts: a loop found in three places is one, five wrong particles are five."""
-    return {code: min(often, 5 if code in SLIPS else 1) for code, often in Counter(codes).items()}
+    return {code: min(often, 5 if code in SLIPS else 1) for code, often in Counter(codes).items()} if codes else {}
 
 
 def graded(values: Mapping[str, float], costs: Mapping[str, float] = COSTS) -> float:

@@ -270,7 +270,7 @@ _LETTER_BY_LETTER = re.compile(r" [가-힣](?: [가-힣]){6,} ")
 _INFLECTED = re.compile(
     r"[습입합됩] 니 [다까]|[어아해세예] 요|[은는을를] "
 )  # 가 나 다 라, 도 레 미 파 and 월 화 수 목 are no words
-_NO_SPACES = re.compile(r"(?<![가-힣])[가-힣]{22,}(?![가-힣])(?<!법률)(?<!법)(?<!시행령)(?<!규칙)(?<!협정)(?<!조약)(?<!협약)")
+_NO_SPACES = re.compile(r"[가-힣](?<![가-힣].)[가-힣]{21,}(?![가-힣])(?<!법률)(?<!법)(?<!시행령)(?<!규칙)(?<!협정)(?<!조약)(?<!협약)")
 
 
 def wrong_spacing(text: str) -> list[Span]:
