@@ -68,24 +68,26 @@ _NOT_PLAIN = re.compile(
 )
 _SPOKEN = (  # said by somebody else than the assistant to its reader
     r"소설|이야기(?!해|하)|동화|우화|전래|설화|대본|시나리오|각본|대화문?|대사|독백|상황극|콩트|만담|유머|농담|개그|드립"
-    r"|희곡|가사|노래|랩|동요|자장가|시조|하이쿠|[가-힣N]행시|축시|(?<![가-힣])시(?=[를로한의 ])|편지|쪽지|문자|카톡|톡|메시지"
+    r"|희곡|가사|노래|랩|동요|자장가|시조|하이쿠|행시(?<=[가-힣N]행시)|축시"
+    r"|시(?<![가-힣].)(?=[를로한의 ])|편지|쪽지|문자|카톡|톡|메시지"
     r"|댓글|답글|트윗|인스타|SNS|캡션|일기"
     r"|방명록|롤링페이퍼|고백|응원|건배사|주문|구호|챈트|혼잣말|줄거리|시놉시스|장면|첫 문장|도입부|전개|결말|작품"
 )
 _WRITTEN = (  # addressed to nobody: written -다 or nouns
     r"보고서|논문|초록|초안|서론|결론 ?부분|배경 ?기술|특허|명세서|청구항"
     r"|연구[의 ]*(?:범위|배경|목적|계획)|기획서|제안서|계획서|백서|캐릭터|세계관"
-    r"|기사|사설|칼럼|헤드라인|에세이|수필|독후감|감상문|서평|리뷰|설명문|논설|(?<![가-힣])글|문단|문장|본문|메일|연설"
+    r"|기사|사설|칼럼|헤드라인|에세이|수필|독후감|감상문|서평|리뷰|설명문|논설|글(?<![가-힣].)|문단|문장|본문|메일|연설"
     r"|선언문|회의록|의사록|메모|노트|개요|일지|이력서|자기소개서|자소서|경력|약관|계약서|조항|공고|안내문|공지|포스터|전단|광고|카피|목차|상호"
     r"|해시태그|시험지|질문지|설문|풍경|상세 ?페이지|상품 ?설명|제품 ?설명|백과|증명|JSON|json|CSV|csv"
     r"|YAML|XML|HTML|SQL|코드|주석|커밋"
-    r"|(?:수학|시험|객관식|주관식|연습|응용|예상|퀴즈) ?문제"
+    r"|수학 ?문제|시험 ?문제|객관식 ?문제|주관식 ?문제|연습 ?문제|응용 ?문제|예상 ?문제|퀴즈 ?문제"
 )
 _LINES = (  # every line stands alone, the one a question, the next a promise
     "제목|부제|슬로건|표어|구호|캐치프레이즈|문구|글귀|카피|명언|격언|속담|좌우명|가훈|급훈|예문|퀴즈|수수께끼|넌센스|별명|닉네임"
 )
+_FREE_TEXT = re.compile(rf"(?:{_SPOKEN})[^.?!\n]{{0,60}}{_MAKE}")  # alone, it opens with a letter: re skips to the next
 _FREE = re.compile(
-    rf"(?:{_SPOKEN})[^.?!\n]{{0,60}}{_MAKE}|(?:유머|농담|개그|드립|건배사|명대사|이야기(?!해|하))[^.?!\n]{{0,20}}{_TELL}"
+    rf"(?:유머|농담|개그|드립|건배사|명대사|이야기(?!해|하))[^.?!\n]{{0,20}}{_TELL}"
     rf"|(?:{_LINES})[^.?!\n]{{0,30}}{_TELL}|이름[^.?!\n]{{0,12}}(?:지어|짓|만들|붙여)"
     r"|(?:제목|표어|슬로건|구호|카피|문구|가사|노래|동시|대본)\W*$"
     r"|처럼 (?:말|대답|답|이야기|얘기|행동|굴|써|연기)|말투로?|어투로?|톤으로|사투리로|버전으로"
@@ -95,8 +97,9 @@ _FREE = re.compile(
     r"|(?:너는|넌|당신은|네가|지금부터) [^.?!\n]{1,40}(?:이야|야|이다|입니다|이에요|예요|해라|맡아)(?:[.!, ]|$)"
     r"|연기해|흉내|성대모사|[일1]인칭"
 )
+_PROSE_TEXT = re.compile(rf"(?:{_WRITTEN})[^.?!\n]{{0,40}}{_MAKE}")
 _PROSE = re.compile(
-    rf"(?:{_WRITTEN})[^.?!\n]{{0,40}}{_MAKE}|증명(?:해|하|을)|묘사해|묘사하|서술|[한하이]라?다체|평서체|[함음]체|개조식|문어체|음슴체"
+    r"증명(?:해|하|을)|묘사해|묘사하|서술|[한하이]라?다체|평서체|[함음]체|개조식|문어체|음슴체"
     r"|요약|번역|회의록|발음 연습|문체|높임|발췌|문제(?:를|을)? ?(?:하나|두|세|\d|내 ?[줘주]|출제|만들)"
 )
 _WRITING = re.compile(
@@ -120,14 +123,14 @@ def asked_for(prompt: str) -> Genre:
     prompt = _NO_TEXT.sub("", prompt)
     changed = _CHANGED.search(prompt)
     if not changed and _NOT_PLAIN.search(prompt):
-        return Genre("any", True) if _FREE.search(prompt) else _POLITE
+        return Genre("any", True) if (_FREE_TEXT.search(prompt) or _FREE.search(prompt)) else _POLITE
     if _PLAIN.search(prompt):
         return Genre("any" if changed else "plain", False)
     if _HOW_TO.search(prompt):
         return _POLITE
-    if _FREE.search(prompt):
+    if _FREE_TEXT.search(prompt) or _FREE.search(prompt):
         return Genre("any", True)
-    if changed or "반말" in prompt or _PROSE.search(prompt) or _WRITING.search(prompt):
+    if changed or "반말" in prompt or _PROSE_TEXT.search(prompt) or _PROSE.search(prompt) or _WRITING.search(prompt):
         return Genre("any", False)
     return _POLITE
 

@@ -86,7 +86,8 @@ _AFTER_DIGIT = re.compile(
 )
 _NOT_READ_SO = re.compile(r"(?:[A-Za-z\-/^.,_:*×+=()'](?: ?\d+)|[A-Za-z][A-Za-z ]{0,20} \d+|제 ?\d+|\d[:/.,\-]\d+)$")
 _AFTER_LATIN = re.compile(  # opens with the particle, so re skips from one to the next
-    r"[은는을를](?<=[A-Za-z].)(?![가-힣])|[이가과와](?<=[A-Za-z].)(?= [가-힣])|으?로(?:(?<=[A-Za-z]으로)|(?<=[A-Za-z]로))(?![가-힣])"
+    r"[은는을를](?<=[A-Za-z].)(?![가-힣])|[이가과와](?<=[A-Za-z].)(?= [가-힣])"
+    r"|으?로(?:(?<=[A-Za-z]으로)|(?<=[A-Za-z]로))(?![가-힣])"
 )
 _LATIN_BEFORE = re.compile(r"(?<![A-Za-z0-9_.\-/@#&+'])[A-Za-z]{2,24}$")
 _CLOSED_WORD = re.compile(r"(?:n|m|ng|le|[^l]l|ll)$")
