@@ -168,7 +168,7 @@ def longest_wanted(prompt: str | None, limit: int) -> int:
 
 
 _WORDY = re.compile(r"[가-힣]{2}|[A-Za-z]{2} [A-Za-z]{2,} [A-Za-z]{2}")
-_CODE_LINE = re.compile(
+_STATEMENT = re.compile(
     r"[;{}]\s*$|^\s*(?:[)\]}#]|//|/\*|@)|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|public"
     r"|private|static|void|int|const|let|var|function|func|fn|package|using|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE)\b.*[^.!?]$"
     r"|^[\w.\[\]\"' ]+ ?[-+*/|]?= ?\S|^\s*[\w.]+\([^가-힣]*\)$"
@@ -192,7 +192,7 @@ def outside(text: str, prompt: str | None = None) -> str:
         return "table"
     if "```" in text and not _WORDY.search(without_code(text)):
         return "code"
-    others = (line for line in lines if not _CODE_LINE.search(line))
+    others = (line for line in lines if not _STATEMENT.search(line))
     if len(lines) > _CODE_LINES and next(islice(others, len(lines) // 10, None), None) is None:
         return "code"
     if prompt and _PROOF_ASKED.search(prompt) and len(_RELATION.findall(text)) >= _RELATIONS:

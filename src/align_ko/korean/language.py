@@ -102,7 +102,8 @@ _ASIDE = re.compile(
     r"|『[^』\n]{1,400}』|《[^》\n]{1,400}》"
     r"|〈[^〉\n]{1,400}〉|\"[^\"\n]{1,400}\"|'(?<!\w')[^'\n]{1,400}'(?![a-zA-Z])"
 )
-_CODE_LINE = re.compile(
+# Of a line without Hangul: signs of code, data or formulas. Wider than genre.py's lines of a program, where prose counts.
+_LIKE_CODE = re.compile(
     r"[{};]\s*$|^\s*(?:[$#>%@]|//|--|[\[\]{}\"'(<])|[=!<>]=|=>|->|::"
     r"|\w\([^ ]{0,200}\)|\w\([^)]{0,200}\)\s*:?$|[A-Za-z]_[A-Za-z]"
     r"|^\s*(?:import|from|def|class|return|for|if|else|elif|while|try|except|with|print|const|let|var"
@@ -167,7 +168,7 @@ def foreign(text: str, prompt: str | None = None) -> Foreign:
         prose = len(_PROSE_WORD.findall(line)) > 1 and not (code and _COMMENT.match(line))
         if not hangul and _SURELY_CODE.search(line):
             continue
-        if not hangul and not prose and (code or _CODE_LINE.search(line)):
+        if not hangul and not prose and (code or _LIKE_CODE.search(line)):
             continue
         inner = blank(line, _ASIDE) if hangul else line
         if hangul and len(_LETTER.findall(inner)) < 10:
