@@ -10,6 +10,7 @@ under two tuned settings, which tells a fault of decoding from one of the model.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,11 +21,13 @@ from align_ko.errors import run_script, visible
 
 if TYPE_CHECKING:
     from align_ko.evaluation.blame import Verdict
-    from align_ko.evaluation.file_faults import Finding
+    from align_ko.evaluation.file_faults import Checkpoint, Finding
 
 TEXTS = Path(__file__).with_suffix(".yaml")
 OF_DPO = ("repetition", "echo", "filler", "unfinished", "too_long")
 """Faults that a model's own failures teach it to avoid; the others are missing knowledge of Korean or of the format."""
+FIT = 0.2
+"""Natural share from which pairs are built: below it a model gives too few answers to choose, and SFT comes first."""
 RECIPES = {"gemma3": "gemma3_4b", "qwen3": "qwen3_8b", "llama3_1": "llama3_1_8b", "llama3": "llama3_1_8b"}
 
 
@@ -39,7 +42,24 @@ def show_findings(findings: list[Finding], texts: dict[str, Any]) -> None:
         print(f"{heading} [{finding.code}] {problem}\n   → {remedy}")
 
 
-def show_verdict(verdict: Verdict, folder: Path, model: str, texts: dict[str, Any]) -> None:
+def stage_of(verdict: Verdict, findings: list[Finding]) -> str:
+    """The stage that mends what the answers show; a key of `stages`."""
+    if verdict.kind != "model":
+        return "distil"
+    learnt = verdict.results[0]["natural"] >= FIT and not any(each.code == "template_missing" for each in findings)
+    return "dpo" if learnt and verdict.faults[0][0] in OF_DPO else "sft"
+
+
+def recipes_of(checkpoint: Checkpoint) -> str:
+    """The folder of recipes/ that trained it, else its family's, else SOLAR's."""
+    from align_ko.evaluation.file_faults import family_templates
+
+    file = checkpoint.folder / "manifest.json"
+    own = re.search(r"recipes/(\w+)/\w+\.yaml", file.read_text(encoding="utf-8")) if file.is_file() else None
+    return own[1] if own else next((RECIPES[name] for name in family_templates(checkpoint) if name in RECIPES), "solar")
+
+
+def show_verdict(verdict: Verdict, folder: Path, stage: str, model: str, texts: dict[str, Any]) -> None:
     words = texts["words"]
     print("\n" + words["asked"].format(count=verdict.results[0]["n"], folder=folder))
     for result in verdict.results:
@@ -50,7 +70,6 @@ def show_verdict(verdict: Verdict, folder: Path, model: str, texts: dict[str, An
     knob = next(result["decoding"] for result in verdict.results if result["setting"] == verdict.knob)
     print("\n" + words[verdict.kind].format(knob=knob, mended=verdict.mended, spoilt=verdict.spoilt, faulty=verdict.faulty))
     if verdict.kind != "sound":
-        stage = "distil" if verdict.kind != "model" else "dpo" if verdict.faults[0][0] in OF_DPO else "sft"
         for line in (stage, "init"):
             print(f"   → {texts['stages'][line].format(model=model)}")
 
@@ -84,7 +103,7 @@ def main(
 
     quiet_known_noise()
     from align_ko.evaluation.blame import answer_prompts, judge_answers
-    from align_ko.evaluation.file_faults import NOTES, UNUSABLE, family_templates, find_faults, read_checkpoint
+    from align_ko.evaluation.file_faults import NOTES, UNUSABLE, find_faults, read_checkpoint
     from align_ko.evaluation.suites import read_suites
     from align_ko.models.quickstart import cache_folder
     from align_ko.models.source import check_named, model_source, weights_hash
@@ -107,8 +126,7 @@ def main(
         answers = answer_prompts(source, rows, GenerationArgs(max_new_tokens, batch_size), folder)
         write_jsonl(folder / "responses.jsonl", answers)
         verdict = judge_answers(answers)
-        recipes = (RECIPES[name] for name in family_templates(checkpoint) if name in RECIPES)
-        show_verdict(verdict, folder, next(recipes, "solar"), texts)
+        show_verdict(verdict, folder, stage_of(verdict, findings), recipes_of(checkpoint), texts)
         is_faulty = is_faulty or verdict.kind != "sound"
     if strict and is_faulty:
         raise SystemExit(1)

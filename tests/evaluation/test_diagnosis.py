@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,13 @@ from transformers import AutoTokenizer
 from align_ko import cli
 from align_ko.chat_templates import path_of
 from align_ko.evaluation.blame import judge_answers
-from align_ko.evaluation.file_faults import CODES, NOTES, find_faults, read_checkpoint
+from align_ko.evaluation.file_faults import CODES, NOTES, Finding, find_faults, read_checkpoint
 from align_ko.models.export import save_model
 from align_ko.models.load import greedy_config, load_tokenizer
 from align_ko.models.source import model_source
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = runpy.run_path(str(ROOT / "scripts/diagnose.py"))
 
 
 @dataclass
@@ -238,6 +240,32 @@ def test_decoding_or_model(greedy, penalty, sampling, kind, knob, counts):
     if kind != "sound":
         assert (verdict.mended, verdict.spoilt, verdict.faulty) == counts
         assert verdict.faults == [("repetition", counts[2])]
+
+
+@pytest.mark.parametrize(
+    ("greedy", "penalty", "fault", "template", "stage"),
+    [
+        ("b" * 40, "g" * 40, "repetition", "", "distil"),
+        ("b" * 20 + "g" * 20, "b" * 20 + "g" * 20, "repetition", "", "dpo"),
+        ("b" * 20 + "g" * 20, "b" * 20 + "g" * 20, "wrong_register", "", "sft"),
+        ("b" * 36 + "g" * 4, "b" * 36 + "g" * 4, "repetition", "", "sft"),  # too few to choose from
+        ("b" * 20 + "g" * 20, "b" * 20 + "g" * 20, "repetition", "template_missing", "sft"),  # a base model
+    ],
+)
+def test_the_stage_that_mends_it(greedy, penalty, fault, template, stage):
+    rows = scored(greedy, penalty, penalty)
+    for row in rows:
+        row["faults"] = [{**each, "code": fault} for each in row["faults"]]
+    findings = [Finding(template, {})] if template else []
+    assert SCRIPT["stage_of"](judge_answers(rows), findings) == stage
+
+
+def test_the_recipes_that_trained_it_are_named(sounds, tmp_path):
+    for name, wanted in {"ours": "solar", "gemma3": "gemma3_4b", "llama3_1": "llama3_1_8b"}.items():
+        assert SCRIPT["recipes_of"](read_checkpoint(model_source(str(sounds / name)))) == wanted
+    shutil.copytree(sounds / "ours", tmp_path / "mine")
+    (tmp_path / "mine/manifest.json").write_text('{"command": "run_sft.py recipes/quickstart/sft.yaml"}')
+    assert SCRIPT["recipes_of"](read_checkpoint(model_source(str(tmp_path / "mine")))) == "quickstart"
 
 
 def test_answers_are_asked_for_once(sounds, tmp_path, monkeypatch, capsys):
