@@ -18,6 +18,7 @@ import tyro
 import yaml
 
 from align_ko.errors import run_script, visible
+from align_ko.sources import folder_of
 
 if TYPE_CHECKING:
     from align_ko.evaluation.blame import Verdict
@@ -70,8 +71,9 @@ def show_verdict(verdict: Verdict, folder: Path, stage: str, model: str, texts: 
     knob = next(result["decoding"] for result in verdict.results if result["setting"] == verdict.knob)
     print("\n" + words[verdict.kind].format(knob=knob, mended=verdict.mended, spoilt=verdict.spoilt, faulty=verdict.faulty))
     if verdict.kind != "sound":
+        data = model if (folder_of("recipes") / model / "data.yaml").is_file() else "solar"  # whose rows serve the others
         for line in (stage, "init"):
-            print(f"   → {texts['stages'][line].format(model=model)}")
+            print(f"   → {texts['stages'][line].format(model=model, data=data)}")
 
 
 def main(

@@ -275,6 +275,7 @@ def test_answers_are_asked_for_once(sounds, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "파일에서 찾은 문제가 없습니다." in said and "질문 4개에 답하게 한 결과" in said
     assert "결론: 디코딩이 아니라 모델 문제입니다." in said and "align-ko init 폴더 --model solar" in said
+    assert "align-ko curate recipes/solar/data.yaml 다음 align-ko sft recipes/solar/sft.yaml" in said
     rows = [json.loads(line) for line in next(tmp_path.rglob("responses.jsonl")).read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 12 and {row["setting"] for row in rows} == {"greedy", "penalty", "sampling"}
     monkeypatch.setattr("align_ko.evaluation.run.load_for_inference", None)  # would be called
