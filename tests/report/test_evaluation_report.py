@@ -256,7 +256,7 @@ def test_each_suite_has_a_line_and_the_best_checkpoint_is_named() -> None:
     text = console.export_text()
     lines = [line.split() for line in text.splitlines() if line.startswith("instructions")]
     whole = ["100", "(34-100)"]
-    assert [line[2:] for line in lines] == [["2", *whole, "75", "of", "4", "50", "(9-91)"]] * 2
+    assert [line[2:] for line in lines] == [["2", *whole, "75", "%", "of", "4", "50", "(9-91)"]] * 2
     assert "best checkpoint of run: checkpoint-1: as good as checkpoint-2, and earlier" in text
     plain = Console(width=100, record=True, file=io.StringIO())
     show(summarise(score_rows(some_rows())), plain)
@@ -267,7 +267,7 @@ def test_the_page_shows_suites_and_what_was_not_met() -> None:
     scored, summary = with_suites()
     page = render_html(scored, summary)
     assert page.count("지키지 않음: items") == 2 and "지키지 않음: no_latin" not in page
-    assert "<td>75 of 4</td>" in page and "run에서 가장 좋은 체크포인트: checkpoint-1: as good as" in page
+    assert "<td>75 % of 4</td>" in page and "run에서 가장 좋은 체크포인트: checkpoint-1: as good as" in page
 
 
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,8 +41,10 @@ def show(summary: Summary, console: Console) -> None:
         if setting != GREEDY_SETTING:
             console.print(f"{short(setting)}: {decoding}", style="dim", markup=False, highlight=False)
     if suites := _suites(summary):
-        suite_table = terminal_table("Suites, greedy (in %; demands: what rules can check of an answer)", (0, 2, 0, 0))
-        for name in ("suite", "model", "prompts", "natural in form (95 %)", "demands met", "all of an answer's (95 %)"):
+        suite_table = terminal_table(
+            "Suites, greedy (shares in %; demands: what rules check; all met: by answer)", (0, 2, 0, 0)
+        )
+        for name in ("suite", "model", "prompts", "natural\nin form\n(95 %)", "demands\nmet", "all met\n(95 %)"):
             suite_table.add_column(name, overflow="fold", justify="left" if name in ("suite", "model") else "right")
         for one in suites:
             suite_table.add_row(*map(escape, suite_cells(one)))
@@ -88,13 +90,13 @@ def _suites(summary: Summary) -> list[SuiteResult]:
 
 
 def suite_cells(one: SuiteResult) -> list[str]:
-    """`instructions`, `dpo`, `160`, `88 (81-92)`, `71 of 214`, `58 (50-66)`; `-` without demands."""
+    """`instructions`, `dpo`, `160`, `88 (81-92)`, `71 % of 214`, `58 (50-66)`; `-` without demands."""
     form = f"{100 * one['natural']:.0f} ({100 * one['natural_low']:.0f}-{100 * one['natural_high']:.0f})"
     cells = [visible(one["suite"]), visible(one["model"]), str(one["n"]), form]
     if one["met"] is None or one["all_met"] is None:
         return [*cells, "-", "-"]
     whole = f"{100 * one['all_met']:.0f} ({100 * one['all_met_low']:.0f}-{100 * one['all_met_high']:.0f})"
-    return [*cells, f"{100 * one['met']:.0f} of {one['demands']}", whole]
+    return [*cells, f"{100 * one['met']:.0f} % of {one['demands']}", whole]
 
 
 def _greedy(summary: Summary) -> list[Result]:
