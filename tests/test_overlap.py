@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align_ko.curation.near_duplicates import duplicate_key
+from align_ko.curation.sketches import duplicate_key
 from align_ko.overlap import PromptIndex, normalize
 
 ODD = [

@@ -21,8 +21,8 @@ from align_ko.curation.curate import Pool, curate
 from align_ko.curation.facts import CurationFacts, Tally, funnel, histogram
 from align_ko.curation.filters import FILTERS, Candidate, Rules, choose_filters, first_rejections
 from align_ko.curation.judge import Judge, Judged, Work
-from align_ko.curation.near_duplicates import duplicate_key
 from align_ko.curation.select import Features, decide, divide, select, split
+from align_ko.curation.sketches import duplicate_key
 from align_ko.errors import UserError, run_script
 from align_ko.manifest import what_is_whole
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
+from collections import Counter
 
 import pytest
 
-from align_ko.curation.near_duplicates import ANSWER_THRESHOLD, QUESTION_THRESHOLD, RARE, Duplicate, near_duplicates, sketch
+from align_ko.curation.near_duplicates import ANSWER_THRESHOLD, CROWD, QUESTION_THRESHOLD, RARE, Duplicate, near_duplicates
 from align_ko.curation.select import goodness
+from align_ko.curation.sketches import FEW, sketch
 from align_ko.overlap import PromptIndex
 
 NOTHING = sketch("")
@@ -106,6 +109,42 @@ def test_candidates_miss_no_pair_of_short_texts(seed: int) -> None:
         (dropped.add if alike else kept.append)(row)
     assert set(questions(*texts)) == dropped
     assert 0 < len(dropped) < len(texts)
+
+
+@pytest.mark.parametrize(("seed", "threshold"), [(1, 0.5), (2, 0.55), (3, 0.6)])
+def test_candidates_miss_no_pair_where_runs_differ_in_weight(seed: int, threshold: float) -> None:
+    """Three hundred texts that mix common words with rare ones, against every pair compared by the rule."""
+    draw = random.Random(seed)
+    rare = ["".join(chr(0xAC00 + draw.randrange(11_172)) for _ in range(3)) for _ in range(60)]
+    words = [*NOUNS, *VERBS, *rare]
+    texts = [" ".join(draw.choices(words, k=draw.randint(3, 9))) for _ in range(200)]
+    texts += [" ".join([*draw.sample(rare, 1 + n % 2), *text.split()[1 + n % 2 :]]) for n, text in enumerate(texts[:100])]
+    sketches = {(one.key, one.facts): one for one in map(sketch, texts)}
+    runs = [set(struct.unpack(f"={len(one.runs) // 4}I", one.runs)) for one in sketches.values()]
+    seen = Counter(run for several in runs for run in several)
+    weight = {run: max(round(4 / (1 + math.log(max(count / RARE, 1)))), 1) for run, count in seen.items()}
+    kept: list[int] = []
+    expected = {}
+    for row in range(len(runs)):
+        alike = []
+        for other in kept:
+            both, either = (sum(weight[run] for run in found) for found in (runs[row] & runs[other], runs[row] | runs[other]))
+            alike += [(both / either, -other)] if both / either >= threshold else []
+        if alike:
+            expected[row] = Duplicate(-max(alike)[1], "question", round(max(alike)[0], 3))
+        else:
+            kept.append(row)
+    rows = list(sketches.values())
+    assert near_duplicates(rows, [NOTHING] * len(rows), range(len(rows)), threshold) == expected
+    assert len(expected) > 10 and set(weight.values()) >= {3, 4} and all(0 < len(one) <= FEW for one in runs)
+
+
+def test_of_a_crowd_each_meets_the_best_and_the_ones_before_it() -> None:
+    """Endings that no other text has, so that all they share is what all share: every one is like the best."""
+    texts = [
+        f"오늘 저녁에 먹을 만한 따뜻한 국물 요리를 하나만 골라 알려 주세요 {chr(0xAC00 + 28 * n)}" for n in range(4 * CROWD)
+    ]
+    assert {row: one.kept for row, one in questions(*texts).items()} == dict.fromkeys(range(1, len(texts)), 0)
 
 
 def test_the_better_row_stays_and_a_chain_is_not_followed() -> None:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from align_ko.adapters import Rejection, adapt, split_of, unread_keys
 from align_ko.curation.filters import Candidate, Rules, choose_filters, first_rejections
-from align_ko.curation.near_duplicates import EMPTY, Sketch, duplicate_key, sketch
 from align_ko.curation.personal_data import find, mask
 from align_ko.curation.repairs import AFTER_ASSESSMENT, repair
 from align_ko.curation.select import topic_words
+from align_ko.curation.sketches import EMPTY, Sketch, duplicate_key, sketch
 from align_ko.overlap import OVERLAP_THRESHOLD, PromptIndex
 from align_ko.recipe import SourceArgs
 from align_ko.records import Conversation, Message, content_id

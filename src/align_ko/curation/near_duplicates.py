@@ -1,33 +1,23 @@
 """Which rows nearly repeat a better one, in their question or in their answer.
 
-Workers turn each text into a `Sketch`; the parent looks up candidates by MinHash bands (rensa) and checks each. Compared are
-runs of six jamo of the normalised text. Jamo and not syllables, because Korean inflects inside the syllable: "빨간가요" and
-"빨개요" share no syllable but 빨 and 요, and nearly half of their jamo. Measured on 816 turns of SmileStyle, the same turn in
-another style against the nearest other turn: where one turn in 200 has a false neighbour, runs of six jamo find 84 % of the
-plain rewrites, syllable bigrams 60 %, syllable trigrams 75 %.
-
-Runs that many texts share ("… 에 대해 설명해 주세요") weigh a quarter of rare ones, so that rows written to one template are
-alike only where what they ask about is.
+Short texts keep their runs (sketches.py) and are compared exactly. Runs that many texts share ("… 에 대해 설명해 주세요")
+weigh a quarter of rare ones, so that rows written to one template are alike only where what they ask about is. Two are
+compared if they share one of their rarest runs, those that make up 1 - threshold of the weight, which misses no pair (prefix
+filtering: Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"). Long texts are compared if a band of their
+signatures is equal.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-from zlib import crc32
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rensa import RMinHash, RMinHashLSH
 
-from align_ko.overlap import fold, normalize, only_letters
+from align_ko.curation.sketches import SLOTS, Sketch
 from align_ko.recipe import NearDuplicateArgs
-from align_ko.records import Message
 
 SideName = Literal["question", "answer"]
 Goodness = tuple[float, float, "str | bytes"]
@@ -46,81 +36,17 @@ ANSWER_THRESHOLD = NearDuplicateArgs.answer
 MIN_QUESTION = 7  # letters; "안녕하세요" opens a thousand different conversations, and each may stay
 MIN_ANSWER = 20  # letters; "네, 맞습니다." answers many questions
 
-JAMO = 6
-LONGEST = 20_000  # characters read: what differs later in two texts does not make them two
-FEW = 160  # runs, about 65 syllables: up to here they are kept themselves, so that the comparison is exact and weighted
-MANY = 96  # from here there is a signature; a text between the two has both, so that texts of like length always meet
-SLOTS = 128  # of a signature: a similarity of .7 is estimated to ± .04
-BANDS = 32  # of 4 slots: one agrees with probability .99 at a similarity of .6, .999 at .65, .23 at .3
-SEED = 20_240_229
-MARGIN = 0.12  # an estimate this far below the threshold is still checked exactly: over three standard deviations
+CROWD = 64  # of more than twice as many texts that share a run or a band, each meets the so many best and the so many before it
+BATCH = 4096  # texts or pairs at a time: bounds the memory
 RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
-SHORT_BODY = 40  # characters; a longer text after the colon weighs enough among the runs
-_WEIGHT_BITS = 22  # of a run's hash, by which its texts are counted
-_QUOTED = re.compile(r"""["'“‘「『<]([^"'“”‘’「」『』<>\n]{1,40})["'”’」』>]""")
+_BITS = 22  # of a run's hash, by which its texts are counted
+_LOW = (1 << 32) - 1
+_ADD = np.uint64(0x0001000100010001)  # times four numbers of 16 bits: their sum, in the upper 16
 
-Runs = NDArray[np.uint32]
-_RUN = np.dtype(f"V{4 * JAMO}")
-
-
-def duplicate_key(messages: Sequence[Message]) -> bytes:
-    """16 bytes, equal for conversations that differ in spacing, punctuation, width and case only.
-
-    >>> one, other = ([{"role": "user", "content": text}] for text in ("수도가 어디?", "수도가  어디"))
-    >>> duplicate_key(one) == duplicate_key(other)
-    True
-    """
-    said = "".join(f"\x1e{message['role']}\x1f{normalize(message['content'])}" for message in messages)
-    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-class Sketch(NamedTuple):
-    """What is compared of a text, in a few hundred bytes."""
-
-    key: bytes  # equal for texts that differ in spacing, punctuation, width and case only
-    letters: int  # letters and digits, a Korean syllable being one
-    facts: bytes  # hash of what must agree between two questions: numbers, quoted words, a short text after the colon
-    runs: bytes  # hashes of the runs, sorted, 4 bytes each; empty for a text of more than FEW
-    signature: RMinHash | None  # None for a text of fewer than MANY
-
-
-def sketch(text: str) -> Sketch:
-    """Equal `key` and `facts` for texts that differ in spacing, punctuation, width and case only.
-
-    >>> sketch("사과는 왜 빨간가요?").key == sketch("사과는  왜 빨간가요").key
-    True
-    """
-    text = fold(text[:LONGEST].strip())
-    said = only_letters(text)
-    jamo = only_letters(unicodedata.normalize("NFD", said))
-    # What precedes a text makes up its first runs: a question opens with its subject.
-    codes = ("\0" * (JAMO - 1) + jamo).encode("utf-32-le")
-    windows: Runs = np.ndarray((len(jamo), JAMO), np.uint32, codes, strides=(4, 4))
-    grams: list[bytes] = np.ascontiguousarray(windows).view(_RUN).ravel().tolist()  # several times as fast as slices
-    runs, signature = b"", None
-    if len(grams) <= FEW:
-        runs = np.array(sorted(set(map(crc32, grams))), dtype=np.uint32).tobytes()
-    if len(grams) >= MANY:
-        signature = RMinHash(SLOTS, SEED)
-        signature.update(grams)
-    return Sketch(_hash(said), len(said), _facts(text) if said else b"", runs, signature)
-
-
-def _facts(text: str) -> bytes:
-    """In "다음 낱말을 영어로 옮겨 주세요: 사과" all depends on the one word, and in "'사과'는 영어로 뭐예요?"."""
-    found = set(re.findall(r"\d+", text)) | {only_letters(quoted) for quoted in _QUOTED.findall(text)}
-    body = text[max(text.rfind(":"), text.rfind("\n")) + 1 :]
-    if len(body) <= SHORT_BODY and len(body) < len(text):
-        found.add(only_letters(body))
-    found.discard("")
-    return _hash("\x1f".join(sorted(found))) if found else b""
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
-
-
-EMPTY = sketch("")
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+Found = tuple[Ints, NDArray[np.float64]]  # (pairs, `worse << 32 | better`; their similarities)
+_NONE: Found = np.empty(0, np.int64), np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -146,121 +72,152 @@ def near_duplicates(
     for the best (select.goodness makes them); without ties among them the outcome depends on the rows alone.
     A threshold above 1 leaves that side out, even where two texts are equal.
 
+    >>> from align_ko.curation.sketches import sketch
     >>> asked = ["김치찌개는 어떻게 끓이나요?", "김치찌개는 어떻게 끓여요?", "된장찌개는 어떻게 끓이나요?"]
     >>> near_duplicates([sketch(text) for text in asked], [sketch("")] * 3, [1, 2, 3])
     {1: Duplicate(kept=0, side='question', similarity=0.742)}
     """
-    sides = []
+    rows = sorted(range(len(order)), key=order.__getitem__)
+    sides: list[_Side] = []
     if question_threshold <= 1:
-        sides.append(_Side("question", questions, question_threshold, long_threshold, MIN_QUESTION, agree=True))
+        sides.append(_Side("question", rows, questions, question_threshold, long_threshold))
     if answer_threshold <= 1:
-        sides.append(_Side("answer", answers, answer_threshold, answer_threshold, MIN_ANSWER, agree=False))
+        sides.append(_Side("answer", rows, answers, answer_threshold, answer_threshold))
     found: dict[int, Duplicate] = {}
-    for row in sorted(range(len(order)), key=order.__getitem__):
-        nearest = [(similarity, -rank, kept, side.name) for side in sides for similarity, rank, kept in side.like(row)]
+    for rank, row in enumerate(rows):
+        nearest = [(*match, side.name) for side in sides for match in side.like(row)]
         if nearest:
             similarity, _, kept, name = max(nearest, key=lambda one: one[:2])
             found[row] = Duplicate(kept, name, round(similarity, 3))
         else:
             for side in sides:
-                side.keep(row)
+                side.keep(row, rank)
     return found
 
 
 class _Side:
-    """The questions, or the answers, of the rows that stay so far."""
+    """The questions or the answers: each different text once, numbered from the best row's on, and which are alike."""
 
     def __init__(
-        self, name: SideName, sketches: Sequence[Sketch], threshold: float, long_threshold: float, least: int, *, agree: bool
+        self, name: SideName, rows: Sequence[int], sketches: Sequence[Sketch], threshold: float, long_threshold: float
     ) -> None:
         self.name = name
-        self._sketches = sketches
-        self._threshold, self._long_threshold = threshold, long_threshold
-        self._least, self._agree = least, agree
-        self._weights = _weights(sketches)
-        self._kept: list[int] = []  # rows, the best first
-        self._same: dict[tuple[bytes, bytes], int] = {}  # key and facts → place in `_kept`
-        # One index for each of what must agree: a thousand sums in the same words are not compared with each other.
-        self._short: defaultdict[bytes, _Index] = defaultdict(_Index)
-        self._long: defaultdict[bytes, _Index] = defaultdict(_Index)
+        self._text = [-1] * len(rows)  # of each row; -1 where it says too little
+        self._kept: dict[int, tuple[int, int]] = {}  # text → (-rank, row) of the best row that has it and stays
+        least = MIN_QUESTION if name == "question" else MIN_ANSWER
+        texts: dict[tuple[bytes, bytes], tuple[int, Sketch]] = {}
+        for row in rows:
+            if (one := sketches[row]).letters >= least:
+                self._text[row], _ = texts.setdefault((one.key, one.facts), (len(texts), one))
+        different = [one for _, one in texts.values()]
+        facts = np.frombuffer(b"".join(one.facts if name == "question" else bytes(8) for one in different), np.uint64)
+        pairs, self._similarity = _once(
+            [_short_pairs(different, facts, threshold), _long_pairs(different, facts, long_threshold)]
+        )
+        self._better = pairs & _LOW
+        self._begin = np.searchsorted(pairs >> 32, np.arange(len(different) + 1)).tolist()  # of each text's pairs
 
     def like(self, row: int) -> Iterator[tuple[float, int, int]]:
-        """(similarity, place among the kept ones, kept row) of each kept row that `row` repeats."""
-        one = self._sketches[row]
-        if one.letters < self._least:
-            return
-        if (same := self._same.get((one.key, one.facts))) is not None:
-            yield 1.0, same, self._kept[same]
-            return
-        facts = one.facts if self._agree else b""
-        if one.runs:
-            for place, _ in self._short[facts].like(self._weighted(row), self._threshold - MARGIN):
-                if (similarity := self._shared(row, self._kept[place])) >= self._threshold:
-                    yield similarity, place, self._kept[place]
-        if one.signature:
-            for place, similarity in self._long[facts].like(one.signature, self._long_threshold):
-                if not (one.runs and self._sketches[self._kept[place]].runs):  # those were compared exactly
-                    yield similarity, place, self._kept[place]
+        """(similarity, -rank, row) of each row that stays so far and that `row` repeats; of an equal one alone."""
+        text = self._text[row]
+        if text in self._kept:
+            yield 1.0, *self._kept[text]
+        elif text >= 0:
+            for place in range(self._begin[text], self._begin[text + 1]):
+                if kept := self._kept.get(int(self._better[place])):
+                    yield float(self._similarity[place]), *kept
 
-    def keep(self, row: int) -> None:
-        one, place = self._sketches[row], len(self._kept)
-        self._kept.append(row)
-        if one.letters < self._least:
-            return
-        self._same.setdefault((one.key, one.facts), place)
-        facts = one.facts if self._agree else b""
-        if one.runs:
-            self._short[facts].add(place, self._weighted(row))
-        if one.signature:
-            self._long[facts].add(place, one.signature)
-
-    def _weighted(self, row: int) -> RMinHash:
-        """A run of weight 3 enters as three: so signatures agree as often as the weighted similarity says."""
-        runs = _runs_of(self._sketches[row])
-        weights = self._weights(runs)
-        tokens = np.repeat(runs.astype(np.uint64) << np.uint64(2), weights)
-        tokens += np.arange(len(tokens), dtype=np.uint64) - np.repeat(np.cumsum(weights) - weights, weights).astype(np.uint64)
-        signature = RMinHash(SLOTS, SEED)
-        signature.update(tokens.view("V8").tolist())
-        return signature
-
-    def _shared(self, row: int, other: int) -> float:
-        """The weighted share of common runs."""
-        first, second = _runs_of(self._sketches[row]), _runs_of(self._sketches[other])
-        both = int(self._weights(np.intersect1d(first, second, assume_unique=True)).sum())
-        return both / (int(self._weights(first).sum()) + int(self._weights(second).sum()) - both)
+    def keep(self, row: int, rank: int) -> None:
+        if self._text[row] >= 0:
+            self._kept[self._text[row]] = -rank, row
 
 
-class _Index:
-    """Signatures by their bands."""
+def _short_pairs(texts: Sequence[Sketch], facts: Words, threshold: float) -> Found:
+    """Of the texts that keep their runs: the weighted share of common ones. Misses no pair outside a crowd."""
+    short = np.array([number for number, one in enumerate(texts) if one.runs], np.int64)
+    batches = [short[first : first + BATCH] for first in range(0, len(short), BATCH)]
+    counts = np.zeros(1 << _BITS, np.int64)  # texts that have a run
+    for batch in batches:
+        counts += np.bincount(_runs(texts, batch)[1] >> 32 - _BITS, minlength=len(counts))
+    weights = np.maximum(np.rint(4 / (1 + np.log(np.maximum(counts / RARE, 1)))), 1)
+    ranks = np.minimum(counts, (1 << 20) - 1).astype(np.uint64) << 32
+    totals, sums = np.zeros(len(texts)), np.zeros((len(texts), SLOTS), np.uint16)
+    entries = [(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0))]
+    for batch in batches:
+        place, runs = _runs(texts, batch)
+        rarest_first: Words = np.sort(place << 52 | ranks[runs >> 32 - _BITS] | runs)
+        place, runs = rarest_first >> np.uint64(52), rarest_first & np.uint64(_LOW)
+        weight = weights[runs >> 32 - _BITS]
+        total = np.bincount(place, weight)
+        by_slot = np.bincount(place * SLOTS + runs % SLOTS, weight, len(batch) * SLOTS)
+        totals[batch], sums[batch] = total, by_slot.reshape(-1, SLOTS)
+        # Two texts whose first common run this is have at most in common what is left from it on.
+        left = np.cumsum(total)[place] - np.cumsum(weight) + weight
+        place, runs, left = (part[left / total[place] >= threshold] for part in (place, runs, left))
+        entries.append((runs ^ facts[batch][place], batch[place], left))
+    keys, text, left = map(np.concatenate, zip(*entries, strict=True))
+    order = np.argsort(keys, kind="stable")  # what shares a key beside one another: several times as fast
+    keys, text, left = keys[order], text[order], left[order]
+    total, least = totals[text], threshold / (1 + threshold) * (1 - 1e-9)
+    found = [_NONE]
+    for worse, better in _sharing(keys):
+        worth = np.minimum(left[worse], left[better]) >= least * (total[worse] + total[better])
+        worse, better = text[worse[worth]], text[better[worth]]
+        common = np.minimum(sums.take(worse, 0), sums.take(better, 0)).view(np.uint64).sum(axis=1) * _ADD >> 48
+        worth = common >= least * (totals[worse] + totals[better])
+        worse, better = worse[worth], better[worth]
+        if len(worse):
+            runs = np.sort(np.concatenate([place << 32 | run for place, run in (_runs(texts, worse), _runs(texts, better))]))
+            runs = runs[1:][runs[1:] == runs[:-1]]
+            common = np.bincount(runs >> 32, weights[(runs & _LOW) >> 32 - _BITS], len(worse))
+            found.append(_alike(worse, better, common / (totals[worse] + totals[better] - common), threshold))
+    return _once(found)
 
-    def __init__(self) -> None:
-        self._lsh: RMinHashLSH | None = None
-        self._signatures: dict[int, RMinHash] = {}
 
-    def like(self, signature: RMinHash, least: float) -> Iterator[tuple[int, float]]:
-        """(place, estimated similarity) of those from `least` on, most of them."""
-        for place in self._lsh.query(signature) if self._lsh else ():
-            estimate = signature.jaccard(self._signatures[place])
-            if estimate >= least:
-                yield place, estimate
-
-    def add(self, place: int, signature: RMinHash) -> None:
-        self._lsh = self._lsh or RMinHashLSH(0.5, SLOTS, BANDS)
-        self._lsh.insert(place, signature)
-        self._signatures[place] = signature
-
-
-def _runs_of(one: Sketch) -> Runs:
-    return np.frombuffer(one.runs, dtype=np.uint32)
+def _long_pairs(texts: Sequence[Sketch], facts: Words, threshold: float) -> Found:
+    """Of the texts that have signatures, not both of them their runs: the share of equal slots, if a band is equal."""
+    long = np.array([number for number, one in enumerate(texts) if one.signature], np.int64)
+    exact = np.array([bool(texts[number].runs) for number in long.tolist()], np.bool_)
+    table = np.frombuffer(b"".join(texts[number].signature for number in long.tolist()), np.uint16).reshape(-1, SLOTS)
+    found = _NONE
+    for band in table.view(np.uint64).T:  # 4 slots: one of 32 is equal with probability .99 at a similarity of .6, .23 at .3
+        new = [found]
+        for worse, better in _sharing(band ^ facts[long]):
+            equal = np.bitwise_count((table.take(worse, 0) == table.take(better, 0)).view(np.uint64)).sum(axis=1)
+            equal[exact[worse] & exact[better]] = 0
+            new.append(_alike(long[worse], long[better], equal / SLOTS, threshold))
+        found = _once(new)
+    return found
 
 
-def _weights(sketches: Sequence[Sketch]) -> Callable[[Runs], NDArray[np.int64]]:
-    """Runs → their weights: 4 for one that few texts have, down to 1. Each different text counts once."""
-    texts = np.zeros(1 << _WEIGHT_BITS, dtype=np.int64)
-    different = {(one.key, one.facts): one for one in sketches if one.runs}.values()
-    joined = np.frombuffer(b"".join(one.runs for one in different), dtype=np.uint32)
-    for first in range(0, len(joined), 1_000_000):  # bounds the memory
-        texts += np.bincount(joined[first : first + 1_000_000] >> np.uint32(32 - _WEIGHT_BITS), minlength=len(texts))
-    table = np.maximum(np.rint(4 / (1 + np.log(np.maximum(texts / RARE, 1)))), 1).astype(np.int64)
-    return lambda runs: table[runs >> np.uint32(32 - _WEIGHT_BITS)]
+def _sharing(keys: Words) -> Iterator[tuple[Ints, Ints]]:
+    """Places of equal keys, the later and the earlier one, some thousand at a time: all pairs of them, but in a crowd."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    begin = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    begin = np.repeat(begin, np.diff(begin, append=len(keys)))  # where the crowd of each begins
+    late = np.arange(len(keys))
+    for step in range(2 * CROWD):
+        late = late[late - begin[late] > step]
+        for first in range(0, len(late), BATCH):
+            worse = late[first : first + BATCH]
+            better = worse - step - 1 if step < CROWD else begin[worse] + step - CROWD
+            yield order[worse], order[better]
+
+
+def _alike(worse: Ints, better: Ints, similarity: NDArray[np.float64], threshold: float) -> Found:
+    alike = similarity >= threshold
+    return worse[alike] << 32 | better[alike], similarity[alike]
+
+
+def _once(found: Sequence[Found]) -> Found:
+    pairs, similarities = map(np.concatenate, zip(*found, strict=True))
+    pairs, places = np.unique(pairs, return_index=True)
+    return pairs, similarities[places]
+
+
+def _runs(texts: Sequence[Sketch], numbers: Ints) -> tuple[Words, Words]:
+    """(the place in `numbers`, the run) of each run of these texts."""
+    runs = [texts[number].runs for number in numbers.tolist()]
+    places = np.repeat(np.arange(len(runs), dtype=np.uint64), [len(one) // 4 for one in runs])
+    return places, np.frombuffer(b"".join(runs), np.uint32).astype(np.uint64)
