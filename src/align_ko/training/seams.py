@@ -16,6 +16,8 @@ tests/training/test_trl_seams.py has one canary per seam that fails when upstrea
 5. `UncastAdapterInputs`: under autocast PEFT copies every adapter input to float32 and autocast copies it back to bf16 (peft
    pull 2353 gave the switch). Without the copies the numbers are the same to the bit, a step is a tenth faster on a CPU.
 6. `ResumableTrainer` (checkpoints.py): whole checkpoints, and a resumed run that sees the same rows and stops at the same step.
+7. `AlignGRPOTrainer` (grpo.py): a group with one greedy answer, through TRL's experimental `rollout_func`; its counter of
+   micro-batches, which begins at 0 in a resumed run (canary in test_grpo.py).
 """
 
 from __future__ import annotations
