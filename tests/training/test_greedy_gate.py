@@ -202,6 +202,19 @@ def test_a_round_takes_no_longer_than_its_time_and_leaves_dice_and_mode_alone(ll
     assert [row["prompt"] for row in rows] == [question for question, _ in SHORT_ROWS[:4]]
 
 
+@pytest.mark.parametrize(("first", "share", "warned"), [(True, 0.4, True), (True, 0.39, False), (False, 0.9, False)])
+def test_sft_of_a_model_that_is_tuned_already_is_warned_of(monkeypatch, capsys, first, share, warned):
+    gate = GreedyGate(GateArgs(prompts=1), [], SimpleNamespace())
+    gate.is_first_sft = first
+    monkeypatch.setattr(gate, "_look", lambda state: {"eval_greedy_natural": share})
+    state = SimpleNamespace(log_history=[])
+    gate.on_train_begin(None, state, SimpleNamespace(should_training_stop=False))
+    assert ("it is tuned already" in capsys.readouterr().err) is warned
+    state.log_history = [{"eval_greedy_natural": share}]
+    gate.on_train_begin(None, state, SimpleNamespace(should_training_stop=False))  # resumed: it was said before
+    assert "tuned" not in capsys.readouterr().err
+
+
 def test_a_run_chooses_its_best_by_the_gate(llama, tmp_path, monkeypatch):
     """The adapter learns eight rows by heart, so that the share rises from 0 and the best is not the first."""
     make_place(tmp_path, llama)

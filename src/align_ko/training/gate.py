@@ -30,6 +30,9 @@ from align_ko.records import Message, evenly, last_user_text, read_prompts, writ
 from align_ko.training.overfitting import Metrics
 
 FOLDER = "greedy_gate"
+TUNED = 0.4
+"""Natural share from which a start counts as tuned: the quickstart's base has 0 %, Qwen2.5-Coder-1.5B-Instruct 50 %
+(docs/experiments.md)."""
 LIMIT = 256  # tokens of an answer where no reference shows how long answers are
 REFERENCES = 200  # how many are tokenised for that
 Clock = Callable[[], float]
@@ -107,6 +110,7 @@ class GreedyGate(TrainerCallback):
     def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Trainer, clock: Clock = time.monotonic) -> None:
         self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
         self.limit = args.max_new_tokens or LIMIT
+        self.is_first_sft = False  # SFT of a model from elsewhere
         self.start: float | None = None  # natural share before the first step
         self.passed: list[bool] = []
 
@@ -119,6 +123,12 @@ class GreedyGate(TrainerCallback):
         shares = [entry["eval_greedy_natural"] for entry in state.log_history if "eval_greedy_natural" in entry]
         if not shares:  # a resumed run finds its start in the log of its checkpoint
             shares = [self._look(state)["eval_greedy_natural"]]
+            if self.is_first_sft and shares[0] >= TUNED:
+                warn(
+                    f"the start answers {shares[0]:.0%} of the gate's prompts naturally before the first step: it is tuned "
+                    "already, and answers unlike its own can take its sense away. Safer: a tenth of the learning rate, its own "
+                    "best answers, or distillation alone (docs/preferences.md, 'A model that is tuned already')"
+                )
         self.start, later = shares[0], shares[1:]
         self.passed = [not self._below(share) for share in later]
         control.should_training_stop |= bool(later) and self._below(later[-1])
