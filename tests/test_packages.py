@@ -7,6 +7,7 @@ import configparser
 import os
 import pkgutil
 import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -205,7 +206,7 @@ complete -p align-ko
     ],
 )
 def test_completion(words, offered):
-    shown = run(["bash", "-c", COMPLETE.format(python=sys.executable, words=words)], ROOT)
+    shown = run(["bash", "-c", COMPLETE.format(python=shlex.quote(sys.executable), words=words)], ROOT)
     assert shown.stdout.splitlines() == [offered, "complete -o default -F _align_ko align-ko"], shown.stderr
 
 
