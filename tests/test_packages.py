@@ -6,8 +6,8 @@ import ast
 import configparser
 import os
 import pkgutil
-import shutil
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
