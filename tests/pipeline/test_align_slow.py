@@ -224,7 +224,7 @@ def test_the_last_stage_distils(rounds, place, monkeypatch):
     assert best["distilled"] and best["checkpoint"] == "distilled/distilled/model"
     folder = place / "distilled/distilled"
     manifest = json.loads((folder / "model/manifest.json").read_text())
-    assert manifest["stage"] == "distill" and manifest["recipe"]["distill"] == {"repetition_penalty": 1.2}
+    assert manifest["stage"] == "distill" and manifest["recipe"]["distill"]["repetition_penalty"] == 1.2
     own = list(read_jsonl(folder / "answers/responses.jsonl"))
     assert manifest["rows"] == len(own) == 6 and all(row["model"] == "distilled" for row in own)  # as many as a round asks
     again = finish(place, "align", "distil.yaml")
