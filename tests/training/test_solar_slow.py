@@ -218,7 +218,7 @@ def test_evaluate(place, nf4):
     responses = list(read_jsonl(place / "evaluation/responses.jsonl"))
     assert {row["model"] for row in responses} == {"base", "sft", "dpo"}
     held_out = Counter(row["setting"] for row in responses if (row["model"], row["kind"]) == ("sft", "heldout"))
-    assert held_out.pop("greedy") == 2 and set(held_out.values()) == {1}  # of the three in the file
+    assert held_out.pop("greedy") == 6 and set(held_out.values()) == {1}  # two of the file and of each suite
     assert (place / "evaluation/scores.json").is_file() and (place / "evaluation/report.html").is_file()
 
 
