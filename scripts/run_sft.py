@@ -116,9 +116,8 @@ def main() -> None:
         peft_config=new_adapter,
     )
     trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
-    gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
-    if gate:
-        gate.is_first_sft = not (from_adapter or recipe.distill.wanted)
+    is_first_sft = not (from_adapter or recipe.distill.wanted)
+    gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file, is_first_sft)
     if not recipe.distill.wanted:  # whose loss is not the one that evaluation measures
         trainer.add_callback(watch)  # after the gate, whose measures it may overrule
 

@@ -62,7 +62,7 @@ def evaluate(
     template of its own; None: not measured). Beside form count the verdicts of `llm` on what the answers say and those of a
     person in `output_dir`/reader.jsonl (scripts/read.py). None in all but the first process.
     """
-    held_out = read_suites([prompts] if isinstance(prompts, str) else prompts, max_prompts)
+    held_out = read_suites(prompts, max_prompts)
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]
     fewer = held_out[:: max(1, len(held_out) // sampling_prompts)] if sampling_prompts else held_out
     asked = {GREEDY_SETTING: (GREEDY, [*held_out, *extra])}
@@ -87,7 +87,7 @@ def evaluate_grid(
     processes: Processes | None = None,
 ) -> Evaluation | None:
     """Greedy decoding beside every cell of `grid`, for the decoding gap; files and processes as in `evaluate`."""
-    rows = evenly(read_suites([prompts] if isinstance(prompts, str) else prompts, max_prompts), grid.prompts)
+    rows = evenly(read_suites(prompts, max_prompts), grid.prompts)
     asked = {setting: (decoding, rows) for setting, decoding in {GREEDY_SETTING: GREEDY, **cells(grid)}.items()}
     return _answer_and_score(models, asked, [], Path(output_dir), chat_template, generation, processes)
 

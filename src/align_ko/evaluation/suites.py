@@ -35,11 +35,11 @@ class SuiteResult(TypedDict):
     all_met_high: float
 
 
-def read_suites(names: Iterable[str], limit: int = 0) -> list[PromptRow]:
-    """The prompts of suites and files, `limit` of each (0: all); one that two of them have is asked once. UserError for a
-    demand that nothing checks."""
+def read_suites(names: str | Iterable[str], limit: int = 0) -> list[PromptRow]:
+    """The prompts of suites and files, or of one, `limit` of each (0: all); one that two of them have is asked once.
+    UserError for a demand that nothing checks."""
     rows: dict[str, PromptRow] = {}
-    for name in names:
+    for name in [names] if isinstance(names, str) else names:
         suite = name if name in SUITES else Path(name).stem
         files = (read_prompts(file, "prompts_file") for file in suite_files(name))
         for row in islice(chain.from_iterable(files), limit or None):

@@ -134,6 +134,28 @@ _NAMED_ITSELF = re.compile(
 )
 
 
+_LONGEST_NAMING = 200  # letters; what _NAMED_ITSELF matches is shorter
+
+
+def _asks_back(text: str, prompt: str) -> bool:
+    """`냉장이 나은가요, 냉동이 나은가요? 냉장이 나은가요?`: questions alone, each of them in the prompt."""
+    if not text.rstrip().endswith("?"):
+        return False
+    asked = _GAP.sub("", prompt)
+    questions = [_GAP.sub("", each) for each in text.split("?") if each.strip()]
+    return all(len(each) > 4 and each in asked for each in questions)
+
+
+def _names_itself(text: str, prompt: str) -> bool:
+    """`그의 별명은 '그의 별명'입니다.`"""
+    body = text.strip()
+    named = _NAMED_ITSELF.fullmatch(body) if len(body) < _LONGEST_NAMING and "?" in prompt else None
+    if not named:
+        return False
+    name, topic, asked = (_GAP.sub("", each) for each in (named["name"], named["topic"], prompt))
+    return name == topic or (name in asked and len(name) * 2 >= len(asked))
+
+
 def echo(text: str, prompt: str | None) -> Span | None:
     """The prompt said again instead of an answer: `한국의 수도는 어디인가요? 한국의 인구는 얼마인가요?` to the first.
 
@@ -142,17 +164,12 @@ def echo(text: str, prompt: str | None) -> Span | None:
     """
     if not prompt:
         return None
-    asked = _GAP.sub("", prompt)
-    questions = [_GAP.sub("", each) for each in text.split("?") if each.strip()]
-    if text.rstrip().endswith("?") and all(len(each) > 4 and each in asked for each in questions):
+    if _asks_back(text, prompt) or _names_itself(text, prompt):
         return Span(0, len(text))
-    if (named := _NAMED_ITSELF.fullmatch(text.strip())) and "?" in prompt:
-        name = _GAP.sub("", named["name"])
-        if name == _GAP.sub("", named["topic"]) or (name in asked and len(name) * 2 >= len(asked)):
-            return Span(0, len(text))
     first, opening = _LETTER.search(prompt), _LETTER.search(text)
     if not first or not opening or first[0] != opening[0]:
         return None
+    asked = _GAP.sub("", prompt)
     head = _GAP.sub("", text[:40])
     if len(asked) < 6 or head[: len(asked)] != asked[: len(head)]:
         return None

@@ -157,7 +157,7 @@ def no_answer(text: str, prompt: str | None = None) -> Span | None:
     body = text.strip()
     if (_HOLLOW.fullmatch(body) and not _LATER.search(body)) or (_TITLE.fullmatch(body) and not _TITLE_ASKED.search(prompt)):
         return Span(0, len(text))
-    if _EXPLAIN.search(prompt) and _NOUNS_ONLY.fullmatch(body) and not _CAUSE.search(body):
+    if _NOUNS_ONLY.fullmatch(body) and _EXPLAIN.search(prompt) and not _CAUSE.search(body):
         return Span(0, len(text))
     if _COUNTS_ONLY.fullmatch(body) and not _COUNT_ASKED.search(prompt):
         return Span(0, len(text))

@@ -317,15 +317,16 @@ def _slang_faults(masked: str, prompt: str | None) -> Iterator[Fault]:
 def _repetition_faults(response: str, parts: list[Sentence], prompt: str | None, masked: str) -> Iterator[Fault]:
     for run in repetition.character_runs(response)[:3]:
         yield Fault("repetition", run.start, run.end, "같은 글자가 지나치게 이어집니다.")
-    loop = repetition.first_loop(without_blocks(response))
+    bare = without_blocks(response)
+    loop = repetition.first_loop(bare)
     if loop is None and "`" in response:  # equal lines of code are common, ten rounds of them are not
         loop = repetition.first_loop(response)
         loop = loop if loop and loop.repeats >= 2 * _MANY else None
-    aimless = None if loop else aimless_sequence(bare := without_blocks(response), bare.split("\n"))
+    aimless = None if loop else aimless_sequence(bare, bare.split("\n"))
     doubled = [] if loop or aimless else doubled_words(masked)
     # Sentences said twice are phrases said twice: one fault for the reader, so one here.
     again = [] if loop else repetition.duplicate_sentences(response, parts, prompt)
-    if not loop and (draft := repetition.quoted_again(without_blocks(response))):
+    if not loop and (draft := repetition.quoted_again(bare)):
         again = [*again, draft]
     crowd = None if loop or again else repetition.filler(response, parts, prompt)
     empty = None if loop or again or crowd else says_nothing(response, parts, prompt)

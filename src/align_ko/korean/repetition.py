@@ -149,9 +149,12 @@ _QUOTED = re.compile(r"[\"'“‘「`]([^\"'”’」`]{1,200}[\"'”’」`]\S*
 _QUOTED_LINE = re.compile(r"[\"“‘「][^\n]{15,400}[\"”’」]")
 
 
+_LONG_QUOTATION = re.compile(r"[\"“‘「][^\n]{15}")  # in every quotation that is a line
+
+
 def quoted_again(text: str) -> Span | None:
     """The second of two lines that are the same quotation, where quotations are the answer: one draft given as two."""
-    if text.count("\n") == 0:
+    if "\n" not in text or not _LONG_QUOTATION.search(text):
         return None
     seen: set[str] = set()
     again: Span | None = None

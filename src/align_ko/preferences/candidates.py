@@ -43,12 +43,13 @@ def draw_candidates(
     processes = processes or Processes()
     ladder: dict[str, DecodingArgs] = {"greedy": GREEDY, **settings}
     rungs = [(name, sample) for name in ladder for sample in range(getattr(ladder[name], "samples", 1))]
+    systems = {name: getattr(setting, "system", "") for name, setting in ladder.items()}
     places: list[tuple[PromptRow, str, int]] = []
     requests: list[Request] = []
     share = []
     for number, task in enumerate(tasks):
         for name, sample in rungs:
-            if (prompt := guided(task, getattr(ladder[name], "system", ""))) is None:
+            if (prompt := guided(task, systems[name])) is None:
                 continue
             # The share is cut from all prompts, not from the missing ones: it is the same however far the others already are.
             if number % processes.count == processes.rank:
@@ -76,7 +77,7 @@ def draw_candidates(
     drawn: dict[str, list[Candidate]] = {task.id: [] for task in tasks}
     for (task, name, sample), key in zip(places, wanted, strict=True):
         row = store[key]
-        decoding = describe(ladder[name]) + (f" ({name})" if getattr(ladder[name], "system", "") else "")
+        decoding = describe(ladder[name]) + (f" ({name})" if systems[name] else "")
         candidate = Candidate(name, decoding, row["text"], row["finished"], row["tokens"], sample)
         drawn[task.id].append(candidate)
     return drawn

@@ -178,9 +178,10 @@ def forbidden_tokens(
     for number, turn in enumerate(turns, 1):
         places = [place for place, owner in enumerate(numbers) if owner == number]
         said = [ids[place] for place in places[:-1]]  # without eos
-        ends = [len(tokenizer.decode(said[:count])) for count in range(1, len(said) + 1)]
         text, prompt = tokenizer.decode(said), last_user_text(messages[:turn])
-        for letter in wrong_turns(text, assess(text, prompt), prompt):
+        letters = wrong_turns(text, assess(text, prompt), prompt)
+        ends = [len(tokenizer.decode(said[:count])) for count in range(1, len(said) + 1)] if letters else []
+        for letter in letters:
             found.append(next((place for place, end in zip(places, ends, strict=False) if end > letter), places[-1]))
     return [*dict.fromkeys(found)]
 

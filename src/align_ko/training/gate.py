@@ -107,10 +107,17 @@ class GreedyGate(TrainerCallback):
     """Answers, logs, and stops the run when the natural share falls below that of the start by more than `stop_margin`; such an
     evaluation never becomes the best one. The processes share the prompts; ZeRO-3's weights are gathered for the answers."""
 
-    def __init__(self, args: GateArgs, prompts: list[list[Message]], trainer: Trainer, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        args: GateArgs,
+        prompts: list[list[Message]],
+        trainer: Trainer,
+        clock: Clock = time.monotonic,
+        is_first_sft: bool = False,
+    ) -> None:
         self.args, self.prompts, self.trainer, self.clock = args, prompts, trainer, clock
         self.limit = args.max_new_tokens or LIMIT
-        self.is_first_sft = False  # SFT of a model from elsewhere
+        self.is_first_sft = is_first_sft  # SFT of a model from elsewhere
         self.start: float | None = None  # natural share before the first step
         self.passed: list[bool] = []
 
@@ -233,7 +240,7 @@ def refuse_fsdp(trainer: Trainer, what: str, key: str, otherwise: str = "") -> N
         raise UserError(problem, key=key, expected=f"{otherwise}accelerate_configs/ddp.yaml, zero2.yaml or zero3.yaml")
 
 
-def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate | None:
+def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str, is_first_sft: bool = False) -> GreedyGate | None:
     """Add the gate where the recipe asks for one; `eval_file` gives its prompts by default. UserError under FSDP, where every
     process has a part of each weight and none can generate."""
     if not args.prompts:
@@ -242,7 +249,7 @@ def attach_gate(trainer: Trainer, args: GateArgs, eval_file: str) -> GreedyGate 
     file = args.prompts_file or eval_file
     if args.max_new_tokens is None:
         args = replace(args, max_new_tokens=reference_limit(trainer.processing_class, (file, eval_file)))
-    gate = GreedyGate(args, gate_prompts(file, args.prompts), trainer)
+    gate = GreedyGate(args, gate_prompts(file, args.prompts), trainer, is_first_sft=is_first_sft)
     trainer.add_callback(gate)
     return gate
 
