@@ -21,7 +21,16 @@ from align_ko.evaluation.suites import SuiteResult
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, render
-from align_ko.report.tables import MEASURES, NOT_JUDGED, measure_cells, measures_table, short, terminal_table, verdict_lines
+from align_ko.report.tables import (
+    MEASURES,
+    NOT_JUDGED,
+    measure_cells,
+    measures_table,
+    share_text,
+    short,
+    terminal_table,
+    verdict_lines,
+)
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -91,11 +100,11 @@ def _suites(summary: Summary) -> list[SuiteResult]:
 
 def suite_cells(one: SuiteResult) -> list[str]:
     """`instructions`, `dpo`, `160`, `88 (81-92)`, `71 % of 214`, `58 (50-66)`; `-` without demands."""
-    form = f"{100 * one['natural']:.0f} ({100 * one['natural_low']:.0f}-{100 * one['natural_high']:.0f})"
+    form = share_text(one["natural"], one["natural_low"], one["natural_high"])
     cells = [visible(one["suite"]), visible(one["model"]), str(one["n"]), form]
     if one["met"] is None or one["all_met"] is None:
         return [*cells, "-", "-"]
-    whole = f"{100 * one['all_met']:.0f} ({100 * one['all_met_low']:.0f}-{100 * one['all_met_high']:.0f})"
+    whole = share_text(one["all_met"], one["all_met_low"], one["all_met_high"])
     return [*cells, f"{100 * one['met']:.0f} % of {one['demands']}", whole]
 
 

@@ -118,8 +118,12 @@ def verdicts_text(verdicts: Mapping[str, float | None]) -> str:
 
 def signed_text(verdicts: Mapping[str, float | None] | Verdicts) -> str:
     """`12 (5-24)`"""
-    share, low, high = (100 * (each or 0) for each in (verdicts["signed"], verdicts["signed_low"], verdicts["signed_high"]))
-    return f"{share:.0f} ({low:.0f}-{high:.0f})"
+    return share_text(verdicts["signed"] or 0, verdicts["signed_low"] or 0, verdicts["signed_high"] or 0)
+
+
+def share_text(share: float, low: float, high: float) -> str:
+    """A share and its interval, in %: `12 (5-24)`."""
+    return f"{100 * share:.0f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def verdict_lines(results: Iterable[tuple[str, Mapping[str, object]]]) -> list[str]:
