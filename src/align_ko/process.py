@@ -226,8 +226,9 @@ def is_locked(folder: Path, patience: float = 0) -> bool:
 
 def prepare_compiling() -> None:
     """Before DeepSpeed compiles its extensions: quote torch's folder, which torch passes to the linker as it is (with a .venv
-    below `my work` the linker `cannot find work/.venv/…`), and warn of lock files, for which DeepSpeed waits without a
-    message: a run killed while it compiled leaves one (torch/utils/file_baton.py)."""
+    below `my work` the linker `cannot find work/.venv/…`), and see to the lock files for which DeepSpeed waits without a
+    message. A run killed while it compiled leaves one. Whoever compiles holds it open (torch/utils/file_baton.py), so one that
+    nobody here holds is removed once it is too old for a compilation on another machine with the same home; else a warning."""
     from torch.utils import cpp_extension
 
     if cpp_extension.TORCH_LIB_PATH.startswith("/"):  # no Windows
@@ -239,11 +240,23 @@ def prepare_compiling() -> None:
         except FileNotFoundError:  # a compilation has just ended
             continue
         since = f"{age / 60:.0f} minutes" if age >= 120 else f"{age:.0f} s"
-        reason = "a killed run has probably left it behind" if age > COMPILE_SECONDS else "another run may be compiling"
+        if age > COMPILE_SECONDS and not _is_open(lock):
+            lock.unlink(missing_ok=True)
+            warn(f"{lock} was {since} old and held by nobody: a killed run had left it behind. Removed, or DeepSpeed would wait")
+            continue
         warn(
-            f"{lock} is {since} old; {reason}. As long as it is there DeepSpeed waits in silence. "
+            f"{lock} is {since} old; another run may be compiling. As long as it is there DeepSpeed waits in silence. "
             f"If nothing is being compiled, remove it: rm '{lock}'"
         )
+
+
+def _is_open(file: Path) -> bool:
+    """Whether a process of this machine that we may look into holds `file` open."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(Path(opened.path) == file.resolve() for opened in process.open_files()):
+                return True
+    return False
 
 
 def _refusal(folder: Path) -> UserError:

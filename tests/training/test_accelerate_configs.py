@@ -187,7 +187,7 @@ def test_deepspeed_compiles_where_torchs_path_has_a_space(monkeypatch, tmp_path)
         assert "-L'/my work/torch/lib'" in cpp_extension._prepare_ldflags([], False, False, False, False)
 
 
-def test_a_compilation_lock_that_a_killed_run_left_is_told(tmp_path, monkeypatch, capsys):
+def test_a_compilation_lock_that_a_killed_run_left_is_removed(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "ext"))
     lock = tmp_path / "ext" / "cpu_adam" / "lock"
     lock.parent.mkdir(parents=True)
@@ -196,7 +196,16 @@ def test_a_compilation_lock_that_a_killed_run_left_is_told(tmp_path, monkeypatch
     training_config(dict, {}, "float32")
     assert capsys.readouterr().err == ""  # without DeepSpeed nobody waits for it
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    training_config(dict, {}, "float32")
+    with lock.open():  # as torch holds it while it compiles
+        training_config(dict, {}, "float32")
     told = capsys.readouterr().err
-    assert told.startswith(f"warning: {lock} is 25 minutes old; a killed run has probably left it behind.")
+    assert told.startswith(f"warning: {lock} is 25 minutes old; another run may be compiling.")
     assert told.endswith(f"remove it: rm '{lock}'\n")
+    assert lock.exists()
+    training_config(dict, {}, "float32")
+    assert capsys.readouterr().err.startswith(f"warning: {lock} was 25 minutes old and held by nobody")
+    assert not lock.exists()
+    lock.touch()  # young: another machine with this home may have begun
+    training_config(dict, {}, "float32")
+    assert capsys.readouterr().err.startswith(f"warning: {lock} is 0 s old; another run may be compiling.")
+    assert lock.exists()
