@@ -242,7 +242,9 @@ def prepare_compiling() -> None:
         since = f"{age / 60:.0f} minutes" if age >= 120 else f"{age:.0f} s"
         if age > COMPILE_SECONDS and not _is_open(lock):
             lock.unlink(missing_ok=True)
-            warn(f"{lock} was {since} old and held by nobody: a killed run had left it behind. Removed, or DeepSpeed would wait")
+            warn(
+                f"{lock} was {since} old and held by nobody: a killed run had left it behind. Removed, or DeepSpeed would wait"
+            )
             continue
         warn(
             f"{lock} is {since} old; another run may be compiling. As long as it is there DeepSpeed waits in silence. "

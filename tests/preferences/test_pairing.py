@@ -16,9 +16,9 @@ from align_ko.preferences import guards
 from align_ko.preferences.build import build_pairs, given_pairs, split
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import Judgement, JudgeScore, Rated
-from align_ko.preferences.pairing import make_pairs
+from align_ko.preferences.pairing import best_answer, make_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
-from align_ko.records import PreferencePair, PromptRow, read_jsonl, write_jsonl
+from align_ko.records import PreferencePair, PromptRow, read_conversations, read_jsonl, write_jsonl
 
 
 def user(text):
@@ -229,7 +229,7 @@ def test_an_evaluation_prompt_never_gets_in_paraphrased_or_in_an_earlier_turn(tm
 
 
 @pytest.mark.parametrize(
-    ("killed_at", "left"), [("judgements", ["manifest.json"]), ("eval", ["judgements.jsonl", "train.jsonl"])]
+    ("killed_at", "left"), [("judgements", ["manifest.json"]), ("eval", ["best.jsonl", "judgements.jsonl", "train.jsonl"])]
 )
 def test_killed_while_pairs_are_renamed_no_manifest_vouches_for_them(tmp_path, monkeypatch, killed_at, left):
     (tmp_path / "manifest.json").write_text("{}")
@@ -247,6 +247,21 @@ def test_killed_while_pairs_are_renamed_no_manifest_vouches_for_them(tmp_path, m
     with pytest.raises(SystemExit):
         build_pairs([task], drawn, JudgesArgs(), PairingArgs(reference_share=1.0), tmp_path, PromptIndex([]))
     assert sorted(path.name for path in tmp_path.iterdir()) == left  # judgements.jsonl, too, is of the same run as the manifest
+
+
+def test_the_best_answer_is_the_best_that_is_fit_greedy_or_sampled():
+    def best(*judgements):
+        drawn = [Candidate(f"s{n}", f"s{n}", f"답 {n}", True, 9) for n in range(len(judgements))]
+        first, *others = zip(drawn, judgements, strict=True)
+        found = best_answer(Rated(PromptRow("t", user("경복궁은?"), None), first, others), PairingArgs())
+        return found and found.messages
+
+    assert best(rating(score=0.9), rating(score=0.8)) == user("경복궁은?") + said("답 0")
+    assert best(rating(score=0.7), rating(score=0.8)) == user("경복궁은?") + said("답 1")
+    assert best(rating(natural=False, score=0.9), rating(score=0.8), rating(score=0.95, relevant=False)) == user(
+        "경복궁은?"
+    ) + said("답 1")
+    assert best(BAD, BAD) is None
 
 
 def test_pairs_whose_sides_share_the_filler_are_dropped():
@@ -318,7 +333,11 @@ def test_the_builder_fills_the_shares_and_writes_everything(tmp_path):
     assert rows[0]["judges"]["naturalness"]["reason"].startswith("repetition: ")
     assert len(list(read_jsonl(tmp_path / "train.jsonl"))) == len(built.train)
     assert built.summary["pairs"] == 16 == len(built.train) + len(built.held_out)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["eval.jsonl", "judgements.jsonl", "train.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.jsonl", "eval.jsonl", "judgements.jsonl", "train.jsonl"]
+    best = list(read_conversations(tmp_path / "best.jsonl"))
+    assert [row["messages"] for row in best] == [task.prompt + said(drawn[task.id][1].text) for task in tasks[:8]]
+    assert {(row["source"], row["group"]) for row in best} == {("own_answers", "temperature=1")}
+    assert built.summary["best"] == 8
     again = build_pairs(tasks, drawn, JudgesArgs(), args, tmp_path, PromptIndex([]), tasks)
     assert again.train == built.train  # the same seed, the same spoilt copies
 

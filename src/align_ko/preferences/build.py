@@ -20,7 +20,7 @@ from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import judgement_rows, rate
-from align_ko.preferences.pairing import Side, make_pair, make_pairs
+from align_ko.preferences.pairing import Side, best_answer, make_pair, make_pairs
 from align_ko.preferences.synthetic import Good, synthetic_pairs
 from align_ko.recipe import JudgesArgs, PairingArgs
 from align_ko.records import PreferencePair, PromptRow, atomic_writes, content_id, last_user_text, read_pairs
@@ -38,6 +38,7 @@ class PairSummary(TypedDict):
     """What report.json contains, but for the advice."""
 
     prompts: int
+    best: int  # prompts with an answer in best.jsonl
     pairs: int
     origin: dict[str, int]
     rejected_for: dict[str, int]
@@ -75,10 +76,11 @@ def build_pairs(
     extra: Sequence[PreferencePair] = (),
     answered_by: str | ModelSource | None = None,
 ) -> Built:
-    """Write train.jsonl, eval.jsonl and judgements.jsonl into `folder`, and return the pairs, none of them with a prompt of
-    `held_out`, and their numbers. Curated answers of `tasks` and `curated` may be spoilt (`curated_share`). `answered_by` drew
-    the candidates and is the likelihood judge, which None leaves out. NothingToDo where no pair can be made, after empty files
-    were written."""
+    """Write train.jsonl, eval.jsonl, best.jsonl and judgements.jsonl into `folder`, and return the pairs, none of them with a
+    prompt of `held_out`, and their numbers. best.jsonl has a conversation per prompt that any answer of the model's own is fit
+    for, closed by the best of them: what an SFT on its own words is trained on (rejection sampling). Curated answers of `tasks`
+    and `curated` may be spoilt (`curated_share`). `answered_by` drew the candidates and is the likelihood judge, which None
+    leaves out. NothingToDo where no pair can be made, after empty files were written."""
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
     if len(allowed) < len(tasks):
@@ -94,14 +96,15 @@ def build_pairs(
     pairs = guards.balance(guards.drop_generic(pairs, pairing.max_collapse, dropped), pairing, dropped)
     pairs = guards.drop_held_out([*pairs, *extra], held_out, dropped)  # last, whatever made the pair
     train, apart = split(pairs, pairing.eval_share)
-    names = (folder / f"{name}.jsonl" for name in ("judgements", "train", "eval"))
-    sides = ([pair.to_row() for pair in pairs] for pairs in (train, apart))
+    best = [conversation for one in rated if (conversation := best_answer(one, pairing))]
+    names = (folder / f"{name}.jsonl" for name in ("judgements", "best", "train", "eval"))
+    written = ([row.to_row() for row in rows] for rows in (best, train, apart))
     with atomic_writes(*names, before=partial(remove_manifest, folder)) as files:  # empty ones too: old ones would count
-        for file, rows in zip(files, (judgement_rows(rated), *sides), strict=True):
+        for file, rows in zip(files, (judgement_rows(rated), *written), strict=True):
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if not pairs:
         raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
-    return Built(train, apart, summarize(pairs, dropped, len(tasks)))
+    return Built(train, apart, summarize(pairs, dropped, len(tasks), len(best)))
 
 
 def given_pairs(files: Iterable[str]) -> list[PreferencePair]:
@@ -165,8 +168,8 @@ def gap_of(pair: PreferencePair) -> float:
     return (chosen - rejected) / max(chosen, rejected, 1)
 
 
-def summarize(pairs: Sequence[PreferencePair], dropped: Counter[str], prompts: int) -> PairSummary:
-    """The numbers of the report. `prompts`: how many prompts the pairs were made from."""
+def summarize(pairs: Sequence[PreferencePair], dropped: Counter[str], prompts: int, best: int = 0) -> PairSummary:
+    """The numbers of the report. `prompts`: how many prompts the pairs were made from; `best`: how many got a fit answer."""
     chosen = [pair.chosen[0]["content"] for pair in pairs]
     lengths = [[len(text) for text in chosen], [len(pair.rejected[0]["content"]) for pair in pairs]]
     chosen_mean, rejected_mean = (round(mean(side), 1) for side in lengths)
@@ -176,6 +179,7 @@ def summarize(pairs: Sequence[PreferencePair], dropped: Counter[str], prompts: i
     by_fault = Counter((pair.origin, guards.main_fault(pair)) for pair in pairs)
     return {
         "prompts": prompts,
+        "best": best,
         "pairs": len(pairs),
         "origin": _counts(pair.origin for pair in pairs),
         "rejected_for": _counts(map(guards.main_fault, pairs)),

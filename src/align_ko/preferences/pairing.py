@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from align_ko.korean import cut_loop
-from align_ko.preferences.judges import Rated, Rating, closeness
+from align_ko.preferences.judges import Rated, Rating, closeness, is_fit
 from align_ko.recipe import PairingArgs
-from align_ko.records import Message, PreferencePair
+from align_ko.records import Conversation, Message, PreferencePair
 
 LENGTH = "rejected side much shorter: DPO would learn length"
 REFERENCES_FULL = "no natural candidate, and the share of references is full"
@@ -53,6 +53,16 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
             else:
                 pairs.append(make_pair(one.task.id, one.task.prompt, "repair" if faulty else "contrast", chosen, rejected))
     return _with_few_references(pairs, args.reference_share if args.chosen == "candidate" else 1.0, dropped), dropped
+
+
+def best_answer(one: Rated, args: PairingArgs) -> Conversation | None:
+    """The prompt with the best answer, greedy or sampled, that is fit to be chosen; `group` is the decoding that gave it."""
+    fit = [rating for rating in one.ratings if is_fit(rating[1], args)]
+    if not fit:
+        return None
+    candidate, _ = max(fit, key=lambda rating: rating[1].score)
+    answer: Message = {"role": "assistant", "content": candidate.text}
+    return Conversation([*one.task.prompt, answer], "own_answers", candidate.decoding)
 
 
 def _better_sides(one: Rated, best: Rating | None, wanted: str) -> list[Side]:
