@@ -1,16 +1,19 @@
-"""What is wrong with a checkpoint, and what to do: somebody's folder, adapter or hub model.
+"""What is wrong with a checkpoint, and what to do: somebody's folder, adapter, hub model or server.
 
     align-ko diagnose outputs/mine/sft
     align-ko diagnose Qwen/Qwen2.5-1.5B-Instruct --lang en --prompts my_prompts.jsonl
     align-ko diagnose outputs/mine/sft --static
+    align-ko diagnose http://localhost:8080/v1 --endpoint.server llama_cpp
 
 First the files are read: template, special tokens, generation settings, weights. Then 40 prompts are answered greedily and
 under two tuned settings, which tells a fault of decoding from one of the model. Answers are kept: a second run draws none.
+Of a server behind an OpenAI-compatible address only the answers are judged, and every run asks for them.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +21,7 @@ import tyro
 import yaml
 
 from align_ko.errors import run_script, visible
+from align_ko.recipe import EndpointArgs
 from align_ko.sources import folder_of
 
 if TYPE_CHECKING:
@@ -60,6 +64,13 @@ def recipes_of(checkpoint: Checkpoint) -> str:
     return own[1] if own else next((RECIPES[name] for name in family_templates(checkpoint) if name in RECIPES), "solar")
 
 
+def recipes_named(model: str) -> str:
+    """The folder of recipes/ for a served model: Qwen/Qwen3-8B → qwen3_8b; SOLAR's where the name tells none."""
+    known = {place.name: place.name for place in sorted(folder_of("recipes").iterdir())} | RECIPES
+    plain = {re.sub(r"\W|_", "", name).lower(): folder for name, folder in known.items()}
+    return next((folder for name, folder in plain.items() if name in re.sub(r"\W|_", "", model).lower()), "solar")
+
+
 def show_verdict(verdict: Verdict, folder: Path, stage: str, model: str, texts: dict[str, Any]) -> None:
     words = texts["words"]
     print("\n" + words["asked"].format(count=verdict.results[0]["n"], folder=folder))
@@ -87,11 +98,12 @@ def main(
     max_new_tokens: int = 512,
     batch_size: int = 32,
     trust_remote_code: bool = False,
+    endpoint: EndpointArgs = EndpointArgs("-", "auto"),  # noqa: B008
 ) -> None:
     """Say what is wrong with a checkpoint.
 
     Args:
-        model: A checkpoint folder (adapter or full model) or a hub id.
+        model: A checkpoint folder (adapter or full model), a hub id, or the address of an OpenAI-compatible server.
         prompts: A suite of evaluation prompts (core, multi_turn, instructions) or a prompt file.
         lang: Language of the output.
         static: Read the files only, no answers.
@@ -100,35 +112,47 @@ def main(
         max_new_tokens: Longest answer in tokens.
         batch_size: Prompts at once.
         trust_remote_code: Run the Python code that a model from elsewhere brings.
+        endpoint: How MODEL is asked where it is an address; `auto` is the only model that the server has.
     """
     from align_ko.process import quiet_known_noise
 
     quiet_known_noise()
-    from align_ko.evaluation.blame import answer_prompts, judge_answers
+    from align_ko.evaluation.blame import answer_prompts, ask_endpoint, judge_answers
     from align_ko.evaluation.file_faults import NOTES, UNUSABLE, find_faults, read_checkpoint
     from align_ko.evaluation.suites import read_suites
+    from align_ko.generation.endpoint import only_model
     from align_ko.models.quickstart import cache_folder
     from align_ko.models.source import check_named, model_source, weights_hash
     from align_ko.recipe import GenerationArgs
     from align_ko.records import evenly, write_jsonl
+    from align_ko.stores import row_key
 
-    check_named(model)
-    source = model_source(model, trust_remote_code=trust_remote_code)
-    checkpoint = read_checkpoint(source)
     texts = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))[lang]
-    findings = find_faults(checkpoint)
-    show_findings(findings, texts)
+    rows, generation = evenly(read_suites([prompts]), max_prompts), GenerationArgs(max_new_tokens, batch_size)
+    findings: list[Finding] = []
+    if is_address := model.startswith(("http://", "https://")):
+        endpoint = replace(endpoint, base_url=model, send="messages")
+        if endpoint.model == "auto":
+            endpoint = replace(endpoint, model=only_model(endpoint))
+        print(texts["words"]["endpoint"].format(model=visible(endpoint.model)))
+        recipes, folder = recipes_named(endpoint.model), row_key(base_url=model, model=endpoint.model)
+    else:
+        check_named(model)
+        source = model_source(model, trust_remote_code=trust_remote_code)
+        checkpoint = read_checkpoint(source)
+        findings = find_faults(checkpoint)
+        show_findings(findings, texts)
+        recipes, folder = recipes_of(checkpoint), weights_hash(source)
     is_faulty = any(finding.code not in NOTES for finding in findings)
     if not static and any(finding.code in UNUSABLE for finding in findings):
         print("\n" + texts["words"]["skipped"])
     elif not static:
-        rows = evenly(read_suites([prompts]), max_prompts)
-        folder = cache_folder() / "diagnosis" / weights_hash(source)
+        place = cache_folder() / "diagnosis" / folder
         print()
-        answers = answer_prompts(source, rows, GenerationArgs(max_new_tokens, batch_size), folder)
-        write_jsonl(folder / "responses.jsonl", answers)
+        answers = ask_endpoint(endpoint, rows, generation) if is_address else answer_prompts(source, rows, generation, place)
+        write_jsonl(place / "responses.jsonl", answers)
         verdict = judge_answers(answers)
-        show_verdict(verdict, folder, stage_of(verdict, findings), recipes_of(checkpoint), texts)
+        show_verdict(verdict, place, stage_of(verdict, findings), recipes, texts)
         is_faulty = is_faulty or verdict.kind != "sound"
     if strict and is_faulty:
         raise SystemExit(1)

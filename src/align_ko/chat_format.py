@@ -252,16 +252,20 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, shield: str = "") -> 
     return [token for token, (start, end) in pieces if shield not in text[start:end]]
 
 
+def stop_ids(eos: int | list[int] | None) -> list[int]:
+    """A configuration's `eos_token_id`: one token, several or none."""
+    return [eos] if isinstance(eos, int) else list(eos or [])
+
+
 def describe_format(tokenizer: PreTrainedTokenizerBase, generation_eos: int | list[int] | None) -> dict[str, object]:
     """Everything that must be equal between training and inference, with one hash over it."""
-    eos = [generation_eos] if isinstance(generation_eos, int) else sorted(generation_eos or [])
     described: dict[str, object] = {
         "chat_template": tokenizer.chat_template,
         "bos_token": tokenizer.bos_token,
         "eos_token": tokenizer.eos_token,
         "pad_token": tokenizer.pad_token,
         "special_ids": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
-        "generation_eos_token_id": eos,
+        "generation_eos_token_id": sorted(stop_ids(generation_eos)),
         "fixed_conversation_ids": [_fixed_ids(tokenizer, messages) for messages in FIXED_CONVERSATIONS],
     }
     text = json.dumps(described, ensure_ascii=False, sort_keys=True)

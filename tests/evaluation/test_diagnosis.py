@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from endpoint_servers import FaultyServer, completion, free_port
 from families import make_gemma3, make_llama3_1, make_qwen3
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from starlette.responses import JSONResponse
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
@@ -193,13 +195,12 @@ def test_the_gravest_comes_first(sound):
     assert found == ["not_finite", "eos_not_stopped", "sampling_fields"]
 
 
-def test_no_such_model(capsys):
+@pytest.mark.parametrize("name", ["outputs/nowhere/sft/x", "nowhere/", "./nowhere", "/nowhere", "nowhere"])
+def test_no_such_model(name, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.run(["diagnose", "outputs/nowhere/sft/x"])
+        cli.run(["diagnose", name])
     assert ended.value.code == 2
-    assert (
-        capsys.readouterr().err == "error: there is no folder outputs/nowhere/sft/x; expected a checkpoint folder or a hub id\n"
-    )
+    assert capsys.readouterr().err == f"error: there is no folder {name}; expected a checkpoint folder or a hub id\n"
 
 
 # -------------------- answers
@@ -290,3 +291,77 @@ def test_a_broken_model_is_not_asked(sound, monkeypatch, capsys):
     monkeypatch.setattr("align_ko.evaluation.blame.ask_models", None)
     cli.run(["diagnose", str(sound.folder)])
     assert capsys.readouterr().out.endswith("이 상태로는 답을 시켜 볼 수 없습니다. 위의 문제부터 고치세요.\n")
+
+
+# -------------------- a server
+
+
+def listing(*names):
+    return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+
+def test_a_server_is_asked_and_its_files_are_not_looked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ALIGN_KO_CACHE", str(tmp_path))
+    words = ["--max-prompts", "4", "--max-new-tokens", "8", "--endpoint.concurrency", "1"]
+    with FaultyServer([completion(GOOD)] * 4 + [completion(LOOP, "length")] * 8) as server:
+        server.listing = listing("Qwen/Qwen3-8B-\x1b[31m")
+        cli.run(["diagnose", server.url, *words, "--strict"])
+        first = list(server.bodies)
+        server.faults = [completion(LOOP, "length")] * 12
+        with pytest.raises(SystemExit) as ended:
+            cli.run(["diagnose", server.url, *words, "--strict", "--lang", "en", "--endpoint.model", "qwen3"])
+    assert ended.value.code == 1
+    sound, faulty = capsys.readouterr().out.split("The files of qwen3 on the server cannot be seen")
+    assert sound.startswith("서버의 Qwen/Qwen3-8B-[U+001B][31m 모델은 파일을 볼 수 없어")
+    assert "자연스러운 답 100 %" in sound and "결론: 그리디 디코딩만으로" in sound
+    assert "align-ko sft recipes/qwen3_8b/sft.yaml" in faulty and len(server.bodies) == 2 * len(first)  # asked again
+    assert [(body["temperature"], body["repetition_penalty"]) for body in first] == [(0, 1)] * 4 + [(0, 1.1)] * 4 + [
+        (0.7, 1.1)
+    ] * 4
+    assert all(body["messages"][-1]["role"] == "user" and body["top_k"] == -1 for body in first)
+    assert [row["response"] for row in map(json.loads, next(tmp_path.rglob("*.jsonl")).read_text("utf-8").splitlines())]
+
+
+@pytest.mark.parametrize(
+    ("server", "fields"),
+    [
+        ("ollama", [{"temperature": 0.0}, {"temperature": 0.7, "top_p": 0.9}, {"temperature": 1.0, "top_p": 0.9}]),
+        ("transformers", [{"frequency_penalty": 0.0}, {"frequency_penalty": pytest.approx(0.1)}, {"temperature": 0.7}]),
+    ],
+)
+def test_knobs_that_a_server_takes(tmp_path, monkeypatch, server, fields):
+    monkeypatch.setenv("ALIGN_KO_CACHE", str(tmp_path))
+    with FaultyServer() as at:
+        cli.run(["diagnose", at.url, "--max-prompts", "1", "--endpoint.server", server, "--endpoint.concurrency", "1"])
+    assert len(at.bodies) == 3
+    for body, wanted in zip(at.bodies, fields, strict=True):
+        assert {name: body[name] for name in wanted} == wanted and "repetition_penalty" not in body
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "endpoint.model: {url} lists no models; expected the name under which it serves the model\n"),
+        (("a", "b"), "endpoint.model: {url} lists 2 models; expected one of a, b\n"),
+    ],
+)
+def test_a_server_s_model_has_to_be_named(names, message, capsys):
+    with FaultyServer() as server:
+        server.listing = listing(*names)
+        with pytest.raises(SystemExit) as ended:
+            cli.run(["diagnose", server.url])
+    assert ended.value.code == 2 and capsys.readouterr().err == f"error: {message.format(url=server.url)}"
+
+
+def test_a_server_that_is_not_there_or_wants_a_key(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        cli.run(["diagnose", url := f"http://127.0.0.1:{free_port()}/v1"])
+    assert capsys.readouterr().err.startswith(f"error: endpoint.base_url: no connection to {url}")
+    with FaultyServer(key="secret") as server:
+        for words, said in {
+            ("x",): "answered 401",
+            ("x", "--endpoint.api-key-env", "NO_SUCH_KEY"): "NO_SUCH_KEY is not set",
+        }.items():
+            with pytest.raises(SystemExit):
+                cli.run(["diagnose", server.url, *words[1:]])
+            assert said in (err := capsys.readouterr().err) and err.startswith("error: endpoint.api_key_env: "), err

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import comb
 from pathlib import Path
 from typing import Literal
 
-from align_ko.evaluation.run import ask_models
+from align_ko.evaluation.run import answer_row, ask_models
 from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, score_rows, summarise
-from align_ko.generation.requests import GREEDY
+from align_ko.generation.endpoint import draw_from_endpoint
+from align_ko.generation.requests import GREEDY, Generated, Request, progress, row_seed
 from align_ko.models.source import ModelSource
-from align_ko.recipe import DecodingArgs, GenerationArgs
+from align_ko.recipe import DecodingArgs, EndpointArgs, GenerationArgs
 from align_ko.records import PromptRow
 
 KNOBS = {"penalty": DecodingArgs(repetition_penalty=1.1), "sampling": DecodingArgs(0.7, 1.0, 1.1)}
+WITHOUT_PENALTY = {"cool": DecodingArgs(0.7, 0.9), "warm": DecodingArgs(1.0, 0.9)}
+"""For Ollama, whose OpenAI interface takes no repetition penalty."""
 SOUND = 0.9  # natural share from which greedy decoding needs no help
 CHANCE = 0.05 / len(KNOBS)  # Bonferroni: the better of two settings is looked at
 
@@ -50,6 +53,26 @@ def answer_prompts(
     return score_rows(answered[0] if answered else [])
 
 
+def ask_endpoint(endpoint: EndpointArgs, prompts: list[PromptRow], generation: GenerationArgs) -> list[ScoredAnswer]:
+    """The same of a server's model, in the server's own template. Nothing is kept: a server may load other weights under the
+    same name."""
+    settings = {GREEDY_SETTING: GREEDY, **(WITHOUT_PENALTY if endpoint.server == "ollama" else KNOBS)}
+    asked = [(setting, n, row) for setting in settings for n, row in enumerate(prompts)]
+    requests = [Request(row.prompt, settings[setting], row_seed(generation.seed, n)) for setting, n, row in asked]
+    given: dict[int, Generated] = {}
+    with progress(len(requests)) as advance:
+
+        def save(index: int, answer: Generated) -> None:
+            given[index] = answer
+            advance()
+
+        draw_from_endpoint(requests, save, None, endpoint, generation.max_new_tokens)
+    name = endpoint.model
+    return score_rows(
+        answer_row(name, setting, settings[setting], row, asdict(given[k])) for k, (setting, _, row) in enumerate(asked)
+    )
+
+
 def judge_answers(answers: Sequence[ScoredAnswer]) -> Verdict:
     """Whether decoding or the model is to blame. Greedy and the better knob are compared prompt by prompt by a sign test:
     of n prompts that only one of them answers naturally, the chance that so many are the knob's if both were as good."""
@@ -57,7 +80,7 @@ def judge_answers(answers: Sequence[ScoredAnswer]) -> Verdict:
     greedy = {row["prompt_id"]: row for row in answers if row["setting"] == GREEDY_SETTING and not row.get("outside")}
     faulty = [row for row in greedy.values() if not row["natural"]]
     sides = {}
-    for name in KNOBS:
+    for name in dict.fromkeys(row["setting"] for row in answers if row["setting"] != GREEDY_SETTING):
         rows = [row for row in answers if row["setting"] == name and not row.get("outside") and row["prompt_id"] in greedy]
         pairs = [(greedy[row["prompt_id"]]["natural"], row["natural"]) for row in rows]
         sides[name] = pairs.count((False, True)), pairs.count((True, False))

@@ -23,6 +23,7 @@ from align_ko.chat_format import (
     adopt_turn_end,
     prompt_ids,
     render,
+    stop_ids,
     training_rows,
 )
 from align_ko.chat_templates import path_of
@@ -190,8 +191,8 @@ def _difference(texts: Sequence[str], others: Sequence[str]) -> tuple[str, str] 
 
 def _generation_faults(checkpoint: Checkpoint) -> Iterator[Finding]:
     tokenizer, told = checkpoint.tokenizer, checkpoint.generation
-    eos = told.get("eos_token_id", checkpoint.config.eos_token_id)  # transformers falls back on the model's own
-    stops = [eos] if isinstance(eos, int) else list(eos or [])
+    # transformers falls back on the model's own
+    stops = stop_ids(told.get("eos_token_id", checkpoint.config.eos_token_id))
     changed = {name: told[name] for name, plain in PLAIN.items() if told.get(name, plain) not in (plain, None)}
     if changed:
         yield Finding("sampling_fields", {"fields": ", ".join(f"{name}: {value}" for name, value in changed.items())})

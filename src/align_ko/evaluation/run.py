@@ -170,29 +170,34 @@ def ask_models(
     if missing := sum(key not in answers for key in keys) + sum(key not in losses for key in loss_keys):
         problem = f"{missing} of {len(keys) + len(loss_keys)} answers and reference losses are missing"
         raise UserError(problem, file=answers.file, expected="an output_dir that all processes share")
-    rows: list[Answer] = [
-        {
-            "model": task.name,
-            "setting": setting,
-            "decoding": describe(asked[setting][0]),
-            "kind": "probe" if row.group == "probe" else "heldout",
-            "prompt": row.prompt,
-            "prompt_id": row.id,
-            "group": row.group,
-            "topic": row.topic,
-            "suite": row.suite,
-            "demands": list(row.demands),
-            "reference": row.reference,
-            "response": answers[key]["text"],
-            "finished": answers[key]["finished"],
-            "tokens": answers[key]["tokens"],
-        }
+    rows = [
+        answer_row(task.name, setting, asked[setting][0], row, answers[key])
         for task in tasks
         for (setting, _, row), key in zip(places, task.keys, strict=True)
     ]
     for row, nats in zip(rows, relevance_of(range(len(requests))), strict=bool(scorer)):
         row |= {"nats_per_token": nats, "relevant": is_relevant(nats)}
     return rows, {task.name: task.mean_nll(losses) for task in tasks} if references else {}
+
+
+def answer_row(model: str, setting: str, decoding: DecodingArgs, row: PromptRow, given: Mapping[str, Any]) -> Answer:
+    """A row of responses.jsonl before it is judged; `given` has the fields of Generated."""
+    return {
+        "model": model,
+        "setting": setting,
+        "decoding": describe(decoding),
+        "kind": "probe" if row.group == "probe" else "heldout",
+        "prompt": row.prompt,
+        "prompt_id": row.id,
+        "group": row.group,
+        "topic": row.topic,
+        "suite": row.suite,
+        "demands": list(row.demands),
+        "reference": row.reference,
+        "response": given["text"],
+        "finished": given["finished"],
+        "tokens": given["tokens"],
+    }
 
 
 class _ModelTask:

@@ -80,11 +80,7 @@ def complete_all(
     UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`."""
     import openai
 
-    queue, others = iter(range(len(bodies))), set[str]()
-    key = os.environ.get(server.api_key_env) if server.api_key_env else None
-    if not key and server.api_key_env:
-        problem = f"the environment variable {server.api_key_env} is not set"
-        raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
+    queue, others, key = iter(range(len(bodies))), set[str](), _key_of(server, section)
 
     async def ask(client: openai.AsyncOpenAI, body: Body) -> Reply:
         route: Any = client.chat.completions if "messages" in body else client.completions
@@ -144,15 +140,48 @@ def complete_all(
         raise (errors or group.exceptions)[0] from None
 
 
+def _key_of(server: EndpointArgs | JudgeEndpointArgs, section: str) -> str | None:
+    key = os.environ.get(server.api_key_env) if server.api_key_env else None
+    if not key and server.api_key_env:
+        problem = f"the environment variable {server.api_key_env} is not set"
+        raise UserError(problem, key=f"{section}.api_key_env", expected="the server's key in it")
+    return key
+
+
+def only_model(server: EndpointArgs) -> str:
+    """The name of the one model that the server lists. UserError where it lists several or none."""
+    import openai
+
+    key = _key_of(server, "endpoint")
+    with openai.OpenAI(base_url=server.base_url, api_key=key or "none", timeout=server.timeout, max_retries=1) as client:
+        try:
+            names = [str(model["id"]) for model in json.loads(client.models.with_raw_response.list().content)["data"]]
+        except openai.OpenAIError as error:
+            raise _user_error(error, server, "endpoint", key) from None
+        except (ValueError, LookupError, TypeError):
+            names = []
+    if len(names) != 1:
+        expected = f"one of {', '.join(names[:20])}" if names else "the name under which it serves the model"
+        raise UserError(f"{server.base_url} lists {len(names) or 'no'} models", key="endpoint.model", expected=expected)
+    return names[0]
+
+
 def draw_from_endpoint(
-    requests: list[Request], on_answer: OnAnswer, tokenizer: PreTrainedTokenizerBase, args: EndpointArgs, max_new_tokens: int
+    requests: list[Request],
+    on_answer: OnAnswer,
+    tokenizer: PreTrainedTokenizerBase | None,
+    args: EndpointArgs,
+    max_new_tokens: int,
 ) -> None:
-    """Answer every request with the checkpoint that the server has loaded."""
+    """Answer every request with the checkpoint that the server has loaded. Where its tokenizer is not at hand, messages travel,
+    the server's own template renders them, and only the server counts tokens (0 where it does not)."""
     lengths: dict[int, int] = {}
 
     def body(index: int) -> Body:
         request = requests[index]
-        fields, lengths[index] = prompt_fields(tokenizer, request.prompt, args)
+        fields, lengths[index] = (
+            prompt_fields(tokenizer, request.prompt, args) if tokenizer else ({"messages": request.prompt}, 0)
+        )
         return {
             "model": args.model,
             "max_tokens": max_new_tokens,
@@ -165,13 +194,13 @@ def draw_from_endpoint(
 
     def save(index: int, reply: Reply) -> None:
         length, read, tokens = lengths.pop(index), reply.prompt_tokens, reply.completion_tokens
-        if args.check_prompt and read and read != length:
+        if args.check_prompt and tokenizer and read and read != length:
             problem = f"{args.base_url} read {read} prompt tokens where the checkpoint's own format has {length}"
             expected = "token_ids where the server takes them, or the checkpoint's own chat template on the server "
             expected += "(check_prompt: false where it only counts differently)"
             raise UserError(f"{problem}, for the question {begin(index)}", key="endpoint.send", expected=expected)
         if tokens is None:
-            tokens = len(tokenizer(reply.text, add_special_tokens=False)["input_ids"])
+            tokens = len(tokenizer(reply.text, add_special_tokens=False)["input_ids"]) if tokenizer else 0
         on_answer(index, Generated(reply.text.strip(), reply.finish == "stop", tokens))
 
     def begin(index: int) -> str:
@@ -216,7 +245,7 @@ def _user_error(
     return UserError(problem, key=", ".join(f"{section}.{key}" for key in keys.split()), expected=expected)
 
 
-def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase) -> Body:
+def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokenizer: PreTrainedTokenizerBase | None) -> Body:
     """Fields beyond OpenAI's own for one request: the repetition penalty, and the server's other knobs turned off.
 
     `DecodingArgs(0.7, 0.9, 1.1)` → `{"repetition_penalty": 1.1, "top_k": -1, "min_p": 0.0}` for vllm,
@@ -227,6 +256,8 @@ def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokeni
         return {"repetition_penalty": penalty, "top_k": -1, "min_p": 0.0}
     if server == "llama_cpp":  # its defaults are top_k 40, min_p 0.05 and a penalty on the last 64 tokens only
         return {"repeat_penalty": penalty, "repeat_last_n": 65536, "top_k": 0, "min_p": 0.0}
+    if server == "transformers" and tokenizer is None:
+        return {"frequency_penalty": penalty - 1}  # it takes 1 + this for its repetition penalty
     if server == "transformers":  # replaces the model's whole generation config, so it needs the special tokens too
         config: Body = {"repetition_penalty": penalty, "max_new_tokens": max_new_tokens, "do_sample": False}
         if decoding.temperature > 0:

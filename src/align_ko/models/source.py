@@ -143,7 +143,7 @@ def model_source(path: str | ModelSource, revision: str | None = None, trust_rem
 
 def check_named(name: str, key: str | None = None) -> None:
     """UserError where `name` is no folder and not written as a hub id either."""
-    if name != "quickstart" and not Path(name).is_dir() and (name.count("/") != 1 or name[0] in "./~"):
+    if name != "quickstart" and not Path(name).is_dir() and not re.fullmatch(r"\w[^/]*/[^/]+", name):
         raise UserError(f"there is no folder {name}", key=key, expected="a checkpoint folder or a hub id")
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from align_ko.adapters import is_trained
-from align_ko.chat_format import IGNORE, prompt_ids, read_back, render, rewrites_history
+from align_ko.chat_format import IGNORE, prompt_ids, read_back, render, rewrites_history, stop_ids
 from align_ko.errors import UserError, visible
 from align_ko.records import ConversationRow, Message, PairRow
 
@@ -53,7 +53,7 @@ def audit_batches(
     `(1, tokens)`, and `position_ids` instead of a mask) against their conversations, by the hash of a row's token ids
     (conversations_of); `rows` give the id of a faulty one. AuditError at the first fault, else the counts: rows, tokens,
     supervised, padding."""
-    eos_ids = [generation_eos] if isinstance(generation_eos, int) else list(generation_eos or [])
+    eos_ids = stop_ids(generation_eos)
     if tokenizer.eos_token_id not in eos_ids:
         raise AuditError(
             f"generation would stop at {eos_ids}, but training teaches eos {tokenizer.eos_token_id}",

@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
-from align_ko.chat_format import prompt_ids
+from align_ko.chat_format import prompt_ids, stop_ids
 from align_ko.errors import UserError
 from align_ko.generation.local import decoded, draw_tokens
 from align_ko.generation.requests import GREEDY, Request, encode_prompts, row_seed
@@ -132,8 +132,7 @@ def audit_rollouts(
     """Check a batch as the loss will read it: `prompt_ids` and `completion_ids` (answers, tokens), with their masks. AuditError
     where a prompt is none of `asked` (hashes of token ids), an answer goes on after eos or is not scored whole; `masks_open`:
     TRL leaves out those that never ended."""
-    eos = greedy_config(tokenizer).eos_token_id
-    ends = [eos] if isinstance(eos, int) else list(eos)
+    ends = stop_ids(greedy_config(tokenizer).eos_token_id)
     counts: Counter[str] = Counter(batches=1, rollouts=len(batch["completion_ids"]))
     for ids, mask in zip(batch["prompt_ids"], batch["prompt_mask"], strict=True):
         if hash(tuple(real := ids[mask.bool()].tolist())) not in asked:
