@@ -12,7 +12,7 @@ from align_ko.chat_format import set_chat_template
 from align_ko.errors import UserError
 from align_ko.generation.requests import GREEDY, Request, answer_keys
 from align_ko.recipe import CandidateArgs, DecodingArgs
-from align_ko.stores import Store, row_key, shards
+from align_ko.stores import Store, append_row, row_key, shards
 
 ROWS = {row_key(n=n): f"{n}번\u2028답 \ud55c" for n in range(6)}
 
@@ -33,7 +33,7 @@ def test_all_shards_are_read_as_one_and_other_rows_are_counted(tmp_path):
     assert some.describe_unused() == f"{file}: 4 rows of other prompts, weights or settings are not used"
 
 
-@pytest.mark.parametrize("cut", range(1, 50, 4))
+@pytest.mark.parametrize("cut", range(2, 50, 4))
 def test_a_line_torn_anywhere_is_missing_and_the_next_one_is_whole(tmp_path, cut):
     file = filled(tmp_path / "kept.jsonl", ranks=(0,))
     file.write_bytes(file.read_bytes()[:-cut])
@@ -42,6 +42,14 @@ def test_a_line_torn_anywhere_is_missing_and_the_next_one_is_whole(tmp_path, cut
     store.add(last, text="neu")
     assert [json.loads(line)["key"] for line in file.read_text(encoding="utf-8").split("\n")[:-1]] == list(ROWS)
     assert Store(file).load(ROWS)[last] == {"text": "neu"}
+
+
+def test_a_whole_last_line_without_its_break_stays(tmp_path):
+    file = filled(tmp_path / "kept.jsonl", ranks=(0,))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert list(Store(file).load(ROWS).rows) == list(ROWS)
+    append_row(file, {"key": "neu", "text": "\ud800"})
+    assert [json.loads(line)["key"] for line in file.read_text(encoding="utf-8").split("\n")[:-1]] == [*ROWS, "neu"]
 
 
 def test_a_line_broken_in_the_middle_is_reported(tmp_path):

@@ -78,8 +78,8 @@ def warn(text: str) -> None:
 # import name → the extra of setup.cfg that installs it
 EXTRAS = {
     **dict.fromkeys(
-        "accelerate bitsandbytes datasets evaluate huggingface_hub matplotlib peft sacrebleu safetensors tokenizers torch "
-        "transformers trl".split(),
+        "accelerate bitsandbytes datasets evaluate huggingface_hub matplotlib peft prompt_toolkit sacrebleu safetensors "
+        "tokenizers torch transformers trl".split(),
         "train",
     ),
     "deepspeed": "deepspeed", "openai": "endpoint", "gguf": "quickstart", "flash_attn": "gpu", "liger_kernel": "gpu",

@@ -30,7 +30,7 @@ class Store:
         self.file, self.own = file, shard(file, rank)
         self.rows: dict[str, StoredRow] = {}
         self.unused = 0  # rows on disk under keys that were not asked for
-        self._lock, self._is_repaired = threading.Lock(), False
+        self._lock = threading.Lock()
 
     def load(self, keys: Collection[str]) -> Store:
         """Read the rows of `keys` from all shards, of a key the last one, and count the others."""
@@ -52,17 +52,27 @@ class Store:
 
     def add(self, key: str, **row: object) -> None:
         with self._lock:
-            if not self._is_repaired:
-                self.own.parent.mkdir(parents=True, exist_ok=True)
-                if self.own.is_file() and not (data := self.own.read_bytes()).endswith(b"\n"):
-                    os.truncate(self.own, data.rfind(b"\n") + 1)  # half a line of a killed run
-                self._is_repaired = True
-            with self.own.open("a", encoding="utf-8", newline="\n") as out:
-                out.write(json.dumps({"key": key, **row}, ensure_ascii=False) + "\n")
+            append_row(self.own, {"key": key, **row})
             self.rows[key] = row
 
     def describe_unused(self) -> str:
         return f"{self.file}: {self.unused:,} rows of other prompts, weights or settings are not used" if self.unused else ""
+
+
+def append_row(file: Path, row: StoredRow) -> None:
+    """Append one JSON line. Half a line that a killed run left at the end is removed; a whole one without its break stays."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab+") as out:
+        if out.tell():
+            out.seek(-1, os.SEEK_END)
+            if out.read(1) != b"\n":
+                start = (data := file.read_bytes()).rfind(b"\n") + 1
+                try:
+                    json.loads(data[start:])
+                    out.write(b"\n")
+                except ValueError:
+                    out.truncate(start)
+        out.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
 
 
 def shard(file: Path, rank: int) -> Path:
@@ -80,9 +90,9 @@ def whole_rows(path: Path) -> Iterator[StoredRow]:
     # Not str.splitlines: an answer may contain U+2028, which it takes for the end of a line.
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
-                return
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
+                if not line.endswith("\n"):
+                    return
                 raise UserError(f"not valid JSON: {error.msg}", file=path, line=number) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import threading
 
 import pytest
@@ -11,6 +10,7 @@ from conftest import SHORT_ROWS
 from transformers import RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
 from align_ko.chat_format import prompt_ids
+from align_ko.errors import UserError
 from align_ko.generation.local import RowKnobs, draw_local, generate_answers, nucleus, penalise, stream_answer
 from align_ko.generation.requests import GREEDY, Request, describe, row_seed
 from align_ko.models.load import greedy_config
@@ -200,9 +200,27 @@ def test_the_longest_prompts_come_first(ready):
 
 def test_a_stream_is_the_plain_answer(ready):
     model, tokenizer = ready
-    for prompt, (tokens, _) in zip(PROMPTS[:4], one_by_one(model, tokenizer), strict=False):
-        pieces = list(stream_answer(model, tokenizer, prompt, 24))
+    ends = []
+    for prompt, (tokens, ended) in zip(PROMPTS, one_by_one(model, tokenizer), strict=True):
+        pieces: list[str] = []
+
+        def follow(pieces=pieces, prompt=prompt):
+            ends.append((yield from stream_answer(model, tokenizer, prompt, 24)))
+
+        pieces.extend(follow())
         assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=True)
+        assert ends[-1] == ended
+    assert set(ends) == {True, False}
+
+
+def test_a_stream_ends_where_the_context_does(ready):
+    model, tokenizer = ready
+    model.config.max_position_embeddings = 2048
+    with pytest.raises(UserError, match=r"the conversation has [\d,]+ tokens, and this model reads 2,048; expected a shorter"):
+        next(stream_answer(model, tokenizer, [{"role": "user", "content": "가나다라 " * 20_000}]))
+    model.config.max_position_embeddings = len(prompt_ids(tokenizer, PROMPTS[0])) + 2
+    model.generation_config.eos_token_id = None
+    assert 1 <= len([piece for piece in stream_answer(model, tokenizer, PROMPTS[0], 500)]) <= 4
 
 
 def test_a_failure_while_streaming_is_heard(ready, monkeypatch):
@@ -225,25 +243,6 @@ def test_generation_ends_with_the_stream(ready, monkeypatch):
     assert threading.active_count() == before + 1
     pieces.close()  # what Ctrl-C does
     assert threading.active_count() == before
-
-
-def test_ctrl_c_during_an_answer_returns_to_the_prompt(ready, monkeypatch, capsys):
-    chat = runpy.run_path("scripts/chat.py")
-    lines, asked = iter(["긴 질문", "짧은 질문", "/끝"]), []
-
-    def answer(model, tokenizer, messages, longest):
-        asked.append(list(messages))
-        yield "네\x1b[2J"
-        if len(asked) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("align_ko.generation.local.stream_answer", answer)
-    monkeypatch.setattr("align_ko.models.load.load_for_inference", lambda source, merge: ready)
-    monkeypatch.setattr("rich.console.Console.input", lambda console, prompt: next(lines))
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    chat["main"](".")
-    assert asked == [[{"role": "user", "content": text}] for text in ("긴 질문", "짧은 질문")]
-    assert capsys.readouterr().out.count("네[U+001B][2J") == 2
 
 
 # Settings ---------------------------------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@ leave the batch (`generate` keeps them, so one loop makes all pay to the limit),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from threading import Event, Thread
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from align_ko.chat_format import prompt_ids
+from align_ko.errors import UserError
 from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, encode_prompts, row_seed
 from align_ko.models.load import greedy_config
 from align_ko.recipe import DecodingArgs
@@ -215,27 +218,42 @@ def _pick(likeliest: torch.Tensor, ids: torch.Tensor, top_p: torch.Tensor, unifo
 
 
 def stream_answer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, messages: list[Message], max_new_tokens: int = 512
-) -> Iterator[str]:
-    """Pieces of what plain `model.generate(**inputs)` gives, as they come; after Ctrl-C or `close()` no thread goes on."""
-    from threading import Event, Thread
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[Message],
+    max_new_tokens: int = 512,
+    stopped: Event | None = None,
+) -> Generator[str, None, bool]:
+    """Pieces of what plain `model.generate(**inputs)` gives, as they come; returns whether the model itself ended the answer.
+    After `stopped.set()` it ends with the next token; after Ctrl-C or `close()` no thread goes on.
 
+    UserError where the conversation leaves no room for an answer in the model's context."""
     from transformers import StoppingCriteriaList, TextIteratorStreamer
 
-    ids = torch.tensor([prompt_ids(tokenizer, messages)], device=model.device)
+    tokens = prompt_ids(tokenizer, messages)
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    if len(tokens) >= longest:
+        problem = f"the conversation has {len(tokens):,} tokens, and this model reads {longest:,}"
+        raise UserError(problem, expected="a shorter question, or a new conversation")
+    ids = torch.tensor([tokens], device=model.device)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     failure: list[BaseException] = []
-    stopped = Event()
+    ended: list[bool] = []
+    left = Event()
 
     def stop(rows: torch.Tensor, *scores: object) -> torch.Tensor:
-        return torch.full((len(rows),), stopped.is_set(), device=rows.device)
+        is_over = left.is_set() or (stopped is not None and stopped.is_set())
+        return torch.full((len(rows),), is_over, device=rows.device)
 
     def run() -> None:
         try:
             mask = torch.ones_like(ids)
             criteria = StoppingCriteriaList([stop])
-            options = {"streamer": streamer, "max_new_tokens": max_new_tokens, "stopping_criteria": criteria}
-            model.generate(input_ids=ids, attention_mask=mask, **options)
+            room = min(max_new_tokens, longest - len(tokens))
+            options = {"streamer": streamer, "max_new_tokens": room, "stopping_criteria": criteria}
+            output = model.generate(input_ids=ids, attention_mask=mask, **options)
+            if (eos := model.generation_config.eos_token_id) is not None:
+                ended.append(bool(torch.isin(output[0, -1], torch.as_tensor(eos, device=output.device))))
         except BaseException as error:  # in a thread: hand it over, or the reader would wait for ever
             failure.append(error)
             streamer.on_finalized_text("", stream_end=True)
@@ -245,7 +263,8 @@ def stream_answer(
     try:
         yield from streamer
     finally:
-        stopped.set()
+        left.set()
         thread.join()
     if failure:
         raise failure[0]
+    return any(ended)
