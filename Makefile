@@ -10,7 +10,7 @@ pip := $(python) -m pip --disable-pip-version-check --no-input -qq
 # Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
 ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup quickstart test test-slow check-wheel lint format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook clean
+.PHONY: help setup quickstart test test-slow check-wheel lint docs format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,7 +36,7 @@ setup: ## create .venv with everything in it; does nothing when it is there alre
 	say "installing $$(grep '^torch==' constraints.txt) (minutes on a first run)"; \
 	$(pip) install $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"; \
 	say "installing align_ko and what it needs, in the versions of constraints.txt (minutes on a first run)"; \
-	$(pip) install -c constraints.txt -e '.[all,dev]'; \
+	$(pip) install -c constraints.txt -e '.[all,dev,docs]'; \
 	touch "$(ready)"; \
 	say "$(venv) is ready"
 
@@ -59,8 +59,11 @@ lint: setup ## style, types and the import rule
 	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
-	@$(python) -m mypy src scripts benchmarks
+	@$(python) -m mypy src scripts benchmarks docs
 	@$(venv)/bin/lint-imports
+
+docs: setup ## the documentation as a site in build/site, Korean and English; stops at a link that leads nowhere
+	@PATH="$(CURDIR)/$(venv)/bin:$$PATH" NO_COLOR=1 $(python) docs/build_site.py
 
 format: setup ## put every file into the project's format
 	@$(python) -m ruff check --fix-only

@@ -18,6 +18,8 @@ from align_ko.cli import COMMANDS
 from align_ko.errors import UserError
 from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import load_recipe
+from align_ko.recipe.keys import dotted_names
+from align_ko.recipe.schema import RECIPES as RECIPES_BY_NAME
 from align_ko.records import write_jsonl
 from compare_handbook import CompareRecipe
 
@@ -180,11 +182,32 @@ def test_quoted_messages_are_real():
         assert any(all(piece in text for piece in pieces) for text in said), message
 
 
-def readme_numbers():
-    spec = importlib.util.spec_from_file_location("readme_numbers", ROOT / "benchmarks" / "readme_numbers.py")
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_reference_has_every_key_and_the_site_every_page(language, tmp_path):
+    site = load("docs/build_site.py")
+    for name, owner in RECIPES_BY_NAME.items():
+        rows = re.findall(r"^\| `(\S+)` \| .+ \| .+ \| ", site.keys_page(name, language), re.M)
+        groups = {key.rpartition(".")[0] for key in dotted_names(owner) if "." in key}
+        assert set(dotted_names(owner)) - groups <= set(rows) and len(rows) == len(set(rows)), name
+    page = site.keys_page("data", language)
+    assert (
+        "| `sources.NAME.path` | text | **" in page
+        and "| `eval_share` | a share from 0 up to, but not including, 1 | `0.05` |" in page
+    )
+    assert "| `per_round.N.dpo` | a mapping | `{}` |" in site.keys_page("align", language)
+    site.copy_pages(language, tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.md")}
+    settings = site.configuration(language, names)
+    assert sorted(page for section in settings["nav"] for pages in section.values() for page in pages) == sorted(names)
+    assert {name_of(page) for page in [*READMES, *ROOT.glob("docs/*.md")] if not page.name.endswith(".ko.md")} < names
+    assert ("추론할 때" in (tmp_path / "README.md").read_text(encoding="utf-8")) is (language == "ko")
 
 
 SHARES = dict.fromkeys(("loops", "filler", "unfinished"), 0.05) | {"distinct": 1.0, "relevant": 0.95, "collapse": 0.0214}
@@ -197,7 +220,7 @@ RESULT = {
 
 def test_a_reader_s_verdict_orders_answers_before_their_likeness():
     rows = [{"prompt_id": str(n), "response": "가나다라마"[: 5 - n], "reference": "가나다라마"} for n in range(4)]
-    ranks = readme_numbers().best_first
+    ranks = load("benchmarks/readme_numbers.py").best_first
     assert [row["prompt_id"] for row in ranks(rows)[1]] == ["0", "1", "2", "3"]
     for row, llm in zip(rows, ([0, 0], [2, 0], [1, 1], [2, 2]), strict=True):
         row["llm"] = llm
@@ -207,7 +230,7 @@ def test_a_reader_s_verdict_orders_answers_before_their_likeness():
 
 
 def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
-    numbers = readme_numbers()
+    numbers = load("benchmarks/readme_numbers.py")
     for name in numbers.CAPTIONS:
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(UserError, match=r"scores\.json, times\.tsv, .*run that first"):

@@ -294,7 +294,7 @@ def print_help(recipe_class: Kind, tree: Tree | None, program: str, description:
             continue
         metavar = _metavar(flag.key.type)
         limits = "" if metavar == "TEXT" else range_words(flag.key.type)
-        value = "required" if flag.value is MISSING else f"default: {_shown(flag.value)}"
+        value = "required" if flag.value is MISSING else f"default: {shown(flag.value)}"
         text = f"{flag.key.help} ({'; '.join(filter(None, (limits, value)))})".replace("%%", "%")
         lines.append(f"  --{flag.name} {metavar}")
         lines += textwrap.wrap(text.strip(), width, initial_indent=" " * 8, subsequent_indent=" " * 8)
@@ -305,11 +305,11 @@ def print_help(recipe_class: Kind, tree: Tree | None, program: str, description:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_shown(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{name}: {shown(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_shown(item) for item in value) + "]"
+        return "[" + ", ".join(shown(item) for item in value) + "]"
     return "null" if value is None else str(value) or "''"
 
 
