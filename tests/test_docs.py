@@ -18,7 +18,7 @@ from align_ko.cli import COMMANDS
 from align_ko.errors import UserError
 from align_ko.planning.settings import take_plan_flags
 from align_ko.recipe import load_recipe
-from align_ko.recipe.keys import dotted_names
+from align_ko.recipe.keys import dotted_names, keys_of
 from align_ko.recipe.schema import RECIPES as RECIPES_BY_NAME
 from align_ko.records import write_jsonl
 from compare_handbook import CompareRecipe
@@ -91,8 +91,11 @@ def check(line: str) -> None:
         return
     for word in words[at + 1 :]:
         if word.startswith("--"):
-            name = word.removeprefix("--").split("=")[0]
-            assert re.search(rf'\b{name.replace("-", "_")}: |"--{name}"', source), f"{words[at]} has no {word}"
+            name, *below = word.removeprefix("--").split("=")[0].split(".")
+            argument = re.search(rf'\b{name.replace("-", "_")}: (\w*)|"--{name}"', source)
+            assert argument, f"{words[at]} has no {word}"
+            for key in below:  # tyro's flags of a record: --endpoint.server
+                assert key in keys_of(RECIPE_CLASSES[argument[1]]), f"{argument[1]} has no {key}"
 
 
 @pytest.mark.parametrize("line", CASES)
@@ -116,6 +119,7 @@ def test_commands_were_found():
         "python scripts/chat.py --model outputs/quickstart/dpo",
         "align-ko sft recipes/quickstart/sft.yaml --training.learnin_rate 1e-4",
         "align-ko chat --model outputs/quickstart/dpo",
+        "align-ko diagnose http://localhost:8080/v1 --endpoint.sever vllm",
         "align-ko charr --model-path outputs/quickstart/dpo",
         "accelerate launch --config_file accelerate_configs/zero9.yaml scripts/run_sft.py recipes/solar/sft.yaml",
     ],
