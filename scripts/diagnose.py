@@ -33,7 +33,13 @@ OF_DPO = ("repetition", "echo", "filler", "unfinished", "too_long")
 """Faults that a model's own failures teach it to avoid; the others are missing knowledge of Korean or of the format."""
 FIT = 0.2
 """Natural share from which pairs are built: below it a model gives too few answers to choose, and SFT comes first."""
-RECIPES = {"gemma3": "gemma3_4b", "qwen3": "qwen3_8b", "llama3_1": "llama3_1_8b", "llama3": "llama3_1_8b"}
+RECIPES = {
+    "gemma3": "gemma3_4b",
+    "qwen3": "qwen3_8b",
+    "qwen2_5": "qwen2_5_1_5b",
+    "llama3_1": "llama3_1_8b",
+    "llama3": "llama3_1_8b",
+}
 
 
 def show_findings(findings: list[Finding], texts: dict[str, Any]) -> None:

@@ -767,6 +767,7 @@ def test_prompts_are_asked_in_turn(recipe):
         ("solar/align", [], 3),
         ("qwen3_8b/align", [], 3),
         ("gemma3_12b/align", [], 3),
+        ("qwen2_5_1_5b/align", [], 1),
     ],
 )
 def test_our_own_recipes_plan_all_their_rounds(kind, flags, planned, monkeypatch):

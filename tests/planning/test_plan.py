@@ -132,6 +132,7 @@ TOTALS = {  # as the hub counts each model's parameters
     "llama3_1_8b": ("meta-llama/Meta-Llama-3-8B-Instruct", 8_030_261_248),
     "gemma3_4b": ("google/gemma-3-4b-it", 4_300_079_472),
     "gemma3_12b": ("google/gemma-3-12b-pt", 12_187_325_040),
+    "qwen2_5_1_5b": ("Qwen/Qwen2.5-1.5B-Instruct", 1_543_714_304),
     "solar": ("upstage/SOLAR-10.7B-Instruct-v1.0", 10_731_524_096),
 }
 
@@ -149,7 +150,7 @@ def test_every_family_is_counted_out_of_the_box(family):
     assert load_config(recipe.model.model_name_or_path, f"recipes/{family}/sft.yaml").to_dict() == config.to_dict()
     counts = count_parameters(config, recipe.model)
     assert counts.base == total
-    assert counts.adapter > 1e8 and (counts.tower > 0) == family.startswith("gemma3")
+    assert counts.adapter > 1e7 and (counts.tower > 0) == family.startswith("gemma3")
 
 
 @pytest.mark.slow
@@ -157,7 +158,7 @@ def test_every_family_is_counted_out_of_the_box(family):
 @pytest.mark.parametrize(("stage", "kind"), [("sft", SftRecipe), ("dpo", DpoRecipe)])
 def test_every_family_plans_out_of_the_box(family, stage, kind):
     plan = make_plan(load_recipe(kind, [f"recipes/{family}/{stage}.yaml"]), PlanFlags())
-    assert plan.memory[0].total_gib > 5 and (plan.costs is None) == (stage == "dpo")
+    assert plan.memory[0].total_gib > 3 and (plan.costs is None) == (stage == "dpo")
 
 
 def test_a_config_is_found_beside_the_recipe_or_its_neighbours(tmp_path):

@@ -50,7 +50,7 @@ def different(model, stage):
 
 
 def test_these_are_the_models():
-    others = {"solar", "quickstart"}
+    others = {"solar", "quickstart", "qwen2_5_1_5b"}
     assert {path.parent.name for path in ROOT.glob("*/sft.yaml")} - others == set(MODELS)
 
 
@@ -74,6 +74,23 @@ def test_the_stages_are_wired_by_path(model):
     assert same == (four_bit, tune.model.lora_target_modules, tune.data.eval_file, tune.gate)
     solar = load("solar", "sft")
     assert tune.data.train_file == solar.data.train_file  # one curated set for all models
+
+
+def test_a_tuned_start_is_trained_on_its_own_answers_alone():
+    """Curated answers take its sense away (docs/preferences.md), and no set of prompts has two uses."""
+    folder = "qwen2_5_1_5b"
+    tune, pairs, dpo, judged, export, align, distil, own = (load(folder, stage) for stage in STAGES)
+    data = load_recipe(recipes.DataRecipe, [str(ROOT / folder / "data.yaml")])
+    assert tune.model.model_name_or_path == pairs.model_name_or_path == judged.models["base"]
+    assert tune.data.train_file == f"{pairs.output_dir}/best.jsonl" and dpo.data.train_file == f"{pairs.output_dir}/train.jsonl"
+    assert tune.data.chat_template == distil.data.chat_template == judged.chat_template == "qwen2_5"
+    assert pairs.pairing.chosen == "candidate" and all(setting.system for setting in pairs.candidates.values())
+    assert (pairs.prompts_file, own.prompts_file) == (f"{data.output_dir}/preferences.jsonl", f"{data.output_dir}/train.jsonl")
+    assert distil.data.train_file == f"{own.output_dir}/responses.jsonl" and distil.distill.forbid_faults
+    assert own.models["own"] == distil.model.model_name_or_path == dpo.model_name_or_path == align.start == judged.models["sft"]
+    assert export.model_name_or_path == judged.models["distilled"] == distil.training["output_dir"]
+    assert align.gate.prompts_file == f"{data.output_dir}/eval.jsonl" and judged.generation.max_new_tokens == 512
+    assert {judged.prompts_file, *judged.suites} <= {*data.evaluation_files} == {*pairs.evaluation_files}
 
 
 @pytest.mark.parametrize("model", MODELS)
