@@ -1,7 +1,7 @@
-"""A checkpoint as a plain transformers folder (adapter merged), with an Ollama Modelfile beside it.
+"""A checkpoint as a plain transformers folder (adapter merged), with an Ollama Modelfile and GGUF files beside it.
 
 python scripts/export.py recipes/quickstart/export.yaml
-python scripts/export.py recipes/solar/export.yaml --output_dir exports/solar
+python scripts/export.py recipes/quickstart/export.yaml --gguf '[F16, Q8_0, Q4_K_M]'
 python scripts/export.py recipes/quickstart/export.yaml --interpolate_from outputs/quickstart/sft --interpolation 0.8
 """
 
@@ -21,11 +21,14 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.output_dir)
 
+    import json
     from pathlib import Path
 
-    from align_ko.manifest import remove_manifest, result_marks, write_manifest
-    from align_ko.models.export import modelfile, save_model
+    from align_ko.manifest import MANIFEST_FILE, remove_manifest, result_marks, write_manifest
+    from align_ko.models.export import save_model
+    from align_ko.models.gguf import write_gguf
     from align_ko.models.load import load_for_inference, load_interpolated
+    from align_ko.models.ollama import modelfile
     from align_ko.models.source import model_source
     from align_ko.recipe import hash_inputs
 
@@ -36,17 +39,26 @@ def main() -> None:
         model, tokenizer = load_interpolated(source, start, recipe.interpolation, recipe.dtype)
     else:
         model, tokenizer = load_for_inference(source, recipe.dtype)
+    if (earlier := folder / MANIFEST_FILE).is_file():
+        for name in json.loads(earlier.read_text(encoding="utf-8")).get("beside", ()):
+            (folder / name).unlink(missing_ok=True)  # of other weights
     remove_manifest(folder)
     save_model(folder, model, tokenizer, source)
-    for_ollama = modelfile(tokenizer)
+    del model  # the converter reads the saved one
+    written = write_gguf(folder, recipe.gguf, tokenizer) if recipe.gguf else []
+    for_ollama = modelfile(tokenizer, f"./{written[0].name}" if written else ".")
+    beside = [file.name for file in written] + ["Modelfile"] * (for_ollama is not None)
     if for_ollama is not None:
         (folder / "Modelfile").write_text(for_ollama, encoding="utf-8")
-    write_manifest(folder, recipe, inputs, stage="export", parent=recipe.model_name_or_path, files=result_marks(folder))
+    marks, parent = result_marks(folder), recipe.model_name_or_path
+    write_manifest(folder, recipe, inputs, stage="export", parent=parent, files=marks, beside=beside)
     print(f"saved {folder}: AutoModelForCausalLM.from_pretrained('{folder}')")
+    for file in written:
+        print(f"{file}: {file.stat().st_size / 2**20:.0f} MiB")
     if for_ollama is None:
-        print("no Modelfile: this chat template is not ours; a GGUF conversion carries the one in chat_template.jinja")
+        print("no Modelfile: this chat template is more than turns between fixed texts; a GGUF file carries it as it is")
     else:
-        print("for Ollama, convert it to GGUF first, then: ollama create NAME -f Modelfile")
+        print(f"for Ollama: cd {folder} && ollama create NAME -f Modelfile")
 
 
 if __name__ == "__main__":

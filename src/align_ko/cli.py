@@ -26,7 +26,7 @@ COMMANDS = {
     "plan": ("run_sft", "memory, steps and hours of an SFT, DPO or GRPO recipe, before anything is loaded"),
     "diagnose": ("diagnose", "what is wrong with a checkpoint, and which stage mends it"),
     "chat": ("chat", "talk with a checkpoint"),
-    "export": ("export", "a plain transformers folder and an Ollama Modelfile"),
+    "export": ("export", "a plain transformers folder, GGUF files and an Ollama Modelfile"),
     "assess": ("assess", "judge Korean text or a file of answers"),
     "schema": ("schema", "a recipe's keys as a JSON schema, for an editor"),
     "prepare": ("prepare_model", "GGUF, folder or hub id → a plain folder, its vocabulary cut; the quickstart's base"),

@@ -82,6 +82,7 @@ EXTRAS = {
         "tokenizers torch transformers trl".split(),
         "train",
     ),
+    **dict.fromkeys(["cyllama", "go_template", "llama_cpp", "sentencepiece", "xllamacpp"], "gguf"),
     "deepspeed": "deepspeed", "openai": "endpoint", "gguf": "quickstart", "flash_attn": "gpu", "liger_kernel": "gpu",
 }  # fmt: skip
 

@@ -13,13 +13,11 @@ import torch
 from conftest import turns
 from tokenizers import AddedToken
 
-from align_ko.chat_format import set_chat_template
 from align_ko.errors import UserError
 from align_ko.evaluation import run
 from align_ko.evaluation.run import ask_models, encode_references, evaluate, evaluate_grid
 from align_ko.generation.relevance import answer_losses
 from align_ko.generation.requests import GREEDY, Generated, row_seed
-from align_ko.models.export import modelfile
 from align_ko.models.source import model_source
 from align_ko.preferences.candidates import read_tasks
 from align_ko.process import Processes
@@ -271,12 +269,3 @@ def test_the_pair_builder_asks_anew_when_the_checkpoints_template_changes(llama,
     assert candidates() == candidates() == [1]
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     assert candidates() == candidates() == [2]
-
-
-def test_the_modelfile_is_greedy_and_only_for_our_template():
-    tokenizer = Tokenizer()
-    assert modelfile(tokenizer) is None
-    set_chat_template(tokenizer)
-    text = modelfile(tokenizer)
-    assert "PARAMETER temperature 0\n" in text and "PARAMETER repeat_penalty 1.0\n" in text
-    assert "{{ .Content }}$" in text and text.index("### User:") < text.index("### Assistant:")

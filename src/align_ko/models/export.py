@@ -1,4 +1,4 @@
-"""A model as a plain transformers folder that any tool reads, and an Ollama Modelfile for our chat format."""
+"""A model as a plain transformers folder that any tool reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from align_ko.chat_format import DEFAULT_TEMPLATE, save_format
+from align_ko.chat_format import save_format
 from align_ko.models.source import ModelSource, origin_of, write_source
 
 SHARD = "5GB"  # the most that is held twice while it is written
@@ -23,24 +23,3 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
         if (notice := Path(place) / "NOTICE").is_file():  # a licence's terms travel with the weights
             shutil.copy(notice, folder / "NOTICE")
     write_source(folder, origin)
-
-
-def modelfile(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """An Ollama Modelfile: our turns, greedy (its defaults sample), stop at eos; None for another chat template."""
-    if tokenizer.chat_template != DEFAULT_TEMPLATE.read_text(encoding="utf-8"):
-        return None
-    return f'''FROM .
-TEMPLATE """{{{{- range $i, $m := .Messages }}}}{{{{- if $i }}}}
-
-{{{{ end }}}}{{{{- if eq .Role "system" }}}}### System:
-{{{{ .Content }}}}{{{{- else if eq .Role "user" }}}}### User:
-{{{{ .Content }}}}{{{{- else if eq .Role "assistant" }}}}### Assistant:
-{{{{ .Content }}}}{tokenizer.eos_token}{{{{- end }}}}{{{{- end }}}}
-
-### Assistant:
-"""
-PARAMETER temperature 0
-PARAMETER repeat_penalty 1.0
-PARAMETER stop "{tokenizer.eos_token}"
-PARAMETER stop "### User:"
-'''

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
+from typing import Literal
 
 from align_ko.manifest import MARKER, MODEL_FILES
 from align_ko.recipe import fields
@@ -137,11 +138,13 @@ class EvaluateRecipe(Recipe):
 
 @record
 class ExportRecipe(Recipe):
-    """Merge the adapter into a plain transformers folder, with an Ollama Modelfile beside it."""
+    """Merge the adapter into a plain transformers folder, with an Ollama Modelfile and GGUF files beside it."""
 
     model_name_or_path: fields.Text
     output_dir: fields.Text
     dtype: fields.Dtype = "auto"
+    gguf: tuple[Literal["F16", "Q8_0", "Q4_K_M"], ...] = ()
+    """Files for llama.cpp beside it, `model-Q8_0.gguf` and the like; the Modelfile is for the first of them."""
     interpolate_from: str = ""
     """The checkpoint that training began with: the result is taken back towards it, which gives back what training cost."""
     interpolation: fields.ShareAboveZero = 1.0
