@@ -56,11 +56,12 @@ check-wheel: setup ## the wheel in empty environments: curation without torch, S
 	@PYTHON=$(python) TORCH_ARGS="$(TORCH_ARGS)" bash .ci/check-wheel
 
 lint: setup ## style, types and the import rule
-	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports, shellcheck"
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
 	@$(python) -m mypy src scripts benchmarks docs
 	@$(venv)/bin/lint-imports
+	@$(venv)/bin/shellcheck launch/*.sh scripts/*.sh
 
 docs: setup ## the documentation as a site in build/site, Korean and English; stops at a link that leads nowhere
 	@PATH="$(CURDIR)/$(venv)/bin:$$PATH" NO_COLOR=1 $(python) docs/build_site.py

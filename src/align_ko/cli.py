@@ -22,6 +22,7 @@ COMMANDS = {
     "align": ("align", "rounds of pairs, DPO and a gate, then distillation"),
     "evaluate": ("evaluate", "judge checkpoints under greedy decoding"),
     "read": ("read", "read an evaluation's answers blind: would you sign them?"),
+    "launch": ("launch", "accelerate launch for clusters: passes SIGTERM on and exit codes back"),
     "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
     "plan": ("run_sft", "memory, steps and hours of an SFT, DPO or GRPO recipe, before anything is loaded"),
     "diagnose": ("diagnose", "what is wrong with a checkpoint, and which stage mends it"),

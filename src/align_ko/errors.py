@@ -152,13 +152,17 @@ def _message(error: Exception, saved: str | Callable[[], str]) -> str | None:
     return fault and f"{fault}; {saved if isinstance(saved, str) else saved()}"
 
 
+RESTART = 128 + signal.SIGTERM
+"""Exit code after SIGTERM: what was finished is saved, and the same command goes on from there."""
+
+
 def run_script(
     main: Callable[[], None],
     interrupted: str | Callable[[], str] = "what was finished is saved, the same command continues from there",
 ) -> None:
     """Run a script's main: a user's mistake, a missing extra or a fault of a disk exits 2 after one line, Ctrl-C 130, SIGTERM
-    143."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    143 (RESTART)."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(RESTART))
     try:
         main()
     except Exception as error:

@@ -18,10 +18,11 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 from conftest import make_llama, other_rows, rows
+from endpoint_servers import free_port
 from torch.utils import cpp_extension
 from trl import SFTConfig
 
-from align_ko.errors import UserError
+from align_ko.errors import RESTART, UserError
 from align_ko.process import prepare_compiling
 from align_ko.records import write_jsonl
 from align_ko.training.prepare import training_config
@@ -108,24 +109,26 @@ def on_the_cpu(name: str, folder: Path) -> str:
     return str(path)
 
 
-def launch(place: Path, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+def start(place: Path, *command: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", on_the_cpu(name, place), *command]
-    started = subprocess.Popen(
-        accelerate,
-        cwd=place,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+    environment["DS_ACCELERATOR"] = "cpu"
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=place, env=environment, text=True, stdout=pipe, stderr=pipe, start_new_session=True
     )
+
+
+def ended(started: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     try:
         out, err = started.communicate(timeout=900)
     except subprocess.TimeoutExpired:
         os.killpg(started.pid, signal.SIGKILL)  # the launcher alone would leave its processes running
         raise
-    return subprocess.CompletedProcess(accelerate, started.returncode, out, err)
+    return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+
+def launch(place: Path, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return ended(start(place, "-m", "accelerate.commands.launch", "--config_file", on_the_cpu(name, place), *command))
 
 
 @pytest.fixture(scope="module")
@@ -134,37 +137,87 @@ def place(tmp_path_factory) -> Path:
     make_llama(folder / "llama")
     write_jsonl(folder / "train.jsonl", rows())
     write_jsonl(folder / "eval.jsonl", other_rows(3))
+    (folder / "machine.py").write_text(MACHINE)
     return folder
 
 
 SFT = (str(ROOT / "scripts/run_sft.py"), str(ROOT / "recipes/solar/sft.yaml"), "--data.train_file", "train.jsonl",
        "--data.eval_file", "eval.jsonl", "--model.load_in_4bit", "false", "--model.dtype", "float32", "--training.bf16",
-       "false", "--training.max_steps", "2", "--training.eval_steps", "2", "--training.save_steps", "2",
+       "false", "--training.max_steps", "4", "--training.eval_steps", "2", "--training.save_steps", "2",
        "--training.warmup_steps", "0", "--gate.prompts", "0", "--training.metric_for_best_model", "eval_loss",
        "--training.per_device_train_batch_size", "2", "--training.gradient_accumulation_steps", "1")  # fmt: skip
+
+
+MACHINE = """
+import os, runpy, signal, sys
+from align_ko.training.checkpoints import StopOnSigterm
+
+number, step, script, *words = sys.argv[1:]
+def stopped(callback, args, state, control, then=StopOnSigterm.on_step_end, **_):
+    if os.environ["RANK"] == "1" and state.global_step == int(step):
+        os.kill(os.getppid(), int(number))
+        if int(number) == signal.SIGKILL:  # with the launcher the whole machine goes
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not callback.asked:
+            signal.pause()
+    then(callback, args, state, control)
+StopOnSigterm.on_step_end = stopped
+sys.argv = [script, *words]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def two_machines(place: Path, name: str, *command: str) -> list[subprocess.CompletedProcess[str]]:
+    """Two launches that meet on 127.0.0.1, with one process each."""
+    machines = ("--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port()))
+    at = [str(ROOT / "scripts/launch.py"), "--config_file", on_the_cpu(name, place), *machines]
+    started = [start(place, *at, "--machine_rank", rank, *command) for rank in "01"]
+    return [ended(each) for each in started]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on one CPU")
 @pytest.mark.parametrize(
-    ("name", "flags"),
-    [("ddp", ()), ("zero3", ("--model.use_rslora", "true")), ("zero3", ("--model.use_dora", "true")), ("zero3_offload", ())],
+    ("name", "flags", "stop"),
+    [
+        ("ddp", (), signal.SIGKILL),
+        ("zero2", (), signal.SIGTERM),
+        ("zero3", ("--model.use_rslora", "true"), signal.SIGTERM),
+        ("zero3", ("--model.use_dora", "true"), None),
+        ("zero3_offload", (), None),
+    ],
 )
-def test_lora_with_two_processes_saves_a_full_adapter(place, name, flags):
+def test_lora_with_two_processes_saves_a_full_adapter(place, name, flags, stop):
+    """And the same one where they run on two machines, one is stopped (pre-empted or dead), and both are started again."""
     from safetensors.torch import load_file
 
     output = "_".join((name, *flags[:1])).replace("--model.", "")
-    model = ("--model.model_name_or_path", str(place / "llama"))
-    done = launch(place, name, *SFT, *model, *flags, "--training.output_dir", output)
+    command = (*SFT, "--model.model_name_or_path", str(place / "llama"), *flags, "--training.output_dir")
+    done = launch(place, name, *command, output)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     weights = load_file(place / output / "adapter_model.safetensors")
     dora = "--model.use_dora" in flags
     assert len(weights) == 2 * 7 * (3 if dora else 2)  # two layers, seven modules: A, B and DoRA's magnitudes
     for key, weight in weights.items():
         assert weight.numel() > 0 and weight.isfinite().all() and weight.abs().max() > 0, key  # B starts at zero
-    state = json.loads((place / output / "checkpoint-2/trainer_state.json").read_text())
-    assert state["epoch"] == pytest.approx(2 / 3)  # 9 rows on two processes are 3 steps; alone it would be .4
+    state = json.loads((place / output / "checkpoint-4/trainer_state.json").read_text())
+    assert state["epoch"] == pytest.approx(4 / 3)  # 9 rows on two processes are 3 steps; alone it would be .8
     assert done.stdout.count(f"saved {output}") == 1
+    if stop is None:
+        return
+    output += "_cut"
+    first, second = two_machines(place, name, "machine.py", str(int(stop)), "3", *command, output)
+    told = first.stdout[-2000:] + first.stderr[-4000:] + second.stderr[-4000:]
+    if stop == signal.SIGTERM:  # to one machine: both save and ask for a restart
+        assert (first.returncode, second.returncode) == (RESTART, RESTART), told
+        assert f"stopped by SIGTERM; {output}/checkpoint-3 is whole" in first.stdout
+    else:
+        assert first.returncode not in (0, RESTART) and second.returncode == -signal.SIGKILL, told
+    for each in two_machines(place, name, *command, output):
+        assert each.returncode == 0, each.stdout[-2000:] + each.stderr[-4000:]
+        assert ("continuing from" in each.stdout) == (f"saved {output}" in each.stdout)  # the first process speaks
+    again = load_file(place / output / "adapter_model.safetensors")
+    assert again.keys() == weights.keys() and all(torch.equal(again[key], weights[key]) for key in weights)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,13 @@ from safetensors.torch import save_file
 from torch.utils.data import BatchSampler, SequentialSampler
 from training_place import make_place, run_here, weights
 
-from align_ko.errors import UserError
+from align_ko.errors import RESTART, UserError
 from align_ko.manifest import RUN_FILE, is_unfinished, result_marks, result_problem
 from align_ko.models.source import ModelSource
 from align_ko.recipe import SftRecipe, check_inputs, load_recipe
 from align_ko.training import run_record
 from align_ko.training.checkpoints import ResumableTrainer, checkpoints, damage, half_written, last_complete, mark_complete
+from align_ko.training.overfitting import OverfittingWatch
 from align_ko.training.run_record import begin_run, finish_run, open_run
 
 
@@ -91,6 +93,30 @@ def test_sft_cut_off_three_times_ends_with_the_same_weights(place, monkeypatch, 
     assert Path("sft_cut", "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"begun with something else: training.learning_rate 0.003 → 0.004; expected --resume"):
         run_here(monkeypatch, "run_sft", *flags, "--training.output_dir", "sft_cut", "--training.learning_rate", "4e-3")
+
+
+def test_sigterm_saves_a_whole_checkpoint_and_asks_for_a_restart(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    flags = ("sft.yaml", "--training.max_steps", "8", "--training.output_dir")
+    run_here(monkeypatch, "run_sft", *flags, "term_whole")
+    for step in (4, 6):  # between two checkpoints, and at one, whose evaluation has to stand in it
+
+        def preempted(watch, args, state, control, step=step, **_):
+            if state.global_step == step - 1:
+                signal.raise_signal(signal.SIGTERM)
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr(OverfittingWatch, "on_step_begin", preempted)
+            run_here(patch, "run_sft", *flags, "term_cut")
+        assert end.value.code == RESTART == 143 and is_unfinished("term_cut")
+        assert f"stopped by SIGTERM; term_cut/checkpoint-{step} is whole, the same command continues" in capsys.readouterr().out
+        assert checkpoints("term_cut")[-1].name == f"checkpoint-{step}" and damage(f"term_cut/checkpoint-{step}") == {}
+    run_here(monkeypatch, "run_sft", *flags, "term_cut")
+    assert weights("term_cut") == weights("term_whole") and not is_unfinished("term_cut")
+    states = [json.loads(Path(folder, "checkpoint-8/trainer_state.json").read_text()) for folder in ("term_cut", "term_whole")]
+    losses = [[row["eval_loss"] for row in state["log_history"] if "eval_loss" in row] for state in states]
+    assert losses[0] == losses[1] and len(losses[0]) == 3
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.slow

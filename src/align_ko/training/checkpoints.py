@@ -1,6 +1,9 @@
 """Checkpoints that can be trusted after SIGKILL, and trainers that resume from them to the same weights. transformers 5.23
 writes a checkpoint under its final name and deletes older ones before it is complete; `ResumableTrainer` writes a marker as the
-last file and rotates only then."""
+last file and rotates only then.
+
+Its `enable_jit_checkpoint` is not used: each process saves when its own signal comes (others wait for ever), in the middle of a
+step (the random state of another moment), and `train()` then returns as if the run had ended."""
 
 from __future__ import annotations
 
@@ -8,16 +11,20 @@ import json
 import os
 import re
 import shutil
+import signal
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import TrainerCallback, TrainerControl
+from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from align_ko.manifest import MARKER, file_mark, wrong_files
+from align_ko.errors import RESTART, is_first_process
+from align_ko.manifest import MARKER, file_mark, what_is_whole, wrong_files
 from align_ko.records import write_json
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from torch import nn
     from transformers import Trainer as _Trainer
 else:
@@ -80,6 +87,40 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+class StopOnSigterm(TrainerCallback):
+    """After SIGTERM (pre-emption, a time limit) to any process: all save a whole checkpoint at the end of the step and exit
+    with the code that asks for a restart."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator, self.asked = accelerator, False
+        self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+    def _any_asked(self) -> bool:
+        """Whether one of the processes was: what one saves, all have to, with the same step behind them."""
+        if self.accelerator.num_processes == 1:
+            return self.asked
+        import torch
+
+        mine = torch.tensor(int(self.asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(mine, "sum").item())
+
+    def on_step_end(self, args: object, state: object, control: TrainerControl, **_: object) -> None:
+        control.should_save |= self._any_asked()  # after the evaluation, if this step has one
+
+    def on_save(self, *_: object, **__: object) -> None:
+        if self._any_asked():  # so none leaves before the first process has written the marker
+            if is_first_process():
+                print(f"stopped by SIGTERM; {what_is_whole()}", flush=True)
+            self.accelerator.end_training()
+            raise SystemExit(RESTART)
+
+    def leave(self) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+
 class ResumableTrainer(_Trainer):
     """Mixin for a transformers Trainer: checkpoints with a marker, and exact resuming from them."""
 
@@ -87,6 +128,15 @@ class ResumableTrainer(_Trainer):
     """Set by the script before `train()`; written into every marker."""
     weights_alone = False
     """Resume from a checkpoint's weights and step: a new optimizer, the learning rate of that step, other random numbers."""
+
+    def train(self, *args: object, **kwargs: object) -> TrainOutput:
+        stop = StopOnSigterm(self.accelerator)
+        self.add_callback(stop)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            stop.leave()
+            self.remove_callback(stop)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         args = self.args
