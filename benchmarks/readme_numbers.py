@@ -1,4 +1,4 @@
-"""Write what the last `make quickstart` measured into README.md and README.ko.md, between their numbers:quickstart marks.
+"""Write what the last `make quickstart` measured into docs/quickstart.md and its Korean twin, between their marks.
 
     python benchmarks/readme_numbers.py
 
@@ -21,7 +21,7 @@ from align_ko.report.tables import MEASURE_LABELS, markdown_table, measure_cells
 
 MARKS = ("<!-- numbers:quickstart -->", "<!-- /numbers:quickstart -->")
 CAPTIONS = {  # what was measured; the gaps; the seconds; the memory; three answers
-    "README.md": (
+    "docs/quickstart.md": (
         "{n} held-out prompts that training never saw. `make quickstart` measured this on {cores} cores, "
         "`python benchmarks/readme_numbers.py` wrote it here. Shares in %, chars: median. "
         "Natural in form is a verdict of rules; what the answers say is in the columns beside it.",
@@ -30,7 +30,7 @@ CAPTIONS = {  # what was measured; the gaps; the seconds; the memory; three answ
         "Peak memory in GiB: {memory}.",
         "Three of the {answers} greedy answers of `{model}`, as they are: the first, the middle and the last by {order}.",
     ),
-    "README.ko.md": (
+    "docs/quickstart.ko.md": (
         "학습에 쓰지 않은 프롬프트 {n}개로 평가했습니다. 코어 {cores}개에서 `make quickstart`로 측정하고 "
         "`python benchmarks/readme_numbers.py`로 옮긴 값입니다. 비율은 %, chars는 중앙값입니다. "
         "natural in form은 규칙이 내린 판정이며, 내용에 대한 판정은 그 옆의 열에 있습니다.",
@@ -43,20 +43,20 @@ CAPTIONS = {  # what was measured; the gaps; the seconds; the memory; three answ
 
 
 ORDERS = {  # by whom the answers were judged
-    "README.md": {
+    "docs/quickstart.md": {
         "reader": "the reader's verdict, then chrF against the reference answer",
         "llm": "the llm's verdict, then chrF against the reference answer",
         "": "chrF against the reference answer, as nobody judged what they say",
     },
-    "README.ko.md": {
+    "docs/quickstart.ko.md": {
         "reader": "독자 판정이 높은 차례로, 판정이 같으면 참조 답변과의 chrF가 높은",
         "llm": "LLM 판정이 높은 차례로, 판정이 같으면 참조 답변과의 chrF가 높은",
         "": "(내용은 판정하지 않았으므로) 참조 답변과의 chrF가 높은",
     },
 }
 TITLES = {
-    "README.md": ("The best", "A typical one", "The worst"),
-    "README.ko.md": ("가장 나은 답변", "보통 답변", "가장 나쁜 답변"),
+    "docs/quickstart.md": ("The best", "A typical one", "The worst"),
+    "docs/quickstart.ko.md": ("가장 나은 답변", "보통 답변", "가장 나쁜 답변"),
 }
 
 
@@ -83,7 +83,7 @@ def three_answers(name: str, rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def block(name: str, scores: Mapping[str, Any], times: Mapping[str, int], made: Mapping[str, Any]) -> str:
-    """The Markdown of the numbers for the README `name`. `made`: stage → its manifest."""
+    """The Markdown of the numbers for the page `name`. `made`: stage → its manifest."""
     facts = {
         "n": scores["results"][0]["n"],
         "cores": made["sft"]["machine"]["cores"],
@@ -99,7 +99,7 @@ def block(name: str, scores: Mapping[str, Any], times: Mapping[str, int], made: 
 
 
 def main(root: Path = Path(__file__).parents[1]) -> None:
-    """Fill the marked blocks of the READMEs in `root` from its outputs/quickstart."""
+    """Fill the marked blocks of the pages in `root` from its outputs/quickstart."""
     outputs = root / "outputs" / "quickstart"
     stages = {
         "sft": "sft/manifest.json",

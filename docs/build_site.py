@@ -27,7 +27,11 @@ from align_ko.recipe.yaml_lines import text_of
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ("en", "ko")
 SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("Start", "시작하기"): ("README",),
+    ("Start", "시작하기"): (
+        "README",
+        *(f"docs/{name}" for name in ("story", "quickstart", "install", "own_data", "large_models")),
+    ),
+    ("How to", "방법"): tuple(f"docs/{name}" for name in ("symptoms", "methods", "evaluation", "checks", "support")),
     ("Models", "모델"): ("recipes/*/README",),
     ("Recipe keys", "레시피 키"): ("docs/keys/*",),
     ("Background", "더 깊이"): ("docs/*", "metrics/*/README", "CHANGELOG"),

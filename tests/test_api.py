@@ -42,8 +42,8 @@ def test_examples_run(name, workplace):
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed == 0
 
 
-def test_example_of_the_readme_runs(capsys):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_example_of_the_docs_runs(capsys):
+    text = (ROOT / "docs/install.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```python\n(import align_ko\n.*?)^```", text, re.M | re.S)
     assert len(examples) == 1
     exec(examples[0], {})

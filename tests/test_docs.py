@@ -1,4 +1,4 @@
-"""What the READMEs tell people to type works: scripts, recipes, flags, targets, links and quoted messages all exist."""
+"""What the pages tell people to type works: scripts, recipes, flags, targets, links and quoted messages all exist."""
 
 from __future__ import annotations
 
@@ -52,19 +52,22 @@ def commands(path: Path) -> list[str]:
     return [line.split(" # ")[0].strip() for line in joined.splitlines() if line.startswith(STARTS) and "…" not in line]
 
 
-CASES = [pytest.param(line, id=f"{name_of(page)}: {line}") for page in [*PAGES, *RECIPES] for line in commands(page)]
+CASES = {line: f"{name_of(page)}: {line}" for page in [*PAGES, *RECIPES] for line in commands(page)}
+TWINS = [page for page in PAGES if page.with_suffix(".ko.md").exists()]
 
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """The repository as a reader has it who wrote the recipes that a README shows (```yaml, first line `# its/path.yaml`)."""
+    """The repository as a reader has it who wrote the recipes that a page shows (```yaml, first line `# its/path.yaml`)."""
     for part in ("scripts", "benchmarks", "accelerate_configs"):
         (tmp_path / part).symlink_to(ROOT / part)
     (tmp_path / "recipes").mkdir()
     for folder in (ROOT / "recipes").iterdir():
         (tmp_path / "recipes" / folder.name).symlink_to(folder)
-    for page in READMES:
+    for page in PAGES:
         for text in blocks(page, "yaml"):
+            if not text.startswith("# recipes/"):
+                continue
             path = tmp_path / text.splitlines()[0].removeprefix("# ")
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -98,15 +101,14 @@ def check(line: str) -> None:
                 assert key in keys_of(RECIPE_CLASSES[argument[1]]), f"{argument[1]} has no {key}"
 
 
-@pytest.mark.parametrize("line", CASES)
+@pytest.mark.parametrize("line", CASES, ids=CASES.values())
 def test_commands_can_run(line, workplace):
     check(line)
 
 
 def test_commands_were_found():
-    assert {name_of(page): len(commands(page)) for page in READMES if len(commands(page)) < 5} == {
-        "recipes/suites/README.md": 1
-    }
+    assert {name_of(page) for page in READMES if len(commands(page)) < 5} == {"recipes/suites/README.md"}
+    assert len(CASES) > 100
 
 
 @pytest.mark.parametrize(
@@ -129,13 +131,34 @@ def test_wrong_commands_are_noticed(line, workplace):
         check(line)
 
 
-def test_both_readmes_say_the_same():
-    english, korean = ROOT / "README.md", ROOT / "README.ko.md"
+@pytest.mark.parametrize("page", TWINS, ids=name_of)
+def test_both_languages_say_the_same(page):
+    twin = page.with_suffix(".ko.md")
     for language in ("bash", "yaml", "python"):
-        assert blocks(english, language) == blocks(korean, language)
-    assert commands(english) == commands(korean)
-    assert messages(english) == messages(korean)
-    assert links(english) - {"README.ko.md"} == links(korean) - {"README.md"}
+        assert blocks(page, language) == blocks(twin, language)
+    assert commands(page) == commands(twin)
+    assert cited_tests(page) == cited_tests(twin)
+    here = {page.name.removesuffix(".md"), twin.name.removesuffix(".md")}
+    told = [{link.split("#")[0].replace(".ko.md", ".md") for link in links(side)} for side in (page, twin)]
+    assert {name for name in told[0] ^ told[1] if name.removesuffix(".md") not in here} == set()
+    assert not [link for link in links(page) if ".ko.md" in link and link != twin.name]
+
+
+def test_both_languages_are_there():
+    assert {page.name for page in TWINS} >= {"README.md", "story.md", "own_data.md", "symptoms.md", "support.md", "checks.md"}
+    assert messages(ROOT / "docs/checks.md") == messages(ROOT / "docs/checks.ko.md")
+    for readme in (ROOT / "README.md", ROOT / "README.ko.md"):
+        assert len(readme.read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def cited_tests(page: Path) -> list[tuple[str, str]]:
+    return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+
+
+def test_what_is_said_to_be_tested_is_tested():
+    cited = cited_tests(ROOT / "docs/support.md")
+    assert len(cited) >= 20
+    assert [(file, name) for file, name in cited if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")] == []
 
 
 def links(path: Path) -> set[str]:
@@ -178,7 +201,7 @@ def test_quoted_messages_are_real():
                 said.add("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 said.add(node.value)
-    found = messages(ROOT / "README.md")
+    found = messages(ROOT / "docs/checks.md")
     assert len(found) >= 10
     for message in found:
         fixed = message.replace(", in the row that begins …", "…").split("…")
@@ -233,8 +256,9 @@ def test_a_reader_s_verdict_orders_answers_before_their_likeness():
     assert (ranks(rows)[0], [row["prompt_id"] for row in ranks(rows)[1]]) == ("reader", ["1", "0"])
 
 
-def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
+def test_numbers_are_written_into_both_pages(tmp_path, capsys):
     numbers = load("benchmarks/readme_numbers.py")
+    (tmp_path / "docs").mkdir()
     for name in numbers.CAPTIONS:
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(UserError, match=r"scores\.json, times\.tsv, .*run that first"):
@@ -271,4 +295,4 @@ def test_numbers_are_written_into_both_readmes(tmp_path, capsys):
             assert "python benchmarks/readme_numbers.py" in text
             before, after = ((ROOT / name).read_text(encoding="utf-8").split(mark) for mark in numbers.MARKS)
             assert text.startswith(before[0]) and text.endswith(after[1])
-    assert "4 minutes in all without" in texts["README.md"] and "합해 4분" in texts["README.ko.md"]
+    assert "4 minutes in all without" in texts["docs/quickstart.md"] and "합해 4분" in texts["docs/quickstart.ko.md"]
