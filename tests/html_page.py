@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+
+
+def in_language(page: str, language: str = "ko") -> str:
+    """The page as a reader of one language sees it, without script and style."""
+    other = {"ko": "en", "en": "ko"}[language]
+    page = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.S)
+    page = re.sub(rf'<(span|small|code) class="{other}"[^>]*>.*?</\1>', "", page, flags=re.S)
+    return re.sub(rf'<span class="{language}"[^>]*>(.*?)</span>', r"\1", page, flags=re.S)
 
 
 class Page(HTMLParser):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from html_page import Page
+from html_page import Page, in_language
 from jinja2 import UndefinedError
 from rich.console import Console
 
@@ -271,7 +271,8 @@ def test_page_is_whole_and_needs_nothing_else(facts: dict[str, Any]) -> None:
     page = render_html(facts)
     parsed = Page(page)
     tags = {tag for tag, _ in parsed.tags}
-    assert not tags & {"script", "img", "link", "iframe", "object", "form", "a"}
+    assert [tag for tag, _ in parsed.tags].count("script") == 1  # ours, and the page's policy lets no other run
+    assert not tags & {"img", "link", "iframe", "object", "form", "a"}
     assert not any({"src", "href", "srcset", "data", "action"} & attributes.keys() for _, attributes in parsed.tags)
     assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
     assert not re.search(r"https?://|url\(|@import", page)
@@ -280,14 +281,17 @@ def test_page_is_whole_and_needs_nothing_else(facts: dict[str, Any]) -> None:
 
 
 def test_page_shows_all_that_the_run_said() -> None:
-    page = render_html(full_facts())
+    page = in_language(render_html(full_facts()))
     told = ["읽은 행의 <b>50%</b>", "read and judge", "4,650", "질문 유사 <b>812</b>행", "유사도 0.91", "조사 <b>31</b>행"]
     told += ["전화번호 가림 <b>3</b>건", "품질과 다양성", "0.930 → 0.970", "지시 그룹만 보기", "답변의 점수"]
     told += ["instruction: 9 rows wanted, 10 there.", "recipes/solar/data.yaml", "raw/koalpaca.jsonl:7", "{&#34;instruc"]
     for text in told:
         assert text in page, text
+    english = in_language(render_html(full_facts()), "en")
+    for text in ("<b>50%</b> of the rows read", "alike in question <b>812</b>", "only instruction", "phone masked <b>3</b>"):
+        assert text in english, text
     assert Page(page).marks == ["를", "을", "돌아와요?", "돌아오나요?", "네. 네."]
-    plain = render_html(plain_facts())
+    plain = in_language(render_html(plain_facts()))
     for text in ("바로잡은 행", "거의 같은 행", "답변의 점수", "레시피</dt>", "그룹만 보기"):
         assert text not in plain, text
 
@@ -302,7 +306,8 @@ def test_page_stays_small_whatever_the_rows() -> None:
         reason: [dropped(reason, "열쇠" * 50_000, {"messages": huge["messages"]})] * 5 for reason in reasons
     }
     page = render_html(facts)
-    assert len(page.encode()) < 3_000_000
+    assert len(page.encode()) < 3 * 2**20
+    page = in_language(page)
     assert "이어지는 발화 2개는" in page and "이하 1,000자는" in page
 
 

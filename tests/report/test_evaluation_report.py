@@ -6,11 +6,13 @@ import io
 import re
 import subprocess
 import sys
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from html_page import Page
+from html_page import Page, in_language
 from rich.console import Console
 
 from align_ko.evaluation.scores import ScoredAnswer, Summary, chrf, score_rows, summarise, wilson
@@ -207,7 +209,7 @@ def test_what_judges_of_content_say_is_beside_the_natural_share() -> None:
 
 
 def test_the_page_never_shows_the_natural_share_alone() -> None:
-    page = render_html(judged_rows(), summarise(judged_rows()))
+    page = in_language(render_html(judged_rows(), summarise(judged_rows())))
     assert re.findall(r'<td class="verdicts">(.*?)</td>', page) == [
         "판정하지 않음", "판정하지 않음", "50% <small>9–91, 2개, 불일치 50%</small>", "0% <small>0–79, 1개</small>",
         "판정하지 않음", "판정하지 않음",
@@ -265,9 +267,9 @@ def test_each_suite_has_a_line_and_the_best_checkpoint_is_named() -> None:
 
 def test_the_page_shows_suites_and_what_was_not_met() -> None:
     scored, summary = with_suites()
-    page = render_html(scored, summary)
+    page = in_language(render_html(scored, summary))
     assert page.count("지키지 않음: items") == 2 and "지키지 않음: no_latin" not in page
-    assert "<td>75 % of 4</td>" in page and "run에서 가장 좋은 체크포인트: checkpoint-1: as good as" in page
+    assert "<td>4개 중 75%</td>" in page and "run에서 가장 좋은 체크포인트: checkpoint-1: as good as" in page
 
 
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,7 +280,7 @@ def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 # ---------------------------------------------------------------------------------------------------------------- html
 
 
-EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'&"
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'& {} {0} \x00\x1b[2J\u202e"
 
 
 def test_html_escapes_everything_that_came_from_data() -> None:
@@ -289,9 +291,28 @@ def test_html_escapes_everything_that_came_from_data() -> None:
     scored[0]["faults"] = [{"code": EVIL, "start": 0, "end": 30, "message": EVIL}]
     page = render_html(scored, summarise(scored), {EVIL: EVIL})
     assert "alert(1)" in page and "<script>alert" not in page and "<img" not in page
+    assert "[U+001B][2J" in page and not re.search("[\x00-\x08\x0b-\x1f\u202e]", page)
     parsed = Page(page)
     assert [tag for tag, _ in parsed.tags].count("script") == 1
     assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+
+
+def test_the_page_lets_only_its_own_script_run() -> None:
+    page = render_html(score_rows(some_rows()), summarise([]))
+    (script,) = re.findall("<script>(.*?)</script>", page, re.S)
+    assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in page
+
+
+def test_both_languages_are_whole() -> None:
+    page = render_html(judged_rows(), summarise(judged_rows()))
+    english = re.sub("<[^>]*>", "", re.sub(r"<title.*?</title>|<option.*?</option>", "", in_language(page, "en")))
+    assert not set(re.findall("[가-힣]+", english)) - set(re.findall("[가-힣]+", str(judged_rows()))) - {"한국어"}
+    assert "split 50%" in english and "not judged" in english and "wrong register" in english
+
+
+def test_what_was_not_measured_has_no_unit() -> None:
+    page = render_html(score_rows(some_rows()), summarise(score_rows(some_rows())))
+    assert page.count("<td>-</td>") == 5 and "-%" not in page  # relevant, and four losses and chrF
 
 
 def test_html_is_self_contained() -> None:
@@ -308,8 +329,8 @@ def test_every_answer_is_whole_in_the_page() -> None:
     """Clipped and marked, but not a character lost or doubled."""
     text = "  첫 줄\n\n\n" + LOOP + "\n"
     scored = score_rows([row("a", text, finished=False)])
-    page = render_html(scored, summarise(scored))
-    (shown,) = re.findall(r'<div class="text">(.*?)</div>(?=\s*<ul)', page, re.S)
+    page = in_language(render_html(scored, summarise(scored)))
+    (shown,) = re.findall(r'<div class="text" lang="ko">(.*?)</div>(?=\s*<ul)', page, re.S)
     assert '<details class="more">' in shown
     assert re.sub(r"<[^>]+>", "", re.sub("<summary>.*</summary>", "", shown)) == text
     (loop,) = [fault for fault in scored[0]["faults"] if fault["code"] == "repetition"]
@@ -364,7 +385,7 @@ def test_plots() -> None:
         "unfinished": {"base": 0.5, "dpo": 0.5}, "empty": {"base": 0.5, "dpo": 0}, "repetition": {"base": 0.5, "dpo": 0},
         "wrong_register": {"base": 0.5, "dpo": 0},
     }  # fmt: skip
-    page = render_html(scored, summary)
+    page = in_language(render_html(scored, summary))
     assert "<h3>base</h3>" in page and "<h3>dpo <small>격차 +50%p</small></h3>" in page
     ticks, strips = length_strips(scored)
     assert [strip.model for strip in strips] == ["base", "dpo", None]

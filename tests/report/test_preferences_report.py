@@ -7,7 +7,7 @@ import json
 from collections import Counter
 
 import pytest
-from html_page import Page
+from html_page import Page, in_language
 from rich.console import Console
 from test_pairing import GOOD, LOOP, OTHER, pair, said, user
 
@@ -110,7 +110,7 @@ def test_the_page_underlines_faults_and_escapes_everything(tmp_path):
     summary = summarize(pairs, Counter({"share of filler is full": 2}), 7)
     write_report(tmp_path, summary, pairs, "my <recipe>")
     html = (tmp_path / "report.html").read_text()
-    page = Page(html)
+    page, html = Page(html), in_language(html)
     assert "<script" not in html and html.count("&lt;script&gt;") == 4 and "{{ 7*7 }}" in html and "my &lt;recipe&gt;" in html
     assert any(mark.startswith("경복궁은 경복궁입니다.") for mark in page.marks)
     assert "선호 쌍 5개" in html and "빈말 채우기의 몫이 다 참" in html and "(빈 답변)" in html
@@ -123,11 +123,11 @@ def test_the_page_underlines_faults_and_escapes_everything(tmp_path):
 
 def test_every_reason_has_a_korean_name():
     assert (
-        dropped_pair("synthetic: assess finds no echo in the spoilt copy")
+        dropped_pair("synthetic: assess finds no echo in the spoilt copy").ko
         == "망가뜨렸으나 뜻한 결함(질문 되풀이)이 나타나지 않음"
     )
-    assert dropped_pair("something new") == "something new"
-    assert dropped_pair("both sides nearly the same") == "두 답변이 거의 같음"
+    assert dropped_pair("something new").ko == "something new"
+    assert dropped_pair("both sides nearly the same").ko == "두 답변이 거의 같음"
 
 
 def test_the_page_says_so_where_nothing_was_dropped():

@@ -20,7 +20,7 @@ from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAns
 from align_ko.evaluation.suites import SuiteResult
 from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
-from align_ko.report.page import FAULT_NAMES, render
+from align_ko.report.page import FAULT_NAMES, both, render
 from align_ko.report.tables import (
     MEASURES,
     NOT_JUDGED,
@@ -164,7 +164,8 @@ def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Ma
         measures=MEASURES,
         summary=summary,
         headline=_greedy(summary),
-        suites=[suite_cells(one) for one in _suites(summary)],
+        suites=_suites(summary),
+        not_judged=both("판정하지 않음", NOT_JUDGED),
         fault_bars=fault_bars(_greedy(summary)),
         strips=length_strips(rows),
         strip_height=STRIP_HEIGHT,

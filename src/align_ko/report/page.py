@@ -1,12 +1,14 @@
-"""What the reports share: the Jinja environment, its filters, Korean names of codes. In HTML all passes through autoescape and
-nothing is marked safe; Markdown templates escape with filters."""
+"""What the reports share: the Jinja environment, its filters, both languages of texts and names. In HTML all passes through
+autoescape, and nothing is marked safe but texts that a template itself contains; Markdown templates escape with filters."""
 
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from hashlib import sha256
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import PurePath
@@ -14,11 +16,41 @@ from typing import NamedTuple
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from align_ko.errors import visible
 from align_ko.evaluation.scores import FaultRow
 from align_ko.records import Fault, Message, last_user_text
 from align_ko.report.tables import clip, code_span, escape_bars, escape_markdown, interval, markdown_table, short
+
+
+@dataclass(frozen=True)
+class Both:
+    """A text in two languages, of which the page shows one (page.css); each alone for attributes."""
+
+    ko: Markup
+    en: Markup
+
+    def __html__(self) -> Markup:
+        if self.ko == self.en:
+            return self.ko
+        return Markup('<span class="ko">{}</span><span class="en">{}</span>').format(self.ko, self.en)
+
+
+def both(korean: str, english: str) -> Both:
+    return Both(escape(visible(korean)), escape(visible(english)))
+
+
+def bilingual(korean: str, english: str, *values: object) -> Both:
+    """A text of a template, Korean and English side by side, with escaped `values` for its {}: `t("{}행", "{} rows", 3)`"""
+    shown = [visible(value) if type(value) is str else value for value in values]
+    ko, en = ([getattr(value, side, value) for value in shown] for side in ("ko", "en"))
+    return Both(Markup(korean).format(*ko), Markup(english).format(*en))
+
+
+def named(names: Mapping[str, str], code: str) -> Both:
+    """A code under its Korean name, and in English as it is: `wrong_particle` → 조사·맞춤법 오류, wrong particle"""
+    return both(names[code], code.replace("_", " ")) if code in names else both(code, code)
 
 
 def load_yaml(name: str) -> dict[str, dict[str, str]]:
@@ -45,15 +77,18 @@ def environment() -> Environment:
         loader=PackageLoader("align_ko.report", "templates"),
         autoescape=lambda name: not (name or "").endswith(".md.jinja"),
         undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # no control character of the data in a page
         trim_blocks=True,
         lstrip_blocks=True,
     )
     for name, names in _FILTERS.items():
-        made.filters[name] = lambda code, names=names: names.get(code, code)
+        made.filters[name] = partial(named, names)
     made.filters |= {"n": number, "percent": percent, "whole": "{:.0%}".format, "points": points, "signed": signed}
     made.filters |= {"interval": interval, "short": short, "by": written_by, "dropped_pair": dropped_pair}
     made.filters |= {"bars": escape_bars, "basename": lambda path: PurePath(path).name}
-    made.filters |= {"visible": visible, "label": lambda text: visible(clip(str(text)))}
+    made.globals |= {"t": bilingual, "both": both}
+    made.filters |= {"label": lambda text: visible(clip(str(text)))}
+    made.filters["sha256"] = lambda script: b64encode(sha256(script.encode()).digest()).decode()  # the only script that may run
     made.filters |= {"earlier": earlier_turns, "question": last_user_text, "fold": fold}
     made.filters |= {"md": escape_markdown, "code": code_span, "table": markdown_table}
     return made
@@ -79,24 +114,22 @@ def signed(share: float) -> str:
     return f"{100 * share:+.0f}%".replace("-", "−") if round(100 * share) else "0%"
 
 
-def written_by(by: str) -> str:
+def written_by(by: str) -> Both:
     """Who wrote a side of a pair: reference → 모범 답안, spoilt: echo → 망가뜨림 (질문 되풀이)."""
     if by.startswith("spoilt: "):
-        fault = by.removeprefix("spoilt: ")
-        return f"망가뜨림 ({PAIR_FAULT_NAMES.get(fault, fault)})"
-    return {"reference": "모범 답안", "greedy": "greedy (기본 디코딩)"}.get(by, by)
+        return bilingual("망가뜨림 ({})", "spoilt ({})", named(PAIR_FAULT_NAMES, by.removeprefix("spoilt: ")))
+    return both({"reference": "모범 답안", "greedy": "greedy (기본 디코딩)"}.get(by, by), by)
 
 
-def dropped_pair(reason: str) -> str:
-    """Why a pair was dropped, in Korean: `share of filler is full` → 빈말 채우기의 몫이 다 참"""
-    if reason in _NAMES["dropped_pair"]:
-        return _NAMES["dropped_pair"][reason]
+def dropped_pair(reason: str) -> Both:
+    """Why a pair was dropped: `share of filler is full` → 빈말 채우기의 몫이 다 참"""
     words = reason.split()
-    if reason.startswith("share of "):
-        return f"{PAIR_FAULT_NAMES.get(words[2], words[2])}의 몫이 다 참"
-    if reason.startswith("synthetic: assess finds no "):
-        return f"망가뜨렸으나 뜻한 결함({PAIR_FAULT_NAMES.get(words[4], words[4])})이 나타나지 않음"
-    return reason
+    korean = _NAMES["dropped_pair"].get(reason, reason)
+    if korean == reason and reason.startswith("share of "):
+        korean = f"{PAIR_FAULT_NAMES.get(words[2], words[2])}의 몫이 다 참"
+    elif reason.startswith("synthetic: assess finds no "):
+        korean = f"망가뜨렸으나 뜻한 결함({PAIR_FAULT_NAMES.get(words[4], words[4])})이 나타나지 않음"
+    return both(korean, reason)
 
 
 @dataclass(frozen=True)

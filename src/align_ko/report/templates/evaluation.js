@@ -1,36 +1,41 @@
-"use strict";
-document.documentElement.classList.add("js");
-const byId = (id) => document.getElementById(id);
-const cards = [...document.querySelectorAll("#heldout .card")];
-const valueOf = (id) => (byId(id) ? byId(id).value : "");
+addEventListener("DOMContentLoaded", () => {
+  const byId = (id) => document.getElementById(id);
+  const valueOf = (id) => byId(id)?.value ?? "";
+  // what the filter asks of each card, read once: 1,000 answers are then filtered without a look at the page
+  const cards = [...document.querySelectorAll("#heldout .card")].map((card) => ({
+    card, group: card.dataset.group, asked: card.querySelector("h3").textContent.toLowerCase(),
+    answers: [...card.querySelectorAll(".answer")].map((answer) => ({
+      answer, ...answer.dataset, given: "natural" in answer.dataset, codes: (answer.dataset.codes ?? "").split(" "),
+      text: (answer.querySelector(".text")?.textContent ?? "").toLowerCase(),
+    })),
+  }));
 
-function filter() {
-  const setting = document.querySelector("#heldout .decoding")?.value;
-  const faulty = valueOf("faulty"), code = valueOf("code"), group = valueOf("group");
-  const words = valueOf("search").trim().toLowerCase();
-  let shown = 0;
-  for (const card of cards) {
-    const answers = [...card.querySelectorAll(".answer[data-natural]")].filter((a) => a.dataset.setting === setting);
-    const suspects = answers.filter((a) => !["", "*"].includes(faulty) ? a.dataset.model === faulty : true);
-    const bad = (a) => a.dataset.natural === "0";
-    const has = (a) => a.dataset.codes.split(" ").includes(code);
-    const fits =
-      (!group || card.dataset.group === group) &&
-      (!(faulty || code) || suspects.some((a) => (!faulty || bad(a)) && (!code || has(a)))) &&
-      (!words || card.querySelector("h3").textContent.toLowerCase().includes(words) ||
-        answers.some((a) => a.querySelector(".text").textContent.toLowerCase().includes(words)));
-    card.hidden = !fits;
-    shown += fits;
+  function filter() {
+    const setting = document.querySelector(".decoding")?.value, model = valueOf("model"), beside = byId("beside")?.checked;
+    const code = valueOf("code"), group = valueOf("group"), words = valueOf("search").trim().toLowerCase();
+    const fits = (one) =>
+      one.given && one.setting === setting && (!model || one.model === model) &&
+      (!code || (code === "none" ? one.natural === "1" : code === "any" ? one.natural === "0" : one.codes.includes(code.slice(3))));
+    let shown = 0;
+    for (const each of cards) {
+      const found = each.answers.filter(fits);
+      const has = !words || each.asked.includes(words) || found.some((one) => one.text.includes(words));
+      each.card.hidden = !((found.length || !(model || code)) && (!group || each.group === group) && has);
+      shown += !each.card.hidden;
+      for (const one of each.answers) {
+        one.answer.hidden = one.setting !== setting || Boolean(model && !beside && one.model !== model);
+      }
+    }
+    byId("count").textContent = shown === cards.length ? `${shown}` : `${shown} / ${cards.length}`;
+    byId("nothing").hidden = shown > 0;
   }
-  byId("count").textContent = shown === cards.length ? `${shown}개` : `${cards.length}개 중 ${shown}개`;
-  byId("nothing").hidden = shown > 0;
-}
 
-for (const choice of document.querySelectorAll(".decoding")) {
-  choice.addEventListener("change", () => {
-    for (const other of document.querySelectorAll(".decoding")) other.value = choice.value;
-    for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.setting !== choice.value;
-    if (cards.length) filter();
-  });
-}
-for (const id of ["faulty", "code", "group", "search"]) byId(id)?.addEventListener("input", filter);
+  for (const choice of document.querySelectorAll(".decoding")) {
+    choice.addEventListener("change", () => {
+      for (const other of document.querySelectorAll(".decoding")) other.value = choice.value;
+      for (const answer of document.querySelectorAll(".answer")) answer.hidden = answer.dataset.setting !== choice.value;
+      if (cards.length) filter();
+    });
+  }
+  for (const id of ["model", "code", "group", "search", "beside"]) byId(id)?.addEventListener("input", filter);
+});
