@@ -41,7 +41,7 @@ def main() -> None:
     from align_ko.overlap import PromptIndex, overlaps
     from align_ko.preferences.build import build_pairs, given_pairs
     from align_ko.preferences.candidates import read_tasks
-    from align_ko.process import launched_processes, peak_memory_gib
+    from align_ko.process import launched_processes
     from align_ko.recipe import hash_inputs
     from align_ko.records import last_user_text
     from align_ko.report.pairs import show, write_report
@@ -72,7 +72,7 @@ def main() -> None:
         write_manifest(folder, recipe, inputs, stage="preferences", nothing_to_do=str(reason))
         raise
     write_report(folder, built.summary, [*built.train, *built.held_out], sys.argv[1])
-    facts = {"summary": built.summary, "files": {"train.jsonl": "", "eval.jsonl": ""}, "peak_memory_gib": peak_memory_gib()}
+    facts = {"summary": built.summary, "files": {"train.jsonl": "", "eval.jsonl": ""}}
     write_manifest(folder, recipe, inputs, stage="preferences", **facts)
     show(built.summary, built.train, Console())
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")

@@ -3,7 +3,7 @@
     python scripts/decoding_gap.py recipes/quickstart/evaluate.yaml
     python scripts/decoding_gap.py recipes/quickstart/evaluate.yaml --grid.prompts 30 --grid.models dpo
 
-Reads an evaluate recipe (`grid`, not `sampling`) and writes OUTPUT_DIR/grid/{responses.jsonl,scores.json,gap.md}.
+Reads an evaluate recipe (`grid`, not `sampling`) and writes OUTPUT_DIR/grid/{responses.jsonl,scores.json,gap.md,report.html}.
 Interrupted and started again it goes on where it was; under `accelerate launch` the processes share the prompts.
 """
 
@@ -37,8 +37,7 @@ def main() -> None:
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, launched_processes
     from align_ko.recipe import hash_inputs
-    from align_ko.records import atomic_write
-    from align_ko.report.evaluation import grid_table
+    from align_ko.report.gap import write_gap
 
     keep_freed_memory()
     inputs = hash_inputs(recipe)
@@ -57,12 +56,10 @@ def main() -> None:
     if evaluation is None:
         return  # the first process reports the answers of all
 
-    table = grid_table(evaluation.summary, recipe.grid)
-    with atomic_write(folder / "gap.md") as out:
-        out.write(f"# Decoding gap\n\n{table}")
+    table = write_gap(folder, evaluation.summary, recipe.grid)
     write_manifest(folder, recipe, inputs, stage="decoding_gap")
     Console().print(Markdown(table))
-    print(f"saved {folder / 'gap.md'}")
+    print(f"saved {folder / 'gap.md'}, and a heat map: {(folder / 'report.html').resolve()}")
 
 
 if __name__ == "__main__":

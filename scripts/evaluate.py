@@ -4,8 +4,8 @@
     python scripts/evaluate.py recipes/quickstart/evaluate.yaml --models '{mine: outputs/mine}'   # one model more
     accelerate launch --num_processes 8 scripts/evaluate.py recipes/solar/evaluate.yaml
 
-Writes responses.jsonl (every answer), scores.json and report.html, prints the table. Interrupted and started again, with any
-number of processes, it goes on where it was.
+Writes responses.jsonl (every answer), scores.json, report.html and summary.md (for a pull request), prints the table.
+Interrupted and started again, with any number of processes, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ def main() -> None:
     from align_ko.evaluation.run import evaluate
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
-    from align_ko.process import keep_freed_memory, launched_processes, peak_memory_gib
+    from align_ko.process import keep_freed_memory, launched_processes
     from align_ko.recipe import hash_inputs
-    from align_ko.report.evaluation import show, write_html
+    from align_ko.records import atomic_write
+    from align_ko.report.evaluation import markdown_summary, show, write_html
 
     keep_freed_memory()
     inputs, folder, processes = hash_inputs(recipe), Path(recipe.output_dir), launched_processes()
@@ -56,8 +57,10 @@ def main() -> None:
         return  # the first process reports the answers of all
 
     write_html(folder / "report.html", evaluation.answers, evaluation.summary, dict(recipe.models))
+    with atomic_write(folder / "summary.md") as out:
+        out.write(markdown_summary(evaluation.summary))
     files = {"responses.jsonl": "", "scores.json": ""}
-    write_manifest(folder, recipe, inputs, stage="evaluate", files=files, peak_memory_gib=peak_memory_gib())
+    write_manifest(folder, recipe, inputs, stage="evaluate", files=files)
     show(evaluation.summary, Console())
     print(f"answers: {folder / 'responses.jsonl'}\nreport:  {(folder / 'report.html').resolve()}")
 

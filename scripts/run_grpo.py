@@ -46,7 +46,7 @@ def main() -> None:
     from align_ko.manifest import parent_facts
     from align_ko.models.load import best_dtype, load_checkpoint_tokenizer, load_policy
     from align_ko.preferences.rewards import reward_functions
-    from align_ko.process import keep_freed_memory, peak_memory_gib
+    from align_ko.process import keep_freed_memory
     from align_ko.report.model_card import write_card
     from align_ko.training.faults import check_split, check_token_ids, check_trainable
     from align_ko.training.finish import check_push, publish, save_result
@@ -103,7 +103,6 @@ def main() -> None:
         audit=dict(trainer.audited),
         parent=parent_facts(recipe.model_name_or_path) or recipe.model_name_or_path,
         too_long=too_long,
-        peak_memory_gib=peak_memory_gib(),
     )
     if saved:
         write_card(saved.folder, saved.manifest, saved.log, saved.base)

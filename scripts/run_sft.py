@@ -55,7 +55,7 @@ def main() -> None:
         training_source,
     )
     from align_ko.models.source import base_of, is_adapter
-    from align_ko.process import keep_freed_memory, peak_memory_gib
+    from align_ko.process import keep_freed_memory
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
     from align_ko.training.distillation import forbid_faults, sft_trainer
@@ -149,7 +149,6 @@ def main() -> None:
         rows=len(train),
         audit=seen,
         too_long=too_long,
-        peak_memory_gib=peak_memory_gib(),
     )
     if saved:
         write_card(saved.folder, saved.manifest, saved.log, saved.base)

@@ -25,6 +25,7 @@ COMMANDS = {
     "launch": ("launch", "accelerate launch for clusters: passes SIGTERM on and exit codes back"),
     "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
     "plan": ("run_sft", "memory, steps and hours of an SFT, DPO or GRPO recipe, before anything is loaded"),
+    "index": ("index", "one page for a project: every stage with its outcome, time, memory and report"),
     "diagnose": ("diagnose", "what is wrong with a checkpoint, and which stage mends it"),
     "chat": ("chat", "talk with a checkpoint"),
     "export": ("export", "a plain transformers folder, GGUF files and an Ollama Modelfile"),

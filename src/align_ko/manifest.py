@@ -17,8 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from align_ko.errors import output_folders
-from align_ko.process import HOLDER_FILE
+from align_ko.process import HOLDER_FILE, peak_memory_gib
 from align_ko.records import write_json
 
 PACKAGES = "torch transformers trl peft accelerate deepspeed datasets tokenizers kiwipiepy bitsandbytes".split()
@@ -123,6 +125,7 @@ def write_manifest(folder: str | Path, recipe: object, inputs: Sequence[Input], 
             "packages": {name: version for name in PACKAGES if (version := _version(name))},
             "python": platform.python_version(),
             "machine": _machine(),
+            **_used(),
             **input_digests(inputs),
             **facts,
         }
@@ -248,6 +251,18 @@ def _machine() -> dict[str, object]:
     if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         machine["processes"] = processes
     return machine
+
+
+def _used() -> dict[str, float]:
+    """What this command took so far: seconds, and the peaks of its memory and of its GPU's. One that continued an interrupted
+    run counts itself alone."""
+    seconds = round(time.time() - psutil.Process().create_time(), 1)
+    used = {"seconds": seconds, "peak_memory_gib": peak_memory_gib()}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peaks = [torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count())]
+        used["peak_gpu_gib"] = max(peaks) / 2**30
+    return used
 
 
 def _version(name: str) -> str | None:

@@ -19,7 +19,16 @@ from align_ko.evaluation.scores import ScoredAnswer, Summary, chrf, score_rows, 
 from align_ko.evaluation.suites import best_checkpoints, measure_suites
 from align_ko.korean import FAULT_CODES
 from align_ko.records import Fault
-from align_ko.report.evaluation import STRIP_HEIGHT, closing, fault_bars, length_strips, render_html, show, write_html
+from align_ko.report.evaluation import (
+    STRIP_HEIGHT,
+    closing,
+    fault_bars,
+    length_strips,
+    markdown_summary,
+    render_html,
+    show,
+    write_html,
+)
 from align_ko.report.page import CLIP, FAULT_NAMES, clip_at, pieces, segments
 from align_ko.report.tables import MEASURE_LABELS, measure_cells
 
@@ -275,6 +284,21 @@ def test_the_page_shows_suites_and_what_was_not_met() -> None:
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     show(summarise([]), Console())
     assert capsys.readouterr().out == "No held-out answers to show.\n"
+
+
+def test_the_summary_for_a_pull_request() -> None:
+    _, summary = with_suites()
+    summary["results"][0]["model"] = "a|b\x1b[2J<img src=x>"
+    text = markdown_summary(summary)
+    lines = text.splitlines()
+    assert lines[0] == "### Korean answers under default decoding" and "- llm: not judged" in lines
+    tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n") if "| --- |" in part]
+    assert [len(table) for table in tables] == [4, 6] and tables[0][0].startswith(
+        "| model | decoding | prompts | natural in form"
+    )
+    assert tables[0][2].startswith(r"| a\|b\[U+001B\]\[2J\<img src=x\> | greedy | 3 | 100 (44-100) |")
+    assert tables[1][4] == "| instructions | run/checkpoint-1 | 2 | 100 (34-100) | 75 % of 4 | 50 (9-91) |"
+    assert markdown_summary(summarise([])).count("|") == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- html

@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.html, one line per model and decoding in the terminal, and the grid of a decoding gap.
+"""The report of an evaluation: report.html, summary.md for a pull request, one line per model and decoding in the terminal.
 
 Charts are drawn as HTML and SVG by the templates rather than by matplotlib: labels are Korean (a machine may have no font for
 them, a browser has), follow dark and light, and stay text that can be read out, searched and copied.
@@ -16,14 +16,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from align_ko.errors import visible
-from align_ko.evaluation.scores import GREEDY_SETTING, SPLITS, Result, ScoredAnswer, Summary
+from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, Summary
 from align_ko.evaluation.suites import SuiteResult
-from align_ko.recipe import GridArgs
 from align_ko.records import atomic_write
 from align_ko.report.page import FAULT_NAMES, both, render
 from align_ko.report.tables import (
+    MEASURE_LABELS,
     MEASURES,
     NOT_JUDGED,
+    markdown_table,
     measure_cells,
     measures_table,
     share_text,
@@ -112,19 +113,6 @@ def _greedy(summary: Summary) -> list[Result]:
     return [result for result in summary["results"] if result["setting"] == GREEDY_SETTING]
 
 
-def grid_table(summary: Summary, grid: GridArgs) -> str:
-    """Markdown: one table per model, a row per temperature and penalty, a column per top_p, share that is natural in form in %.
-
-    The best cell is bold. Below: greedy, and the gap in points, plain and with the cell chosen on other prompts.
-    """
-    shares = {(result["model"], result["setting"]): result for result in summary["results"]}
-    gaps, measures = summary["decoding_gap"], {measure.key: measure for measure in MEASURES}
-    return (
-        render("grid.md.jinja", grid=grid, gaps=gaps, shares=shares, greedy=GREEDY_SETTING, splits=SPLITS, measures=measures)
-        + "\n"
-    )
-
-
 BINS = 64  # dots whose lengths are in the same bin are stacked
 STRIP_HEIGHT = 76  # pixels of one row of dots
 _STEP = 7.0  # pixels between two stacked dots, less where the stack would not fit
@@ -143,6 +131,17 @@ def write_html(
     page = render_html(rows, summary, about)
     with atomic_write(path) as out:
         out.write(page)
+
+
+def markdown_summary(summary: Summary) -> str:
+    """summary.md: the outcome in words, every line of measures and of suites, for a pull request."""
+    results = sorted(summary["results"], key=lambda result: result["setting"] != GREEDY_SETTING)
+    lines = [[result["model"], short(result["setting"]), str(result["n"]), *measure_cells(result)] for result in results]
+    tables = [markdown_table(["model", "decoding", "prompts", *MEASURE_LABELS], lines)] if lines else []
+    if suites := _suites(summary):
+        header = ["suite", "model", "prompts", "natural in form (95 %)", "demands met", "all met (95 %)"]
+        tables.append(markdown_table(header, map(suite_cells, suites)))
+    return render("summary.md.jinja", outcome=closing(summary), tables=tables)
 
 
 def render_html(scored_rows: Iterable[ScoredAnswer], summary: Summary, about: Mapping[str, str] | None = None) -> str:

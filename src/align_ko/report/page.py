@@ -83,7 +83,14 @@ def environment() -> Environment:
     )
     for name, names in _FILTERS.items():
         made.filters[name] = partial(named, names)
-    made.filters |= {"n": number, "percent": percent, "whole": "{:.0%}".format, "points": points, "signed": signed}
+    made.filters |= {
+        "n": number,
+        "percent": percent,
+        "whole": "{:.0%}".format,
+        "points": points,
+        "duration": duration,
+        "signed": signed,
+    }
     made.filters |= {"interval": interval, "short": short, "by": written_by, "dropped_pair": dropped_pair}
     made.filters |= {"bars": escape_bars, "basename": lambda path: PurePath(path).name}
     made.globals |= {"t": bilingual, "both": both}
@@ -102,6 +109,16 @@ def number(value: float) -> str:
 def percent(share: float) -> str:
     """Whole percents, and a tenth where less than ten are: 50%, 3.4%, 99.8%."""
     return f"{100 * share:.1f}%" if 0 < share < 0.0995 or 0.9 < share < 1 else f"{100 * share:.0f}%"
+
+
+def duration(seconds: float) -> Both:
+    """2.6 → 2.6초, 2.6 s; 754 → 12분 34초, 12 min 34 s; 7500 → 2시간 5분, 2 h 5 min."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return bilingual("{}시간 {}분", "{} h {} min", hours, minutes)
+    if seconds >= 60:
+        return bilingual("{}분 {}초", "{} min {} s", *divmod(round(seconds), 60))
+    return bilingual("{}초", "{} s", number(seconds))
 
 
 def points(value: float) -> str:
