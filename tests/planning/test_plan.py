@@ -25,7 +25,7 @@ from align_ko.errors import UserError
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, find_gpu
 from align_ko.planning.disk import plan_disk
-from align_ko.planning.lengths import Batch, file_lengths
+from align_ko.planning.lengths import Batch, file_lengths, reference_rows, tokens_per_character
 from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
 from align_ko.planning.model_shape import (
     Activations,
@@ -307,26 +307,49 @@ def test_operations_of_one_batch():
     plain = devices.train_work([batch], Shape, PARTS, devices.Method(checkpointing=False))
     weights, adapter, attention = 2 * 32 * 1000, 2 * 32 * 50, 2 * 4 * 2 * 4 * 16 * 16 * 2
     head = 2 * 20 * 8 * 32
-    assert plain.operations == weights * 2 + adapter * 3 + attention * 3 + head * 3 and plain.weight_passes == 2
+    assert plain == weights * 2 + adapter * 3 + attention * 3 + head * 3
     again = devices.train_work([batch], Shape, PARTS, devices.Method(checkpointing=True))
-    assert again.operations - plain.operations == weights + adapter + attention and again.weight_passes == 3
+    assert again - plain == weights + adapter + attention
     full = devices.train_work([batch], Shape, replace(PARTS, adapter=0), devices.Method(checkpointing=False))
-    assert full.operations == weights * 3 + attention * 3 + head * 4  # the classic 6 operations a parameter and token
+    assert full == weights * 3 + attention * 3 + head * 4  # the classic 6 operations a parameter and token
     scored = devices.forward_work([batch], Shape, PARTS, devices.Method(checkpointing=True, reference_passes=1))
-    assert scored.operations == 2 * (weights + adapter + attention + head)
+    assert scored == 2 * (weights + adapter + attention + head)
     flash = devices.forward_work([batch], Shape, PARTS, devices.Method(checkpointing=True, flash=True))
-    assert flash.operations == weights + adapter + attention / 2 + head
+    assert flash == weights + adapter + attention / 2 + head
 
 
-def test_hours_follow_the_rate():
-    work = devices.Work(312e12 * 1800, weight_passes=1000)
+def test_four_bits_and_what_the_user_measured_decide_the_rate():
     gpu = find_gpu("a100 80")
-    assert gpu is GPUS["A100-80"]
-    assert devices.seconds_on(gpu, work, PARTS, 0.5, four_bit=False) == pytest.approx(3600)
-    slower = devices.seconds_on(gpu, work, PARTS, 0.5, four_bit=True) - 3600
-    assert slower == pytest.approx(1000 * 1000 * 4.5 / 2.039e12, abs=1e-9)
+    assert gpu is GPUS["A100-80"] and devices.share_of_peak(gpu, four_bit=False) == 0.5
+    assert 0.5 / devices.share_of_peak(gpu, four_bit=True) == pytest.approx(1.4)
+    assert devices.share_of_peak(gpu, True, 0.4) == devices.share_of_peak(gpu, False, 0.4) == 0.4
+    rates = [GPUS[name].flops * GPUS[name].reached for name in ("H100-80", "A100-80")]
+    assert rates[0] / rates[1] == pytest.approx(1.8, rel=0.02)
     with pytest.raises(UserError, match=r"no GPU L40 in the table; .*did you mean 'L40S'"):
         find_gpu("L40")
+
+
+QWEN = {  # layers, hidden size, MLP, vocabulary → seconds of eight rows with LoRA, and in 4 bits
+    "7B": ((32, 4096, 11008, 151_936), 5.2, 7.0),
+    "14B": ((40, 5120, 13696, 152_064), 8.4, 11.8),
+}
+
+
+@pytest.mark.parametrize("size", QWEN)
+def test_published_speeds_are_planned(size):
+    """Qwen's table (README of QwenLM/Qwen): one A100-80, one row of 2,048 tokens, accumulated eight times, FlashAttention."""
+    (layers, hidden, mlp, vocabulary), *published = QWEN[size]
+    linear, adapter = layers * (4 * hidden**2 + 3 * hidden * mlp), layers * 64 * (8 * hidden + 3 * (hidden + mlp))
+    parts = replace(PARTS, linear=linear, adapter=adapter)
+    config = SimpleNamespace(
+        num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=hidden // 128, vocab_size=vocabulary
+    )
+    config.get_text_config = lambda: config
+    method = devices.Method(checkpointing=True, flash=True)
+    work = devices.train_work([Batch(1, 2048, 2048, 2048)] * 8, config, parts, method)
+    for four_bit, seconds in enumerate(published):
+        gpu = GPUS["A100-80"]
+        assert work / (gpu.flops * devices.share_of_peak(gpu, bool(four_bit))) == pytest.approx(seconds, rel=0.1)
 
 
 # Lengths ----------------------------------------------------------------------------------------------------------------
@@ -371,8 +394,25 @@ def test_without_a_tokenizer_the_ratio_is_said(tmp_path):
     found = file_lengths("sft", str(tmp_path / "train.jsonl"), None, None)
     assert [(row.real, row.trained) for row in found.rows] == [(239 + 119 + 12 + 1, 239)]
     assert "1.19 tokens a character" in found.method
+    found = file_lengths("sft", str(tmp_path / "train.jsonl"), None, None, vocabulary=262_144)
+    assert [row.trained for row in found.rows] == [round(200 * 0.61) + 1] and "0.61 tokens" in found.method
     with pytest.raises(UserError, match="rows cannot be trained on"):
         file_lengths("dpo", str(tmp_path / "train.jsonl"), None, None)
+
+
+@pytest.mark.parametrize(
+    ("family", "share"), [("solar", 1.0), ("kullm3", 1.0), ("qwen3_8b", 0.64), ("gemma3_4b", 0.52), ("llama3_1_8b", 0.57)]
+)
+def test_every_family_has_its_own_tokens(family, share):
+    config = text_config(load_config(TOTALS[family][0], f"recipes/{family}/sft.yaml"))
+    ratio, told = tokens_per_character(config.vocab_size)
+    assert ratio / 1.19 == pytest.approx(share, abs=0.01) and told == f"{ratio} tokens a character"
+    rows = reference_rows(2000, ratio=ratio)
+    assert sum(row.real for row in rows) / sum(row.real for row in reference_rows(2000)) == pytest.approx(share, abs=0.05)
+
+
+def test_an_unknown_vocabulary_is_said():
+    assert tokens_per_character(40_960) == (1.19, "1.19 tokens a character as SOLAR's: a vocabulary of 40,960 was not measured")
 
 
 def test_a_template_that_rewrites_history_makes_a_row_of_each_answer(tmp_path):

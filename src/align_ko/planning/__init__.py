@@ -133,13 +133,16 @@ def _show_hours(costs: Costs, console: Console) -> None:
         return
     drawn_too = ["generation"] if hours[0].generation else []
     columns = (f"if {_WAYS.get(way, way)}" for way in hours[0].training_by_way)
-    table = Table(f"hours at {costs.utilisation:.0%} of peak", "fits", "training", *drawn_too, "evaluation", "in all", *columns)
+    table = Table("hours, computed", "of peak", "fits", "training", *drawn_too, "evaluation", "in all", *columns)
     for row in hours:
         parts = row.training, *(row.generation for _ in drawn_too), row.evaluation
         numbers = *parts, sum(parts), *row.training_by_way.values()
         fits = "yes" if row.fits else "no"
-        table.add_row(row.gpu, fits, *(f"{hour:.1f}" for hour in numbers), style="bold" if row.chosen else "")
+        table.add_row(
+            row.gpu, f"{row.of_peak:.0%}", fits, *(f"{hour:.1f}" for hour in numbers), style="bold" if row.chosen else ""
+        )
     console.print(table)
     console.print(
-        "one GPU; several: divide by their number at best. The utilisation is assumed (--plan_utilisation), see docs/plan.md"
+        "one GPU; several: divide by their number at best. GPU hours are computed, not measured: the share of the peak rate is "
+        "other people's (--plan_utilisation; docs/plan.md)"
     )

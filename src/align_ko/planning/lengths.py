@@ -2,7 +2,7 @@
 
 Where no data file exists, `reference_rows` stands for it: lengths like those of the user's 191,641 rows. Known are the rows by
 source; assumed are log-normal lengths in characters, with the medians of benchmarks/curation_bench and wider spreads. Measured:
-SOLAR's tokenizer makes 1.19 tokens of a character of the quickstart's polite Korean."""
+how many tokens each family's tokenizer makes of a character of the quickstart's polite Korean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from align_ko.records import read_conversations, read_pairs, read_prompts
 from align_ko.training.prepare import ShuffledLengthGroupedSampler, encode_conversations, encode_pairs
 
 SIDES = "prompt", "chosen", "rejected"
-TOKENS_PER_CHARACTER = 1.19
+TOKENS_PER_CHARACTER = {32_000: 1.19, 128_256: 0.67, 151_936: 0.76, 262_208: 0.61}
+"""Size of the vocabulary (SOLAR and KULLM3, Llama 3, Qwen 3, Gemma 3) → tokens of one character of the quickstart's 110,370
+curated ones, without the template's (docs/plan.md)."""
+SOLAR = TOKENS_PER_CHARACTER[32_000]
 TOKENS_PER_TURN = 13  # "### User:\n", "\n\n### Assistant:\n", eos, the blank line between turns
 COUNTED_ROWS = 1_000  # rows that are tokenised; their tokens per character hold for the rest (a plan takes seconds)
 BATCHINGS = {  # the original script's, TRL's default, ours, and the tightest
@@ -52,13 +55,25 @@ class Lengths(NamedTuple):
         return sum(row.trained for row in self.rows) / max(1, sum(row.real for row in self.rows))
 
 
+def tokens_per_character(vocabulary: int) -> tuple[float, str]:
+    """By the size of the vocabulary, and in words: 262,144 → 0.61, "0.61 tokens a character". Of an unknown one SOLAR's, which
+    is the most."""
+    near = min(TOKENS_PER_CHARACTER, key=lambda size: abs(size - vocabulary))
+    if abs(near - vocabulary) <= near / 50:
+        return TOKENS_PER_CHARACTER[near], f"{TOKENS_PER_CHARACTER[near]} tokens a character"
+    return SOLAR, f"{SOLAR} tokens a character as SOLAR's: a vocabulary of {vocabulary:,} was not measured"
+
+
 def fitting_lengths(rows: list[Row], max_length: int | None, method: str) -> Lengths:
     fitting = [row for row in rows if max_length is None or row.longest <= max_length]
     return Lengths(fitting, len(rows) - len(fitting), method)
 
 
-def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None) -> Lengths:
-    """Lengths of curated conversations (`sft`) or preference pairs (`dpo`). UserError where none of the rows is one."""
+def file_lengths(
+    stage: str, file: str, tokenizer: PreTrainedTokenizerBase | None, max_length: int | None, vocabulary: int = 32_000
+) -> Lengths:
+    """Lengths of curated conversations (`sft`) or preference pairs (`dpo`), without a tokenizer from the size of its
+    vocabulary. UserError where none of the rows is one."""
     rows: Iterator[Any] = read_conversations(file) if stage == "sft" else read_pairs(file)
 
     def pair(prompt: int, chosen: int, rejected: int) -> Row:
@@ -82,8 +97,8 @@ def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | Non
         tokens = trained + round(sum(questions) * ratio) + (TOKENS_PER_TURN - 1) * len(answers) + 1
         return Row(tokens, tokens, trained)
 
-    ratio, counted = TOKENS_PER_CHARACTER, []
-    method = f"estimated, {ratio} tokens a character as SOLAR's on polite Korean: no tokenizer is at hand"
+    (ratio, told), counted = tokens_per_character(vocabulary), []
+    method = f"estimated, {told}: no tokenizer is at hand"
     if tokenizer is not None:
         head = list(itertools.islice(rows, COUNTED_ROWS))
         counted = count(head)
@@ -97,13 +112,16 @@ def file_lengths(stage: str, file: str, tokenizer: PreTrainedTokenizerBase | Non
     return fitting_lengths(counted + estimated, max_length, method)
 
 
-def prompt_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_prompt: int, max_answer: int) -> Lengths:
+def prompt_lengths(
+    file: str, tokenizer: PreTrainedTokenizerBase | None, max_prompt: int, max_answer: int, vocabulary: int = 32_000
+) -> Lengths:
     """GRPO's rows, each a prompt with one answer as long as its reference (where there is none: as `max_answer`)."""
     rows, long = [], 0
+    ratio, told = tokens_per_character(vocabulary)
     for row in read_prompts(file):
         if tokenizer is None:
-            prompt = round(sum(len(turn["content"]) for turn in row.prompt) * TOKENS_PER_CHARACTER) + TOKENS_PER_TURN
-            answer = round(len(row.reference or "") * TOKENS_PER_CHARACTER)
+            prompt = round(sum(len(turn["content"]) for turn in row.prompt) * ratio) + TOKENS_PER_TURN
+            answer = round(len(row.reference or "") * ratio)
         else:
             prompt = len(prompt_ids(tokenizer, row.prompt))
             answer = len(answer_ids(tokenizer, row.prompt, row.reference)) if row.reference else 0
@@ -111,7 +129,7 @@ def prompt_lengths(file: str, tokenizer: PreTrainedTokenizerBase | None, max_pro
         long += prompt > max_prompt
         if prompt <= max_prompt:
             rows.append(Row(prompt + answer, prompt + answer, answer))
-    counted = "counted with the model's tokenizer" if tokenizer else f"estimated, {TOKENS_PER_CHARACTER} tokens a character"
+    counted = "counted with the model's tokenizer" if tokenizer else f"estimated, {told}"
     return Lengths(rows, long, f"{counted}, answers as long as the references")
 
 
@@ -134,12 +152,13 @@ SOURCES = (
 ROWS = sum(source.rows for source in SOURCES)
 
 
-def reference_rows(rows: int = ROWS, spread: float = 1.0, seed: int = 42) -> list[Row]:
-    """`rows` rows in the sources' proportions, shuffled; the same for the same seed. `spread` scales every sigma."""
+def reference_rows(rows: int = ROWS, spread: float = 1.0, seed: int = 42, ratio: float = SOLAR) -> list[Row]:
+    """`rows` rows in the sources' proportions, shuffled; the same for the same seed. `spread` scales every sigma, `ratio` is
+    the tokenizer's tokens a character."""
     rng = random.Random(seed)
 
     def tokens(median: float, sigma: float, turns: int) -> int:
-        lengths = (round(median * rng.lognormvariate(0, sigma * spread) * TOKENS_PER_CHARACTER) for _ in range(turns))
+        lengths = (round(median * rng.lognormvariate(0, sigma * spread) * ratio) for _ in range(turns))
         return sum(max(2, length) for length in lengths)
 
     result: list[Row] = []

@@ -13,11 +13,11 @@ from transformers import PretrainedConfig
 from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer, training_source
 from align_ko.planning import devices, lengths
-from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, Work, find_gpu
+from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, find_gpu, share_of_peak
 from align_ko.planning.disk import Disk, plan_disk
 from align_ko.planning.lengths import BATCHINGS, Lengths, Row
 from align_ko.planning.memory import MemoryRow, memory_table, run_setting
-from align_ko.planning.model_shape import Parameters, count_parameters, load_config
+from align_ko.planning.model_shape import Parameters, count_parameters, load_config, text_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
 from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe
 
@@ -60,6 +60,8 @@ class Hours:
     generation: float = 0.0
     """GRPO's, evaluations included."""
     fits: bool | None = None
+    of_peak: float | None = None
+    """Share of the GPU's peak rate, assumed or the user's."""
     training_by_way: dict[str, float] = field(default_factory=dict)
     pace: Pace | None = None
 
@@ -70,7 +72,6 @@ class Costs:
     steps: int
     evaluations: int
     operations: dict[str, float]
-    utilisation: float
     hours: list[Hours]
 
 
@@ -102,7 +103,7 @@ def make_plan(recipe: SftRecipe | DpoRecipe | GrpoRecipe, flags: PlanFlags) -> P
     model = run.model
     config = load_config(model.model_name_or_path, run.recipe_file, model.model_revision, model.trust_remote_code)
     parameters = count_parameters(config, model)
-    notes = list(run.notes)
+    notes, vocabulary = list(run.notes), text_config(config).vocab_size
     try:
         tokenizer = load_tokenizer(training_source(model), data.chat_template)
     except (OSError, ValueError, UserError):  # it would have to be downloaded (plan_command keeps the hub out)
@@ -110,14 +111,15 @@ def make_plan(recipe: SftRecipe | DpoRecipe | GrpoRecipe, flags: PlanFlags) -> P
     train, held_out = (
         None
         if not os.path.exists(file)
-        else lengths.prompt_lengths(file, tokenizer, run.max_prompt, run.value("max_completion_length"))
+        else lengths.prompt_lengths(file, tokenizer, run.max_prompt, run.value("max_completion_length"), vocabulary)
         if run.stage == "grpo"
-        else lengths.file_lengths(run.stage, file, tokenizer, run.max_length)
+        else lengths.file_lengths(run.stage, file, tokenizer, run.max_length, vocabulary)
         for file in (data.train_file, data.eval_file)
     )
     if not train and run.stage == "sft":
-        notes.append(f"{data.train_file} is not there: assumed lengths of 191,641 rows instead")
-        train, held_out = lengths.fitting_lengths(lengths.reference_rows(), run.max_length, notes[-1]), None
+        ratio, told = lengths.tokens_per_character(vocabulary)
+        notes.append(f"{data.train_file} is not there: assumed lengths of 191,641 rows instead, {told}")
+        train, held_out = lengths.fitting_lengths(lengths.reference_rows(ratio=ratio), run.max_length, notes[-1]), None
     elif not train:
         notes.append(f"{data.train_file} is not there: memory is planned for the longest rows, steps and hours are not")
     setting = run_setting(run, train, on_this_machine=flags.plan_gpu == THIS)
@@ -174,10 +176,10 @@ class _Drawings(NamedTuple):
         tokens = answers[int(0.95 * (len(answers) - 1))]
         return cls(count, at_once * group, asked / size, size, tokens, each * (count * at_once * group + asked))
 
-    def on(self, gpu: Gpu, parameters: Parameters, utilisation: float) -> float:
+    def on(self, gpu: Gpu, parameters: Parameters, utilisation: float | None) -> float:
         """Seconds: every decoding step reads the weights once, in 16 bits; every position is computed once."""
         read = (self.times + self.evaluated) * self.tokens * 2 * parameters.base / gpu.bandwidth
-        return read + 2 * parameters.base * self.positions / (gpu.flops * utilisation)
+        return read + 2 * parameters.base * self.positions / (gpu.flops * share_of_peak(gpu, False, utilisation))
 
     def here(self, run: RunSettings, config: PretrainedConfig, parameters: Parameters) -> float:
         """Seconds, measured."""
@@ -202,17 +204,17 @@ def _costs(
         of_epochs = math.ceil(math.ceil(len(some) / parts) * epochs)
         steps = max_steps if max_steps > 0 else of_epochs
         epoch = devices.train_work(some, *shape, replace(method, flash=flash or way == "packing"))
-        batches[way], work[way] = some, epoch.times(epochs * steps / of_epochs)
-        table.append(BatchingRow(way, lengths.real_share(some), len(some), steps, work[way].operations, way == run.batching))
+        batches[way], work[way] = some, epoch * (epochs * steps / of_epochs)
+        table.append(BatchingRow(way, lengths.real_share(some), len(some), steps, work[way], way == run.batching))
     mine, training = batches[run.batching], work[run.batching]
     steps = next(row.steps for row in table if row.recipe)
-    evaluations, evaluation, scored = run.evaluations(steps), Work(), []
+    evaluations, evaluation, scored = run.evaluations(steps), 0.0, []
     if evaluations and held_out and held_out.rows:
         size = run.value("per_device_eval_batch_size")
         way = "random" if run.batching == "random" else "group_by_length"
         scored = lengths.epoch_batches(held_out.rows, way, size, size, longest, multiple=run.pad_to_multiple_of)
         judged = replace(method, reference_passes=0) if run.distilled else method  # by the rows' loss, without a teacher
-        evaluation = devices.forward_work(scored, *shape, judged).times(evaluations)
+        evaluation = devices.forward_work(scored, *shape, judged) * evaluations
     elif evaluations:
         notes.append("evaluations are not in the hours: no eval file to count")
     if run.stage == "dpo" and run.precomputed:
@@ -228,20 +230,23 @@ def _costs(
         hours = [Hours(THIS, True, seconds / 3600, scoring / 3600, generation / 3600, pace=pace)]
     else:
 
-        def on(gpu: Gpu, each: Work) -> float:
-            return devices.seconds_on(gpu, each, shape[1], flags.plan_utilisation, run.model.load_in_4bit) / 3600
+        def reached(gpu: Gpu) -> float:
+            return share_of_peak(gpu, run.model.load_in_4bit, flags.plan_utilisation)
+
+        def on(gpu: Gpu, operations: float) -> float:
+            return operations / (gpu.flops * reached(gpu)) / 3600
 
         hours = [
             Hours(gpu.name, gpu is find_gpu(flags.plan_gpu), on(gpu, training), on(gpu, evaluation),
-                  drawn.on(gpu, shape[1], flags.plan_utilisation) / 3600 if drawn else 0.0, needed <= gpu.gib,
+                  drawn.on(gpu, shape[1], flags.plan_utilisation) / 3600 if drawn else 0.0, needed <= gpu.gib, reached(gpu),
                   {way: on(gpu, each) for way, each in work.items()})
             for gpu in GPUS.values()
         ]  # fmt: skip
-        if held_out and evaluation.operations > 0.25 * training.operations:
-            share = evaluation.operations / (training.operations + evaluation.operations)
+        if held_out and evaluation > 0.25 * training:
+            share = evaluation / (training + evaluation)
             notes.append(
                 f"{evaluations} evaluations of {len(held_out.rows)} rows are {share:.0%} of the work: "
                 "a larger eval_steps or a smaller eval file makes the run shorter"
             )
-    operations = {"training": training.operations, "evaluation": evaluation.operations}
-    return Costs(table, steps, evaluations, operations, flags.plan_utilisation, hours)
+    operations = {"training": training, "evaluation": evaluation}
+    return Costs(table, steps, evaluations, operations, hours)

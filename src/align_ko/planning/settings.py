@@ -24,8 +24,8 @@ class PlanFlags(Recipe):
 
     plan_gpu: str = "A100-80"
     """A name of planning/devices.py, or `this`: steps are timed on this machine."""
-    plan_utilisation: ShareAboveZero = 0.35
-    """Assumed share of the GPU's peak rate."""
+    plan_utilisation: ShareAboveZero | None = None
+    """Share of the GPU's peak rate that a run of yours reached; null: assumed for each GPU (planning/devices.py)."""
     plan_json: str = ""
 
 
