@@ -10,7 +10,7 @@ pip := $(python) -m pip --disable-pip-version-check --no-input -qq
 # Names what was installed and where: another pin, another requirement or a moved checkout asks for a new installation.
 ready := $(venv)/.ready-$(shell (cat setup.cfg constraints.txt; pwd) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup quickstart test test-slow check-wheel lint docs format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook clean
+.PHONY: help setup quickstart test test-slow check-wheel lint docs format bench-cpu bench-korean bench-curation bench-candidates bench-memory bench-batching align ablate-dpo decoding-gap compare-handbook gpu-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -106,6 +106,9 @@ bench-batching: setup ## shares of real tokens by way of batching on 191,641 len
 bench-memory: setup ## peak memory of training steps on the CPU, measured and planned
 	@$(python) benchmarks/bench_memory.py
 	@$(python) benchmarks/bench_reference.py
+
+gpu-check: setup ## what only a GPU shows: SOLAR's shape, memory and speed beside --plan, 10 minutes, no download; ARGS=--tiny on the CPU
+	@$(python) benchmarks/gpu_check.py $(ARGS)
 
 clean: ## remove caches and builds; keeps .venv, data/ and outputs/
 	@rm -rf build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

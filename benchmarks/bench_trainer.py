@@ -60,9 +60,15 @@ def plain_tokenizer() -> Any:
 
 
 def make_trainer(
-    config: Any, model_args: Any, rows: Any, training: dict[str, Any], callbacks: Sequence[Any] = (), penalty: float = 1.0
+    config: Any,
+    model_args: Any,
+    rows: Any,
+    training: dict[str, Any],
+    callbacks: Sequence[Any] = (),
+    penalty: float = 1.0,
+    model: Any = None,
 ) -> Any:
-    """Our SFT trainer as scripts/run_sft.py builds it, on `config` with random weights. `penalty`: distils it."""
+    """Our SFT trainer as scripts/run_sft.py builds it, on `model` or on `config` with random weights. `penalty`: distils it."""
     import torch
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig
@@ -82,7 +88,7 @@ def make_trainer(
         "report_to": "none",
     }
     common |= {"disable_tqdm": True, "logging_strategy": "no"}
-    model = AutoModelForCausalLM.from_config(config, dtype=best_dtype(model_args.dtype))
+    model = model or AutoModelForCausalLM.from_config(config, dtype=best_dtype(model_args.dtype))
     return sft_trainer(
         DistillArgs(repetition_penalty=penalty),
         {},
