@@ -83,7 +83,8 @@ EXTRAS = {
         "train",
     ),
     **dict.fromkeys(["cyllama", "go_template", "llama_cpp", "sentencepiece", "xllamacpp"], "gguf"),
-    "deepspeed": "deepspeed", "openai": "endpoint", "gguf": "quickstart", "flash_attn": "gpu", "liger_kernel": "gpu",
+    "deepspeed": "deepspeed", "openai": "endpoint", "nicegui": "web", "gguf": "quickstart", "flash_attn": "gpu",
+    "liger_kernel": "gpu",
 }  # fmt: skip
 
 
