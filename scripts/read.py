@@ -1,6 +1,7 @@
-"""Read a sample of an evaluation's answers blind, and say of each whether it makes sense: 2, 1 or 0, one key each.
+"""Read answers blind, of an evaluation or of checkpoints, and say of each whether it makes sense: 2, 1 or 0, one key each.
 
     python scripts/read.py outputs/quickstart/evaluation
+    python scripts/read.py outputs/quickstart/sft outputs/quickstart/distilled --web     # asks them first
     python scripts/read.py outputs/quickstart/evaluation outputs/mine/evaluation --prompts 60 --models sft distilled
 
 Answers of all models come in random order, and nothing says whose they are until the last one is read. Every verdict is
@@ -21,10 +22,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from align_ko.errors import run_script, visible
-from align_ko.records import last_user_text
-from align_ko.stores import Store
 
 if TYPE_CHECKING:
+    from align_ko.chat.reading import Reading
     from align_ko.evaluation.verdicts import ToRead
 
 # also as a Korean keyboard writes b, s and q; Ctrl-D and the end of a pipe end too
@@ -65,73 +65,76 @@ def pressed() -> str:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def keep(answer: ToRead, verdict: int, stores: dict[Path, Store]) -> None:
-    """Write a verdict beside every evaluation that contains the answer."""
-    for folder in dict(answer.given_by):
-        if stores[folder].rows.get(answer.key, {}).get("verdict") != verdict:
-            question = last_user_text(answer.prompt)
-            stores[folder].add(answer.key, verdict=verdict, question=question, response=answer.response)
-
-
-def read(answers: list[ToRead], verdicts: dict[str, int], stores: dict[Path, Store], console: Console) -> bool:
-    """Show what has no verdict yet, and keep each verdict at once; False where the reader ended before the last answer."""
-    unread, place = [answer for answer in answers if answer.key not in verdicts], 0
-    while place < len(unread):
-        answer = unread[place]
-        show(answer, f"{len(verdicts)} / {len(answers)}", verdicts.get(answer.key), console)
+def read(reading: Reading, console: Console) -> bool:
+    """Show what has no verdict yet; False where the reader ended before the last answer."""
+    while answer := reading.current:
+        show(answer, reading.progress, reading.verdicts.get(answer.key), console)
         while (key := pressed()) not in ("0", "1", "2", *BACK, *SKIP, *QUIT):
             console.print("[dim]0, 1, 2, s, b, q 가운데 하나를 누르세요.[/dim]")
         if key in QUIT:
             return False
-        if key in ("0", "1", "2"):
-            verdicts[answer.key] = int(key)
-            keep(answer, int(key), stores)
-        place = max(0, place - 1) if key in BACK else place + 1
+        if key in BACK:
+            reading.back()
+        elif key in SKIP:
+            reading.skip()
+        else:
+            reading.give(int(key))
     return True
 
 
 def main(
-    evaluations: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional],
     /,
     prompts: int = 30,
     seed: int = 0,
     models: tuple[str, ...] = (),
+    asked: tuple[str, ...] = ("core",),
+    output_dir: Path = Path("outputs/reading"),
+    web: bool = False,
+    port: int = 8081,
+    trust_remote_code: bool = False,
 ) -> None:
     """Read answers blind.
 
     Args:
-        evaluations: Output folders of evaluate.py.
+        folders: Output folders of evaluate.py, or checkpoints, which are asked first.
         prompts: How many of the held-out questions; 0 = all.
         seed: Of the questions and of the order.
         models: Names of the models whose answers are read; none: all.
+        asked: Suites or prompt files that checkpoints answer.
+        output_dir: Where the answers of checkpoints and the verdicts on them are kept.
+        web: A page on this machine instead of the terminal.
+        port: Of the page.
+        trust_remote_code: Run the Python code that a model from elsewhere brings.
     """
-    from align_ko.evaluation.scores import count_verdicts  # here: --help needs no torch
-    from align_ko.evaluation.verdicts import READER_FILE, answers_to_read
+    from align_ko.chat.reading import Reading, answer_with, has_weights, is_evaluation  # here: --help needs no torch
+    from align_ko.process import lock_folder, quiet_known_noise
     from align_ko.report.tables import signed_text, terminal_table
 
     console = Console(highlight=False)
-    answers = answers_to_read(evaluations, prompts, seed, models)
-    stores = {folder: Store(folder / READER_FILE).load([answer.key for answer in answers]) for folder in evaluations}
-    verdicts = {key: int(row["verdict"]) for store in stores.values() for key, row in store.rows.items()}
-    for answer in answers:
-        if answer.key in verdicts:  # read for another of these evaluations
-            keep(answer, verdicts[answer.key], stores)
-    if not read(answers, verdicts, stores, console):
-        console.print(f"\n{len(verdicts)} / {len(answers)}. 같은 명령으로 이어서 읽습니다.")
+    checkpoints = [str(folder) for folder in folders if has_weights(folder) and not is_evaluation(folder)]
+    evaluations = [folder for folder in folders if str(folder) not in checkpoints]
+    if checkpoints:
+        quiet_known_noise()
+        lock_folder(output_dir)
+        answer_with(checkpoints, asked, output_dir, prompts, trust_remote_code)
+        evaluations.append(output_dir)
+    reading = Reading(evaluations, prompts, seed, models)
+    if web:
+        from align_ko.chat.reading_page import ReadingPage
+        from align_ko.chat.serve import serve
+
+        serve(ReadingPage(reading), port, "align_ko 읽기")
         return
-    judged: dict[str, list[list[int]]] = {}
-    for answer in answers:
-        for folder, model in answer.given_by:
-            if answer.key in verdicts:
-                name = f"{folder}: {model}" if len(evaluations) > 1 else model
-                judged.setdefault(name, []).append([verdicts[answer.key]])
+    if not read(reading, console):
+        console.print(f"\n{reading.progress}. 같은 명령으로 이어서 읽습니다.")
+        return
     table = terminal_table("독자 판정", (0, 2, 0, 0))
     for title in ("모델", "읽음", "2", "1", "0", "이대로 내보냄 % (95 %)"):
         table.add_column(title, justify="left" if title == "모델" else "right", overflow="fold")
-    for name, given in sorted(judged.items()):
-        if share := count_verdicts(given):
-            counts = [str(given.count([verdict])) for verdict in (2, 1, 0)]
-            table.add_row(escape(visible(name)), str(share["judged"]), *counts, signed_text(share))
+    for line in reading.lines():
+        name = escape(visible(line.name))
+        table.add_row(name, str(line.share["judged"]), *map(str, line.counts), signed_text(line.share))
     console.print(table)
     console.print("evaluate.py를 다시 실행하면 보고서에도 나옵니다.")
 

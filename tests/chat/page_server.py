@@ -53,6 +53,11 @@ def main(which: str, port: str, folder: str) -> None:
         files = place / "votes.jsonl", place / "kept.jsonl"
         page = ChatPage(Scripted(), ["out/sft", "out/dpo"], "", place.name == "blind", *files)
         serve(page, int(port), "align_ko 대화")
+    else:
+        from align_ko.chat.reading import Reading
+        from align_ko.chat.reading_page import ReadingPage
+
+        serve(ReadingPage(Reading([Path(folder)], 0, 0)), int(port), "align_ko 읽기")
 
 
 main(*sys.argv[1:])

@@ -15,7 +15,8 @@ import pytest
 
 from align_ko.chat.serve import check_port
 from align_ko.errors import UserError
-from align_ko.records import read_conversations, read_pairs
+from align_ko.evaluation.verdicts import READER_FILE
+from align_ko.records import read_conversations, read_jsonl, read_pairs, write_jsonl
 
 HERE = Path(__file__).parent
 
@@ -47,7 +48,7 @@ def browser():
         browser.close()
 
 
-def wait_until(condition, what, seconds=60):
+def wait_until(condition, what, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
@@ -74,7 +75,7 @@ def start(request):
             with socket.socket() as tried:
                 return tried.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, "the server does not start", 120)
+        wait_until(answers, "the server does not start", 300)
         return f"http://127.0.0.1:{port}/"
 
     return start
@@ -193,14 +194,62 @@ def test_a_name_of_another_site_gets_no_answer(start, tmp_path):
     assert connection.getresponse().status == 400
 
 
+def write_evaluation(folder):
+    """Two questions and two models."""
+    texts = {("sft", 0): "부산입니다.", ("dpo", 0): "서울입니다. <b>x</b>\x1b[2J", ("sft", 1): "같은 답", ("dpo", 1): "같은 답"}
+    rows = []
+    for (model, n), response in texts.items():
+        prompt = [{"role": "user", "content": f"질문 {n}번 <i>y</i>"}]
+        rows.append({"model": model, "setting": "greedy", "kind": "heldout", "prompt": prompt, "response": response})
+    write_jsonl(folder / "responses.jsonl", rows)
+
+
+@pytest.mark.slow
+def test_a_blind_reading_by_keys_and_clicks(start, page, tmp_path):
+    write_evaluation(tmp_path)
+    address = start("read", tmp_path)
+    page.goto(address)
+    read = {}
+
+    def shown():
+        return page.locator(".answer .text").inner_text()
+
+    for number, verdict in enumerate((2, 0, 1)):
+        page.get_by_text(f"{number} / 3").wait_for()
+        text = page.locator("body").inner_text()
+        assert "sft" not in text and "dpo" not in text and "<i>y</i>" in text
+        read[shown()] = verdict
+        if number == 1:
+            page.keyboard.press("b")
+            page.get_by_text("앞서 2점").wait_for()
+            page.keyboard.press("s")
+            page.get_by_text("앞서 2점").wait_for(state="detached")
+            page.keyboard.press("0")
+        else:
+            page.get_by_role("button", name=f"{verdict} ").click()
+        if number == 0:
+            page.get_by_text("1 / 3").wait_for()
+            page.reload()
+    page.locator("table").wait_for()
+    assert any("<b>x</b>[U+001B][2J" in text for text in read)
+    kept = {row["response"]: row["verdict"] for row in read_jsonl(tmp_path / READER_FILE)}
+    assert {text.replace("[U+001B]", "\x1b"): verdict for text, verdict in read.items()} == kept
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("tbody tr").all()]
+    assert [row[:2] for row in rows] == [["dpo", "2"], ["sft", "2"]] and all("(" in row[5] for row in rows)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(start, browser, tmp_path, scheme):
+@pytest.mark.parametrize("which", ["chat", "read"])
+def test_axe_finds_no_serious_fault(start, browser, tmp_path, which, scheme):
     axe = Path(pytest.importorskip("axe_playwright_python").__file__).parent / "axe.min.js"
     page = browser.new_page(color_scheme=scheme)
-    page.goto(start("chat", tmp_path))
-    ask(page, "수도는?")
-    page.locator("mark").first.wait_for()
+    write_evaluation(tmp_path)
+    page.goto(start(which, tmp_path))
+    if which == "chat":
+        ask(page, "수도는?")
+        page.locator("mark").first.wait_for()
+    page.locator(".answer").first.wait_for()
     page.add_script_tag(path=str(axe))
     found = page.evaluate("axe.run()")["violations"]
     page.close()

@@ -144,3 +144,15 @@ def test_in_a_terminal_one_key_is_enough_and_an_arrow_is_none(folder, request):
         seen = b""
     assert reading.wait() == 0
     assert [row["verdict"] for row in read_jsonl(folder / READER_FILE)] == [2, 1]
+
+
+def test_checkpoints_are_asked_first_and_read_like_an_evaluation(tmp_path, llama, gemma):
+    write_jsonl(tmp_path / "asked.jsonl", [{"prompt": f"{n}번 질문"} for n in range(3)])
+    out, words = tmp_path / "reading", ["--asked", tmp_path / "asked.jsonl", "--output-dir", tmp_path / "reading"]
+    first = session("2q", llama.folder, gemma.folder, *words, "--prompts", "2")
+    assert "1 / " in first and len(kept(out)) == 1
+    assert {row["model"] for row in read_jsonl(out / "responses.jsonl")} == {"llama", "gemma"}
+    second = session("0" * 9, llama.folder, gemma.folder, *words, "--prompts", "2")  # nothing is answered again
+    assert "answers in" not in second and {line.split()[0] for line in second.splitlines()[-4:-1]} >= {"llama", "gemma"}
+    verdicts = [row["verdict"] for row in read_jsonl(out / READER_FILE)]
+    assert verdicts[0] == 2 and set(verdicts[1:]) == {0}

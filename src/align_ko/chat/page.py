@@ -57,7 +57,8 @@ class Talk:
         if answer.text:
             with _judging:
                 said = assess(answer.text, exchange.question, answer.state != "cut")
-            self.faults[id(answer)] = said.faults
+            was_stopped = answer.state == "stopped"  # then its end is no fault of its own
+            self.faults[id(answer)] = tuple(one for one in said.faults if one.code != "unfinished" or not was_stopped)
 
     def stop(self) -> None:
         for answer in self.last.answers if self.last else []:

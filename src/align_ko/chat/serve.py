@@ -9,6 +9,7 @@ from importlib.resources import files
 from align_ko.errors import UserError
 
 HOST = "127.0.0.1"
+PATIENCE = 15.0  # seconds; a machine busy with answers may be late with a sign of life, and no tab counts as closed for that
 
 
 def check_port(port: int) -> None:
@@ -33,4 +34,4 @@ def serve(page: Callable[[], object], port: int, title: str) -> None:
     ui.add_css(files("align_ko.chat").joinpath("page.css").read_text(encoding="utf-8"), shared=True)
     print(f"{title}: http://{HOST}:{port} (Ctrl-C로 끝냅니다)", flush=True)
     ui.run(page, host=HOST, port=port, title=title, language="ko-KR", dark=None, favicon="💬", show=False, reload=False,
-           show_welcome_message=False)  # fmt: skip
+           reconnect_timeout=PATIENCE, show_welcome_message=False)  # fmt: skip

@@ -54,7 +54,9 @@ def answers_to_read(folders: Sequence[Path], prompts: int, seed: int, models: Co
     for folder in folders:
         file = folder / "responses.jsonl"
         if not file.is_file():
-            raise UserError("there are no answers here", file=file, expected="the output folder of evaluate.py")
+            raise UserError(
+                "there are no answers here", file=file, expected="the output folder of evaluate.py, or a checkpoint"
+            )
         given = [row for row in read_jsonl(file) if (row["setting"], row["kind"]) == (GREEDY_SETTING, "heldout")]
         names.update(row["model"] for row in given)
         rows += [(folder, row) for row in given if not models or row["model"] in models]  # type: ignore[misc]
