@@ -9,7 +9,6 @@ Interrupted and started again, with any number of processes, it goes on where it
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -106,7 +105,9 @@ def _draw(
 
     weights = weights_hash(source)
     if endpoint:
-        server = f"{endpoint.server} {endpoint.model} {endpoint.send} {json.dumps(endpoint.extra_body, sort_keys=True)}"
+        from align_ko.generation.endpoint import key_of_server
+
+        server = key_of_server(endpoint)
         keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, server=server)
     else:
         dtype = number_format(generation)

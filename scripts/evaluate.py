@@ -48,6 +48,7 @@ def main() -> None:
         chat_template=recipe.chat_template,
         generation=recipe.generation,
         llm=recipe.llm,
+        endpoints=recipe.endpoints,
         relevance_model=recipe.relevance_model
         and model_source(recipe.relevance_model, trust_remote_code=recipe.trust_remote_code),
         processes=processes,

@@ -1,18 +1,22 @@
 """Servers for tests: one of our own that fails as asked, on a real web framework, and free ports.
 
 `python endpoint_servers.py PORT 답변` is one as a process of its own: a judge that says what the answer tells it to.
+`python endpoint_servers.py PORT served.jsonl 5` answers and writes what it answered to a file, and dies in its fifth request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
 import socket
 import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from subprocess import Popen
 from urllib.request import urlopen
 
@@ -45,8 +49,26 @@ async def told(request: Request) -> Response:
 @contextmanager
 def judge_process(inside="답변"):
     """The address of such a judge, in a process of its own; the text is what is `inside` that tag."""
+    with server_process(inside) as url:
+        yield url
+
+
+@contextmanager
+def mortal_servers(folder, *deaths):
+    """(addresses, files of what they served) of servers that die in their n-th request; 0: never."""
+    files = [folder / f"served-{number}.jsonl" for number in range(len(deaths))]
+    with ExitStack() as stack:
+        yield [stack.enter_context(server_process(*at)) for at in zip(map(str, files), map(str, deaths), strict=True)], files
+
+
+def served(file) -> list[str]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@contextmanager
+def server_process(*words):
     port = free_port()
-    process = Popen([sys.executable, __file__, str(port), inside])
+    process = Popen([sys.executable, __file__, str(port), *words])
     try:
         for _ in range(600):
             try:
@@ -112,6 +134,9 @@ class FaultyServer:
         finally:
             self.at_once -= 1
 
+    def say(self, said, body: dict) -> str:
+        return f" 답: {said} {body['seed']}\n"
+
     async def answer(self, body: dict) -> Response:
         fault = self.faults.pop(0) if self.faults else None
         self.count[fault] += 1
@@ -126,7 +151,7 @@ class FaultyServer:
             return JSONResponse({"error": {"message": f"refused on purpose {fault}"}}, fault, headers={"retry-after-ms": "10"})
         await asyncio.sleep(5 if fault == "slow" else self.delay)
         said = body.get("prompt") or body["messages"][-1]["content"]
-        text = f" 답: {said} {body['seed']}\n"
+        text = self.say(said, body)
         choice = {"index": 0, "finish_reason": self.finish, "logprobs": None}
         choice |= {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
         read = self.read if self.read is not None else len(said)
@@ -134,7 +159,25 @@ class FaultyServer:
         return JSONResponse({"id": "x", "object": "o", "created": 0, "model": "tiny", "choices": [choice], "usage": usage})
 
 
+class MortalServer(FaultyServer):
+    """Writes what it answered, with seed and temperature, to a file; dies, with all that is under way, in one of them."""
+
+    def __init__(self, port: int, file: Path, dies_in: int):
+        super().__init__(delay=0.02)
+        self.port, self.file, self.dies_in = port, file, dies_in
+        self.server.config.port = port
+
+    def say(self, said, body: dict) -> str:
+        if len(self.bodies) >= self.dies_in > 0:
+            os._exit(1)
+        with self.file.open("a") as log:
+            log.write(json.dumps([said, body.get("seed"), body.get("temperature")]) + "\n")
+        return f"답: {said} {body.get('seed')} 판정: A"
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        MortalServer(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])).server.run()
     judge = [
         Route("/v1/models", lambda request: JSONResponse({"data": []})),
         Route("/v1/chat/completions", told, methods=["POST"]),

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import turns
+from endpoint_servers import mortal_servers, served
 from tokenizers import AddedToken
 
 from align_ko.errors import UserError
@@ -21,7 +22,15 @@ from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.models.source import model_source
 from align_ko.preferences.candidates import read_tasks
 from align_ko.process import Processes
-from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, PreferencesRecipe
+from align_ko.recipe import (
+    DecodingArgs,
+    EndpointArgs,
+    EvaluateRecipe,
+    GenerationArgs,
+    GridArgs,
+    PreferencesRecipe,
+    recipe_from,
+)
 from align_ko.records import PromptRow, read_jsonl, write_jsonl
 from align_ko.stores import shards
 
@@ -63,6 +72,36 @@ def test_reference_loss_of_a_uniform_model_is_log_of_the_vocabulary():
         (1, pytest.approx(7 * math.log(64), abs=1e-4), 7),
     ]
     assert list(answer_losses(Uniform(), [])) == []
+
+
+def test_servers_answer_for_a_model_and_one_of_them_dies(llama, tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "held_out.jsonl", [{"id": f"h{n}", "messages": turns(f"{n}번 질문", "네.")} for n in range(9)])
+
+    def never(*_, **__):
+        pytest.fail("the weights were loaded")
+
+    monkeypatch.setattr(run, "load_for_inference", never)
+    with mortal_servers(tmp_path, 4, 0) as (urls, files):
+        server = EndpointArgs(urls[0], "tiny", (urls[1],), concurrency=2, check_prompt=False, max_retries=1)
+        once, again = (
+            evaluate({"tiny": str(llama.folder)}, str(tmp_path / "held_out.jsonl"), tmp_path / "out",
+                     sampling={"warm": DecodingArgs(0.7)}, relevance_model=None, endpoints={"tiny": server})
+            for _ in range(2)
+        )  # fmt: skip
+    assert once.answers == again.answers and len(once.answers) == 18
+    assert all(row["response"].startswith("답: [") and row["finished"] for row in once.answers)
+    assert [result["reference_nll"] for result in once.summary["results"]] == [None, None]
+    answered = [str(each) for file in files for each in served(file)]
+    assert len(answered) == len(set(answered)) == 18 and 0 < len(served(files[0])) < 4  # each once, also in the second run
+
+
+def test_an_endpoint_for_no_model_is_told():
+    recipe = {"models": {"sft": "a"}, "output_dir": "b", "prompts_file": "core"}
+    with pytest.raises(UserError, match=r"endpoints\.sf: there is no model 'sf'; did you mean 'sft'"):
+        recipe_from(EvaluateRecipe, **recipe, endpoints={"sf": {"base_url": "http://h/v1", "model": "m"}})
+    with pytest.raises(UserError, match=r"endpoints\.sft\.more_base_urls: this contains a secret"):
+        endpoint = {"base_url": "http://h/v1", "model": "m", "more_base_urls": ["http://SECRET@h/v1"]}
+        recipe_from(EvaluateRecipe, **recipe, endpoints={"sft": endpoint})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
 from align_ko.evaluation.suites import best_checkpoints, measure_suites, read_suites
 from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
+from align_ko.generation.endpoint import draw_from_endpoint, key_of_server
 from align_ko.generation.local import draw_local
 from align_ko.generation.relevance import answer_losses, is_relevant, stored_relevance
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
@@ -24,7 +26,7 @@ from align_ko.manifest import remove_manifest
 from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, load_tokenizer, number_format
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.process import Processes
-from align_ko.recipe import DecodingArgs, GenerationArgs, GridArgs, LlmVerdictArgs
+from align_ko.recipe import DecodingArgs, EndpointArgs, GenerationArgs, GridArgs, LlmVerdictArgs
 from align_ko.records import PromptRow, evenly, write_json, write_jsonl
 from align_ko.stores import Store, row_key
 
@@ -53,6 +55,7 @@ def evaluate(
     generation: GenerationArgs | None = None,
     llm: LlmVerdictArgs | None = None,
     relevance_model: str | ModelSource | None = "",
+    endpoints: Mapping[str, EndpointArgs] | None = None,
     processes: Processes | None = None,
 ) -> Evaluation | None:
     """Judge checkpoints by greedy decoding, and beside it by `sampling` settings; writes responses.jsonl and scores.json.
@@ -60,7 +63,8 @@ def evaluate(
     `prompts` are files and names of suites (recipe.SUITES). `probes` are answered and shown, not counted.
     `relevance_model` says for all models which answers belong to their questions (empty: the first of `models` with a chat
     template of its own; None: not measured). Beside form count the verdicts of `llm` on what the answers say and those of a
-    person in `output_dir`/reader.jsonl (scripts/read.py). None in all but the first process.
+    person in `output_dir`/reader.jsonl (scripts/read.py). `endpoints`: the servers that answer for some of the names; their
+    weights are not loaded, and their loss on the references is None. None in all but the first process.
     """
     held_out = read_suites(prompts, max_prompts)
     extra = [PromptRow(f"probe-{n}", [{"role": "user", "content": text}], None, "probe") for n, text in enumerate(probes)]
@@ -71,7 +75,7 @@ def evaluate(
         chatting = (path for path in models.values() if load_tokenizer(path).chat_template)
         relevance_model = next(chatting, next(iter(models.values())))
     return _answer_and_score(
-        models, asked, held_out, Path(output_dir), chat_template, generation, processes, llm, relevance_model
+        models, asked, held_out, Path(output_dir), chat_template, generation, processes, llm, relevance_model, endpoints
     )
 
 
@@ -108,9 +112,11 @@ def _answer_and_score(
     processes: Processes | None,
     llm: LlmVerdictArgs | None = None,
     scorer: str | ModelSource | None = None,
+    endpoints: Mapping[str, EndpointArgs] | None = None,
 ) -> Evaluation | None:
     generation = generation or GenerationArgs()
-    answered = ask_models(models, asked, references, generation, chat_template, folder / "answers", processes, scorer)
+    answers = folder / "answers"
+    answered = ask_models(models, asked, references, generation, chat_template, answers, processes, scorer, endpoints)
     if answered is None:
         return None
     scored = score_rows(answered[0])
@@ -135,6 +141,7 @@ def ask_models(
     folder: Path,
     processes: Processes | None = None,
     scorer: str | ModelSource | None = None,
+    endpoints: Mapping[str, EndpointArgs] | None = None,
 ) -> tuple[list[Answer], dict[str, float | None]] | None:
     """Answers model by model and setting by setting, their relevance by `scorer`, and each model's NLL of `references` in nats
     per token.
@@ -145,7 +152,11 @@ def ask_models(
     processes = processes or Processes()
     places = [(setting, n, row) for setting, (_, prompts) in asked.items() for n, row in enumerate(prompts)]
     requests = [Request(row.prompt, asked[setting][0], row_seed(generation.seed, n)) for setting, n, row in places]
-    tasks = [_ModelTask(name, path, generation, chat_template, requests, references) for name, path in models.items()]
+    servers = endpoints or {}
+    tasks = [
+        _ModelTask(name, path, generation, chat_template, requests, references, servers.get(name))
+        for name, path in models.items()
+    ]
     keys = [key for task in tasks for key in task.keys]
     loss_keys = [key for task in tasks for key in task.references]
     answers = Store(folder / "answers.jsonl", processes.rank).load(keys)
@@ -201,7 +212,8 @@ def answer_row(model: str, setting: str, decoding: DecodingArgs, row: PromptRow,
 
 
 class _ModelTask:
-    """One model's requests and references by key. Loads the tokenizer at once, the model only where a key is missing."""
+    """One model's requests and references by key. Loads the tokenizer at once, the model only where a key is missing; with an
+    endpoint never, and the references are not read."""
 
     def __init__(
         self,
@@ -211,12 +223,14 @@ class _ModelTask:
         chat_template: str,
         requests: list[Request],
         references: list[PromptRow],
+        endpoint: EndpointArgs | None = None,
     ) -> None:
         self.name, self.path, self.generation, self.chat_template = name, path, generation, chat_template
-        self.requests, tokenizer = requests, load_checkpoint_tokenizer(path, chat_template)
-        weights, dtype = weights_hash(path), number_format(generation)
-        self.keys = answer_keys(requests, tokenizer, weights, generation.max_new_tokens, dtype)
-        encoded = encode_references(tokenizer, references)
+        self.requests, self.endpoint, tokenizer = requests, endpoint, load_checkpoint_tokenizer(path, chat_template)
+        weights, dtype = weights_hash(path), "" if endpoint else number_format(generation)
+        server = key_of_server(endpoint) if endpoint else ""
+        self.keys = answer_keys(requests, tokenizer, weights, generation.max_new_tokens, dtype, server=server)
+        encoded = encode_references(tokenizer, [] if endpoint else references)
         self.references = {row_key(ids=row.input_ids, labels=row.labels, weights=weights, dtype=dtype): row for row in encoded}
 
     def run(self, answers: Store, labels: list[dict[str, str]], losses: Store, processes: Processes) -> None:
@@ -228,6 +242,12 @@ class _ModelTask:
             print(f"{self.name}: {len(self.keys)} answers" + f", {stored} of them stored already" * bool(stored), flush=True)
         if not unread and all(self.keys[n] in answers for n in share):
             return
+        if self.endpoint:
+            checked = load_checkpoint_tokenizer(self.path, self.chat_template)
+            ask = partial(
+                draw_from_endpoint, tokenizer=checked, args=self.endpoint, max_new_tokens=self.generation.max_new_tokens
+            )
+            return draw_missing(share, self.requests, self.keys, labels, answers, ask, is_shown=processes.rank == 0)
         four_bit = self.generation.load_in_4bit
         model, tokenizer = load_for_inference(self.path, self.generation.dtype, self.chat_template, load_in_4bit=four_bit)
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ SENDS: dict[Server, str] = {
     "transformers": "text",  # `transformers serve` takes text only
     "ollama": "messages",  # its completions run the text through the model's template once more
 }
+SHARED_RETRIES = 2  # where another server can answer, a request is not tried longer on one that fails
+# vLLM's and SGLang's finish_reason of what the server itself gave up: vllm/v1/engine/__init__.py, FINISH_REASON_STRINGS;
+# sglang/srt/entrypoints/openai/protocol.py, CompletionResponseChoice
+CUT_OFF = ("abort", "error")
 LONGEST_WAIT = 60  # seconds that a Retry-After may ask for; the openai package has the same bound
 _LATER = "what was answered is saved, the same command goes on from there"
 
@@ -59,7 +64,7 @@ def read_reply(content: bytes) -> Reply:
         text = choice["message"]["content"] if "message" in choice else choice["text"]
         if isinstance(text, list):  # content parts
             text = "".join(part["text"] for part in text)
-        if not isinstance(text, str | None):
+        if not isinstance(text, str | None) or choice.get("finish_reason") in CUT_OFF:
             raise TypeError
         (text or "").encode()  # ValueError for half a surrogate pair, which no file can hold
         counts = (usage.get(f"{side}_tokens") if isinstance(usage, dict) else None for side in ("prompt", "completion"))
@@ -67,6 +72,15 @@ def read_reply(content: bytes) -> Reply:
         return Reply(text or "", choice.get("finish_reason"), str(body.get("model") or ""), *numbers)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError(content[:400].decode("utf-8", "replace") or "an empty body") from None
+
+
+@dataclass
+class _Open:
+    """One of the servers while requests are under way."""
+
+    url: str
+    client: openai.AsyncOpenAI
+    under_way: int = 0
 
 
 def complete_all(
@@ -77,14 +91,31 @@ def complete_all(
     describe: Callable[[int], str] = str,
 ) -> None:
     """Send the requests that `bodies` return, many at once; `on_reply` is called with the index of each reply as it arrives.
+    Each goes to the server with fewest under way; one that fails is left out, and what it had goes to the others.
     UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`."""
     import openai
 
     queue, others, key = iter(range(len(bodies))), set[str](), _key_of(server, section)
+    urls = [server.base_url, *server.more_base_urls]
+    alive: list[_Open] = []
 
-    async def ask(client: openai.AsyncOpenAI, body: Body) -> Reply:
+    def leave_out(one: _Open, error: openai.OpenAIError | UserError, request: str = "") -> None:
+        """UserError where it is the request that is at fault, or no other server is left."""
+        status = getattr(error, "status_code", 500)
+        passes = status in (408, 409, 429) or status >= 500
+        if not passes or alive == [one]:
+            raise (
+                error if isinstance(error, UserError) else _user_error(error, server, one.url, section, key, request)
+            ) from None
+        if one in alive:
+            alive.remove(one)
+            why = "its answers are no completions" if isinstance(error, UserError) else type(error).__name__
+            warn(f"{section}: {one.url} is left out ({why}), {len(alive)} of {len(urls)} servers answer")
+
+    async def ask(one: _Open, body: Body) -> Reply:
+        tries, start = (server.max_retries if len(alive) == 1 else min(server.max_retries, SHARED_RETRIES)) + 1, ""
+        client = one.client.with_options(max_retries=tries - 1)
         route: Any = client.chat.completions if "messages" in body else client.completions
-        tries, start = server.max_retries + 1, ""
         for attempt in range(tries):
             try:
                 async with asyncio.timeout(tries * (server.timeout + LONGEST_WAIT)):  # of a server that sends byte by byte
@@ -101,37 +132,45 @@ def complete_all(
                 return read_reply(content)
             except ValueError as error:
                 start = str(error)
-            if attempt < server.max_retries:
+            if attempt < tries - 1:
                 await asyncio.sleep(min(0.5 * 2**attempt, 8))
-        problem = f"{server.base_url} answered {tries} times with what is no completion: {start!r}; {_LATER}"
+        problem = f"{one.url} answered {tries} times with what is no completion: {start!r}; {_LATER}"
         raise UserError(problem.replace(key or "\0", "***"), key=f"{section}.base_url", expected="an OpenAI-compatible server")
 
-    async def work(client: openai.AsyncOpenAI) -> None:
+    async def work() -> None:
         for index in queue:
-            body = bodies[index]()
-            try:
-                reply = await ask(client, body)
-            except openai.OpenAIError as error:
-                raise _user_error(error, server, section, key, describe(index)) from None
+            body, reply = bodies[index](), None
+            while reply is None:
+                one = min(alive, key=lambda each: each.under_way)
+                one.under_way += 1
+                try:
+                    reply = await ask(one, body)
+                except (openai.OpenAIError, UserError) as error:
+                    leave_out(one, error, describe(index))
+                finally:
+                    one.under_way -= 1
             if reply.model and not reply.model.startswith(body["model"]) and reply.model not in others:
                 others.add(reply.model)
-                warn(f"{section}.model: {server.base_url} was asked for {body['model']} and answers as {reply.model}")
+                warn(f"{section}.model: {one.url} was asked for {body['model']} and answers as {reply.model}")
             on_reply(index, reply)
 
     async def run() -> None:
-        limits: Body = {"timeout": server.timeout, "max_retries": server.max_retries}
-        http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
-        # local servers want no key, but the client does
-        async with openai.AsyncOpenAI(base_url=server.base_url, api_key=key or "none", http_client=http, **limits) as client:
-            try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
-                await client.with_options(max_retries=1).models.with_raw_response.list()
-            except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
-                raise _user_error(error, server, section, key) from None
-            except openai.OpenAIError:
-                pass
+        async with AsyncExitStack() as stack:
+            for url in urls:
+                http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
+                # local servers want no key, but the client does
+                client = openai.AsyncOpenAI(base_url=url, api_key=key or "none", http_client=http, timeout=server.timeout)
+                alive.append(_Open(url, await stack.enter_async_context(client)))
+            for one in list(alive):
+                try:  # a wrong address or key shows at once, not after all retries; a server without a list of models passes
+                    await one.client.with_options(max_retries=1).models.with_raw_response.list()
+                except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
+                    leave_out(one, error)
+                except openai.OpenAIError:
+                    pass
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(server.concurrency, len(bodies))):
-                    group.create_task(work(client))
+                for _ in range(min(server.concurrency * len(alive), len(bodies))):
+                    group.create_task(work())
 
     try:
         asyncio.run(run())
@@ -148,6 +187,11 @@ def _key_of(server: EndpointArgs | JudgeEndpointArgs, section: str) -> str | Non
     return key
 
 
+def key_of_server(args: EndpointArgs) -> str:
+    """What the key of an answer has of its server: not the address, for all that are named serve one checkpoint."""
+    return f"{args.server} {args.model} {args.send} {json.dumps(args.extra_body, sort_keys=True)}"
+
+
 def only_model(server: EndpointArgs) -> str:
     """The name of the one model that the server lists. UserError where it lists several or none."""
     import openai
@@ -157,7 +201,7 @@ def only_model(server: EndpointArgs) -> str:
         try:
             names = [str(model["id"]) for model in json.loads(client.models.with_raw_response.list().content)["data"]]
         except openai.OpenAIError as error:
-            raise _user_error(error, server, "endpoint", key) from None
+            raise _user_error(error, server, server.base_url, "endpoint", key) from None
         except (ValueError, LookupError, TypeError):
             names = []
     if len(names) != 1:
@@ -182,6 +226,9 @@ def draw_from_endpoint(
         fields, lengths[index] = (
             prompt_fields(tokenizer, request.prompt, args) if tokenizer else ({"messages": request.prompt}, 0)
         )
+        # The fields of CompletionRequest in vLLM and SGLang (the files are named in knobs_of). `prompt` may be a list of token
+        # ids; no bos is added to one. SGLang hands `seed` on as sampling_seed (serving_completions.py), which counts under
+        # --enable-deterministic-inference (docs.sglang.io, deterministic inference). Greedy is temperature 0 in both.
         return {
             "model": args.model,
             "max_tokens": max_new_tokens,
@@ -210,11 +257,16 @@ def draw_from_endpoint(
 
 
 def _user_error(
-    error: openai.OpenAIError, server: EndpointArgs | JudgeEndpointArgs, section: str, secret: str | None, request: str = ""
+    error: openai.OpenAIError,
+    server: EndpointArgs | JudgeEndpointArgs,
+    where: str,
+    section: str,
+    secret: str | None,
+    request: str = "",
 ) -> UserError:
     import openai
 
-    where, tries = server.base_url, f"{server.max_retries + 1} times; {_LATER}"
+    tries = f"{server.max_retries + 1} times; {_LATER}"
     expected: str | None = None
     if isinstance(error, openai.APITimeoutError):
         problem, keys = f"{where} gave no answer within {server.timeout:g} s, {tries}", "timeout"
@@ -252,6 +304,9 @@ def knobs_of(server: Server, decoding: DecodingArgs, max_new_tokens: int, tokeni
     `{"repeat_penalty": 1.1, "repeat_last_n": 65536, "top_k": 0, "min_p": 0.0}` for llama_cpp.
     """
     penalty = decoding.repetition_penalty
+    # vLLM: vllm/entrypoints/openai/completion/protocol.py, CompletionRequest; what is None there comes from the model's
+    # generation_config. -1 (or 0) turns top_k off: vllm/sampling_params.py. SGLang: sglang/srt/entrypoints/openai/protocol.py,
+    # CompletionRequest; -1 alone turns it off: sglang/srt/sampling/sampling_params.py, which takes no penalty above 2
     if server in ("vllm", "sglang"):
         return {"repetition_penalty": penalty, "top_k": -1, "min_p": 0.0}
     if server == "llama_cpp":  # its defaults are top_k 40, min_p 0.05 and a penalty on the last 64 tokens only

@@ -9,7 +9,7 @@ from typing import Literal
 
 from align_ko.manifest import MARKER, MODEL_FILES
 from align_ko.recipe import fields
-from align_ko.recipe.preferences import DecodingArgs, GenerationArgs, JudgeEndpointArgs, secret_problems
+from align_ko.recipe.preferences import DecodingArgs, EndpointArgs, GenerationArgs, JudgeEndpointArgs, secret_problems
 from align_ko.recipe.record import InputPath, Problem, Recipe, files, record, unknown_name
 from align_ko.sources import folder_of
 
@@ -99,6 +99,9 @@ class EvaluateRecipe(Recipe):
     """The model that says, for all models alike, which answers belong to their questions (generation/relevance.py); empty: the
     first of `models` that brings a chat template (a base model knows no chat); null: not measured."""
     generation: GenerationArgs = field(default_factory=GenerationArgs)
+    endpoints: dict[str, EndpointArgs] = field(default_factory=dict)
+    """Name of `models` → the server that answers for it. Its folder is then read for tokenizer and chat format alone, and the
+    NLL of the references is not measured."""
     trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
@@ -121,6 +124,10 @@ class EvaluateRecipe(Recipe):
         if not self.llm.model and self.llm != LlmVerdictArgs():
             yield Problem("llm.model", "this key is missing, and other keys of llm are given", "the model that judges")
         yield from secret_problems("llm", self.llm)
+        for name, endpoint in self.endpoints.items():
+            if name not in self.models:
+                yield unknown_name(f"endpoints.{name}", f"there is no model '{name}'", name, self.models)
+            yield from secret_problems(f"endpoints.{name}", endpoint)
 
     def inputs(self) -> Iterator[InputPath]:
         for name, model in self.models.items():

@@ -60,6 +60,9 @@ class EndpointArgs:
     """For example http://localhost:8000/v1."""
     model: fields.Text
     """The name under which the server serves the checkpoint."""
+    more_base_urls: tuple[fields.Text, ...] = ()
+    """Further servers of the same checkpoint: each request goes to the one with fewest under way. One that fails is left out
+    for the rest of the run, and what it had not answered goes to the others."""
     server: Server = "vllm"
     """Servers name the repetition penalty differently and have sampling defaults of their own; both are set by this."""
     send: PromptForm = "auto"
@@ -68,7 +71,7 @@ class EndpointArgs:
     api_key_env: str = ""
     """Name of the environment variable that holds the key; the key itself is written to no file."""
     concurrency: fields.AtLeastOne = 32
-    """Requests in flight at once."""
+    """Requests in flight at once, per server."""
     timeout: fields.Positive = 300.0
     """Seconds for one answer."""
     max_retries: fields.ZeroOrMore = 8
@@ -129,10 +132,12 @@ class JudgeEndpointArgs:
 
     base_url: fields.Text = "http://localhost:8000/v1"
     model: str = ""
+    more_base_urls: tuple[fields.Text, ...] = ()
+    """Further servers of the same model, as `endpoint.more_base_urls`; the verdicts kept on disk belong to `base_url`."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
     concurrency: fields.AtLeastOne = 8
-    """Requests in flight at once."""
+    """Requests in flight at once, per server."""
     max_tokens: fields.AtLeastOne = 400
     """Of the judge's own answer."""
     timeout: fields.Positive = 120.0
