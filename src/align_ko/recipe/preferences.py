@@ -132,10 +132,10 @@ class JudgeEndpointArgs:
 
     base_url: fields.Text = "http://localhost:8000/v1"
     model: str = ""
-    more_base_urls: tuple[fields.Text, ...] = ()
-    """Further servers of the same model, as `endpoint.more_base_urls`; the verdicts kept on disk belong to `base_url`."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
+    more_base_urls: tuple[fields.Text, ...] = ()
+    """Further servers of the same model, as `endpoint.more_base_urls`; the verdicts kept on disk belong to `base_url`."""
     concurrency: fields.AtLeastOne = 8
     """Requests in flight at once, per server."""
     max_tokens: fields.AtLeastOne = 400
