@@ -67,3 +67,4 @@ printf '\nSeconds per stage:\n'
 cat "$TIMES"
 printf '%d minutes and %d seconds in all. Talk with the result:\n' $(((SECONDS - start_of_all) / 60)) $(((SECONDS - start_of_all) % 60))
 printf '    .venv/bin/python scripts/chat.py --model-path outputs/quickstart/distilled\n'
+printf 'All stages on one page:\n    .venv/bin/python scripts/index.py outputs/quickstart\n'
