@@ -43,7 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stage(outputs / "sft", "sft", "1", ("data/r/sft/train.jsonl",), ("quickstart",), **facts)
     summary = {"prompts": 296, "pairs": 240, "rejected_for": {"repetition": 100, "unfinished": 40, "filler": 9, "echo": 1}}
     stage(data / "preferences", "preferences", "2", ("data/r/sft/preferences.jsonl",), ("outputs/r/sft",), summary=summary)
-    stage(outputs / "dpo", "dpo", "3", ("data/r/preferences/train.jsonl",), ("outputs/r/sft",))
+    stage(outputs / "dpo", "dpo", "3", ("data/r/preferences/train.jsonl",), ("outputs/r/sft",), rows=165, weights={"step": 42})
     stage(outputs / "evaluation", "evaluate", "4", (), ("outputs/r/sft", "outputs/r/dpo"))
     one = {"natural_low": 0.67, "natural_high": 0.89, "relevant": None, "loops": 0.05}
     results = [{"model": EVIL, "setting": setting, "natural": 0.8, **one} for setting in ("greedy", "sampling_cool")]
@@ -82,7 +82,7 @@ def test_the_page_says_what_came_of_each_stage(project: Path, monkeypatch: pytes
         "1,140행 가운데 603행을 학습에 사용", "시간 2.6초메모리 0.3 GiB", "시간 12분 34초메모리 4.5 GiBGPU 메모리 17.2 GiB",
         "형식이 자연스러운 답변 25% → 75%", "질문 32개, 0스텝과 20스텝 · 관련 50%",
         "질문 296개에서 240쌍 반복 100 · 미완결 40 · 빈말 채우기 9",
-        "마지막 평가 손실 2.500 · 학습 손실 1.000", "과적합", "80% 67–89판정하지 않음5%", "dpo +3%p",
+        "마지막 평가 손실 2.500 · 학습 손실 1.000", "과적합", "165쌍으로 학습 42스텝", "80% 67–89판정하지 않음5%", "dpo +3%p",
     ):  # fmt: skip
         assert told in korean, told
     assert "240 pairs from 296 prompts repetition 100" in english and "time 12 min 34 s" in english
@@ -120,8 +120,9 @@ def test_the_curves(tmp_path: Path) -> None:
     assert [(point.x, point.y, point.evaluation["verdict"]) for point in curves.points] == [
         (33.33, 50.0, "normal"), (100.0, 25.0, "overfit"),
     ]  # fmt: skip
-    single = loss_curves(tmp_path / "none", {"stage": "dpo", "evaluations": EVALUATIONS[:1]})
-    assert single is not None and (single.train, single.held_out) == ("", "50.0,50.0")
+    flat = loss_curves(tmp_path / "none", {"stage": "dpo", "evaluations": [{**each, "eval_loss": 2.0} for each in EVALUATIONS]})
+    assert flat is not None and (flat.train, flat.held_out) == ("", "0.0,50.0 100.0,50.0")
+    assert loss_curves(tmp_path / "none", {"stage": "dpo", "evaluations": EVALUATIONS[:1]}) is None
     assert loss_curves(tmp_path, {"stage": "grpo", "evaluations": EVALUATIONS}) is None
     assert loss_curves(tmp_path, {"stage": "sft"}) is None
 

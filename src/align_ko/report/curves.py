@@ -33,7 +33,7 @@ class Curves(NamedTuple):
 
 
 def loss_curves(folder: Path, manifest: Mapping[str, Any]) -> Curves | None:
-    """None for a run without an evaluation of its loss, such as GRPO."""
+    """None for a run without an evaluation of its loss, such as GRPO, and where all is of one step."""
     seen: list[Evaluation] = manifest.get("evaluations") or []
     if not seen or manifest.get("stage") == "grpo":
         return None
@@ -41,9 +41,11 @@ def loss_curves(folder: Path, manifest: Mapping[str, Any]) -> Curves | None:
     train = [(int(entry["step"]), float(entry["loss"])) for entry in _log(folder) if "loss" in entry]
     steps, losses = zip(*held_out, *train, strict=True)
     first, last, low, high = min(steps), max(steps), min(losses), max(losses)
+    if first == last:
+        return None
 
     def place(step: int, loss: float) -> tuple[float, float]:
-        x = (step - first) / (last - first) if last > first else 0.5
+        x = (step - first) / (last - first)
         y = (high - loss) / (high - low) if high > low else 0.5
         return round(100 * x, 2), round(100 * y, 2)
 
