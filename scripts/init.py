@@ -17,13 +17,12 @@ from typing import Annotated
 
 import tyro
 
-from align_ko.cli import COMMANDS
+from align_ko.commands import COMMAND_OF
 from align_ko.errors import UserError, nearest, run_script, warn
 from align_ko.recipe.schema import RECIPES, recipe_schema
 from align_ko.sources import folder_of
 
 FURTHER = {"distill": "sft", "own_answers": "evaluate", "rounds": "align"}  # recipes that are named otherwise than their stage
-COMMAND_OF = {script: command for command, (script, _) in reversed(COMMANDS.items())}
 NAMED = re.compile(r"^(?!\s*#).*?\b(recipes/[\w./-]+\w)", re.M)  # a file that a recipe names outside its comments
 GITIGNORE = "/data/\n/outputs/\n/.venv/\n"
 README = """# {name}

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
+from align_ko.commands import command_line
 from align_ko.errors import run_script, visible
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def main(
         name = escape(visible(line.name))
         table.add_row(name, str(line.share["judged"]), *map(str, line.counts), signed_text(line.share))
     console.print(table)
-    console.print("evaluate.py를 다시 실행하면 보고서에도 나옵니다.")
+    console.print(f"{command_line('evaluate')} 명령을 다시 실행하면 보고서에도 나옵니다.")
 
 
 if __name__ == "__main__":

@@ -8,31 +8,9 @@ import sys
 from pathlib import Path
 
 from align_ko import __version__
+from align_ko.commands import COMMANDS
 from align_ko.errors import UserError, nearest, run_script
 from align_ko.sources import folder_of
-
-COMMANDS = {
-    "init": ("init", "a folder with the recipes of a model, to start from"),
-    "curate": ("build_sft_data", "raw conversations → train and eval rows, with a report"),
-    "sft": ("run_sft", "supervised fine-tuning; with `distill:` in the recipe, distillation"),
-    "pairs": ("build_preferences", "preference pairs from the model's own answers"),
-    "dpo": ("run_dpo", "DPO on the pairs"),
-    "grpo": ("run_grpo", "online RL: the model's own answers earn what the judge says of them"),
-    "distil": ("run_sft", "SFT on the model's own answers under a decoding setting (a recipe with `distill:`)"),
-    "align": ("align", "rounds of pairs, DPO and a gate, then distillation"),
-    "evaluate": ("evaluate", "judge checkpoints under greedy decoding"),
-    "read": ("read", "read an evaluation's answers blind: would you sign them?"),
-    "launch": ("launch", "accelerate launch for clusters: passes SIGTERM on and exit codes back"),
-    "gap": ("decoding_gap", "greedy against a grid of sampling settings"),
-    "plan": ("run_sft", "memory, steps and hours of an SFT, DPO or GRPO recipe, before anything is loaded"),
-    "index": ("index", "one page for a project: every stage with its outcome, time, memory and report"),
-    "diagnose": ("diagnose", "what is wrong with a checkpoint, and which stage mends it"),
-    "chat": ("chat", "talk with a checkpoint"),
-    "export": ("export", "a plain transformers folder, GGUF files and an Ollama Modelfile"),
-    "assess": ("assess", "judge Korean text or a file of answers"),
-    "schema": ("schema", "a recipe's keys as a JSON schema, for an editor"),
-    "prepare": ("prepare_model", "GGUF, folder or hub id → a plain folder, its vocabulary cut; the quickstart's base"),
-}  # fmt: skip
 
 COMPLETION = f"""\
 _align_ko() {{

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ablate_dpo import AblationRecipe
+from align_ko.commands import command_line
 from align_ko.errors import UserError
 from align_ko.recipe import (
     AlignRecipe,
@@ -419,12 +420,17 @@ def test_missing_inputs_name_the_key_and_the_command():
     recipe = sft(SFT)
     assert inputs_message(recipe) == (
         "sft.yaml:5: data.train_file: there is no file data/train.jsonl;"
-        " expected the output of 'python scripts/build_sft_data.py' (run that first)"
+        " expected the output of 'align-ko curate' (run that first)"
     )
     write(DATA, "data.yaml")
-    assert "'python scripts/build_sft_data.py data.yaml' (run that first)" in inputs_message(recipe)
+    assert "'align-ko curate data.yaml' (run that first)" in inputs_message(recipe)
     own = sft(SFT, "--distill.repetition_penalty", "1.05")
-    assert "expected the output of 'python scripts/evaluate.py' (run that first)" in inputs_message(own)
+    assert "expected the output of 'align-ko evaluate' (run that first)" in inputs_message(own)
+    for script in ("build_sft_data", "prepare_model", "run_sft"):  # as in a checkout
+        write("", f"scripts/{script}.py")
+    assert "'python scripts/build_sft_data.py data.yaml' (run that first)" in inputs_message(recipe)
+    assert command_line("prepare_model", "quickstart") == "python scripts/prepare_model.py quickstart"
+    assert command_line("run_sft", "sft.yaml", launch=True) == "accelerate launch scripts/run_sft.py sft.yaml"
     set_apart = sft(SFT, "--data.train_file", "data/preferences.jsonl")
     assert "data.yaml' (run that first, with preference_share above 0)" in inputs_message(set_apart)
     write("", "data/train.jsonl")

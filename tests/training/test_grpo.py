@@ -328,7 +328,5 @@ def test_a_beta_of_0_is_allowed_and_inputs_are_named(tmp_path, monkeypatch):
         GrpoRecipe, model_name_or_path="sft", data={"train_file": "a", "eval_file": "b"}, rewards={},
         training={"output_dir": "o", "beta": 0.0},
     )  # fmt: skip
-    with pytest.raises(
-        UserError, match=r"data.train_file: there is no file a; expected the output of 'python scripts/build_sft_data.py'"
-    ):
+    with pytest.raises(UserError, match=r"data.train_file: there is no file a; expected the output of 'align-ko curate'"):
         check_inputs(recipe)

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from align_ko.commands import command_line
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, ScoredAnswer
 from align_ko.generation.judge_endpoint import Asked, JudgeEndpoint, text_to_judge
@@ -48,15 +49,14 @@ def answers_to_read(folders: Sequence[Path], prompts: int, seed: int, models: Co
     questions contains the smaller one. UserError for a folder without answers and for a model that gave none.
     """
     if not folders:
-        raise UserError("no evaluation is named", expected="output folders of evaluate.py")
+        raise UserError("no evaluation is named", expected=f"output folders of '{command_line('evaluate')}'")
     rows: list[tuple[Path, ScoredAnswer]] = []
     names: set[str] = set()
     for folder in folders:
         file = folder / "responses.jsonl"
         if not file.is_file():
-            raise UserError(
-                "there are no answers here", file=file, expected="the output folder of evaluate.py, or a checkpoint"
-            )
+            expected = f"the output folder of '{command_line('evaluate')}', or a checkpoint"
+            raise UserError("there are no answers here", file=file, expected=expected)
         given = [row for row in read_jsonl(file) if (row["setting"], row["kind"]) == (GREEDY_SETTING, "heldout")]
         names.update(row["model"] for row in given)
         rows += [(folder, row) for row in given if not models or row["model"] in models]  # type: ignore[misc]

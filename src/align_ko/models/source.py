@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from align_ko.commands import command_line
 from align_ko.errors import UserError
 from align_ko.manifest import file_hash, weights_marks
 from align_ko.models import quickstart
@@ -153,7 +154,9 @@ def resolve_model_path(name: str) -> str:
         return name
     folder = quickstart.default_folder()
     if not quickstart.is_ready(folder):
-        raise UserError(f"the quickstart model is not in {folder}", expected="python scripts/prepare_model.py quickstart first")
+        raise UserError(
+            f"the quickstart model is not in {folder}", expected=f"{command_line('prepare_model', 'quickstart')} first"
+        )
     return str(folder)
 
 
@@ -193,7 +196,7 @@ def base_of(path: str | ModelSource) -> ModelSource:
         raise UserError(problem, file=file, key="base_model_name_or_path", expected="the model that it was trained on")
     if Path(base).is_absolute() and not Path(base).is_dir():
         problem = f"the adapter's base model {base} is not there"
-        expected = "the folder it was trained from (for the quickstart: python scripts/prepare_model.py quickstart)"
+        expected = f"the folder it was trained from (for the quickstart: {command_line('prepare_model', 'quickstart')})"
         raise UserError(problem, file=file, key="base_model_name_or_path", expected=expected)
     if record is not None and record.path == base:
         return replace(record, trust_remote_code=source.trust_remote_code)

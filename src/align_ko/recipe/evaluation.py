@@ -137,7 +137,7 @@ class EvaluateRecipe(Recipe):
         if self.relevance_model:
             yield InputPath("relevance_model", self.relevance_model, "model")
         for file in suite_files(self.prompts_file) if self.prompts_file else ():
-            yield InputPath("prompts_file", file, "file", "build_sft_data.py data")
+            yield InputPath("prompts_file", file, "file", "build_sft_data data")
         for number, name in enumerate(self.suites):
             yield from (InputPath(f"suites[{number}]", file, "file") for file in suite_files(name))
         yield InputPath("chat_template", self.chat_template, "template")
@@ -165,9 +165,9 @@ class ExportRecipe(Recipe):
             yield Problem("interpolation", problem, "'interpolate_from: outputs/…/sft' beside it")
 
     def inputs(self) -> Iterator[InputPath]:
-        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_dpo.py dpo")
+        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_dpo dpo")
         if self.interpolate_from:
-            yield InputPath("interpolate_from", self.interpolate_from, "model", "run_sft.py sft")
+            yield InputPath("interpolate_from", self.interpolate_from, "model", "run_sft sft")
 
 
 # -------------------- rounds
@@ -262,7 +262,7 @@ class AlignRecipe(Recipe):
 
     def inputs(self) -> Iterator[InputPath]:
         if self.sft is None:
-            yield InputPath("start", self.start, "model", "run_sft.py sft")
-        yield InputPath("gate.prompts_file", self.gate.prompts_file, "file", "build_sft_data.py data")
+            yield InputPath("start", self.start, "model", "run_sft sft")
+        yield InputPath("gate.prompts_file", self.gate.prompts_file, "file", "build_sft_data data")
         if self.distill:
-            yield from files("distill.prompts_files", self.distill.prompts_files, "build_sft_data.py data")
+            yield from files("distill.prompts_files", self.distill.prompts_files, "build_sft_data data")

@@ -108,8 +108,8 @@ class GrpoRecipe(Recipe):
         return config_fields("GRPOConfig")[name].default if value is None else value
 
     def inputs(self) -> Iterator[InputPath]:
-        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft.py sft")
+        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft sft")
         for key in ("train_file", "eval_file"):
-            yield InputPath(f"data.{key}", getattr(self.data, key), "rows", "build_sft_data.py data")
+            yield InputPath(f"data.{key}", getattr(self.data, key), "rows", "build_sft_data data")
         yield InputPath("data.chat_template", self.data.chat_template, "template")
         yield from self.gate.inputs()

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from align_ko import chat_templates
+from align_ko.commands import command_line
 from align_ko.errors import UserError, nearest
 from align_ko.manifest import MODEL_FILES, Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
 from align_ko.models import quickstart as quickstart_model
@@ -278,14 +279,14 @@ def _missing(value: str, kind: str) -> str | None:
 
 def _how_to_get(recipe: Recipe, item: InputPath) -> str:
     if item.kind == "model" and item.value == "quickstart":
-        return "the output of 'python scripts/prepare_model.py quickstart' (run that first)"
+        return f"the output of '{command_line('prepare_model', 'quickstart')}' (run that first)"
     if not item.made_by:
         return _WANTED[item.kind]
     program, stage = item.made_by.split()
     # The recipe of that stage is usually in the same folder; where it is not, the command alone is named.
     sibling = Path(place_of(recipe, "").file or "").parent / f"{stage}.yaml"
-    recipe_name = f" {sibling}" if sibling.is_file() else ""
-    launch = "accelerate launch" if program.startswith("run_") else "python"
+    recipe_name = [str(sibling)] if sibling.is_file() else []
+    command = command_line(program, *recipe_name, launch=program.startswith("run_"))
     # Curation writes this file only where rows are set apart, so running it again would not be enough.
     sets_apart = ", with preference_share above 0" if Path(item.value).name == "preferences.jsonl" else ""
-    return f"the output of '{launch} scripts/{program}{recipe_name}' (run that first{sets_apart})"
+    return f"the output of '{command}' (run that first{sets_apart})"

@@ -289,11 +289,11 @@ class PreferencesRecipe(Recipe):
         yield from self.pairing.problems()
 
     def inputs(self) -> Iterator[InputPath]:
-        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft.py sft")
+        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft sft")
         for judge in ("likelihood", "reward_model"):
             if getattr(self.judges.weights, judge) and (model := getattr(self.judges, judge).model_name_or_path):
                 yield InputPath(f"judges.{judge}.model_name_or_path", model, "model")
-        yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data.py data")
+        yield InputPath("prompts_file", self.prompts_file, "file", "build_sft_data data")
         yield from files("skip_prompts_files", self.skip_prompts_files)
         yield from files("extra_pairs_files", self.extra_pairs_files)
         yield from files("evaluation_files", self.evaluation_files)

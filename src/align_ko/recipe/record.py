@@ -85,7 +85,7 @@ def unknown_name(key: str, problem: str, name: str, choices: Iterable[str]) -> P
 
 
 class InputPath(NamedTuple):
-    """A file or model that the stage reads; `made_by` is the script and stage that write it ("run_sft.py sft")."""
+    """A file or model that the stage reads; `made_by` is the script and stage that write it ("run_sft sft")."""
 
     key: str
     value: str

@@ -189,9 +189,9 @@ class SftRecipe(Recipe):
 
     def inputs(self) -> Iterator[InputPath]:
         yield InputPath("model.model_name_or_path", self.model.model_name_or_path, "model")
-        made_by = "evaluate.py own_answers" if self.distill.wanted else "build_sft_data.py data"
+        made_by = "evaluate own_answers" if self.distill.wanted else "build_sft_data data"
         yield InputPath("data.train_file", self.data.train_file, "rows", made_by)
-        yield InputPath("data.eval_file", self.data.eval_file, "rows", "build_sft_data.py data")
+        yield InputPath("data.eval_file", self.data.eval_file, "rows", "build_sft_data data")
         yield InputPath("data.chat_template", self.data.chat_template, "template")
         yield from self.gate.inputs()
 
@@ -222,9 +222,9 @@ class DpoRecipe(Recipe):
             yield problem._replace(key=f"training.{problem.key}")
 
     def inputs(self) -> Iterator[InputPath]:
-        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft.py sft")
+        yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_sft sft")
         for key in ("train_file", "eval_file"):
-            yield InputPath(f"data.{key}", getattr(self.data, key), "rows", "build_preferences.py preferences")
+            yield InputPath(f"data.{key}", getattr(self.data, key), "rows", "build_preferences preferences")
         yield InputPath("data.chat_template", self.data.chat_template, "template")
         yield from self.gate.inputs()
 

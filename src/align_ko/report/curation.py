@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from align_ko.commands import command_line
 from align_ko.curation.facts import CurationFacts
 from align_ko.errors import visible, writable
 from align_ko.records import atomic_write
@@ -179,6 +180,7 @@ def dataset_card(facts: CurationFacts, name: str, earlier: str = "") -> str:
         facts=facts,
         name=name,
         mark=MARK,
+        command=command_line("build_sft_data", facts["recipe"] or ""),
         summary=summary(facts),
         selection=selection_line(facts),
         about=yaml.safe_dump({"pretty_name": name}, allow_unicode=True),

@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from align_ko.chat_format import FORMAT_FILE, save_format
+from align_ko.commands import command_line
 from align_ko.errors import UserError
 from align_ko.manifest import Input, result_marks, write_manifest
 from align_ko.models.export import save_model
@@ -119,9 +120,10 @@ def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[st
         if any(gate_passed):
             said = "the last evaluation fell below the greedy gate, and the last weights are what would be saved"
             key, expected = "training.load_best_model_at_end", "true, for the best checkpoint that passed; then --resume fresh"
+        chat = command_line("chat", "--model-path", str(Path(args.output_dir) / REJECTED))
         raise GateRefusal(
             f"{said}, so nothing is saved to {args.output_dir}; the start stays the better model. What was refused can be "
-            f"asked by 'python scripts/chat.py --model-path {Path(args.output_dir) / REJECTED}'; answers are in greedy_gate/",
+            f"asked by '{chat}'; answers are in greedy_gate/",
             key=key,
             expected=expected,
         )
