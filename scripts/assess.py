@@ -104,6 +104,8 @@ def main(
         write_jsonl(output, judged())
     else:
         list(judged())
+    if not seen:
+        raise UserError("no answer can be read", file=target)
     if summary or not output:
         print(table(seen))
 

@@ -286,6 +286,8 @@ def _loads(value: object) -> object:
 
 def _conversation(row: dict[str, object], adapter: str) -> list[Message]:
     question, answer = _shape(row) if adapter == "auto" else ADAPTERS[adapter]
+    if "rejected" in row and question != "messages":
+        raise _Broken("it is a preference pair, which pairs and DPO read")
     if question == "messages":
         return _with_context(row, _messages_of(row.get("messages", {}), "messages"))
     if not question:

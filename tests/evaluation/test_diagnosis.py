@@ -22,6 +22,7 @@ from align_ko import cli
 from align_ko.chat_templates import path_of
 from align_ko.evaluation.blame import judge_answers
 from align_ko.evaluation.file_faults import CODES, NOTES, Finding, find_faults, read_checkpoint
+from align_ko.manifest import file_mark
 from align_ko.models.export import save_model
 from align_ko.models.load import greedy_config, load_tokenizer
 from align_ko.models.source import model_source
@@ -42,6 +43,10 @@ class Sound:
         content = json.loads(self.file(name).read_text()) if self.file(name).is_file() else {}
         content = {key: value for key, value in (content | values).items() if value is not None}
         self.file(name).write_text(json.dumps(content))
+
+    def mark(self, name):
+        """A manifest that says what the file is."""
+        self.change("manifest.json", files={name: file_mark(self.file(name))})
 
     def template(self, text):
         self.file("chat_template.jinja").write_text(text)
@@ -129,6 +134,11 @@ BROKEN = {
     "template of another line break": ("ours", "format_changed", lambda at: at.retype("### Assistant:\\n", "### Assistant: ")),
     "other eos than in training": ("ours", "format_changed",
         lambda at: at.change("generation_config.json", eos_token_id=[2, 5])),
+    "another file": ("ours", "files_changed", lambda at: at.mark("config.json") or at.change("config.json", pad_token_id=5)),
+    "a lost fingerprint": ("ours", "files_changed",
+        lambda at: at.mark("align_ko_format.json") or at.file("align_ko_format.json").unlink()),
+    "half a template": ("gemma3", "template_broken", lambda at: at.template("{% for m in messages %}{{ m")),
+    "another library's template": ("qwen3", "template_broken", lambda at: at.template("{{ messages | as_chat }}")),
     "role named otherwise": ("gemma3", "template_differs", lambda at: at.retype('"model"', '"assistant"')),
     "a space more": ("qwen3", "template_differs", lambda at: at.retype('"<|im_start|>" +', '"<|im_start|> " +')),
     "template of a family without its tokens": ("ours", "mark_no_token",

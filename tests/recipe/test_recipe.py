@@ -551,12 +551,11 @@ def test_later_stages_name_the_stage_before():
     text = "model_name_or_path: outputs/x/sft\nprompts_file: p.jsonl\noutput_dir: o\n"
     assert inputs_message(load_recipe(PreferencesRecipe, [write(text)])) == (
         "sft.yaml:1: model_name_or_path: there is no folder outputs/x/sft;"
-        " expected the output of 'accelerate launch scripts/run_sft.py sft.yaml' (run that first)"
+        " expected the output of 'align-ko sft sft.yaml' (run that first)"
     )
     models = "models: {base: a/b, dpo: outputs/x/dpo}\nprompts_file: p.jsonl\noutput_dir: o\n"
     assert inputs_message(load_recipe(EvaluateRecipe, [write(models, "evaluate.yaml")])) == (
-        "evaluate.yaml:1: models.dpo: there is no folder outputs/x/dpo;"
-        " expected the output of 'accelerate launch scripts/run_dpo.py' (run that first)"
+        "evaluate.yaml:1: models.dpo: there is no folder outputs/x/dpo; expected the output of 'align-ko dpo' (run that first)"
     )
 
 

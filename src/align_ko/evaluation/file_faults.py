@@ -29,18 +29,19 @@ from align_ko.chat_format import (
 from align_ko.chat_templates import path_of
 from align_ko.errors import UserError
 from align_ko.generation.requests import progress
+from align_ko.manifest import result_problem
 from align_ko.models.load import load_checkpoint_tokenizer
 from align_ko.models.source import ModelSource, base_of, is_adapter
 
 CODES = (
     "no_weights", "not_finite", "rows_missing", "head_missing",
-    "format_changed", "template_missing", "template_differs", "mark_no_token", "bos_twice",
+    "format_changed", "files_changed", "template_missing", "template_broken", "template_differs", "mark_no_token", "bos_twice",
     "never_ends", "eos_not_stopped", "head_ignored", "pad_is_eos", "sampling_fields", "untrainable", "bos_again",
 )  # fmt: skip
 """Every finding, the gravest first."""
 NOTES = ("bos_again",)
 """True of many sound models; something to know, no fault."""
-UNUSABLE = ("no_weights", "not_finite", "rows_missing", "head_missing", "format_changed")
+UNUSABLE = ("no_weights", "not_finite", "rows_missing", "head_missing", "format_changed", "template_broken")
 """Nothing is to be learnt from the answers of such a checkpoint, or it cannot be loaded."""
 PLAIN = {
     "do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50, "min_p": 0.0, "typical_p": 1.0, "num_beams": 1,
@@ -121,13 +122,16 @@ def _format_faults(checkpoint: Checkpoint) -> Iterator[Finding]:
             load_checkpoint_tokenizer(checkpoint.source)
         except UserError as error:
             yield Finding("format_changed", {"why": str(error)})
+    if changed := result_problem(checkpoint.folder):
+        yield Finding("files_changed", {"why": changed})
     if tokenizer.chat_template is None:
         yield Finding("template_missing", {"template": templates[0] if templates else "default"})
         return
     texts = _texts(tokenizer)
-    if (
-        templates and not (checkpoint.folder / FORMAT_FILE).is_file()
-    ):  # what was trained here says itself what it was trained in
+    if not any(texts):
+        yield Finding("template_broken", {})
+        return
+    if templates and not (checkpoint.folder / FORMAT_FILE).is_file():  # what was trained here says in what it was
         differences = [_difference(texts, _texts_in(tokenizer, name)) for name in templates]
         if all(differences):
             written, expected = differences[0] or ("", "")

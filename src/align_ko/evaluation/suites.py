@@ -8,6 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TypedDict
 
+from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, wilson
 from align_ko.korean.demands import unmet
 from align_ko.recipe import SUITES, suite_files
@@ -37,9 +38,10 @@ class SuiteResult(TypedDict):
 
 def read_suites(names: str | Iterable[str], limit: int = 0) -> list[PromptRow]:
     """The prompts of suites and files, or of one, `limit` of each (0: all); one that two of them have is asked once.
-    UserError for a demand that nothing checks."""
+    UserError for a demand that nothing checks, and where there is no prompt."""
     rows: dict[str, PromptRow] = {}
-    for name in [names] if isinstance(names, str) else names:
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
         suite = name if name in SUITES else Path(name).stem
         files = (read_prompts(file, "prompts_file") for file in suite_files(name))
         for row in islice(chain.from_iterable(files), limit or None):
@@ -47,6 +49,8 @@ def read_suites(names: str | Iterable[str], limit: int = 0) -> list[PromptRow]:
             taken = row.id in rows and rows[row.id].prompt != row.prompt
             row = replace(row, suite=suite, id=content_id(row.prompt) if taken else row.id)
             rows.setdefault(row.id, row)
+    if not rows:
+        raise UserError(f"there is no prompt in {', '.join(names)}", key="prompts_file")
     return list(rows.values())
 
 

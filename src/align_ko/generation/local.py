@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
 from align_ko.generation.requests import GREEDY, Generated, OnAnswer, Request, encode_prompts, row_seed
-from align_ko.models.load import greedy_config
+from align_ko.models.load import context_of, greedy_config
 from align_ko.recipe import DecodingArgs
 from align_ko.records import Message
 
@@ -76,9 +76,13 @@ def draw_tokens(
 ) -> None:
     """Answer every request, longest prompts first (what does not fit into memory shows at once). `stop_loops` ends a row that
     only repeats itself, as unfinished: for candidates, never for evaluation. An answer depends on its own request alone, but
-    for rounding, which decides between equally likely tokens."""
+    for rounding, which decides between equally likely tokens. UserError for a prompt that fills the model's context."""
     encoded = encode_prompts(requests, tokenizer)
     order = sorted(range(len(requests)), key=lambda i: (-len(encoded[i]), encoded[i]))  # a prompt's requests are neighbours
+    if order and (length := len(encoded[order[0]])) >= (context := context_of(model)):
+        begin = requests[order[0]].prompt[-1]["content"][:40]
+        problem = f"the prompt that begins {begin!r} has {length:,} tokens, more than the model's context leaves room for"
+        raise UserError(problem, expected=f"fewer than {context:,}")
     config = greedy_config(tokenizer)
     config.max_new_tokens = max_new_tokens
     for start in range(0, len(order), batch_size):

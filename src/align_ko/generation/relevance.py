@@ -8,7 +8,6 @@ tells an answer from another question's, and nothing about sense (docs/naturalne
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from align_ko.chat_format import IGNORE, EncodedConversation, RefusedConversation, answer_ids, prompt_ids
 from align_ko.generation.requests import progress
-from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, number_format
+from align_ko.models.load import context_of, load_checkpoint_tokenizer, load_for_inference, number_format
 from align_ko.models.source import ModelSource, weights_hash
 from align_ko.recipe import GenerationArgs
 from align_ko.records import Message
@@ -110,7 +109,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]) -
 
 
 def _measure(model: Any, pad: int, encoded: Mapping[K, _Encoded], batch_size: int = 8) -> dict[K, float | None]:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    context = context_of(model)
     room = {key: max(0, context - len(one.asked)) if one.asked else 0 for key, one in encoded.items()}
     measured: dict[K, float | None] = {key: None if not room[key] else 0.0 for key in encoded}
     keys = [key for key, one in encoded.items() if one.answer[: room[key]]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,6 +84,11 @@ def greedy_config(tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """Default decoding: greedy, no penalties, no sampling fields, stops at the tokenizer's eos."""
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return GenerationConfig(do_sample=False, use_cache=True, **ids)
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """Tokens that its positions were made for; sys.maxsize where the config says nothing."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
 def quantization(args: ModelArgs) -> BitsAndBytesConfig | None:

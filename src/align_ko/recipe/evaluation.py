@@ -132,7 +132,7 @@ class EvaluateRecipe(Recipe):
     def inputs(self) -> Iterator[InputPath]:
         for name, model in self.models.items():
             folder = Path(model).name
-            made_by = next((f"run_{stage}.py {stage}" for stage in ("grpo", "dpo", "sft") if stage in folder), "")
+            made_by = next((f"run_{stage} {stage}" for stage in ("grpo", "dpo", "sft") if stage in folder), "")
             yield InputPath(f"models.{name}", model, "model", made_by)
         if self.relevance_model:
             yield InputPath("relevance_model", self.relevance_model, "model")
