@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from align_ko.korean import assess
-from align_ko.korean.language import english_words, foreign, foreign_wanted, word_in_english
+from align_ko.korean.english_words import english_words
+from align_ko.korean.language import foreign, foreign_wanted, word_in_english
 from align_ko.korean.leaks import no_answer
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.spelling import misspellings, wrong_spacing

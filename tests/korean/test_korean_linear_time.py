@@ -25,7 +25,7 @@ SAMPLE = frozenset("가은다습음어흠에\u1100\u1161ㅋ漢でéa Ab1_\n\t.,!
 REPEATS = (c.MAX_REPEAT, c.MIN_REPEAT, c.POSSESSIVE_REPEAT)
 LOOKS = (c.ASSERT, c.ASSERT_NOT)
 ALLOWED = {
-    "korean.language._LEFT_NAME": "looks at 30 characters",
+    "korean.english_words._LEFT_NAME": "looks at 30 characters",
     "korean.prose._FENCE": "what is open ends with the text, so nothing fails",
     "korean.phrases._TOKEN": "its looks behind refuse every digit of a number but the first",
     "korean.words.TOKEN": "as _TOKEN",

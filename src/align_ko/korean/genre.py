@@ -198,3 +198,29 @@ def outside(text: str, prompt: str | None = None) -> str:
     if prompt and _PROOF_ASKED.search(prompt) and len(_RELATION.findall(text)) >= _RELATIONS:
         return "proof"
     return ""
+
+
+# ---- technical texts
+
+_TECHNICAL = re.compile(
+    r"`|코드|함수|변수|서버|클래스|객체|메서드|메소드|프로그래밍|프로그램|컴포넌트|쿼리|데이터베이스|명령"
+    r"|터미널|패키지|라이브러리|프레임워크|브라우저|배열"
+    r"|컴파일|스크립트|디렉터리|디렉토리|파일|알고리즘|커밋|쿠버네티스|클러스터|컨테이너|모듈|인스턴스"
+    r"|파라미터|매개변수|인자|인수|반환|옵션|플러그인|배포|빌드"
+    r"|소프트웨어|하드웨어|네트워크|프로토콜|리눅스|윈도우|파이썬|자바|리액트|벡터|행렬|미분|적분|방정식|확률"
+    r"|통계|회귀|신경망|머신러닝|딥러닝|학습률|유전자"
+    r"|단백질|분자|세포|화학|물리|회로|전압|엔진|설정|입력|출력|이벤트|상태|렌더링|스레드|프로세스|메모리"
+    r"|캐시|토큰|세션|인증|타입|문법|문자열|정수"
+    r"|[a-z][A-Z]|[A-Za-z]_[A-Za-z]|\w\(\)|API|HTML|CSS|SQL|JSON|HTTP|URL|Python|Java|Linux|Docker|React|Vue|Git|AWS|CPU|GPU"
+)
+_COMPUTING = re.compile(  # one of them makes a text technical
+    r"매개 ?변수|식별자|열거형|리터럴|접근자|튜플|네임스페이스|디렉터리|디렉토리|심볼릭|생성자|연산자|데코레이터"
+    r"|제네릭|인터페이스|구문 분석|라이브러리|프레임워크|쿠버네티스|도커|리눅스|파이썬|자바스크립트|타입스크립트"
+    r"|리액트|컴포넌트|데이터베이스|프로그래밍|컴파일|깃허브|```|[a-z]\(\)"
+    r"|파티션|마운트하|부팅|부트 ?로더|커널|데비안|우분투|펌웨어|체크섬|시스템 호출|환경 변수|명령어를 (?:실행|입력)"
+)
+
+
+def is_technical(text: str, prompt: str | None) -> bool:
+    """Whether it is about computing, mathematics or a science, where English terms are to be expected."""
+    return bool((prompt and _TECHNICAL.search(prompt)) or _COMPUTING.search(text)) or len(_TECHNICAL.findall(text)) >= 2

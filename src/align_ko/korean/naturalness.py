@@ -14,6 +14,7 @@ from align_ko.korean import repetition, tagger
 from align_ko.korean.characters import strange_characters
 from align_ko.korean.emptiness import says_nothing
 from align_ko.korean.ending import echo, unfinished
+from align_ko.korean.english_words import english_words, with_values
 from align_ko.korean.genre import (
     LISTED,
     ONE_WORD,
@@ -28,7 +29,7 @@ from align_ko.korean.genre import (
     question_at,
 )
 from align_ko.korean.grammar import mismatches, misplaced_honorifics
-from align_ko.korean.language import english_words, foreign, with_values, word_in_english
+from align_ko.korean.language import foreign, word_in_english
 from align_ko.korean.leaks import announced_only, no_answer, template_leak
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import Sentence, Span, own_words, sentences, without_blocks
