@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.adapters import is_trained
 from align_ko.chat_templates import OWN, names, path_of
 from align_ko.errors import UserError, nearest
 from align_ko.records import Message, write_json
+from align_ko.turns import is_trained
 
 DEFAULT_TEMPLATE = path_of("default")
 FORMAT_FILE = "align_ko_format.json"

@@ -15,10 +15,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Required, TypedDict, TypeVar, final
 
-from align_ko.adapters import Message as Message
-from align_ko.adapters import Rejection, adapt, adapt_pairs, adapt_prompt, is_trained, pair_id, unread_keys
+from align_ko.adapters import Rejection, adapt, adapt_pairs, adapt_prompt, pair_id, unread_keys
 from align_ko.errors import UserError, warn
 from align_ko.sources import RawRow, local_files, read_file
+from align_ko.turns import Message as Message
+from align_ko.turns import is_trained
 
 Item = TypeVar("Item")
 

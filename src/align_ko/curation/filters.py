@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, pairwise
 
-from align_ko.adapters import Rejection, is_trained
+from align_ko.adapters import Rejection
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.personal_data import find
 from align_ko.curation.profanity import find_profanity
@@ -40,6 +40,7 @@ from align_ko.curation.refusals import wrong_refusal_in
 from align_ko.korean import assess_each, control_mark
 from align_ko.recipe import DataRecipe, LengthBounds
 from align_ko.records import Assessment, Conversation
+from align_ko.turns import is_trained
 
 
 @dataclass

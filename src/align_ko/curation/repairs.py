@@ -21,12 +21,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from align_ko.adapters import is_trained
 from align_ko.curation.personal_data import mask
 from align_ko.korean.particles import wrong_particles
 from align_ko.korean.prose import own_words
 from align_ko.recipe import DataRecipe
 from align_ko.records import Fault, Message
+from align_ko.turns import is_trained
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]+`|^(?: {4}|\t)[ \t]*[^\s][^\n]*)", re.DOTALL | re.MULTILINE)
 # Spaces of other widths, the Hangul filler and other line breaks; what is wider than nothing and draws nothing.

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from align_ko.adapters import adapt, is_trained
+from align_ko.adapters import adapt
 from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
 from align_ko.errors import visible
 from align_ko.records import Fault, Message
 from align_ko.report.page import Part, Piece, pieces, segments
+from align_ko.turns import is_trained
 
 BUDGET = 5000  # characters of one conversation on the page, which shows some 150 and stays below 3 MB
 TURNS = 12  # messages of one conversation that are shown

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.adapters import is_trained
 from align_ko.chat_format import IGNORE, prompt_ids, read_back, render, rewrites_history, stop_ids
 from align_ko.errors import UserError, visible
 from align_ko.records import ConversationRow, Message, PairRow
+from align_ko.turns import is_trained
 
 if TYPE_CHECKING:
     from datasets import Dataset

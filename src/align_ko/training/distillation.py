@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as functional
 from transformers import PreTrainedTokenizerBase
 
-from align_ko.adapters import is_trained
 from align_ko.chat_format import IGNORE
 from align_ko.korean import assess
 from align_ko.korean.wrong_turns import wrong_turns
 from align_ko.recipe import DistillArgs
 from align_ko.records import ConversationRow, Message, last_user_text
 from align_ko.training.seams import AlignSFTTrainer
+from align_ko.turns import is_trained
 
 if TYPE_CHECKING:
     from datasets import Dataset
