@@ -26,19 +26,17 @@ from align_ko.recipe.yaml_lines import text_of
 
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ("en", "ko")
-SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("Start", "시작하기"): (
-        "README",
-        *(f"docs/{name}" for name in ("story", "quickstart", "install", "own_data", "large_models")),
-    ),
-    ("How to", "방법"): tuple(f"docs/{name}" for name in ("symptoms", "methods", "evaluation", "checks", "support")),
-    ("Models", "모델"): ("recipes/*/README",),
-    ("Recipe keys", "레시피 키"): ("docs/keys/*",),
-    ("Background", "더 깊이"): ("docs/*", "metrics/*/README", "CHANGELOG"),
+SECTIONS: dict[tuple[str, str], str] = {
+    ("Start", "시작하기"): "README docs/story docs/quickstart docs/install docs/own_data docs/large_models",
+    ("How to", "방법"): "docs/symptoms docs/methods docs/evaluation docs/checks docs/machines docs/support",
+    ("Models", "모델"): "recipes/*/README",
+    ("Recipe keys", "레시피 키"): "docs/keys/*",
+    ("Background", "더 깊이"): "docs/* metrics/*/README CHANGELOG",
 }
 """Title in each language → pages, without their ending; a page stands in the first section that names it."""
 STYLE = (
-    ".md-typeset { word-break: keep-all; overflow-wrap: break-word } .md-typeset td:first-child code { white-space: nowrap }"
+    ".md-typeset, .md-typeset a { word-break: keep-all; overflow-wrap: break-word }"
+    ".md-typeset td:first-child code { white-space: nowrap }"
 )
 """Korean lines break between words, keys do not break."""
 PAGES = ("README", "CHANGELOG", "docs/*", "recipes/*/README", "metrics/*/README")
@@ -126,7 +124,7 @@ def configuration(language: str, names: set[str]) -> dict[str, object]:
     nav: list[dict[str, list[str]]] = []
     left = set(names)
     for titles, patterns in SECTIONS.items():
-        pages = [name for pattern in patterns for name in sorted(left) if fnmatchcase(name, f"{pattern}.md")]
+        pages = [name for pattern in patterns.split() for name in sorted(left) if fnmatchcase(name, f"{pattern}.md")]
         pages = list(dict.fromkeys(pages))
         left -= set(pages)
         nav.append({titles[LANGUAGES.index(language)]: pages})

@@ -6,6 +6,7 @@ import ast
 import configparser
 import os
 import pkgutil
+import re
 import shlex
 import shutil
 import subprocess
@@ -83,6 +84,15 @@ def test_base_imports_nothing_heavy():
     result = run([sys.executable, "-c", code], ROOT)
     assert (result.returncode, result.stderr) == (0, "")
     assert len(modules) > 30
+
+
+def test_the_images_copy_what_the_wheel_needs():
+    folders = {line.split("=")[1].strip() for line in setup_cfg()["options"]["package_dir"].split("\n") if line}
+    needed = folders | {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"}
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for name in ("Dockerfile", "Dockerfile.cpu"):
+        copied = re.findall(r"^COPY (.+) \S+$", (ROOT / name).read_text(encoding="utf-8"), re.M)
+        assert {path for line in copied for path in line.split()} == needed == kept, name
 
 
 def setup_cfg() -> configparser.ConfigParser:
