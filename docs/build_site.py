@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 LANGUAGES = ("en", "ko")
 SECTIONS: dict[tuple[str, str], str] = {
     ("Start", "시작하기"): "README docs/story docs/quickstart docs/install docs/own_data docs/large_models",
-    ("How to", "방법"): "docs/symptoms docs/methods docs/evaluation docs/checks docs/machines docs/support",
+    ("How to", "방법"): "docs/symptoms docs/methods docs/evaluation docs/chat docs/checks docs/machines docs/support",
     ("Models", "모델"): "recipes/*/README",
     ("Recipe keys", "레시피 키"): "docs/keys/*",
     ("Background", "더 깊이"): "docs/* metrics/*/README CHANGELOG",

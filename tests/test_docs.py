@@ -139,7 +139,7 @@ def test_both_languages_say_the_same(page):
     assert commands(page) == commands(twin)
     assert cited_tests(page) == cited_tests(twin)
     here = {page.name.removesuffix(".md"), twin.name.removesuffix(".md")}
-    told = [{link.split("#")[0].replace(".ko.md", ".md") for link in links(side)} for side in (page, twin)]
+    told = [{link.split("#")[0].replace(".ko.", ".") for link in links(side)} for side in (page, twin)]
     assert {name for name in told[0] ^ told[1] if name.removesuffix(".md") not in here} == set()
     assert not [link for link in links(page) if ".ko.md" in link and link != twin.name]
 
