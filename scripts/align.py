@@ -3,8 +3,9 @@
     python scripts/align.py recipes/quickstart/align.yaml
     python scripts/align.py recipes/quickstart/align.yaml --rounds 2 --seeds 42 43 44
 
-Killed or interrupted, the same command continues: finished stages are skipped, candidates are kept prompt by prompt. Commands
-with different seeds may run side by side, one on each GPU; the command with all of them then writes the table.
+    python scripts/align.py recipes/quickstart/align.yaml --seeds 42 43 44 --gpus 0 1     (two seeds at once, one on each GPU)
+
+Killed or interrupted, the same command continues: finished stages are skipped, candidates are kept prompt by prompt.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> None:
 
     from align_ko.pipeline.plan import plan_rounds
     from align_ko.pipeline.rounds import run_rounds
-    from align_ko.pipeline.stages import run_stage
+    from align_ko.pipeline.stages import run_at_once, run_stage
     from align_ko.process import locked_folder
     from align_ko.report.rounds import write_report, write_seeds
 
@@ -36,6 +37,8 @@ def main() -> None:
         runs = {seed: changed(recipe, seed=seed, output_dir=str(folder / f"seed-{seed}")) for seed in recipe.seeds}
     for run in runs.values():
         plan_rounds(run)  # mistakes in any round's recipe are reported before the first one starts
+    if recipe.gpus and len(runs) > 1:
+        run_at_once(runs, recipe.gpus, Path(__file__))
     results = {}
     for seed, run in runs.items():
         with locked_folder(run.output_dir):

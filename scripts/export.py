@@ -27,7 +27,7 @@ def main() -> None:
     from align_ko.manifest import MANIFEST_FILE, remove_manifest, result_marks, write_manifest
     from align_ko.models.export import save_model
     from align_ko.models.gguf import write_gguf
-    from align_ko.models.load import load_for_inference, load_interpolated
+    from align_ko.models.load import load_for_inference, load_interpolated, load_mean
     from align_ko.models.ollama import modelfile
     from align_ko.models.source import model_source
     from align_ko.recipe import hash_inputs
@@ -36,7 +36,10 @@ def main() -> None:
     source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
     if recipe.interpolate_from:
         start = model_source(recipe.interpolate_from, trust_remote_code=recipe.trust_remote_code)
-        model, tokenizer = load_interpolated(source, start, recipe.interpolation, recipe.dtype)
+        model, tokenizer = load_interpolated(source, start, recipe.interpolation, recipe.dtype, recipe.spherical)
+    elif recipe.mean_with:
+        others = (model_source(path, trust_remote_code=recipe.trust_remote_code) for path in recipe.mean_with)
+        model, tokenizer = load_mean([source, *others], recipe.dtype)
     else:
         model, tokenizer = load_for_inference(source, recipe.dtype)
     if (earlier := folder / MANIFEST_FILE).is_file():

@@ -19,7 +19,7 @@ def main(recipe: Annotated[str, tyro.conf.Positional], /) -> None:
     """Print the JSON schema of a recipe.
 
     Args:
-        recipe: data, sft, preferences, dpo, grpo, evaluate, export or align.
+        recipe: data, sft, preferences, dpo, grpo, evaluate, export, align or merge.
     """
     from align_ko.recipe.schema import RECIPES, recipe_schema
 

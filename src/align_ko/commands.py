@@ -13,6 +13,8 @@ COMMANDS = {
     "grpo": ("run_grpo", "online RL: the model's own answers earn what the judge says of them"),
     "distil": ("run_sft", "SFT on the model's own answers under a decoding setting (a recipe with `distill:`)"),
     "align": ("align", "rounds of pairs, DPO and a gate, then distillation"),
+    "merge": ("merge", "seeds, rounds, or SFT and DPO as one model; the gate chooses"),
+    "sweep": ("sweep", "values of a training recipe's keys, tried and pruned by the greedy gate"),
     "evaluate": ("evaluate", "judge checkpoints under greedy decoding"),
     "read": ("read", "read an evaluation's answers blind: would you sign them?"),
     "launch": ("launch", "accelerate launch for clusters: passes SIGTERM on and exit codes back"),

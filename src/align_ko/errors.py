@@ -84,7 +84,7 @@ EXTRAS = {
     ),
     **dict.fromkeys(["cyllama", "go_template", "llama_cpp", "sentencepiece", "xllamacpp"], "gguf"),
     "deepspeed": "deepspeed", "openai": "endpoint", "nicegui": "web", "gguf": "quickstart", "flash_attn": "gpu",
-    "liger_kernel": "gpu",
+    "liger_kernel": "gpu", "optuna": "sweep",
 }  # fmt: skip
 
 

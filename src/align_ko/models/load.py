@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -210,12 +211,23 @@ def load_weights(path: str | ModelSource, dtype: torch.dtype, merge: bool = True
 
 
 def load_interpolated(
-    path: str | ModelSource, start: str | ModelSource, share: float, dtype: str
+    path: str | ModelSource, start: str | ModelSource, share: float, dtype: str, spherical: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The checkpoint at `path` taken back towards `start`, on the CPU, adapters merged; both are held in `dtype` meanwhile."""
     tokenizer = load_checkpoint_tokenizer(path)
     model = load_weights(path, best_dtype(dtype))
-    interpolate(model, load_weights(start, best_dtype(dtype)), share)
+    interpolate(model, load_weights(start, best_dtype(dtype)), share, spherical)
+    model.generation_config = greedy_config(tokenizer)
+    return model.eval(), tokenizer
+
+
+def load_mean(paths: Sequence[str | ModelSource], dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The mean of several checkpoints' weights, added up in float32 on the CPU (model soups, arXiv:2203.05482)."""
+    tokenizer = load_checkpoint_tokenizer(paths[0])
+    model = load_weights(paths[0], torch.float32)
+    for count, path in enumerate(paths[1:], start=1):
+        interpolate(model, load_weights(path, torch.float32), count / (count + 1))
+    model.to(best_dtype(dtype))
     model.generation_config = greedy_config(tokenizer)
     return model.eval(), tokenizer
 

@@ -81,10 +81,10 @@ def _fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
 
 
 @torch.no_grad()
-def interpolate(end: PreTrainedModel, start: PreTrainedModel, share: float) -> None:
+def interpolate(end: PreTrainedModel, start: PreTrainedModel, share: float, spherical: bool = False) -> None:
     """Move `end`'s weights, in place, to start + share × (end − start); start 1.0, end 2.0, share 0.8 → 1.8. Keeps most of what
-    training gained and gives back most of what it cost (WiSE-FT, arXiv:2109.01903; for RLHF arXiv:2309.06256). UserError where
-    the two differ in shape."""
+    training gained and gives back most of what it cost (WiSE-FT, arXiv:2109.01903; for RLHF arXiv:2309.06256). `spherical`: on
+    the arc between the two directions of each weight (SLERP). UserError where the two differ in shape."""
     weights, before = dict(end.named_parameters()), dict(start.named_parameters())
     for name in sorted(weights.keys() | before.keys()):
         shapes = [tuple(model[name].shape) if name in model else None for model in (before, weights)]
@@ -92,4 +92,13 @@ def interpolate(end: PreTrainedModel, start: PreTrainedModel, share: float) -> N
             problem = f"the two models differ in shape, first at {name}: {shapes[0]} and {shapes[1]}"
             raise UserError(problem, key="interpolate_from", expected="a checkpoint of the same base model")
     for name, weight in weights.items():
-        weight.copy_(torch.lerp(before[name].float(), weight.float(), share))
+        weight.copy_((slerp if spherical else torch.lerp)(before[name].float(), weight.float(), share))
+
+
+def slerp(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
+    """The point `share` of the way along the arc; [1, 0], [0, 2], 0.5 → [.707, 1.414]. A line where both point the same way."""
+    lengths = start.norm() * end.norm()
+    angle = torch.acos((torch.dot(start.flatten(), end.flatten()) / lengths).clamp(-1, 1))
+    if not lengths or (sine := torch.sin(angle)) < 1e-4:
+        return torch.lerp(start, end, share)
+    return (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * end) / sine

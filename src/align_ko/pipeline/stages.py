@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -162,6 +164,33 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
             except subprocess.TimeoutExpired:
                 continue
         raise
+
+
+def run_at_once(runs: Mapping[int, Recipe], gpus: Sequence[str], script: Path) -> None:
+    """Each recipe (seed → recipe with an `output_dir` of its own) by `script` in a process, as many at once as there are GPUs,
+    one on each; their output is in OUTPUT_DIR.log. StageFailed when all have ended, if one failed."""
+    free: queue.Queue[str] = queue.Queue()
+    for gpu in gpus:
+        free.put(gpu)
+
+    def start(seed: int) -> int:
+        gpu, folder = free.get(), Path(runs[seed].output_dir)  # type: ignore[attr-defined]
+        try:
+            values = {key: value for key, value in plain(runs[seed]).items() if key not in ("seeds", "gpus")}
+            with atomic_write(folder.with_suffix(".yaml")) as out:
+                out.write(yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+            print(f"── seed {seed} on GPU {gpu}: {folder}.log", flush=True)
+            with Path(f"{folder}.log").open("w", encoding="utf-8") as log:
+                command = [sys.executable, str(script), str(folder.with_suffix(".yaml"))]
+                environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+                return _wait(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
+        finally:
+            free.put(gpu)
+
+    with ThreadPoolExecutor(len(gpus)) as pool:
+        codes = dict(zip(runs, pool.map(start, runs), strict=True))
+    if failed := [str(seed) for seed, code in codes.items() if code]:
+        raise StageFailed(f"seed {', '.join(failed)} failed; its own message ends its .log", expected="the same command again")
 
 
 def seconds_in(folder: Path) -> float:

@@ -11,6 +11,7 @@ from align_ko.recipe.evaluation import (
     ExportRecipe,
     GridArgs,
     LlmVerdictArgs,
+    MergeRecipe,
     RoundArgs,
     StageArgs,
     suite_files,

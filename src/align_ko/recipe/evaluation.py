@@ -156,6 +156,10 @@ class ExportRecipe(Recipe):
     """The checkpoint that training began with: the result is taken back towards it, which gives back what training cost."""
     interpolation: fields.ShareAboveZero = 1.0
     """How far the result is from `interpolate_from` to the model: 0.8 goes a fifth of the way back."""
+    spherical: fields.YesNo = False
+    """Along the arc between the two (SLERP), not the line."""
+    mean_with: tuple[str, ...] = ()
+    """Further checkpoints of the same base: the result is the mean of all weights."""
     trust_remote_code: fields.YesNo = False
     """Run the Python code that a model from elsewhere brings; what was trained here with this permission keeps it."""
 
@@ -163,11 +167,15 @@ class ExportRecipe(Recipe):
         if self.interpolation < 1 and not self.interpolate_from:
             problem = f"{self.interpolation:g} does nothing without a checkpoint to go back to"
             yield Problem("interpolation", problem, "'interpolate_from: outputs/…/sft' beside it")
+        if self.mean_with and self.interpolate_from:
+            yield Problem("mean_with", "a mean is no way between two checkpoints", "one of mean_with and interpolate_from")
 
     def inputs(self) -> Iterator[InputPath]:
         yield InputPath("model_name_or_path", self.model_name_or_path, "model", "run_dpo dpo")
         if self.interpolate_from:
             yield InputPath("interpolate_from", self.interpolate_from, "model", "run_sft sft")
+        for number, path in enumerate(self.mean_with):
+            yield InputPath(f"mean_with[{number}]", path, "model", "run_dpo dpo")
 
 
 # -------------------- rounds
@@ -259,6 +267,8 @@ class AlignRecipe(Recipe):
     """Of sampling and training; every round draws others from it."""
     seeds: tuple[fields.Seed, ...] = ()
     """Do it all once with each of these, in OUTPUT_DIR/seed-N, and write one table of all."""
+    gpus: tuple[str, ...] = ()
+    """GPUs (CUDA_VISIBLE_DEVICES) on which the seeds run at once, one on each; none: one seed after another."""
 
     def inputs(self) -> Iterator[InputPath]:
         if self.sft is None:
@@ -266,3 +276,27 @@ class AlignRecipe(Recipe):
         yield InputPath("gate.prompts_file", self.gate.prompts_file, "file", "build_sft_data data")
         if self.distill:
             yield from files("distill.prompts_files", self.distill.prompts_files, "build_sft_data data")
+
+
+@record
+class MergeRecipe(Recipe):
+    """Checkpoints of one base as one model, chosen by a gate: points between two of them, or the mean of several."""
+
+    models: dict[str, str]
+    """Name in the table → checkpoint; the first is the start, whose reference NLL sets the gate's limit."""
+    output_dir: fields.Text
+    gate: AcceptanceArgs
+    shares: tuple[fields.ShareAboveZero, ...] = (0.25, 0.5, 0.75)
+    """Of two models: how far each candidate is from the first to the second."""
+    spherical: fields.YesNo = False
+    """Each of those also along the arc (SLERP)."""
+    dtype: fields.Dtype = "auto"
+
+    def problems(self) -> Iterator[Problem]:
+        if len(self.models) < 2:
+            yield Problem("models", "there is nothing to merge", "two checkpoints or more, 'name: checkpoint'")
+
+    def inputs(self) -> Iterator[InputPath]:
+        for name, model in self.models.items():
+            yield InputPath(f"models.{name}", model, "model", "run_dpo dpo")
+        yield InputPath("gate.prompts_file", self.gate.prompts_file, "file", "build_sft_data data")

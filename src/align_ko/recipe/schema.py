@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from align_ko.recipe.data import DataRecipe
-from align_ko.recipe.evaluation import AlignRecipe, EvaluateRecipe, ExportRecipe
+from align_ko.recipe.evaluation import AlignRecipe, EvaluateRecipe, ExportRecipe, MergeRecipe
 from align_ko.recipe.fields import LARGEST
 from align_ko.recipe.grpo import GrpoRecipe
 from align_ko.recipe.keys import dict_values, keys_of, limits_of, list_items, record_of
@@ -20,6 +20,7 @@ Schema = dict[str, Any]
 RECIPES: dict[str, Kind] = {
     "data": DataRecipe, "sft": SftRecipe, "preferences": PreferencesRecipe, "dpo": DpoRecipe, "evaluate": EvaluateRecipe,
     "export": ExportRecipe, "align": AlignRecipe, "grpo": GrpoRecipe,
+    "merge": MergeRecipe,
 }  # fmt: skip
 """By the name of their file."""
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}

@@ -12,6 +12,7 @@ from rich.console import Console
 from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
 from align_ko.pipeline.rounds import Outcome, Rounds, read_measures
+from align_ko.pipeline.soup import Soup
 from align_ko.records import atomic_write, read_jsonl, write_json
 from align_ko.report.page import render
 from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table, verdict_lines
@@ -61,6 +62,20 @@ def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, conso
     write_json(folder / "seeds.json", {str(seed): asdict(result) for seed, result in results.items()})
     show(lines, f"{title}, {what}", console)
     console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, markup=False, highlight=False)
+
+
+def write_soup(folder: Path, soup: Soup, prompts_file: str, console: Console) -> None:
+    """merge.md and merge.json: the models and what was made of them."""
+    lines: list[Line] = [(one.name, one.measures, _verdict(one, soup.best)) for one in soup.outcomes]
+    n = soup.best.measures["n"]
+    what, where = f"the {n} gate prompts of `{prompts_file}`", folder / soup.best.name / "gate"
+    answers = {"Twenty answers to read": answers_to_read(where, soup.best.name)}
+    _write(folder / "merge.md", title="Merge", what=what, table=markdown(lines, "model", "verdict"), answers=answers)
+    write_json(folder / "merge.json", asdict(soup))
+    show(lines, f"Gate prompts ({n}), greedy", console)
+    console.print(
+        f"result: {soup.best.name}, as a plain model in {folder / 'best'}", soft_wrap=True, markup=False, highlight=False
+    )
 
 
 def _write(file: Path, **values: object) -> None:
