@@ -30,6 +30,7 @@ from align_ko.recipe import (
     GateArgs,
     GrpoRecipe,
     LengthBounds,
+    MergeRecipe,
     PreferencesRecipe,
     SftRecipe,
     TrainData,
@@ -853,7 +854,8 @@ def test_help_of_the_training_scripts(script):
 # -------------------- our recipes
 
 
-FURTHER = {"rounds": AlignRecipe, "grpo": GrpoRecipe, "distill": SftRecipe, "own_answers": EvaluateRecipe}
+FURTHER = {"rounds": AlignRecipe, "grpo": GrpoRecipe, "distill": SftRecipe, "own_answers": EvaluateRecipe,
+           "merge": MergeRecipe}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -863,7 +865,7 @@ def test_our_recipes_load(path):
 
 
 def test_there_are_recipes():
-    stages = (set(STAGES) | set(FURTHER)) - {"ablation", "compare", "rounds", "grpo"}
+    stages = (set(STAGES) | set(FURTHER)) - {"ablation", "compare", "rounds", "grpo", "merge"}
     assert {path.stem for path in (ROOT / "recipes/solar").glob("*.yaml")} == stages
 
 
