@@ -47,10 +47,10 @@ def test_the_mean_of_three(tmp_path):
 def test_two_models_give_points_and_three_their_mean(tmp_path):
     two = candidates(merge_recipe(tmp_path, {"sft": "a", "dpo": "b"}, shares=[0.5, 0.8], spherical=True))
     assert list(two) == ["line-0.5", "line-0.8", "arc-0.5", "arc-0.8"]
-    assert two["arc-0.8"] == ExportRecipe("b", "", interpolate_from="a", interpolation=0.8, spherical=True)
-    assert candidates(merge_recipe(tmp_path, dict(x="a", y="b", z="c"))) == {
-        "mean": ExportRecipe("a", "", mean_with=("b", "c"))
-    }
+    out = tmp_path / "out/arc-0.8/model"
+    assert two["arc-0.8"] == ExportRecipe("b", str(out), interpolate_from="a", interpolation=0.8, spherical=True)
+    [(name, made)] = candidates(merge_recipe(tmp_path, {"x": "a", "y": "b", "z": "c"})).items()
+    assert (name, made.model_name_or_path, made.mean_with) == ("mean", "a", ("b", "c"))
     with pytest.raises(UserError, match="there is nothing to merge"):
         merge_recipe(tmp_path, {"sft": "a"})
 

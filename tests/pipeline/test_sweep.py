@@ -54,6 +54,7 @@ def test_ranges_and_lists():
 
 def test_trials_are_told_by_their_gate_and_go_on(tmp_path, script, monkeypatch):
     monkeypatch.setattr("align_ko.pipeline.sweep.LOOK_EVERY", 0.01)
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: False)
     spaces = [Space("training.learning_rate", choices=(0.3, 0.6, 0.9))]
     study = sweep(load, spaces, tmp_path / "s", 2, script)
     assert len(ended(study)) == 2
@@ -72,6 +73,14 @@ def test_trials_are_told_by_their_gate_and_go_on(tmp_path, script, monkeypatch):
     assert (tmp_path / "s/sweep.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "s/sweep.md").read_text().count("trial-") == 5
     assert optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / 's' / STORAGE}").trials == study.trials
+
+
+def test_a_trial_that_optuna_prunes_is_ended(tmp_path, script, monkeypatch):
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: True)
+    script.write_text(TRIAL.replace("sys.exit", "import time; time.sleep(600); sys.exit"))
+    study = sweep(load, [Space("training.learning_rate", choices=(0.3,))], tmp_path / "s", 1, script)
+    assert [trial.state.name for trial in study.trials] == ["PRUNED"]
+    assert study.trials[0].user_attrs["measures"]["eval_greedy_natural"] == pytest.approx(0.3)
 
 
 def test_a_trial_without_a_look_is_a_mistake(tmp_path):

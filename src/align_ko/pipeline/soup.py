@@ -23,15 +23,17 @@ class Soup:
 def candidates(recipe: MergeRecipe) -> Mapping[str, ExportRecipe]:
     """Name → how it is made: the mean of three and more, of two the points between the first and the second."""
     first, *others = recipe.models.values()
+
+    def place(name: str) -> str:
+        return str(Path(recipe.output_dir) / name / "model")
+
     if len(others) > 1:
-        return {"mean": ExportRecipe(first, "", recipe.dtype, mean_with=tuple(others))}
-    ways = {"line": False, "arc": True} if recipe.spherical else {"line": False}
+        return {"mean": ExportRecipe(first, place("mean"), recipe.dtype, mean_with=tuple(others))}
     return {
-        f"{way}-{share:g}": ExportRecipe(
-            others[0], "", recipe.dtype, interpolate_from=first, interpolation=share, spherical=spherical
-        )
-        for way, spherical in ways.items()
+        name: ExportRecipe(others[0], place(name), recipe.dtype, first, share, spherical=spherical)
+        for spherical in ((False, True) if recipe.spherical else (False,))
         for share in recipe.shares
+        for name in [f"{'arc' if spherical else 'line'}-{share:g}"]
     }
 
 
@@ -56,9 +58,8 @@ def make_soup(recipe: MergeRecipe, run: Runner) -> Soup:
         measured(name, checkpoint)
     for name, made in candidates(recipe).items():
         place = folder / name
-        export = replace(made, output_dir=str(place / "model"))
-        run(Stage(f"{name}/model", "export", export, place / "model.yaml", place / "model"))
-        measured(name, export.output_dir)
+        run(Stage(f"{name}/model", "export", made, place / "model.yaml", place / "model"))
+        measured(name, made.output_dir)
     allowed = [one for one in outcomes if one.verdict is None or one.verdict.accepted]
     best = max(allowed, key=lambda one: (one.measures["natural"], -(one.measures["reference_nll"] or 0.0)))
     result = ExportRecipe(best.checkpoint, str(folder / "best"), recipe.dtype)
