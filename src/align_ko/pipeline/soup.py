@@ -30,7 +30,9 @@ def candidates(recipe: MergeRecipe) -> Mapping[str, ExportRecipe]:
     if len(others) > 1:
         return {"mean": ExportRecipe(first, place("mean"), recipe.dtype, mean_with=tuple(others))}
     return {
-        name: ExportRecipe(others[0], place(name), recipe.dtype, first, share, spherical=spherical)
+        name: ExportRecipe(
+            others[0], place(name), recipe.dtype, interpolate_from=first, interpolation=share, spherical=spherical
+        )
         for spherical in ((False, True) if recipe.spherical else (False,))
         for share in recipe.shares
         for name in [f"{'arc' if spherical else 'line'}-{share:g}"]
