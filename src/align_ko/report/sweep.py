@@ -39,6 +39,7 @@ def _plot(path: Path, trials: list[optuna.trial.FrozenTrial], keys: list[str]) -
     """The natural share against every key, pruned trials hollow."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(3.5 * max(1, len(keys)), 3.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -53,7 +54,8 @@ def _plot(path: Path, trials: list[optuna.trial.FrozenTrial], keys: list[str]) -
         numbers = [one.params[key] for one in trials if isinstance(one.params[key], float)]
         if numbers and min(numbers) > 0 and max(numbers) >= 10 * min(numbers):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(key)
-        axes.set_ylim(0, 1.02)
+        axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("natural in form (greedy)")
     figure.savefig(path, format="png", metadata={"Software": None})
