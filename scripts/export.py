@@ -2,20 +2,27 @@
 
 python scripts/export.py recipes/quickstart/export.yaml
 python scripts/export.py recipes/quickstart/export.yaml --gguf '[F16, Q8_0, Q4_K_M]'
+python scripts/export.py --verify outputs/quickstart/export          (does it still answer as the checkpoint did?)
 python scripts/export.py recipes/quickstart/export.yaml --interpolate_from outputs/quickstart/sft --interpolation 0.8
 """
 
 from __future__ import annotations
 
+import runpy
 import sys
 
 from align_ko.errors import run_script
 from align_ko.manifest import what_is_whole
 from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import ExportRecipe, check_inputs, load_recipe
+from align_ko.sources import folder_of
 
 
 def main() -> None:
+    if "--verify" in sys.argv:
+        sys.argv.remove("--verify")
+        runpy.run_path(str(folder_of("scripts") / "verify_export.py"), run_name="__main__")
+        return
     quiet_known_noise()
     recipe = load_recipe(ExportRecipe, sys.argv[1:], description=__doc__ or "")
     check_inputs(recipe)

@@ -24,6 +24,7 @@ COMMANDS = {
     "diagnose": ("diagnose", "what is wrong with a checkpoint, and which stage mends it"),
     "chat": ("chat", "talk with a checkpoint"),
     "export": ("export", "a plain transformers folder, GGUF files and an Ollama Modelfile"),
+    "verify": ("verify_export", "does an export still answer as its checkpoint? (export --verify)"),
     "assess": ("assess", "judge Korean text or a file of answers"),
     "schema": ("schema", "a recipe's keys as a JSON schema, for an editor"),
     "prepare": ("prepare_model", "GGUF, folder or hub id → a plain folder, its vocabulary cut; the quickstart's base"),
