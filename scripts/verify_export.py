@@ -77,7 +77,7 @@ def main(
     own = (made.get("recipe") or {}).get("dtype", "auto")
     generation = GenerationArgs(max_new_tokens=max_new_tokens, dtype=own if dtype == "auto" else dtype)
     rows = read_suites(prompts, max_prompts)
-    args = EndpointArgs(endpoint, endpoint_model or folder, server, "messages") if endpoint else None
+    args = EndpointArgs(endpoint, endpoint_model or folder, server=server, send="messages") if endpoint else None
     check = check_export(place, model_source(source), rows, generation, args, serve)
     write_json(place / "verification.json", asdict(check))
     Console().print(table_of(check))

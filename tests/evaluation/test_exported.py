@@ -94,7 +94,7 @@ def test_a_running_server_is_asked_and_a_wrong_template_on_it_named(export, llam
     from endpoint_servers import FaultyServer
 
     with FaultyServer(read=9999) as server, pytest.raises(UserError, match="read 9999 prompt tokens where the checkpoint's"):
-        endpoint = EndpointArgs(server.url, "tiny", "vllm", "messages", concurrency=1)
+        endpoint = EndpointArgs(server.url, "tiny", server="vllm", send="messages", concurrency=1)
         check_export(export, str(llama.folder), PROMPTS[:1], GENERATION, endpoint, serve=False)
 
 

@@ -88,7 +88,9 @@ def check_export(
         name = f"llama.cpp {file.stem.removeprefix('model-')}"
         with llama_cpp_server(file, ROOM + generation.max_new_tokens) as address:
             faults += _template_faults(name, address, tokenizer, folder / "Modelfile" if not faults else None)
-            args = EndpointArgs(f"{address}/v1", str(file), "llama_cpp", "messages", concurrency=1, check_prompt=False)
+            args = EndpointArgs(
+                f"{address}/v1", str(file), server="llama_cpp", send="messages", concurrency=1, check_prompt=False
+            )
             args = replace(args, extra_body={"cache_prompt": False})  # a reused prefix changes the last digits
             answers += check.ask(name, file_mark(file), nullcontext(args))
         nll[name] = _gguf_nll(file, encode_references(tokenizer, rows), generation, int(tokenizer.pad_token_id or 0))
@@ -102,7 +104,9 @@ def check_export(
 @contextmanager
 def _served(folder: Path) -> Iterator[EndpointArgs]:
     with transformers_server(folder) as address:
-        yield EndpointArgs(f"{address}/v1", str(folder), "transformers", "messages", concurrency=1, check_prompt=False)
+        yield EndpointArgs(
+            f"{address}/v1", str(folder), server="transformers", send="messages", concurrency=1, check_prompt=False
+        )
 
 
 class _Servers:
