@@ -30,7 +30,7 @@ def main(
     max_new_tokens: int = 256,
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto",
     max_drop: float = 2.0,
-    serve: bool = True,
+    skip_serve: bool = False,
     endpoint: str = "",
     endpoint_model: str = "",
     server: Server = "vllm",
@@ -45,7 +45,7 @@ def main(
         max_new_tokens: longest answer in tokens.
         dtype: number format of checkpoint and folder; auto is the export's own.
         max_drop: points that an engine's natural share may lie below the checkpoint's.
-        serve: ask `transformers serve` too.
+        skip_serve: leave `transformers serve` out.
         endpoint: the address of a server that serves the export, ending in /v1.
         endpoint_model: the name under which it serves it; by default the folder.
         server: what kind of server that is.
@@ -78,7 +78,7 @@ def main(
     generation = GenerationArgs(max_new_tokens=max_new_tokens, dtype=own if dtype == "auto" else dtype)
     rows = read_suites(prompts, max_prompts)
     args = EndpointArgs(endpoint, endpoint_model or folder, server=server, send="messages") if endpoint else None
-    check = check_export(place, model_source(source), rows, generation, args, serve)
+    check = check_export(place, model_source(source), rows, generation, args, serve=not skip_serve)
     write_json(place / "verification.json", asdict(check))
     Console().print(table_of(check))
     print(f"differences: {place / 'verification.json'}")
