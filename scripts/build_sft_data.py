@@ -2,6 +2,7 @@
 
     python scripts/build_sft_data.py recipes/quickstart/data.yaml
     python scripts/build_sft_data.py recipes/quickstart/data.yaml --max_samples 500 --on_shortage shrink
+    python scripts/build_sft_data.py recipes/quickstart/data.yaml --engine ray      # or datatrove: docs/engines.md
 
 Reads the recipe's sources, drops faulty rows (each kept in rejected.jsonl with its reason), mixes the groups by weight,
 splits off eval rows and writes a report beside them. Needs no GPU, and torch only for off_topic_model.
@@ -26,7 +27,6 @@ def main() -> None:
 
     from rich.console import Console
 
-    from align_ko.curation.curate import curate
     from align_ko.manifest import write_manifest
     from align_ko.recipe import hash_inputs
     from align_ko.report.curation import show, write_report
@@ -38,7 +38,14 @@ def main() -> None:
         from align_ko.models.source import model_source
 
         unrelated = partial(why_unrelated, model=model_source(recipe.off_topic_model), file=folder / "relevance.jsonl")
-    facts = curate(recipe, console, unrelated)
+    if recipe.engine == "local":
+        from align_ko.curation.curate import curate
+
+        facts = curate(recipe, console, unrelated)
+    else:
+        from align_ko.curation.engine import curate_on_engine
+
+        facts = curate_on_engine(recipe, console)
     write_report(folder, facts)
     write_manifest(folder, recipe, inputs, stage="data", rows=facts["rows"])
     show(facts, console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -21,22 +22,27 @@ class Usage:
     """Highest sum over the tree of PSS: pages that processes share count once."""
     processes: int
     """Most processes seen at one time."""
+    largest_gib: float = 0.0
+    """The most that one of them held."""
+    cpu_seconds: float = 0.0
+    """Of all processes that it waited for: tells speeds apart where the cores are shared."""
 
 
 def run_measured(command: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str] | None = None) -> Usage:
     """Output goes to `log`; a command that fails raises CalledProcessError."""
-    peak, most = 0, 1
+    peak, most, largest = 0, 1, 0
     done = threading.Event()
 
     def watch(root: psutil.Process) -> None:
-        nonlocal peak, most
+        nonlocal peak, most, largest
         while not done.wait(INTERVAL):
             held, count = 0, 0
             for process in _tree(root):
-                held, count = held + _held(process), count + 1
+                own = _held(process)
+                held, count, largest = held + own, count + 1, max(largest, own)
             peak, most = max(peak, held), max(most, count)
 
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), os.times()
     with log.open("w", encoding="utf-8") as output:
         child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=environment)
         watcher = threading.Thread(target=watch, args=(psutil.Process(child.pid),), daemon=True)
@@ -47,7 +53,9 @@ def run_measured(command: Sequence[str], log: Path, cwd: Path, environment: Mapp
     watcher.join()
     if status:
         raise subprocess.CalledProcessError(status, list(command), output=log.read_text(encoding="utf-8", errors="replace"))
-    return Usage(seconds, peak / 2**30, most)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Usage(seconds, peak / 2**30, most, largest / 2**30, cpu)
 
 
 def _tree(root: psutil.Process) -> list[psutil.Process]:

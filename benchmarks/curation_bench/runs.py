@@ -17,15 +17,16 @@ from curation_bench.units import ROOT
 PROCESSES = 2
 
 
-def run_ours(folder: Path, output: Path) -> Usage:
-    """`build_sft_data.py` with the SOLAR recipe on these rows."""
+def run_ours(folder: Path, output: Path, path: Path | None = None, **options: object) -> Usage:
+    """`build_sft_data.py` with the SOLAR recipe on these rows; `options`: further keys of the recipe."""
     output.mkdir(parents=True, exist_ok=True)
     recipe: dict[str, Any] = {
         "extends": str(ROOT / "recipes/solar/data.yaml"),
-        "sources": {"korean_large_dataset": {"path": str(folder / DATASET)}},
+        "sources": {"korean_large_dataset": {"path": str(path or folder / DATASET)}},
         "output_dir": str(output / "sft"),
         "evaluation_files": [str(EVALUATION_FILE)],
         "num_proc": PROCESSES,
+        **options,
     }
     path = output / "data.yaml"
     path.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")

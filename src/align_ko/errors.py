@@ -83,8 +83,8 @@ EXTRAS = {
         "train",
     ),
     **dict.fromkeys(["cyllama", "go_template", "llama_cpp", "sentencepiece", "xllamacpp"], "gguf"),
-    "deepspeed": "deepspeed", "openai": "endpoint", "nicegui": "web", "gguf": "quickstart", "flash_attn": "gpu",
-    "liger_kernel": "gpu", "optuna": "sweep",
+    "deepspeed": "deepspeed", "datatrove": "datatrove", "loguru": "datatrove", "ray": "ray", "openai": "endpoint",
+    "nicegui": "web", "gguf": "quickstart", "flash_attn": "gpu", "liger_kernel": "gpu", "optuna": "sweep",
 }  # fmt: skip
 
 

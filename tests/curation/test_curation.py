@@ -454,7 +454,7 @@ def test_an_interrupted_run_leaves_all_files_of_the_earlier_one(tmp_path: Path, 
         assert len(list(folder.glob(".*.align_ko.tmp"))) == 4
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("align_ko.curation.curate"), "remove_manifest", interrupted)
+    monkeypatch.setattr(importlib.import_module("align_ko.curation.finish"), "remove_manifest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, own_rows(80), preference_share=0.3)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

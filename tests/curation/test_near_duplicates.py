@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from align_ko.curation.near_duplicates import ANSWER_THRESHOLD, CROWD, QUESTION_THRESHOLD, RARE, Duplicate, near_duplicates
+from align_ko.curation.alike import CROWD, RARE
+from align_ko.curation.near_duplicates import ANSWER_THRESHOLD, QUESTION_THRESHOLD, Duplicate, near_duplicates
 from align_ko.curation.select import goodness
 from align_ko.curation.sketches import FEW, sketch
 from align_ko.overlap import PromptIndex

@@ -8,32 +8,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from random import Random
-from typing import IO, cast
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from align_ko.adapters import OURS, Rejection
-from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, NearDuplicatePair, Tally
+from align_ko.curation.facts import CurationFacts, Tally
 from align_ko.curation.filters import FILTERS, Rules, filter_names
+from align_ko.curation.finish import finish
 from align_ko.curation.judge import Judged, Work, entry, judge_batch, start
-from align_ko.curation.near_duplicates import near_duplicates
+from align_ko.curation.near_duplicates import Duplicate, near_duplicates
 from align_ko.curation.profanity import load_list
 from align_ko.curation.repairs import MOST_WRONG_PARTICLES, REPAIRS
-from align_ko.curation.select import Features, decide, goodness, select, split
+from align_ko.curation.select import goodness
 from align_ko.errors import UserError, nearest
-from align_ko.manifest import remove_manifest
 from align_ko.overlap import prompts_to_hold_out
 from align_ko.recipe import DataRecipe, recipe_error
-from align_ko.records import Message, atomic_write, atomic_writes, read_prompts
+from align_ko.records import Message, atomic_write, read_prompts
 from align_ko.sources import RawRow, local_files, read_source
 from align_ko.workers import Workers, cores, few_collections, in_batches
 
-KEPT_EXAMPLES = 30
 BATCH = 400  # rows sent to a worker process at once
 BYTES_PER_PROCESS = 8_000_000
 """Bytes of input that pay for one more process: starting it and loading the morphological analyser takes about two seconds."""
@@ -48,11 +45,11 @@ def curate(recipe: DataRecipe, console: Console | None = None, unrelated: Unrela
     """Run the whole stage. Its rows replace those of an earlier run all together at the end, or not at all (from the first on
     there is no manifest.json, which the caller writes last); rejected.jsonl is written even where no row is left."""
     console = console or Console()
-    _check_names(recipe)
+    check_names(recipe)
     out, tally = Path(recipe.output_dir), Tally(recipe.seed)
     with (
         few_collections(),
-        Workers(_processes(recipe), start, (_work(recipe),)) as workers,
+        Workers(_processes(recipe), start, (work_of(recipe),)) as workers,
         atomic_write(out / "rejected.jsonl") as rejected,
         Pool(out, rejected, tally) as pool,
     ):
@@ -68,7 +65,6 @@ def curate(recipe: DataRecipe, console: Console | None = None, unrelated: Unrela
 def _curated(
     recipe: DataRecipe, console: Console, workers: Workers, pool: Pool, tally: Tally, unrelated: Unrelated | None
 ) -> CurationFacts:
-    out = Path(recipe.output_dir)
     for row in _judged_rows(recipe, workers, console):
         pool.add(row)
     tally.lap("read and judge", tally.read.total())
@@ -76,35 +72,8 @@ def _curated(
         count = len(pool.rows)
         _drop_unrelated(pool, unrelated)
         tally.lap("off topic", count)
-    with console.status("near-duplicates…"):
-        repeated = _drop_near_duplicates(recipe, pool)
-    tally.lap("near-duplicates", len(pool.rows) + repeated["question"] + repeated["answer"])
-    with console.status("selecting rows…"):
-        mixture = decide(Counter(row.group for row in pool.rows), recipe.weights, recipe.max_samples, recipe.on_shortage)
-        features = [Features(row.id, row.group, row.score, sum(row.lengths), row.words) for row in pool.rows]
-        places = select(features, mixture.taken, recipe.seed, recipe.selection, workers)
-        taken = [pool.rows[place] for place in places]
-    train, held_out, preferences = split(taken, recipe.eval_share, recipe.preference_share)
-    held_out += list({row.id: row for row in [*train, *preferences] if row.held_out}.values())  # by a column of their own
-    train, preferences = ([row for row in rows if not row.held_out] for rows in (train, preferences))
-    if not train:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sum(tally.dropped.values(), Counter()).most_common())
-        problem = f"no row of {tally.read.total():,} is left for training: {reasons or 'all are held out'}"
-        raise UserError(f"{problem}; this file has each with its reason", file=out / "rejected.jsonl")
-    tally.lap("select", len(pool.rows))
-    splits = {"train": train, "eval": held_out, "preferences": preferences}
-    numbers = {row.id: number for number, row in enumerate(pool.rows)}
-    names = [name for name, rows in splits.items() if rows or name != "preferences"]
-    with atomic_writes(*(out / f"{name}.jsonl" for name in names), before=partial(remove_manifest, out)) as files:
-        for name, file in zip(names, files, strict=True):
-            file.writelines(pool.text(numbers[row.id]) for row in splits[name])
-    if not preferences:  # an earlier run's rows would be trained on now
-        (out / "preferences.jsonl").unlink(missing_ok=True)
-    examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
-    kept_examples: list[KeptRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
-    notes = _notes(tally.unread, train, pool, numbers)
-    tally.lap("write", len(taken))
-    return tally.facts(recipe, mixture, pool.rows, taken, splits, repeated, kept_examples) | {"notes": notes}
+    with console.status("near-duplicates and selection…"):
+        return finish(recipe, pool, tally, _near_duplicates(recipe, pool.rows), workers)
 
 
 def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iterator[Judged]:
@@ -118,7 +87,7 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
             [(name, raw) for raw in rows]
             for name, source in recipe.sources.items()
             for rows in in_batches(
-                _check_columns(recipe, name, _read_with_progress(progress, name, source.path, source.split)), BATCH
+                check_columns(recipe, name, _read_with_progress(progress, name, source.path, source.split)), BATCH
             )
         )
         for judged in workers.ordered_map(judge_batch, batches):
@@ -128,17 +97,21 @@ def _judged_rows(recipe: DataRecipe, workers: Workers, console: Console) -> Iter
                     broken[row.name] += 1
                     first.setdefault(row.name, row)
                 yield row
+    check_read(recipe, read, broken, {name: f"{row.file}:{row.line}: {row.detail}" for name, row in first.items()})
+
+
+def check_read(recipe: DataRecipe, read: Mapping[str, int], broken: Mapping[str, int], first: Mapping[str, str]) -> None:
+    """UserError for a source that is empty or mostly broken; `first`: a broken row of each."""
     for name, source in recipe.sources.items():
-        if not read[name]:
+        if not read.get(name):
             raise recipe_error(recipe, f"sources.{name}.path", f"{source.path} contains no rows")
-        if broken[name] / read[name] > recipe.max_broken_share:
-            row = first[name]
-            problem = f"{broken[name]:,} of {read[name]:,} rows cannot be read; the first: {row.file}:{row.line}: {row.detail}"
+        if broken.get(name, 0) / read[name] > recipe.max_broken_share:
+            problem = f"{broken[name]:,} of {read[name]:,} rows cannot be read; the first: {first[name]}"
             limit = f"at most max_broken_share ({recipe.max_broken_share:g}) of them"
             raise recipe_error(recipe, f"sources.{name}", problem, limit)
 
 
-def _check_columns(recipe: DataRecipe, name: str, rows: Iterator[RawRow]) -> Iterator[RawRow]:
+def check_columns(recipe: DataRecipe, name: str, rows: Iterator[RawRow]) -> Iterator[RawRow]:
     """The rows. UserError for a name in `columns` that is none of ours, or that none of the first hundred rows has."""
     columns, head = recipe.sources[name].columns, list(islice(rows, 100 if recipe.sources[name].columns else 0))
     theirs = list(dict.fromkeys(str(key) for row in head if isinstance(row.value, dict) for key in row.value))
@@ -151,23 +124,6 @@ def _check_columns(recipe: DataRecipe, name: str, rows: Iterator[RawRow]) -> Ite
             raise recipe_error(recipe, key, problem, f"one of its columns: {', '.join(theirs)}", nearest(column, theirs))
     yield from head
     yield from rows
-
-
-def _notes(read: Mapping[str, Counter[str]], train: Sequence[Judged], pool: Pool, numbers: Mapping[str, int]) -> list[str]:
-    """What a person should know beside the counts: keys that nothing read, an ending that most answers share."""
-    notes = [
-        f"{name}: keys that nothing reads: " + ", ".join(f"{key} ({count} rows)" for key, count in keys.most_common())
-        for name, keys in read.items()
-        if keys
-    ]
-    ends: Counter[str] = Counter()
-    for row in train:
-        last = json.loads(pool.text(numbers[row.id]))["messages"][-1]["content"].split()[-1]
-        ends[last.removesuffix(".")] += 1
-    if len(train) >= 5 and ends.most_common(1)[0][1] > len(train) / 2:
-        ending, count = ends.most_common(1)[0]
-        notes.append(f"{count} of {len(train)} training answers end with {ending!r}: a marker of the data that will be learnt")
-    return notes
 
 
 def _drop_unrelated(pool: Pool, unrelated: Unrelated) -> None:
@@ -183,27 +139,14 @@ def _drop_unrelated(pool: Pool, unrelated: Unrelated) -> None:
     pool.drop({number: Rejection("unrelated", why) for number, why in found if why})
 
 
-def _drop_near_duplicates(recipe: DataRecipe, pool: Pool) -> NearDuplicateFacts:
+def _near_duplicates(recipe: DataRecipe, rows: Sequence[Judged]) -> dict[int, Duplicate]:
     limits = recipe.near_duplicates
-    order = [goodness(row.score, sum(row.lengths), row.id) for row in pool.rows]
-    questions, answers = [row.question_sketch for row in pool.rows], [row.answer_sketch for row in pool.rows]
-    repeats = near_duplicates(questions, answers, order, limits.question, limits.long_question, limits.answer)
-    sides = Counter(one.side for one in repeats.values())
-    facts: NearDuplicateFacts = {"question": sides["question"], "answer": sides["answer"], "examples": []}
-    for number in Random(recipe.seed).sample(sorted(repeats), min(EXAMPLES_PER_REASON, len(repeats))):
-        one, kept, dropped = repeats[number], pool.text(repeats[number].kept), pool.text(number)
-        pair = {"kept": json.loads(kept), "dropped": json.loads(dropped), "side": one.side, "similarity": one.similarity}
-        facts["examples"].append(cast(NearDuplicatePair, pair))
-    reasons = {}
-    for number, one in repeats.items():
-        better = pool.rows[one.kept]
-        detail = f"the {one.side} is {one.similarity:.2f} like that of {better.file}:{better.line}, which scores no worse"
-        reasons[number] = Rejection("near_duplicate", detail)
-    pool.drop(reasons)
-    return facts
+    order = [goodness(row.score, sum(row.lengths), row.id) for row in rows]
+    questions, answers = [row.question_sketch for row in rows], [row.answer_sketch for row in rows]
+    return near_duplicates(questions, answers, order, limits.question, limits.long_question, limits.answer)
 
 
-def _work(recipe: DataRecipe) -> Work:
+def work_of(recipe: DataRecipe) -> Work:
     prompts = tuple(dict.fromkeys(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path)))
     wrong_particles = MOST_WRONG_PARTICLES if "particles" in recipe.repairs else 0
     bounds, level, data = recipe.lengths, recipe.require_speech_level, recipe.personal_data
@@ -221,7 +164,7 @@ def _processes(recipe: DataRecipe) -> int:
     return cores() if not all(files) else min(cores(), 1 + size // BYTES_PER_PROCESS)
 
 
-def _check_names(recipe: DataRecipe) -> None:
+def check_names(recipe: DataRecipe) -> None:
     """Check the names of filters and repairs, and the list of swear words, before anything is read."""
     for key, known in (("filters", FILTERS), ("repairs", REPAIRS)):
         for number, name in enumerate(getattr(recipe, key)):

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from align_ko.curation.filters import choose_filters, filter_names
 from align_ko.curation.judge import Judged
@@ -154,6 +154,24 @@ class Tally:
             examples.append(json.loads(row.text))
         elif self._random.random() < 0.05:  # later rows get a chance too, so that examples come from the whole file
             examples[self._random.randrange(EXAMPLES_PER_REASON)] = json.loads(row.text)
+
+    def counts(self) -> dict[str, Any]:
+        """What was counted, as JSON has it; `add` takes it."""
+        lengths = {group: list(counts.items()) for group, counts in self.lengths.items()}
+        names = ("read", "dropped", "levels", "unread", "examples")
+        return {"lengths": lengths, **{name: getattr(self, name) for name in names}}
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """The counts of another part of the rows."""
+        self.read.update(counts["read"])
+        self.levels.update(counts["levels"])
+        for name in ("dropped", "unread"):
+            for label, some in counts[name].items():
+                getattr(self, name)[label].update(some)
+        for group, pairs in counts["lengths"].items():
+            self.lengths[group].update(dict(pairs))
+        for reason, rows in counts["examples"].items():
+            self.examples[reason] = [*self.examples[reason], *rows][:EXAMPLES_PER_REASON]
 
     def lap(self, step: str, rows: int) -> None:
         """Record the seconds since the last lap and the rows processed."""

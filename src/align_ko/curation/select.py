@@ -17,6 +17,7 @@ import heapq
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -195,6 +196,20 @@ def select(
     for (_, rest, laps), places in zip(parts, ranked, strict=True):
         chosen += [(draw(rows[place].id, seed, laps), place) for place in places[:rest]]
     return [place for _, place in sorted(chosen)]
+
+
+PART = 250_000
+"""Rows among which is selected at a time: bounds the memory (2 kB a row with quality_diverse)."""
+
+
+def quotas(groups: Sequence[str], taken: Mapping[str, int], parts: int) -> list[dict[str, int]]:
+    """`taken` shared among `parts` of the rows (every so-many-th row) by how many of a group each has."""
+    counts = [Counter(groups[part::parts]) for part in range(parts)]
+    shares: dict[str, dict[str, int]] = {}
+    for group, count in taken.items():
+        if count:
+            shares[group] = divide(count, {str(part): some[group] for part, some in enumerate(counts)})
+    return [{group: share[str(part)] for group, share in shares.items()} for part in range(parts)]
 
 
 def _topics_and_quality(rows: Sequence[Features], drawn: Sequence[tuple[bytes, int]]) -> tuple[list[bytes], list[float]]:

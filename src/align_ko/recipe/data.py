@@ -103,6 +103,11 @@ class DataRecipe(Recipe):
     """Stop with an error when more than this share of a source's rows cannot be read."""
     num_proc: fields.ZeroOrMore = 0
     """Processes that judge the rows; 0: one per core where the data is large enough to need them. The outcome is the same."""
+    engine: Literal["local", "datatrove", "ray"] = "local"
+    """local: one process and its workers, all rows in memory. datatrove: in tasks that hold little and are not done twice. ray:
+    the same on a Ray cluster ($RAY_ADDRESS), or on one that is started here. The outcome is the same."""
+    tasks: fields.ZeroOrMore = 0
+    """Of an engine: parts that the rows are divided into; 0: by their size."""
     seed: fields.Seed = 42
 
     def problems(self) -> Iterator[Problem]:

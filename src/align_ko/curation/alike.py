@@ -1,0 +1,200 @@
+"""Which texts of a set are alike; near_duplicates.py asks it of questions and answers, shards.py in parts.
+
+Short texts keep their runs (sketches.py) and are compared exactly. Runs that many texts share ("… 에 대해 설명해 주세요")
+weigh a quarter of rare ones, so that rows written to one template are alike only where what they ask about is. Two are
+compared if they share one of their rarest runs, those that make up 1 - threshold of the weight, which misses no pair (prefix
+filtering: Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"). Long texts are compared if a band of their
+signatures is equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from align_ko.curation.sketches import SLOTS, Sketch
+
+SideName = Literal["question", "answer"]
+CROWD = 64  # of more than twice as many texts that share a run or a band, each meets the so many best and the so many before it
+BATCH = 4096  # texts or pairs at a time: bounds the memory
+RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
+_BITS = 22  # of a run's hash, by which its texts are counted
+LOW = (1 << 32) - 1
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # spreads keys evenly, so that a range of them is a part
+_ADD = np.uint64(0x0001000100010001)  # times four numbers of 16 bits: their sum, in the upper 16
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+Found = tuple[Ints, NDArray[np.float64]]  # (pairs, `worse << 32 | better`; their similarities)
+NONE: Found = np.empty(0, np.int64), np.empty(0)
+KEY = np.dtype([("key", "u8"), ("text", "u4"), ("left", "u2"), ("total", "u2")])
+"""What makes two texts meet: of a short text one of its rarest runs, the weight of it and all commoner ones, and of all runs;
+of a long one a band of its signature, and in `left` whether the text has its runs, too."""
+Keys = NDArray[Any]  # of KEY
+Texts = Sequence[Sketch] | Mapping[int, Sketch]
+
+
+def alike_texts(texts: Sequence[Sketch], name: SideName, threshold: float, long_threshold: float) -> Found:
+    """All pairs of them, numbered from the best text on."""
+    return once([_short_found(texts, name, threshold), _long_found(texts, name, long_threshold)])
+
+
+class Weights(NamedTuple):
+    """Of a run, by the upper bits of its hash: 1 to 4, and its place from the rarest on, where a key is sorted by it."""
+
+    weight: NDArray[np.float64]
+    rank: Words
+
+
+def run_counts(texts: Texts, numbers: Ints) -> Ints:
+    """How many of these texts have a run, by the upper bits of its hash."""
+    counts = np.zeros(1 << _BITS, np.int64)
+    for batch in batches(numbers):
+        counts += np.bincount(_runs(texts, batch)[1] >> 32 - _BITS, minlength=len(counts))
+    return counts
+
+
+def weigh(counts: Ints) -> Weights:
+    weight = np.maximum(np.rint(4 / (1 + np.log(np.maximum(counts / RARE, 1)))), 1)
+    rank = np.minimum(counts, (1 << 20) - 1).astype(np.uint64) << np.uint64(32)
+    return Weights(weight, rank)
+
+
+def short_keys(
+    texts: Texts, batch: Ints, name: SideName, weights: Weights, threshold: float
+) -> tuple[Keys, NDArray[np.uint16]]:
+    """(the keys of the texts that keep their runs, the weight of each text's runs by slot). Two texts whose similarity is
+    `threshold` share a key."""
+    place, runs = _runs(texts, batch)
+    rarest_first: Words = np.sort(place << 52 | weights.rank[runs >> 32 - _BITS] | runs)
+    place, runs = rarest_first >> np.uint64(52), rarest_first & np.uint64(LOW)
+    weight = weights.weight[runs >> 32 - _BITS]
+    total = np.bincount(place, weight, len(batch))
+    by_slot = np.bincount(place * SLOTS + runs % SLOTS, weight, len(batch) * SLOTS)
+    # Two texts whose first common run this is have at most in common what is left from it on.
+    left = np.cumsum(total)[place] - np.cumsum(weight) + weight
+    place, runs, left = (part[left / total[place] >= threshold] for part in (place, runs, left))
+    keys = np.empty(len(runs), KEY)
+    keys["key"], keys["text"] = (runs ^ _facts(texts, batch, name)[place]) * _MIX, batch[place]
+    keys["left"], keys["total"] = left, total[place]
+    return keys, by_slot.reshape(-1, SLOTS).astype(np.uint16)
+
+
+def short_pairs(texts: Texts, keys: Keys, weights: Weights, threshold: float, sums: NDArray[np.uint16] | None = None) -> Found:
+    """Of the texts that keep their runs: the weighted share of common ones. Misses no pair outside a crowd. `sums`: the weight
+    of each text's runs by slot, which spares most comparisons."""
+    keys = keys[np.argsort(keys["key"], kind="stable")]  # what shares a key beside one another: several times as fast
+    text, left, total = keys["text"].astype(np.int64), keys["left"].astype(float), keys["total"].astype(float)
+    least = threshold / (1 + threshold) * (1 - 1e-9)
+    found = [NONE]
+    for worse, better in _sharing(keys["key"]):
+        worth = np.minimum(left[worse], left[better]) >= least * (total[worse] + total[better])
+        worse, better = worse[worth], better[worth]
+        both = total[worse] + total[better]
+        worse, better = text[worse], text[better]
+        if sums is not None:
+            common = np.minimum(sums.take(worse, 0), sums.take(better, 0)).view(np.uint64).sum(axis=1) * _ADD >> 48
+            worth = common >= least * both
+            worse, better, both = worse[worth], better[worth], both[worth]
+        if len(worse):
+            runs = np.sort(np.concatenate([place << 32 | run for place, run in (_runs(texts, worse), _runs(texts, better))]))
+            runs = runs[1:][runs[1:] == runs[:-1]]
+            common = np.bincount(runs >> 32, weights.weight[(runs & LOW) >> 32 - _BITS], len(worse))
+            found.append(_alike(worse, better, common / (both - common), threshold))
+    return once(found)
+
+
+def _short_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Found:
+    short = np.array([number for number, one in enumerate(texts) if one.runs], np.int64)
+    weights = weigh(run_counts(texts, short))
+    keys, sums = [np.empty(0, KEY)], np.zeros((len(texts), SLOTS), np.uint16)
+    for batch in batches(short):
+        some, sums[batch] = short_keys(texts, batch, name, weights, threshold)
+        keys.append(some)
+    return short_pairs(texts, np.concatenate(keys), weights, threshold, sums)
+
+
+def _long_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Found:
+    long = np.array([number for number, one in enumerate(texts) if one.signature], np.int64)
+    exact, table, facts = has_runs(texts, long), signatures(texts, long), _facts(texts, long, name)
+    found = NONE
+    for band in table.view(np.uint64).T:
+        found = once([found, *long_pairs(band ^ facts, long, exact, lambda places: table.take(places, 0), threshold)])
+    return found
+
+
+def long_keys(texts: Texts, batch: Ints, name: SideName) -> Keys:
+    """The bands of these texts' signatures, each mixed with its own number."""
+    bands = signatures(texts, batch).view(np.uint64)
+    keys = np.zeros(bands.shape, KEY)
+    keys["key"] = (bands ^ _facts(texts, batch, name)[:, None]) + np.arange(bands.shape[1], dtype=np.uint64) * _MIX
+    keys["text"], keys["left"] = batch[:, None], has_runs(texts, batch)[:, None]
+    return keys.ravel()
+
+
+def long_pairs(
+    keys: Words, text: Ints, exact: NDArray[np.bool_], slots: Callable[[Ints], NDArray[np.uint16]], threshold: float
+) -> Iterator[Found]:
+    """Of the texts that have signatures, not both of them their runs: the share of equal slots, if a band is equal. Of 4
+    slots: one band of 32 is equal with probability .99 at a similarity of .6, .23 at .3. `slots`: the signatures at places of
+    `text`."""
+    for worse, better in _sharing(keys):
+        estimated = ~(exact[worse] & exact[better])
+        worse, better = worse[estimated], better[estimated]
+        equal = np.bitwise_count((slots(worse) == slots(better)).view(np.uint64)).sum(axis=1)
+        yield _alike(text[worse], text[better], equal / SLOTS, threshold)
+
+
+def signatures(texts: Texts, numbers: Ints) -> NDArray[np.uint16]:
+    return np.frombuffer(b"".join(texts[number].signature for number in numbers.tolist()), np.uint16).reshape(-1, SLOTS)
+
+
+def has_runs(texts: Texts, numbers: Ints) -> NDArray[np.bool_]:
+    return np.array([bool(texts[number].runs) for number in numbers.tolist()], np.bool_)
+
+
+def batches(numbers: Ints) -> Iterator[Ints]:
+    return (numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH))
+
+
+def _facts(texts: Texts, numbers: Ints, name: SideName) -> Words:
+    """What must agree besides; nothing between two answers."""
+    if name == "answer":
+        return np.zeros(len(numbers), np.uint64)
+    return np.frombuffer(b"".join(texts[number].facts for number in numbers.tolist()), np.uint64)
+
+
+def _sharing(keys: Words) -> Iterator[tuple[Ints, Ints]]:
+    """Places of equal keys, the later and the earlier one, some thousand at a time: all pairs of them, but in a crowd."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    begin = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    begin = np.repeat(begin, np.diff(begin, append=len(keys)))  # where the crowd of each begins
+    late = np.arange(len(keys))
+    for step in range(2 * CROWD):
+        late = late[late - begin[late] > step]
+        for first in range(0, len(late), BATCH):
+            worse = late[first : first + BATCH]
+            better = worse - step - 1 if step < CROWD else begin[worse] + step - CROWD
+            yield order[worse], order[better]
+
+
+def _alike(worse: Ints, better: Ints, similarity: NDArray[np.float64], threshold: float) -> Found:
+    alike = similarity >= threshold
+    return worse[alike] << 32 | better[alike], similarity[alike]
+
+
+def once(found: Sequence[Found]) -> Found:
+    pairs, similarities = map(np.concatenate, zip(*found, strict=True))
+    pairs, places = np.unique(pairs, return_index=True)
+    return pairs, similarities[places]
+
+
+def _runs(texts: Texts, numbers: Ints) -> tuple[Words, Words]:
+    """(the place in `numbers`, the run) of each run of these texts."""
+    runs = [texts[number].runs for number in numbers.tolist()]
+    places = np.repeat(np.arange(len(runs), dtype=np.uint64), [len(one) // 4 for one in runs])
+    return places, np.frombuffer(b"".join(runs), np.uint32).astype(np.uint64)
