@@ -93,7 +93,7 @@ def sweep(
 ) -> optuna.Study:
     """Run until `trials` are finished or pruned; `load` gives the recipe with values laid over it. Started again it goes on,
     and the values of a trial that was cut off are tried again. `gpus`: that many trials at once."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=STUDY, storage=f"sqlite:///{folder / STORAGE}", direction="maximize", load_if_exists=True,
@@ -158,7 +158,7 @@ def _run(trial: optuna.Trial, load: Load, values: Mapping[str, object], place: P
                 trial.set_user_attr("measures", {"step": step, "looks": len(seen), **seen[step]})
     if not seen:
         lines = place.with_suffix(".log").read_text(encoding="utf-8").strip().splitlines()
-        told = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
+        told = next((line for line in reversed(lines) if "error: " in line.lower()), lines[-1] if lines else "")
         expected = "a recipe that trains with these values"
         raise UserError(f"trial {trial.number} ended before its gate looked: {told}", file=file, expected=expected)
     if process.returncode:  # the gate refused every evaluation, or the run broke after one
