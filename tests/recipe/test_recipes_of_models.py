@@ -84,7 +84,8 @@ def test_a_tuned_start_is_trained_on_its_own_answers_alone():
     assert tune.model.model_name_or_path == pairs.model_name_or_path == judged.models["base"]
     assert tune.data.train_file == f"{pairs.output_dir}/best.jsonl" and dpo.data.train_file == f"{pairs.output_dir}/train.jsonl"
     assert tune.data.chat_template == distil.data.chat_template == judged.chat_template == "qwen2_5"
-    assert pairs.pairing.chosen == "candidate" and all(setting.system for setting in pairs.candidates.values())
+    assert (pairs.pairing.chosen, pairs.pairing.reference_share) == ("candidate", 0.0)
+    assert all(setting.system for setting in pairs.candidates.values())
     assert (pairs.prompts_file, own.prompts_file) == (f"{data.output_dir}/preferences.jsonl", f"{data.output_dir}/train.jsonl")
     assert distil.data.train_file == f"{own.output_dir}/responses.jsonl" and distil.distill.forbid_faults
     assert own.models["own"] == distil.model.model_name_or_path == dpo.model_name_or_path == align.start == judged.models["sft"]
