@@ -26,7 +26,8 @@ folder.mkdir(parents=True)
 for step in (0, 2, 4):
     rows = [{"prompt": "p", "response": "r", "finished": True, "natural": n < 10 * rate, "score": 1, "faults": [], "cut": False}
             for n in range(10)]
-    (folder / f"step-{step:06d}.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    (folder / "written").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    (folder / "written").rename(folder / f"step-{step:06d}.jsonl")  # whole at once, as the gate writes it
 sys.exit(2 if rate > 0.85 else 0)
 """
 
@@ -73,6 +74,12 @@ def test_trials_are_told_by_their_gate_and_go_on(tmp_path, script, monkeypatch):
     assert (tmp_path / "s/sweep.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "s/sweep.md").read_text().count("trial-") == 5
     assert optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / 's' / STORAGE}").trials == study.trials
+
+
+def test_a_sweep_that_goes_on_draws_other_values(tmp_path, script):
+    spaces = [Space("training.learning_rate", low=0.1, high=0.8)]
+    drawn = [sweep(load, spaces, tmp_path / "s", count, script).trials[-1].params["training.learning_rate"] for count in (1, 2)]
+    assert drawn[0] != drawn[1]
 
 
 def test_a_trial_that_optuna_prunes_is_ended(tmp_path, script, monkeypatch):

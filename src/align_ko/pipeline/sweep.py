@@ -97,8 +97,9 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=STUDY, storage=f"sqlite:///{folder / STORAGE}", direction="maximize", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
     )  # fmt: skip
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))  # with one seed a sweep that goes on would repeat
     for cut in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(cut.params)
