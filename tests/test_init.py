@@ -80,7 +80,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
 def test_a_misspelt_model_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.run(["init", str(tmp_path / "mine"), "--model", "qwen8b"])
-    assert capsys.readouterr().err.endswith("quickstart, qwen3_8b, solar; did you mean 'qwen3_8b'?\n")
+    assert capsys.readouterr().err.endswith("quickstart, qwen2_5_1_5b, qwen3_8b, solar; did you mean 'qwen3_8b'?\n")
     assert not (tmp_path / "mine").exists()
 
 

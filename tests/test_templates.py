@@ -270,7 +270,7 @@ class Ending:
     """A model whose likeliest token is always `token`."""
 
     def __init__(self, model, token):
-        self.model, self.token, self.device = model, token, model.device
+        self.model, self.token, self.device, self.config = model, token, model.device, model.config
 
     def generate(self, **inputs):
         model, token = self.model, self.token

@@ -106,7 +106,8 @@ def test_a_line_torn_anywhere_even_inside_a_character_is_drawn_again(tmp_path, c
     whole = draw(file)
     file.write_bytes(file.read_bytes()[:-cut])
     model = Model()
-    assert draw(file, model) == whole and len(model.asked) == 1
+    assert draw(file, model) == whole
+    assert len(model.asked) == (cut > 1)  # a line that lacks its line break alone is whole
 
 
 def test_a_line_broken_in_the_middle_is_told(tmp_path):

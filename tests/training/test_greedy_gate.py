@@ -150,7 +150,7 @@ def test_what_the_gate_refuses_stays_where_it_can_be_asked(llama, tmp_path, monk
     monkeypatch.setattr(
         "align_ko.training.gate.gate_measures", lambda rows: {**measured(rows), "eval_greedy_natural": next(shares)}
     )
-    with pytest.raises(UserError, match=r"nothing is saved to sft; .*chat.py --model-path sft/rejected'"):
+    with pytest.raises(UserError, match=r"nothing is saved to sft; .*align-ko chat --model-path sft/rejected'"):
         run_here(monkeypatch, "run_sft", "sft.yaml", "--gate.prompts", "2")
     assert not Path("sft/adapter_config.json").exists()
     model, tokenizer = load_for_inference("sft/rejected", "float32")
