@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 # also as a Korean keyboard writes b, s and q; Ctrl-D and the end of a pipe end too
 BACK, SKIP, QUIT = ("b", "B", "ㅠ"), ("s", "S", "ㄴ"), ("q", "Q", "ㅂ", "ㅃ", "\x04", "")
-KEYS = "[b]2[/b] 이대로 내보냄   [b]1[/b] 일부만 맞음   [b]0[/b] 쓸 수 없음   [dim]s 건너뛰기   b 이전   q 그만[/dim]"
-ROLES = {"user": "질문", "assistant": "앞선 답변", "system": "지침"}
+KEYS = "[dim]s 건너뛰기   b 이전   q 그만[/dim]"
 
 
 def show(answer: ToRead, heading: str, verdict: int | None, console: Console) -> None:
     """One question and its answer. Nothing in them is obeyed: no markup, no terminal code."""
+    from align_ko.chat.reading import ROLES, VERDICTS
+
     if console.is_terminal:
         console.clear()
     console.rule(heading)
@@ -44,7 +45,8 @@ def show(answer: ToRead, heading: str, verdict: int | None, console: Console) ->
         console.print(Padding(Text(visible(message["content"])), (0, 2), expand=False))
     console.print("\n[b green]답변[/]")
     console.print(Padding(Text(visible(answer.response) or "(빈 답변)"), (0, 2), expand=False))
-    console.print(f"\n{KEYS}" + (f"   [dim](앞서 {verdict})[/dim]" if verdict is not None else ""))
+    keys = [*(f"[b]{verdict}[/b] {meaning}" for verdict, meaning in VERDICTS.items()), KEYS]
+    console.print("\n" + "   ".join(keys) + (f"   [dim](앞서 {verdict})[/dim]" if verdict is not None else ""))
 
 
 def pressed() -> str:
@@ -108,12 +110,13 @@ def main(
         port: Of the page.
         trust_remote_code: Run the Python code that a model from elsewhere brings.
     """
-    from align_ko.chat.reading import Reading, answer_with, has_weights, is_evaluation  # here: --help needs no torch
+    from align_ko.chat.reading import COLUMNS, Reading, answer_with, is_evaluation  # here: --help needs no torch
+    from align_ko.manifest import holds_model
     from align_ko.process import lock_folder, quiet_known_noise
     from align_ko.report.tables import signed_text, terminal_table
 
     console = Console(highlight=False)
-    checkpoints = [str(folder) for folder in folders if has_weights(folder) and not is_evaluation(folder)]
+    checkpoints = [str(folder) for folder in folders if holds_model(folder) and not is_evaluation(folder)]
     evaluations = [folder for folder in folders if str(folder) not in checkpoints]
     if checkpoints:
         quiet_known_noise()
@@ -131,8 +134,8 @@ def main(
         console.print(f"\n{reading.progress}. 같은 명령으로 이어서 읽습니다.")
         return
     table = terminal_table("독자 판정", (0, 2, 0, 0))
-    for title in ("모델", "읽음", "2", "1", "0", "이대로 내보냄 % (95 %)"):
-        table.add_column(title, justify="left" if title == "모델" else "right", overflow="fold")
+    for title in COLUMNS:
+        table.add_column(title, justify="left" if title == COLUMNS[0] else "right", overflow="fold")
     for line in reading.lines():
         name = escape(visible(line.name))
         table.add_row(name, str(line.share["judged"]), *map(str, line.counts), signed_text(line.share))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,3 +185,16 @@ def unlocked_folders():
     """A script's main that a test calls locks its folder until the process ends; here that is the test's end."""
     yield
     unlock_all_folders()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; the test is skipped where none is installed."""
+    api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with api.sync_playwright() as playwright:
+        if not program and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium is installed")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

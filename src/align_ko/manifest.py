@@ -58,6 +58,11 @@ class Input:
     is_model: bool = False
 
 
+def holds_model(folder: Path) -> bool:
+    """Whether a full model or an adapter lies in `folder`."""
+    return any((folder / name).is_file() for name in MODEL_FILES)
+
+
 def file_hash(path: str | Path) -> str:
     status = Path(path).stat()
     return _hash(str(Path(path).resolve()), status.st_size, status.st_mtime_ns)

@@ -254,9 +254,10 @@ def prepare_compiling() -> None:
 
 def _is_open(file: Path) -> bool:
     """Whether a process of this machine that we may look into holds `file` open."""
+    file = file.resolve()
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if any(Path(opened.path) == file.resolve() for opened in process.open_files()):
+            if any(Path(opened.path) == file for opened in process.open_files()):
                 return True
     return False
 

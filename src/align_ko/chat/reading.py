@@ -12,6 +12,11 @@ from align_ko.evaluation.verdicts import READER_FILE, ToRead, answers_to_read
 from align_ko.records import last_user_text
 from align_ko.stores import Store
 
+VERDICTS = {2: "이대로 내보냄", 1: "일부만 맞음", 0: "쓸 수 없음"}
+ROLES = {"user": "질문", "assistant": "앞선 답변", "system": "지침"}
+COLUMNS = ("모델", "읽음", "2", "1", "0", "이대로 내보냄 % (95 %)")
+"""Of the table at the end: `Line.name`, how many were read, `Line.counts`, `Line.share`."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -84,10 +89,6 @@ class Reading:
 
 def is_evaluation(folder: Path) -> bool:
     return (folder / "responses.jsonl").is_file()
-
-
-def has_weights(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def answer_with(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from nicegui import events, ui
 
-from align_ko.chat.reading import Reading
+from align_ko.chat.reading import COLUMNS, ROLES, VERDICTS, Reading
 from align_ko.errors import visible
 from align_ko.report.tables import signed_text
 
-VERDICTS = {2: "이대로 내보냄", 1: "일부만 맞음", 0: "쓸 수 없음"}
-ROLES = {"user": "질문", "assistant": "앞선 답변", "system": "지침"}
 # by their place on the keyboard: where Korean is typed, b and s have other names
 KEYS = {"KeyB": "back", "KeyS": "skip", "ArrowLeft": "back", "ArrowRight": "skip"}
 
@@ -83,10 +81,9 @@ class ReadingPage:
         if not (lines := self.reading.lines()):
             ui.label("아직 판정한 답변이 없습니다.").classes("empty")
             return
-        titles = ("모델", "읽음", "2", "1", "0", "이대로 내보냄 % (95 %)")
         with ui.element("div").style("overflow-x: auto").props("tabindex=0"), ui.element("table").classes("counts"):
             with ui.element("thead"), ui.element("tr"):
-                for title in titles:
+                for title in COLUMNS:
                     ui.html(title, tag="th").props('scope="col"')
             with ui.element("tbody"):
                 for line in lines:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from align_ko.chat_format import EncodedConversation, RefusedConversation, answer_ids, prompt_ids
 from align_ko.evaluation.run import ask_models, encode_references
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, Result, score_rows, summarise
-from align_ko.generation.endpoint import draw_from_endpoint
+from align_ko.generation.endpoint import draw_from_endpoint, key_of_server
 from align_ko.generation.relevance import answer_losses
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, draw_missing
 from align_ko.generation.servers import llama_cpp_ids, llama_cpp_server, llama_cpp_tokens, transformers_server
@@ -97,7 +97,7 @@ def check_export(
     if serve:
         answers += check.ask("transformers serve", weights_hash(export), _served(folder))
     if endpoint is not None:
-        answers += check.ask(endpoint.base_url, f"{endpoint.server} {endpoint.base_url}", nullcontext(endpoint))
+        answers += check.ask(endpoint.base_url, f"{key_of_server(endpoint)} {endpoint.base_url}", nullcontext(endpoint))
     return ExportCheck(_compare(answers, nll, folder, generation, tokenizer), faults)
 
 

@@ -81,10 +81,10 @@ def turns_of(tokenizer: PreTrainedTokenizerBase) -> Turns | None:
     try:
         opened = _between(tokenizer, [system, question])
     except RefusedConversation:
-        opened = ["", "", plain[-1]]
-        turns = Turns(plain[0], None, plain[1], plain[2], plain[3])
+        system_turn = None
     else:
-        turns = Turns(plain[0], (opened[0], opened[1]), plain[1], plain[2], plain[3])
+        system_turn = (opened[0], opened[1])
+    turns = Turns(plain[0], system_turn, plain[1], plain[2], plain[3])
     for messages in questions(trimmed=True):
         if turns.system is None and messages[0]["role"] == "system":
             continue

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
-from align_ko.manifest import MARKER, MODEL_FILES
+from align_ko.manifest import MARKER, holds_model
 from align_ko.recipe import fields
 from align_ko.recipe.preferences import DecodingArgs, EndpointArgs, GenerationArgs, JudgeEndpointArgs, secret_problems
 from align_ko.recipe.record import InputPath, Problem, Recipe, files, record, unknown_name
@@ -34,7 +34,7 @@ def expand_checkpoints(models: dict[str, str]) -> dict[str, str]:
         folder = Path(path).expanduser()
         named = folder.name == "checkpoint-*"
         folder = folder.parent if named else folder
-        is_model = any((folder / file).is_file() for file in MODEL_FILES)
+        is_model = holds_model(folder)
         found = [each for each in folder.glob("checkpoint-*") if each.name.rpartition("-")[2].isdigit()]
         whole = [each for each in found if (each / MARKER).is_file()] or found
         if whole and (named or not is_model):

@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from align_ko import chat_templates
 from align_ko.commands import command_line
 from align_ko.errors import UserError, nearest
-from align_ko.manifest import MODEL_FILES, Input, file_hash, foreign_weights, is_half_written, is_unfinished, result_problem
+from align_ko.manifest import (
+    MODEL_FILES,
+    Input,
+    file_hash,
+    foreign_weights,
+    holds_model,
+    is_half_written,
+    is_unfinished,
+    result_problem,
+)
 from align_ko.models import quickstart as quickstart_model
 from align_ko.models.source import folder_problem, weights_hash
 from align_ko.recipe.fields import LARGEST
@@ -259,8 +268,7 @@ def _missing(value: str, kind: str) -> str | None:
             return f"the weights in {value} are pickle files (*.bin), which can run code and are not loaded"
         if is_half_written(path):
             return f"{value} has no manifest.json: what was writing it did not come to its end"
-        found = any((path / name).is_file() for name in MODEL_FILES)
-        return None if found else f"the folder {value} holds no model ({' or '.join(MODEL_FILES)})"
+        return None if holds_model(path) else f"the folder {value} holds no model ({' or '.join(MODEL_FILES)})"
     if kind in ("dataset", "rows") and path.is_dir():
         if (path / "manifest.json").is_file() and (path / DATA_FILES[0]).is_file():
             return f"{value} is what a stage wrote, with rows that it held out or dropped; name {path / DATA_FILES[0]}"
