@@ -92,6 +92,7 @@ def make_trainer(
     return sft_trainer(
         DistillArgs(repetition_penalty=penalty),
         {},
+        {},
         model=model,
         args=training_config(SFTConfig, {**common, **training}, model_args.dtype),
         train_dataset=rows,

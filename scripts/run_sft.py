@@ -58,7 +58,7 @@ def main() -> None:
     from align_ko.process import keep_freed_memory
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_batches, show_example
-    from align_ko.training.distillation import forbid_faults, sft_trainer
+    from align_ko.training.distillation import forbid_faults, guided_rows, sft_trainer
     from align_ko.training.faults import (
         check_split,
         check_start,
@@ -108,6 +108,7 @@ def main() -> None:
     trainer = sft_trainer(
         recipe.distill,
         forbid_faults(tokenizer, train, rows) if recipe.distill.forbid_faults else {},
+        guided_rows(tokenizer, train, rows, recipe.distill.system) if recipe.distill.system else {},
         model=model,
         args=config,
         train_dataset=train,

@@ -73,6 +73,13 @@ def is_trained(message: Message) -> bool:
     return message["role"] == "assistant" and message.get("weight") != 0
 
 
+def with_system(messages: Sequence[Message], system: str) -> list[Message]:
+    """The conversation with one more system message, behind the one that it has already."""
+    has_one = bool(messages) and messages[0]["role"] == "system"
+    before = f"{messages[0]['content']}\n\n" if has_one else ""
+    return [{"role": "system", "content": before + system}, *messages[has_one:]]
+
+
 def clean(text: str) -> str:
     """NFC, Unix line ends, no white space around: nothing that a reader sees changes.
 

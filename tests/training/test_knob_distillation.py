@@ -11,6 +11,7 @@ from conftest import SHORT_ROWS, turns
 from transformers import RepetitionPenaltyLogitsProcessor
 from trl import SFTConfig
 
+from align_ko.chat_format import FormatError, answer_ids, prompt_ids
 from align_ko.errors import UserError
 from align_ko.models.load import lora_config
 from align_ko.recipe import DistillArgs, ModelArgs, SftRecipe, TrainData, check_values
@@ -20,6 +21,7 @@ from align_ko.training.distillation import (
     answer_numbers,
     distillation_loss,
     forbid_faults,
+    guided_rows,
     marked,
     match_lengths,
     match_penalties,
@@ -55,14 +57,13 @@ def test_the_loss_by_hand():
     # two tokens in the vocabulary; the answer is `0 1`: its first token is foreseen without a penalty, its second after a 0
     ids, answers = torch.tensor([[1, 0, 1]]), torch.tensor([[0, 1, 1]])
     student = torch.zeros(1, 2, 2)
-    teacher = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
+    teacher = [torch.tensor([[0.0, 0.0], [2.0, 0.0]])]
     columns, wrong = torch.tensor([0, 1]), torch.zeros_like(ids, dtype=torch.bool)
     sure = torch.tensor([2.0 / PENALTY, 0.0]).softmax(0)
     wanted = (0.0 + (sure * (sure / 0.5).log()).sum()) / 2
     knobs = DistillArgs(PENALTY), wrong
     assert distillation_loss(student, teacher, ids, answers, columns, *knobs).item() == pytest.approx(wanted.item(), abs=1e-6)
     # nothing to learn where the student says what the teacher does; padding and prompts cost nothing
-    teacher[0, 1] = torch.tensor([2.0, 0.0])
     same = torch.tensor([[[0.0, 0.0], [2.0 / PENALTY, 0.0]]])
     assert distillation_loss(same, teacher, ids, answers, columns, *knobs).item() == pytest.approx(0, abs=1e-6)
     assert distillation_loss(same, teacher, ids, torch.zeros_like(ids), columns, *knobs).item() == 0
@@ -141,14 +142,16 @@ def test_the_tokens_that_open_a_fault_are_forbidden(llama, capsys):
 LOOPS = [("나무를 심자", "가자 나무 가자 나무 가자 나무 가자 나무"), ("더 말해 줘", "네 네 네 네 네 네 네 네")]
 
 
-def trainer_for(tiny, folder, penalty=PENALTY, model=None, rows=SHORT_ROWS, **options):
+def trainer_for(tiny, folder, penalty=PENALTY, model=None, rows=SHORT_ROWS, distill=None, **options):
     tokenizer = tiny.tokenizer()
-    data, _ = tokenize_conversations(tokenizer, [{"messages": turns(*row)} for row in rows], None)
+    rows = [{"messages": turns(*row)} for row in rows]
+    data, _ = tokenize_conversations(tokenizer, rows, None)
     local = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
     values = {"per_device_train_batch_size": 4, "max_length": None, "logging_steps": 1, "seed": 0, **local, **options}
     return sft_trainer(
-        DistillArgs(penalty),
+        distill or DistillArgs(penalty),
         {},
+        guided_rows(tokenizer, data, rows, distill.system) if distill else {},
         model=model or tiny.model(),
         args=SFTConfig(output_dir=str(folder), **values),
         train_dataset=data,
@@ -199,8 +202,9 @@ def test_the_teacher_stays_the_start_while_the_adapter_moves(llama, tmp_path):
         moved = model(**read).logits[:, :-1]
         found = trainer.compute_loss(model, dict(batch)).item()
     knobs = DistillArgs(PENALTY), torch.zeros_like(answers, dtype=torch.bool)
+    start, itself = ([one[row[1:] > 0] for one, row in zip(logits, answers, strict=True)] for logits in (start, moved))
     wanted = distillation_loss(moved, start, batch["input_ids"], answers, columns, *knobs).item()
-    alone = distillation_loss(moved, moved, batch["input_ids"], answers, columns, *knobs).item()
+    alone = distillation_loss(moved, itself, batch["input_ids"], answers, columns, *knobs).item()
     assert found == pytest.approx(wanted, rel=1e-4) and wanted > 2 * alone
 
 
@@ -218,6 +222,37 @@ def test_the_knob_goes_into_the_weights(llama, tmp_path):
     assert trainer.evaluate()["eval_loss"] > before + 0.1
     with trainer.model.disable_adapter():  # the teacher has stayed what it was
         assert trainer.evaluate()["eval_loss"] == pytest.approx(before, abs=1e-4)
+
+
+def test_the_teacher_alone_reads_the_system_message(llama, tmp_path):
+    system = "짧게 존댓말로 답하세요."
+    trainer = trainer_for(llama, tmp_path, distill=DistillArgs(system=system), per_device_train_batch_size=len(SHORT_ROWS))
+    tokenizer, model, each = llama.tokenizer(), trainer.model.get_base_model(), []
+    for question, said in SHORT_ROWS:
+        asked = turns(question, said)[:1]
+        plain, shown = prompt_ids(tokenizer, asked), prompt_ids(tokenizer, [{"role": "system", "content": system}, *asked])
+        answer = answer_ids(tokenizer, asked, said)
+        with torch.no_grad(), trainer.model.disable_adapter():
+            scores = [
+                model.eval()(input_ids=torch.tensor([before + answer])).logits[0, len(before) - 1 : -1].log_softmax(-1)
+                for before in (shown, plain)
+            ]
+        assert shown != plain and len(scores[0]) == len(scores[1])
+        each += (scores[0].exp() * (scores[0] - scores[1])).sum(-1).tolist()
+    batch = next(iter(trainer.get_train_dataloader()))
+    found = trainer.compute_loss(trainer.model.train(), dict(batch)).item()
+    assert found == pytest.approx(sum(each) / len(each), rel=1e-3) and found > 1e-6
+
+
+def test_a_template_that_hides_the_system_message_is_refused(llama):
+    tokenizer, rows = llama.tokenizer(), [{"messages": turns("안녕?", "안녕하세요.")}]
+    tokenizer.chat_template = (
+        "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}"
+        "{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    data, _ = tokenize_conversations(tokenizer, rows, None)
+    with pytest.raises(FormatError, match="does not show the system message"):
+        guided_rows(tokenizer, data, rows, "짧게 답하세요.")
 
 
 def test_a_penalty_of_one_is_plain_sft(llama, tmp_path):

@@ -15,6 +15,7 @@ from align_ko.process import Processes
 from align_ko.recipe import CandidateArgs, DecodingArgs
 from align_ko.records import Message, PromptRow, content_id, read_prompts
 from align_ko.stores import Store
+from align_ko.turns import with_system
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ def guided(task: PromptRow, system: str) -> list[Message] | None:
         if task.reference is None:
             return None
         system = system.replace("{reference}", task.reference)
-    has_one = bool(task.prompt) and task.prompt[0]["role"] == "system"
-    before = f"{task.prompt[0]['content']}\n\n" if has_one else ""
-    return [{"role": "system", "content": before + system}, *task.prompt[has_one:]]
+    return with_system(task.prompt, system)
 
 
 def read_tasks(path: str, skip_files: Iterable[str] = ()) -> tuple[list[PromptRow], int]:

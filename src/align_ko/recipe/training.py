@@ -133,11 +133,14 @@ class DistillArgs:
     forbid_faults: fields.YesNo = False
     """The token that opens a fault in a row's answer is made impossible there: plain endings, foreign words and leaks, which
     no penalty reaches, and words said again (Targeted Negative Training, arXiv 2406.13660)."""
+    system: str = ""
+    """A system message that the teacher reads and the student does not, so that the model answers so unasked (context
+    distillation, arXiv 2112.00861, section 2.2.1)."""
 
     @property
     def wanted(self) -> bool:
         """Whether anything is distilled: else it is plain SFT. Of a distillation nothing stops early."""
-        return self.repetition_penalty != 1 or self.match_penalty > 0 or self.forbid_faults
+        return self.repetition_penalty != 1 or self.match_penalty > 0 or self.forbid_faults or bool(self.system)
 
     def problems(self, use_peft: bool, training: Training) -> Iterator[Problem]:
         if not self.wanted:
