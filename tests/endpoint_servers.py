@@ -99,6 +99,7 @@ class FaultyServer:
             Route("/v1/models", self.models),
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/chat/completions", self.complete, methods=["POST"]),
+            Route("/classify", self.complete, methods=["POST"]),
         ]
         config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=self.port, log_level="critical")
         self.server = uvicorn.Server(config)
@@ -150,6 +151,9 @@ class FaultyServer:
         if isinstance(fault, int):
             return JSONResponse({"error": {"message": f"refused on purpose {fault}"}}, fault, headers={"retry-after-ms": "10"})
         await asyncio.sleep(5 if fault == "slow" else self.delay)
+        return self.reply(body)
+
+    def reply(self, body: dict) -> Response:
         said = body.get("prompt") or body["messages"][-1]["content"]
         text = self.say(said, body)
         choice = {"index": 0, "finish_reason": self.finish, "logprobs": None}
@@ -157,6 +161,20 @@ class FaultyServer:
         read = self.read if self.read is not None else len(said)
         usage = {"prompt_tokens": read, "completion_tokens": 5, "total_tokens": read + 5}
         return JSONResponse({"id": "x", "object": "o", "created": 0, "model": "tiny", "choices": [choice], "usage": usage})
+
+
+class RewardServer(FaultyServer):
+    """A reward model's: `score` of the token ids that it is sent, as vLLM or SGLang answers."""
+
+    def __init__(self, score, **options):
+        super().__init__(**options)
+        self.score = score
+
+    def reply(self, body: dict) -> Response:
+        if "input_ids" in body:
+            return JSONResponse([{"embedding": [self.score(body["input_ids"])], "meta_info": {}}])
+        row = {"index": 0, "label": None, "probs": [self.score(body["input"])], "num_classes": 1}
+        return JSONResponse({"id": "x", "object": "list", "created": 0, "model": body["model"], "data": [row]})
 
 
 class MortalServer(FaultyServer):

@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from endpoint_servers import RewardServer
 from test_pairing import GOOD, LOOP, OTHER, user
+from transformers import AutoTokenizer
 
 from align_ko.errors import UserError
 from align_ko.preferences.candidates import Candidate
@@ -24,7 +26,7 @@ from align_ko.preferences.judges import (
     win_shares,
 )
 from align_ko.preferences.llm_judge import RUBRIC, LlmJudge, agreed, decision, question_for
-from align_ko.preferences.reward_model import reward_scores
+from align_ko.preferences.reward_model import _encode, reward_scores
 from align_ko.recipe import JudgesArgs, JudgeWeights, LikelihoodArgs, LlmJudgeArgs, PairingArgs, RewardModelArgs
 from align_ko.records import PromptRow
 from align_ko.stores import whole_rows
@@ -132,7 +134,7 @@ def server(monkeypatch):
     threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("JUDGE_KEY", "geheim")
     args = LlmJudgeArgs(
-        f"http://127.0.0.1:{listening.server_port}/v1", "judge", "JUDGE_KEY", concurrency=3, top=2, max_retries=0
+        f"http://127.0.0.1:{listening.server_port}/v1", "judge", api_key_env="JUDGE_KEY", concurrency=3, top=2, max_retries=0
     )
     yield args, asked, mode
     listening.shutdown()
@@ -258,7 +260,7 @@ def test_only_the_best_fit_candidates_are_compared(server, tmp_path):
 @pytest.fixture(scope="module")
 def scorer(llama, tmp_path_factory):
     """A tiny sequence-classification model with one label, of random weights."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     folder = tmp_path_factory.mktemp("reward")
     torch.manual_seed(1)
@@ -278,6 +280,36 @@ def test_reward_scores_do_not_hang_on_the_batch_and_are_kept(scorer, tmp_path, m
     assert again == alone[::-1]
 
 
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_a_served_reward_model_says_the_same_and_survives_the_death_of_a_server(scorer, tmp_path, monkeypatch, kind):
+    asked = [(user(QUESTION), GOOD + "." * n) for n in range(6)]
+    local = reward_scores(asked, RewardModelArgs(str(scorer), dtype="float32"), tmp_path / "local.jsonl")
+    tokenizer = AutoTokenizer.from_pretrained(scorer)
+    known = {tuple(_encode(tokenizer, *one, 2048)): score for one, score in zip(asked, local, strict=True)}
+    monkeypatch.setattr("align_ko.preferences.reward_model._load", None)
+
+    def score(ids):
+        return known[tuple(ids)]
+
+    with RewardServer(score, faults=["drop"] * 99) as dead, RewardServer(score) as alive:
+        args = RewardModelArgs(
+            str(scorer), base_url=dead.url, more_base_urls=(alive.url,), server=kind, model="rm", concurrency=2, max_retries=0
+        )
+        assert reward_scores(asked, args, tmp_path / "served.jsonl") == pytest.approx(local, abs=1e-6)
+        bodies = [*dead.bodies, *alive.bodies]
+        reward_scores(asked, args, tmp_path / "served.jsonl")
+        assert len(alive.bodies) == 6 and len([*dead.bodies, *alive.bodies]) == len(bodies)  # kept, not asked again
+    sent = {"model", "input", "use_activation"} if kind == "vllm" else {"model", "input_ids"}
+    assert all(set(body) == sent and body["model"] == "rm" for body in bodies)
+
+
+def test_what_is_no_score_is_refused(scorer, tmp_path):
+    with RewardServer(lambda ids: None) as server:
+        args = RewardModelArgs(str(scorer), base_url=server.url, max_retries=0)
+        with pytest.raises(UserError, match=r"judges\.reward_model\.base_url: http.* answered 1 times with what is no score"):
+            reward_scores([(user(QUESTION), GOOD)], args, tmp_path / "served.jsonl")
+
+
 def test_the_reward_models_order_counts_by_its_weight(scorer, tmp_path):
     drawn = [Candidate("greedy", "greedy", GOOD, True, 9), Candidate("warm", "t=1", OTHER, True, 9)]
     task = PromptRow("t", user(QUESTION), None)
@@ -294,7 +326,7 @@ def test_the_reward_models_order_counts_by_its_weight(scorer, tmp_path):
 
 
 def test_a_model_with_many_labels_is_no_reward_model(llama, tmp_path):
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(llama.folder, num_labels=5)).save_pretrained(
         tmp_path

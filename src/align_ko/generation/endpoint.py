@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError, warn
 from align_ko.generation.requests import Generated, OnAnswer, Request
-from align_ko.recipe import DecodingArgs, EndpointArgs, JudgeEndpointArgs, Server
+from align_ko.recipe import DecodingArgs, EndpointArgs, JudgeServerArgs, Server
 from align_ko.records import Message
 
 if TYPE_CHECKING:
@@ -74,6 +75,28 @@ def read_reply(content: bytes) -> Reply:
         raise ValueError(content[:400].decode("utf-8", "replace") or "an empty body") from None
 
 
+def read_score(content: bytes) -> Reply:
+    """A reward model's raw score as the reply's text: one label's logit, of two labels the second's less the first's.
+    ValueError says what the body is instead.
+
+    >>> read_score(b'{"model": "rm", "data": [{"index": 0, "label": null, "probs": [2.5], "num_classes": 1}]}').text
+    '2.5'
+    >>> read_score(b'[{"embedding": [-1.0, 0.5]}]').text
+    '1.5'
+    """
+    try:
+        body = json.loads(content)
+        # vLLM: vllm/entrypoints/pooling/classify/protocol.py, ClassificationResponse (with use_activation false `probs` are
+        # logits); SGLang: docs.sglang.io, native API, /classify
+        row, model = (body["data"][0]["probs"], body["model"]) if isinstance(body, dict) else (body[0]["embedding"], "")
+        logits = [float(value) for value in row]
+        if len(logits) not in (1, 2) or not all(map(isfinite, logits)):
+            raise TypeError
+        return Reply(repr(round(logits[-1] - (logits[0] if len(logits) == 2 else 0.0), 6)), "stop", str(model or ""))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(content[:400].decode("utf-8", "replace") or "an empty body") from None
+
+
 @dataclass
 class _Open:
     """One of the servers while requests are under way."""
@@ -84,19 +107,21 @@ class _Open:
 
 
 def complete_all(
-    server: EndpointArgs | JudgeEndpointArgs,
+    server: EndpointArgs | JudgeServerArgs,
     bodies: Sequence[Callable[[], Body]],
     on_reply: Callable[[int, Reply], None],
     section: str = "endpoint",
     describe: Callable[[int], str] = str,
+    read: Callable[[bytes], Reply] = read_reply,
 ) -> None:
     """Send the requests that `bodies` return, many at once; `on_reply` is called with the index of each reply as it arrives.
+    A body with `messages` asks for a chat completion, one with `prompt` for a completion, any other one for a classification.
     Each goes to the server with fewest under way; one that fails is left out, and what it had goes to the others.
     UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`."""
     import openai
 
     queue, others, key = iter(range(len(bodies))), set[str](), _key_of(server, section)
-    urls = [server.base_url, *server.more_base_urls]
+    urls, wanted = [server.base_url, *server.more_base_urls], "completion" if read is read_reply else "score"
     alive: list[_Open] = []
 
     def leave_out(one: _Open, error: openai.OpenAIError | UserError, request: str = "") -> None:
@@ -109,17 +134,16 @@ def complete_all(
             ) from None
         if one in alive:
             alive.remove(one)
-            why = "its answers are no completions" if isinstance(error, UserError) else type(error).__name__
+            why = f"its answers are no {wanted}s" if isinstance(error, UserError) else type(error).__name__
             warn(f"{section}: {one.url} is left out ({why}), {len(alive)} of {len(urls)} servers answer")
 
     async def ask(one: _Open, body: Body) -> Reply:
         tries, start = (server.max_retries if len(alive) == 1 else min(server.max_retries, SHARED_RETRIES)) + 1, ""
         client = one.client.with_options(max_retries=tries - 1)
-        route: Any = client.chat.completions if "messages" in body else client.completions
         for attempt in range(tries):
             try:
                 async with asyncio.timeout(tries * (server.timeout + LONGEST_WAIT)):  # of a server that sends byte by byte
-                    content = (await route.with_raw_response.create(**body)).content
+                    content = await _send(client, one.url, body)
             except openai.BadRequestError as error:
                 if error.code != "content_filter" or isinstance(server, EndpointArgs):
                     raise
@@ -129,12 +153,12 @@ def complete_all(
                     f"no whole answer in {tries * (server.timeout + LONGEST_WAIT):g} s; {_LATER}"
                 ) from None
             try:
-                return read_reply(content)
+                return read(content)
             except ValueError as error:
                 start = str(error)
             if attempt < tries - 1:
                 await asyncio.sleep(min(0.5 * 2**attempt, 8))
-        problem = f"{one.url} answered {tries} times with what is no completion: {start!r}; {_LATER}"
+        problem = f"{one.url} answered {tries} times with what is no {wanted}: {start!r}; {_LATER}"
         raise UserError(problem.replace(key or "\0", "***"), key=f"{section}.base_url", expected="an OpenAI-compatible server")
 
     async def work() -> None:
@@ -179,7 +203,18 @@ def complete_all(
         raise (errors or group.exceptions)[0] from None
 
 
-def _key_of(server: EndpointArgs | JudgeEndpointArgs, section: str) -> str | None:
+async def _send(client: openai.AsyncOpenAI, url: str, body: Body) -> bytes:
+    import httpx
+
+    if "messages" in body or "prompt" in body:
+        route: Any = client.chat.completions if "messages" in body else client.completions
+        content: bytes = (await route.with_raw_response.create(**body)).content
+        return content
+    address = url.rstrip("/").removesuffix("/v1") + "/classify"  # beside /v1 on both servers
+    return (await client.post(address, body=body, cast_to=httpx.Response)).content
+
+
+def _key_of(server: EndpointArgs | JudgeServerArgs, section: str) -> str | None:
     key = os.environ.get(server.api_key_env) if server.api_key_env else None
     if not key and server.api_key_env:
         problem = f"the environment variable {server.api_key_env} is not set"
@@ -258,7 +293,7 @@ def draw_from_endpoint(
 
 def _user_error(
     error: openai.OpenAIError,
-    server: EndpointArgs | JudgeEndpointArgs,
+    server: EndpointArgs | JudgeServerArgs,
     where: str,
     section: str,
     secret: str | None,

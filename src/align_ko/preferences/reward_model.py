@@ -1,8 +1,9 @@
-"""A reward model's raw scores: any sequence-classification model of transformers."""
+"""A reward model's raw scores: any sequence-classification model of transformers, loaded here or on a server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +11,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
+from align_ko.generation.endpoint import Body, Reply, complete_all, read_score
 from align_ko.generation.relevance import Question
+from align_ko.generation.requests import progress
 from align_ko.models.load import best_dtype
 from align_ko.models.source import ModelSource, model_source, weights_hash
 from align_ko.recipe import RewardModelArgs
@@ -19,16 +22,21 @@ from align_ko.stores import Store, row_key
 
 
 def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Path) -> list[float]:
-    """One raw score per (prompt, answer), longest first in batches that are stored in `file` as they are done; the model is
-    loaded only where one is missing. UserError for a model that cannot be a reward model."""
+    """One raw score per (prompt, answer), stored in `file` as they come; the model is loaded, or its server asked, only for
+    those that are missing. UserError for a model that cannot be a reward model, and as `complete_all` raises it."""
     source = model_source(args.model_name_or_path)
     tokenizer = source.load(AutoTokenizer)
-    weights, dtype = weights_hash(source), str(best_dtype(args.dtype))
     encoded = [_encode(tokenizer, *question, args.max_length) for question in questions]
-    keys = [row_key(ids=ids, weights=weights, dtype=dtype) for ids in encoded]
+    if args.base_url:
+        facts = {"base_url": args.base_url, "model": args.model or args.model_name_or_path}
+    else:
+        facts = {"weights": weights_hash(source), "dtype": str(best_dtype(args.dtype))}
+    keys = [row_key(ids=ids, **facts) for ids in encoded]
     store = Store(file).load(keys)
     missing = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in store}
-    if missing:
+    if missing and args.base_url:
+        _ask(missing, args, store)
+    elif missing:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         model = _load(source, args, tokenizer)
@@ -38,6 +46,25 @@ def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Pa
             for key, score in zip(batch, _forward(model, tokenizer, [missing[key] for key in batch]), strict=True):
                 store.add(key, score=score)
     return [float(store[key]["score"]) for key in keys]
+
+
+def _ask(missing: dict[str, list[int]], args: RewardModelArgs, store: Store) -> None:
+    """Token ids travel, so that the server's template and special tokens do not count."""
+    keys, name = list(missing), args.model or args.model_name_or_path
+
+    def body(key: str) -> Body:
+        # vLLM: entrypoints/pooling/base/protocol.py, CompletionRequestMixin.input and ClassifyRequestMixin.use_activation
+        # (false: logits); SGLang: srt/managers/io_struct.py, EmbeddingReqInput.input_ids
+        if args.server == "vllm":
+            return {"model": name, "input": missing[key], "use_activation": False}
+        return {"model": name, "input_ids": missing[key]}
+
+    def save(index: int, reply: Reply) -> None:
+        store.add(keys[index], score=float(reply.text))
+        advance()
+
+    with progress(len(keys), what="rewards") as advance:
+        complete_all(args, [partial(body, key) for key in keys], save, "judges.reward_model", read=read_score)
 
 
 def _load(source: ModelSource, args: RewardModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

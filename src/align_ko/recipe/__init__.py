@@ -36,6 +36,7 @@ from align_ko.recipe.preferences import (
     GenerationArgs,
     JudgeEndpointArgs,
     JudgesArgs,
+    JudgeServerArgs,
     JudgeWeights,
     LikelihoodArgs,
     LlmJudgeArgs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import KW_ONLY, field
 from typing import Literal
 
 from align_ko.manifest import secrets_of
@@ -116,10 +116,34 @@ class LikelihoodArgs:
 
 
 @record
-class RewardModelArgs:
-    """Any sequence-classification model of transformers with one label, or two of which the second is the good one."""
+class JudgeServerArgs:
+    """Where a judge is asked that a server has loaded."""
+
+    _: KW_ONLY
+    base_url: str = ""
+    """For example http://localhost:8000/v1."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
+    more_base_urls: tuple[fields.Text, ...] = ()
+    """Further servers of the same model, as `endpoint.more_base_urls`; the verdicts kept on disk belong to `base_url`."""
+    concurrency: fields.AtLeastOne = 8
+    """Requests in flight at once, per server."""
+    timeout: fields.Positive = 120.0
+    """Seconds for one call."""
+    max_retries: fields.ZeroOrMore = 5
+
+
+@record
+class RewardModelArgs(JudgeServerArgs):
+    """Any sequence-classification model of transformers with one label, or two of which the second is the good one: loaded
+    here, or asked at `base_url`."""
 
     model_name_or_path: str = ""
+    """With `base_url` the folder or hub id of the tokenizer in whose chat format answers are sent."""
+    server: Literal["vllm", "sglang"] = "vllm"
+    """What answers at `base_url`."""
+    model: str = ""
+    """The name under which it serves the model; empty: `model_name_or_path`."""
     batch_size: fields.AtLeastOne = 8
     max_length: fields.AtLeastOne = 2048
     """Tokens of question and answer; of longer ones the beginning is left out."""
@@ -127,22 +151,13 @@ class RewardModelArgs:
 
 
 @record
-class JudgeEndpointArgs:
+class JudgeEndpointArgs(JudgeServerArgs):
     """A larger model behind an OpenAI-compatible endpoint, as judge."""
 
     base_url: fields.Text = "http://localhost:8000/v1"
     model: str = ""
-    api_key_env: str = ""
-    """Name of the environment variable that holds the key, for example OPENAI_API_KEY; a local server needs none."""
-    more_base_urls: tuple[fields.Text, ...] = ()
-    """Further servers of the same model, as `endpoint.more_base_urls`; the verdicts kept on disk belong to `base_url`."""
-    concurrency: fields.AtLeastOne = 8
-    """Requests in flight at once, per server."""
     max_tokens: fields.AtLeastOne = 400
     """Of the judge's own answer."""
-    timeout: fields.Positive = 120.0
-    """Seconds for one call."""
-    max_retries: fields.ZeroOrMore = 5
 
 
 @record
@@ -179,7 +194,7 @@ class JudgesArgs:
 # -------------------- pairs
 
 
-def secret_problems(section: str, server: EndpointArgs | JudgeEndpointArgs) -> Iterator[Problem]:
+def secret_problems(section: str, server: EndpointArgs | JudgeServerArgs) -> Iterator[Problem]:
     """A recipe is copied into manifests and round recipes, so it holds no key."""
     for name in secrets_of(dataclasses.asdict(server)):
         key = name if hasattr(server, name) else f"extra_body.{name}"
@@ -285,6 +300,7 @@ class PreferencesRecipe(Recipe):
                 yield Problem("generation.load_in_4bit", problem, "false, or no endpoint")
             yield from secret_problems("endpoint", self.endpoint)
         yield from secret_problems("judges.llm", self.judges.llm)
+        yield from secret_problems("judges.reward_model", self.judges.reward_model)
         yield from self.judges.problems()
         yield from self.pairing.problems()
 
