@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 
@@ -12,6 +13,14 @@ def in_language(page: str, language: str = "ko") -> str:
     page = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.S)
     page = re.sub(rf'<(span|small|code) class="{other}"[^>]*>.*?</\1>', "", page, flags=re.S)
     return re.sub(rf'<span class="{language}"[^>]*>(.*?)</span>', r"\1", page, flags=re.S)
+
+
+def english_sentences(page: str) -> list[str]:
+    """What a reader of the Korean page sees of English: three words in a row or more, but for code and texts of the data."""
+    page = re.sub(r'<(code|pre|h3 lang="ko"|div class="text").*?</(code|pre|h3|div)>', "", in_language(page), flags=re.S)
+    shown = re.findall(r' (?:title|placeholder|aria-label|alt)="([^"]*)"', page)
+    shown += re.sub(r"<[^>]+>", "\n", re.sub(r"</?[bi]( [^>]*)?>", "", page)).split("\n")
+    return [text.strip() for text in shown if re.search(r"[A-Za-z'’]+([,;:.]? +[A-Za-z'’]+){2}", unescape(text))]
 
 
 class Page(HTMLParser):

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from align_ko import reasons
 from align_ko.turns import (
     ALIASES,
     ANSWERS,
@@ -174,7 +175,7 @@ def _named(row: object, columns: Mapping[str, str] | None) -> dict[str, object]:
     if isinstance(row, list) and row and is_messages(row):
         row = {"messages": row}
     if not isinstance(row, dict):
-        raise Broken(f"the row is {kind_of(row)}, expected an object")
+        raise Broken(reasons.ROW_IS.format(kind_of(row)))
     columns = columns or {}
     named: dict[str, object] = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
     taken = set(columns.values())
@@ -214,7 +215,7 @@ def _shape(row: Row) -> tuple[str, str]:
 def _conversation(row: dict[str, object], adapter: str) -> list[Message]:
     question, answer = _shape(row) if adapter == "auto" else ADAPTERS[adapter]
     if "rejected" in row and question != "messages":
-        raise Broken("it is a preference pair, which pairs and DPO read")
+        raise Broken(reasons.IS_PAIR)
     if question == "messages":
         return _with_context(row, messages_of(row.get("messages", {}), "messages"))
     if not question:
@@ -222,10 +223,10 @@ def _conversation(row: dict[str, object], adapter: str) -> list[Message]:
         if isinstance(text, str) and (turns := marked_turns(text)):
             return _with_context(row, turns)
         keys = ", ".join(map(str, list(row)[:8])) or "none"
-        raise Broken(f"no adapter fits the keys ({keys}); name columns in the recipe")
+        raise Broken(reasons.NO_ADAPTER.format(keys))
     for key in (question, answer):
         if key not in row:
-            raise Broken(f"'{key}' is missing")
+            raise Broken(reasons.NO_KEY.format(key))
     turns = turns_of(row[question], question, "user", row.get("input"))
     return _with_context(row, [*turns, *turns_of(row[answer], answer, "assistant")])
 
@@ -241,7 +242,7 @@ def _with_context(row: Row, turns: list[Message]) -> list[Message]:
         before = messages_of(history, "history")
     system = row.get("system") or ""
     if not isinstance(system, str):
-        raise Broken(f"'system' is {kind_of(system)}, expected text")
+        raise Broken(reasons.VALUE_IS.format("system", kind_of(system)))
     turns = [*before, *turns]
     if clean(system) and not (turns and turns[0]["role"] == "system"):
         turns = [{"role": "system", "content": clean(system)}, *turns]
@@ -259,12 +260,12 @@ class _Untrained(Exception):
 def _upto_trained(row: Row, messages: list[Message]) -> list[Message]:
     """The turns up to the last answer that is trained on, where some are not."""
     if is_off(row.get("weight")):
-        raise _Untrained("the row's weight is 0")
+        raise _Untrained(reasons.ROW_WEIGHT)
     if not any(message.get("weight") == 0 for message in messages):
         return messages
     last = max((number for number, message in enumerate(messages) if is_trained(message)), default=-1)
     if last < 0:
-        raise _Untrained("every answer has weight 0")
+        raise _Untrained(reasons.ANSWER_WEIGHTS)
     return messages[: last + 1]
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from align_ko import reasons
 from align_ko.errors import UserError
 
 CHUNK = 1 << 20  # characters read at a time from a JSON array
@@ -122,8 +123,9 @@ def _read_json_object(path: Path, advance: Advance) -> Iterator[RawRow]:
         values += list(rows_in(value)) if isinstance(value, dict) else [value]
         position += len(content[position : position + 99]) - len(content[position : position + 99].lstrip(" \r\n\t,"))
     broken = BAD_BYTE in content
+    problem = reasons.NOT_TEXT
     return (
-        RawRow(str(path), number, value, _NO_TEXT if broken and BAD_BYTE in json.dumps(value, ensure_ascii=False) else "")
+        RawRow(str(path), number, value, problem if broken and BAD_BYTE in json.dumps(value, ensure_ascii=False) else "")
         for number, value in enumerate(values, 1)
     )
 
@@ -162,7 +164,6 @@ def _failures(path: Path, encoding: str) -> tuple[int, int]:
 
 BAD_BYTE = "\udcff"  # stands for bytes that are no text; half a surrogate pair, which no file can contain itself
 codecs.register_error("align_ko_bad_byte", lambda error: (BAD_BYTE, error.end))  # type: ignore[attr-defined]
-_NO_TEXT = "contains bytes that are no text in this file's encoding"
 
 
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -214,13 +215,13 @@ def open_text(path: Path, advance: Advance = lambda count: None, newline: str | 
 def _parse(text: str) -> tuple[Any, str]:
     """(value, "") or (None, what is wrong)."""
     if BAD_BYTE in text:
-        return None, f"{_NO_TEXT} (column {text.index(BAD_BYTE) + 1})"
+        return None, reasons.NOT_TEXT_AT.format(text.index(BAD_BYTE) + 1)
     try:
         return json.loads(text), ""
     except json.JSONDecodeError as error:
-        return None, f"not valid JSON: {error.msg} (column {error.colno})"
+        return None, reasons.BAD_JSON_AT.format(error.msg, error.colno)
     except (RecursionError, ValueError) as error:  # nested thousands deep; a number of thousands of digits
-        return None, f"not readable as JSON: {error}"
+        return None, reasons.NO_JSON.format(error)
 
 
 def _read_jsonl(path: Path, advance: Advance) -> Iterator[RawRow]:
@@ -257,11 +258,11 @@ def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
                 line += rest[: len(rest) - len(rest.lstrip())].count("\n")
                 buffer, position, opening = rest.lstrip().removeprefix(",").lstrip(), 1, ""
                 if buffer[:1] != "[":
-                    yield RawRow(str(path), line, buffer[:2000], "text after the end of the JSON array")
+                    yield RawRow(str(path), line, buffer[:2000], reasons.AFTER_ARRAY)
                     return
                 continue  # another array in the same file
             if position == len(buffer):
-                yield RawRow(str(path), line, "", "the file ends inside the array: it was cut off")
+                yield RawRow(str(path), line, "", reasons.CUT_ARRAY)
                 return
             if not opening and (found := _OPENING.match(buffer, position)):
                 opening = found.group()
@@ -271,7 +272,7 @@ def _read_json_array(path: Path, advance: Advance) -> Iterator[RawRow]:
                     buffer, ended = buffer + more, not more
                 end = len(buffer) if end < 0 else end
             elif BAD_BYTE in buffer[position:end]:
-                problem = _NO_TEXT
+                problem = reasons.NOT_TEXT
             yield RawRow(str(path), line, buffer[position : min(end, position + 2000)] if problem else value, problem)
             line += buffer.count("\n", position, end)
             position = end
@@ -284,6 +285,6 @@ def _decode(buffer: str, position: int) -> tuple[Any, int, str, bool]:
         return value, end, "", False
     except json.JSONDecodeError as error:
         cut = error.pos > len(buffer) - 16 or error.msg.startswith("Unterminated")
-        return None, position, f"not valid JSON: {error.msg}", cut
+        return None, position, reasons.BAD_JSON.format(error.msg), cut
     except (RecursionError, ValueError) as error:
-        return None, position, f"not readable as JSON: {error}", False
+        return None, position, reasons.NO_JSON.format(error), False

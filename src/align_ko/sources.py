@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from align_ko import reasons
 from align_ko.errors import UserError
 from align_ko.json_rows import BAD_BYTE, MAX_ELEMENT, Advance, open_text, read_json_rows
 from align_ko.json_rows import RawRow as RawRow
@@ -121,13 +122,13 @@ def _read_csv(path: Path, advance: Advance) -> Iterator[RawRow]:
             if not fields and not problem:
                 continue
             if not problem and len(fields) != len(header):
-                problem = "number of fields differs from the header's"
+                problem = reasons.FIELDS
             if (problem and len(fields) < len(header) and lines.read_again()) or lines.is_torn():
-                problem = "a quotation mark that is not closed on its line"
+                problem = reasons.OPEN_QUOTE
             elif any(BAD_BYTE in field for field in fields):
-                problem = "contains bytes that are no text in this file's encoding"
+                problem = reasons.NOT_TEXT
             elif _header(fields) == header:
-                problem = "the header once more"
+                problem = reasons.HEADER_AGAIN
             yield RawRow(str(path), start, dict(zip(header, fields, strict=False)), problem)
 
 
@@ -172,7 +173,7 @@ def _record(lines: _Lines, delimiter: str) -> tuple[list[str], str]:
     try:
         return next(csv.reader(lines, delimiter=delimiter), []), ""
     except csv.Error as error:
-        return [], f"not valid CSV: {error}"
+        return [], reasons.BAD_CSV.format(error)
 
 
 def _header(names: list[str]) -> list[str]:
@@ -198,7 +199,7 @@ def _read_parquet(path: Path, advance: Advance) -> Iterator[RawRow]:
                 yield RawRow(str(path), number, value, problem)
             advance(size * batch.num_rows // max(file.metadata.num_rows, 1))
     except (pyarrow.ArrowException, OSError) as error:
-        yield RawRow(str(path), 0, "", f"not readable as Parquet: {' '.join(str(error).split())}")
+        yield RawRow(str(path), 0, "", reasons.BAD_PARQUET.format(" ".join(str(error).split())))
 
 
 def _values(batch: pyarrow.RecordBatch) -> Iterator[tuple[object, str]]:
@@ -207,7 +208,7 @@ def _values(batch: pyarrow.RecordBatch) -> Iterator[tuple[object, str]]:
         yield from ((value, "") for value in batch.to_pylist())
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
-            yield "", f"a value of this row cannot be read: {error}"
+            yield "", reasons.BAD_VALUE.format(error)
         else:
             for number in range(batch.num_rows):
                 yield from _values(batch.slice(number, 1))
@@ -225,7 +226,7 @@ def _read_arrow(path: Path) -> Iterator[RawRow]:
                     number += 1
                     yield RawRow(str(path), number, value, problem)
     except (pyarrow.ArrowException, OSError) as error:
-        yield RawRow(str(path), number, "", f"not readable as Arrow: {' '.join(str(error).split())}")
+        yield RawRow(str(path), number, "", reasons.BAD_ARROW.format(" ".join(str(error).split())))
 
 
 def _read_hub(name: str, split: str) -> Iterator[RawRow]:

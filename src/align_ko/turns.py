@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NotRequired, TypedDict
 
+from align_ko import reasons
+
 Row = Mapping[str, object]
 
 
@@ -120,10 +122,10 @@ def turns_of(value: object, key: str, role: str, given: object = None) -> list[M
     if isinstance(value, list | dict) and value:
         return messages_of(value, key)
     if not isinstance(value, str):
-        raise Broken(f"'{key}' is {kind_of(value)}, expected text")
+        raise Broken(reasons.VALUE_IS.format(key, kind_of(value)))
     given = given or ""
     if not isinstance(given, str):
-        raise Broken(f"'input' is {kind_of(given)}, expected text")
+        raise Broken(reasons.VALUE_IS.format("input", kind_of(given)))
     text = f"{clean(value)}\n\n{clean(given)}" if clean(given) else clean(value)
     return marked_turns(text) or [{"role": role, "content": text}]
 
@@ -133,10 +135,10 @@ def messages_of(value: object, key: str) -> list[Message]:
     if isinstance(value, dict):  # {"messages": […]} once more, or one message
         inner = next((value[name] for name in ("messages", *ALIASES["messages"].split()) if name in value), None)
         if inner is None and not is_messages([value]):
-            raise Broken(f"'{key}' is {'missing' if not value else kind_of(value)}, expected a list")
+            raise Broken(reasons.LIST_IS.format(key, kind_of(value)) if value else reasons.NO_LIST.format(key))
         value = [value] if inner is None else loads(inner)
     if not isinstance(value, list):
-        raise Broken(f"'{key}' is {kind_of(value)}, expected a list")
+        raise Broken(reasons.LIST_IS.format(key, kind_of(value)))
     if len(value) > 1 and all(isinstance(one, str) for one in value):  # texts by turns
         value = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
     value = [turn for one in value for turn in _exchange(one)]
@@ -147,11 +149,11 @@ def messages_of(value: object, key: str) -> list[Message]:
     turns: list[Message] = []
     for number, message in enumerate(value, 1):
         if not isinstance(message, dict):
-            raise Broken(f"message {number} is {kind_of(message)}, expected an object")
+            raise Broken(reasons.MESSAGE_IS.format(number, kind_of(message)))
         role = next((message[name] for name in ROLE_KEYS if name in message), None)
         content = next((message[name] for name in TEXT_KEYS if name in message), None)
         if not isinstance(role, str):
-            raise Broken(f"message {number} has no role")
+            raise Broken(reasons.NO_ROLE.format(number))
         role = clean(role)
         plain = role.lower()
         role = "assistant" if bot_is_sys and plain == "sys" else ROLES.get(plain, role)
@@ -177,11 +179,11 @@ def _content(content: object, number: int, message: Row) -> str:
         texts = [part if isinstance(part, str) else part.get("text") for part in content]
         other = next((part for part, text in zip(content, texts, strict=True) if not isinstance(text, str)), None)
         if other is not None:
-            raise Broken(f"content of message {number} has a part of type {other.get('type')!r}, expected text")
+            raise Broken(reasons.PART_IS.format(number, other.get("type")))
         content = "\n".join(map(str, texts))
     if not isinstance(content, str):
-        calls = " (it calls a tool)" if message.get("tool_calls") or message.get("function_call") else ""
-        raise Broken(f"content of message {number} is {kind_of(content)}{calls}, expected text")
+        calls = message.get("tool_calls") or message.get("function_call")
+        raise Broken((reasons.TOOL_CALL if calls else reasons.CONTENT_IS).format(number, kind_of(content)))
     return clean(content)
 
 

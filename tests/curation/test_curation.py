@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from html_page import english_sentences
 from rich.console import Console
 
 from align_ko import json_rows
@@ -385,6 +386,7 @@ def test_the_users_own_file_with_one_path(tmp_path: Path) -> None:
         "nobody_knows": [1] + [0] * 6,
     }
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == facts
+    assert english_sentences((out / "report.html").read_text(encoding="utf-8")) == []
     by_group = facts["answer_characters_by_group"]
     assert set(by_group) == {"instruction", "dialogue", "knowledge"}
     for side in ("before", "after"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from align_ko import reasons
 from align_ko.errors import UserError
 from align_ko.overlap import PromptIndex
 from align_ko.preferences import guards
@@ -216,14 +217,14 @@ def test_an_evaluation_prompt_never_gets_in_paraphrased_or_in_an_earlier_turn(tm
     }
     dropped = Counter()
     kept = guards.drop_held_out([pair(0, prompt=prompt) for prompt in asked.values()], index, dropped)
-    assert [one.prompt for one in kept] == [asked["other"]] and dropped == {guards.EVALUATION: 4}
+    assert [one.prompt for one in kept] == [asked["other"]] and dropped == {reasons.HELD_OUT: 4}
     # and through the whole builder, as candidate, as curated answer and as spoilt copy
     tasks = [PromptRow(name, prompt, OTHER) for name, prompt in asked.items()]
     drawn = {name: [Candidate("greedy", "greedy", LOOP, False, 9)] for name in asked}
     args = PairingArgs(reference_share=1.0, curated_share=0.9, eval_share=0.0)
     built = build_pairs(tasks, drawn, JudgesArgs(), args, tmp_path, index, tasks)
     assert {str(one.prompt) for one in [*built.train, *built.held_out]} == {str(asked["other"])}
-    assert built.summary["dropped"][guards.EVALUATION] == 4
+    assert built.summary["dropped"][reasons.HELD_OUT] == 4
     with pytest.raises(UserError, match=r"no pair could be made of 1 prompts: .*evaluation prompt"):
         build_pairs(tasks[:1], drawn, JudgesArgs(), args, tmp_path, index)
 

@@ -37,7 +37,8 @@ from align_ko.report.curation_examples import (
     offending,
     show_white_space,
 )  # fmt: skip
-from align_ko.report.page import FAULT_NAMES, REASON_NAMES, Part, pieces
+from align_ko.report.korean import FAULT_NAMES, REASON_NAMES
+from align_ko.report.page import Part, pieces
 from align_ko.report.tables import escape_markdown, markdown_table
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다."
@@ -225,8 +226,8 @@ def test_unfinished_is_marked_at_the_end() -> None:
 
 def test_what_is_marked_in_the_text_is_not_told_again() -> None:
     raw = {"messages": turns("가", "나", "다", "네 方法입니다.")}
-    assert dropped_card(dropped("x", "answer 2: 한글이 아닙니다. …方法…", raw)).detail == "2번째 답변: 한글이 아닙니다."
-    assert dropped_card(dropped("x", "한글이 아닙니다. …漢字…", raw)).detail == "한글이 아닙니다. …漢字…"
+    assert dropped_card(dropped("x", "answer 2: 한글이 아닙니다. …方法…", raw)).detail.ko == "2번째 답변: 한글이 아닙니다."
+    assert dropped_card(dropped("x", "한글이 아닙니다. …漢字…", raw)).detail.ko == "한글이 아닙니다. …漢字…"
 
 
 def test_differences_by_character_and_by_word() -> None:
@@ -282,13 +283,19 @@ def test_page_is_whole_and_needs_nothing_else(facts: dict[str, Any]) -> None:
 
 def test_page_shows_all_that_the_run_said() -> None:
     page = in_language(render_html(full_facts()))
-    told = ["읽은 행의 <b>50%</b>", "read and judge", "4,650", "질문 유사 <b>812</b>행", "유사도 0.91", "조사 <b>31</b>행"]
+    told = ["읽은 행의 <b>50%</b>", "읽기와 심사", "4,650", "질문 유사 <b>812</b>행", "유사도 0.91", "조사 <b>31</b>행"]
     told += ["전화번호 가림 <b>3</b>건", "품질과 다양성", "0.930 → 0.970", "지시 그룹만 보기", "답변의 점수"]
-    told += ["instruction: 9 rows wanted, 10 there.", "recipes/solar/data.yaml", "raw/koalpaca.jsonl:7", "{&#34;instruc"]
+    told += ["지시 그룹은 9행이 필요한데 10행이 있습니다.", "recipes/solar/data.yaml", "raw/koalpaca.jsonl:7", "{&#34;instruc"]
     for text in told:
         assert text in page, text
     english = in_language(render_html(full_facts()), "en")
-    for text in ("<b>50%</b> of the rows read", "alike in question <b>812</b>", "only instruction", "phone masked <b>3</b>"):
+    assert "instruction: 9 rows wanted, 10 there." in english
+    for text in (
+        "<b>50%</b> of the rows read",
+        "alike in question <b>812</b>",
+        "only instruction",
+        "phone masked <b>3</b>",
+    ):
         assert text in english, text
     assert Page(page).marks == ["를", "을", "돌아와요?", "돌아오나요?", "네. 네."]
     plain = in_language(render_html(plain_facts()))

@@ -29,7 +29,8 @@ from align_ko.report.evaluation import (
     show,
     write_html,
 )
-from align_ko.report.page import CLIP, FAULT_NAMES, clip_at, pieces, segments
+from align_ko.report.korean import FAULT_NAMES
+from align_ko.report.page import CLIP, clip_at, pieces, segments
 from align_ko.report.tables import MEASURE_LABELS, measure_cells
 
 GOOD = "김치찌개는 잘 익은 신김치를 먼저 볶아야 맛이 깊어집니다. 멸치 육수를 붓고 20분쯤 끓이세요."
@@ -277,8 +278,8 @@ def test_each_suite_has_a_line_and_the_best_checkpoint_is_named() -> None:
 def test_the_page_shows_suites_and_what_was_not_met() -> None:
     scored, summary = with_suites()
     page = in_language(render_html(scored, summary))
-    assert page.count("지키지 않음: items") == 2 and "지키지 않음: no_latin" not in page
-    assert "<td>4개 중 75%</td>" in page and "run에서 가장 좋은 체크포인트: checkpoint-1: as good as" in page
+    assert page.count("지키지 않음: 항목 수") == 2 and "지키지 않음: 로마자" not in page
+    assert "<td>4개 중 75%</td>" in page and "가장 좋은 체크포인트: checkpoint-1. checkpoint-2에 뒤지지 않으면서" in page
 
 
 def test_table_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:

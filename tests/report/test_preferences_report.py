@@ -13,7 +13,6 @@ from test_pairing import GOOD, LOOP, OTHER, pair, said, user
 
 from align_ko.preferences.build import gap_of, summarize
 from align_ko.records import PreferencePair
-from align_ko.report.page import dropped_pair
 from align_ko.report.pairs import advise, examples, render_html, show, write_report
 
 
@@ -119,15 +118,6 @@ def test_the_page_underlines_faults_and_escapes_everything(tmp_path):
     written = json.loads((tmp_path / "report.json").read_text())
     assert written == json.loads(json.dumps({**summary, "advice": [rule._asdict() for rule in advise(summary)]}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
-
-
-def test_every_reason_has_a_korean_name():
-    assert (
-        dropped_pair("synthetic: assess finds no echo in the spoilt copy").ko
-        == "망가뜨렸으나 뜻한 결함(질문 되풀이)이 나타나지 않음"
-    )
-    assert dropped_pair("something new").ko == "something new"
-    assert dropped_pair("both sides nearly the same").ko == "두 답변이 거의 같음"
 
 
 def test_the_page_says_so_where_nothing_was_dropped():

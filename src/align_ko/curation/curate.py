@@ -15,6 +15,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from align_ko import reasons
 from align_ko.adapters import OURS, Rejection
 from align_ko.curation.facts import CurationFacts, Tally
 from align_ko.curation.filters import FILTERS, Rules, filter_names
@@ -217,8 +218,8 @@ class Pool(AbstractContextManager["Pool"]):
             return self._reject(row)
         first = self._seen.setdefault(row.key, len(self.rows))
         if first < len(self.rows):
-            place = f"{self.rows[first].file}:{self.rows[first].line}"
-            return self._reject(again(row, Rejection("duplicate", f"says the same as {place}")))
+            why = reasons.SAYS_THE_SAME.format(self.rows[first].file, self.rows[first].line)
+            return self._reject(again(row, Rejection("duplicate", why)))
         text = row.text.encode("utf-8") + b"\n"
         if self._moved:  # seeking writes out what waits to be written: not before every row
             self._texts.seek(self._end)

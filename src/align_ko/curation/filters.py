@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, pairwise
 
+from align_ko import reasons
 from align_ko.adapters import Rejection
 from align_ko.curation.off_topic import is_off_topic
 from align_ko.curation.personal_data import find
@@ -103,19 +104,19 @@ def roles(row: Candidate, rules: Rules) -> Rejection | None:
     said = [m["role"] for m in row.conversation.messages]
     turns = said[1:] if said[:1] == ["system"] else said
     if not turns:
-        return Rejection("roles", "no user or assistant message")
+        return Rejection("roles", reasons.NO_TURN)
     expected = ["user", "assistant"] * (len(turns) // 2 + 1)
     for place, (role, wanted) in enumerate(zip(turns, expected, strict=False), 1):
         if role != wanted:
-            return Rejection("roles", f"turn {place} is {role!r}, expected {wanted!r}")
-    return Rejection("roles", "the last turn is the user's, with no answer") if len(turns) % 2 else None
+            return Rejection("roles", reasons.WRONG_TURN.format(place, role, wanted))
+    return Rejection("roles", reasons.NO_ANSWER) if len(turns) % 2 else None
 
 
 def empty(row: Candidate, rules: Rules) -> Rejection | None:
     """Every message says something: at least one letter or digit."""
     for place, message in enumerate(row.conversation.messages, 1):
         if not any(map(str.isalnum, message["content"])):
-            return Rejection("empty", f"message {place} ({message['role']}) says nothing")
+            return Rejection("empty", reasons.SAYS_NOTHING.format(place, message["role"]))
     return None
 
 
@@ -126,8 +127,9 @@ def length(row: Candidate, rules: Rules) -> Rejection | None:
     texts += [("answer", answer, bounds.min_answer, bounds.max_answer) for answer in row.answers]
     for name, text, low, high in texts:
         if not low <= (size := len(text)) <= high:
-            reason, limit = ("too_short", f"at least {low}") if size < low else ("too_long", f"at most {high}")
-            return Rejection(reason, f"{name} of {size} characters, {limit} wanted")
+            if size < low:
+                return Rejection("too_short", reasons.TOO_SHORT.format(name, size, low))
+            return Rejection("too_long", reasons.TOO_LONG.format(name, size, high))
     return None
 
 
@@ -144,7 +146,7 @@ def personal_data(row: Candidate, rules: Rules) -> Rejection | None:
     for place, message in enumerate(row.conversation.messages, 1):
         if found := find(message["content"]):
             kinds = ", ".join(dict.fromkeys(piece.kind for piece in found))
-            return Rejection("personal_data", f"message {place} ({message['role']}): {kinds}")
+            return Rejection("personal_data", reasons.PERSONAL_DATA.format(place, message["role"], kinds))
     return None
 
 
@@ -152,7 +154,7 @@ def profanity(row: Candidate, rules: Rules) -> Rejection | None:
     """A swear word of the list in an answer. In a question it may stand: a calm answer to it is worth learning."""
     for question, answer in zip(row.questions, row.answers, strict=True):
         if word := find_profanity(answer, question, rules.profanity_file):
-            return Rejection("profanity", f"{word!r} is on the list of swear words")
+            return Rejection("profanity", reasons.SWEARS.format(word))
     return None
 
 
@@ -161,7 +163,7 @@ def wrong_refusal(row: Candidate, rules: Rules) -> Rejection | None:
     for number, answer in enumerate(row.answers, 1):
         asked = "\n".join(row.questions[:number])  # 그럼 부산은요? after a question about today's weather
         if refusing := wrong_refusal_in(asked, answer):
-            return Rejection("wrong_refusal", f"refuses without a reason: …{refusing[:60]}…")
+            return Rejection("wrong_refusal", reasons.REFUSES.format(refusing[:60]))
     return None
 
 
@@ -169,7 +171,7 @@ def template_leak(row: Candidate, rules: Rules) -> Rejection | None:
     """What separates turns, in an answer; in any other message only what spells a token: a question may have headings."""
     for place, message in enumerate(row.conversation.messages, 1):
         if message["role"] != "assistant" and (mark := control_mark(message["content"])):
-            return Rejection("template_leak", f"message {place} ({message['role']}) contains {mark}")
+            return Rejection("template_leak", reasons.LEAKS.format(place, message["role"], mark))
     return _first_fault(row, "template_leak", ("template_leak",))
 
 
@@ -178,7 +180,7 @@ def off_topic(row: Candidate, rules: Rules) -> Rejection | None:
     earlier = " ".join(m["content"] for m in row.conversation.messages if m["role"] == "system")
     for number, (question, answer) in enumerate(zip(row.questions, row.answers, strict=True), 1):
         if is_off_topic(question, answer, earlier):
-            return Rejection("off_topic", f"answer {number} shares no word with its question: …{answer[:60]}…")
+            return Rejection("off_topic", reasons.SHARES_NO_WORD.format(number, answer[:60]))
         earlier = f"{earlier} {question} {answer}"
     return None
 
@@ -209,8 +211,8 @@ def _first_fault(row: Candidate, reason: str, codes: Sequence[str]) -> Rejection
     for number, (answer, assessment) in enumerate(zip(row.answers, row.assessments, strict=True), 1):
         for fault in assessment.faults:
             if fault.code in codes:
-                where = f"answer {number}: " if len(row.answers) > 1 else ""
-                return Rejection(reason, f"{where}{fault.message} …{answer[fault.start : fault.end][:60]}…")
+                said = f"{fault.message} …{answer[fault.start : fault.end][:60]}…"
+                return Rejection(reason, reasons.OF_ANSWER.format(number, said) if len(row.answers) > 1 else said)
     return None
 
 

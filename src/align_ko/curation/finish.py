@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol, cast
 
+from align_ko import reasons
 from align_ko.adapters import Rejection
 from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, NearDuplicatePair, Tally
 from align_ko.curation.judge import Judged
@@ -91,12 +92,12 @@ def _drop_repeats(recipe: DataRecipe, pool: Kept, repeats: Mapping[int, Duplicat
         one, kept, dropped = repeats[number], pool.text(repeats[number].kept), pool.text(number)
         pair = {"kept": json.loads(kept), "dropped": json.loads(dropped), "side": one.side, "similarity": one.similarity}
         facts["examples"].append(cast(NearDuplicatePair, pair))
-    reasons = {}
+    rejections = {}
     for number, one in repeats.items():
         better = pool.rows[one.kept]
-        detail = f"the {one.side} is {one.similarity:.2f} like that of {better.file}:{better.line}, which scores no worse"
-        reasons[number] = Rejection("near_duplicate", detail)
-    pool.drop(reasons)
+        detail = reasons.NEARLY_THE_SAME.format(one.side, one.similarity, better.file, better.line)
+        rejections[number] = Rejection("near_duplicate", detail)
+    pool.drop(rejections)
     return facts
 
 

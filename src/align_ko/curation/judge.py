@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from align_ko import reasons
 from align_ko.adapters import Rejection, adapt, split_of, unread_keys
 from align_ko.curation.filters import Candidate, Rules, choose_filters, first_rejections
 from align_ko.curation.personal_data import find, mask
@@ -109,7 +110,7 @@ class Judge:
             group = next((group for group, names in self.work.groups.items() if label in names), "")
         messages = Rejection("broken_row", raw.problem) if raw.problem else adapt(raw.value, source.adapter, source.columns)
         if not group and not isinstance(messages, Rejection):
-            messages = Rejection("broken_row", f"source {label!r} stands in no group; add it under `groups` in the recipe")
+            messages = Rejection("broken_row", reasons.NO_GROUP.format(label))
         if isinstance(messages, Rejection):
             return _Row(name, label, group, raw, messages)
         repaired, changed = repair(messages, self._before)
@@ -123,7 +124,7 @@ class Judge:
                 continue
             prompt, similarity = self.held_out.nearest(message["content"], OVERLAP_THRESHOLD)
             if prompt:
-                return Rejection("evaluation_overlap", f"{similarity:.2f} like the evaluation prompt {prompt[:80]!r}")
+                return Rejection("evaluation_overlap", reasons.OVERLAPS.format(similarity, prompt[:80]))
         return None
 
     def _judged(self, row: _Row) -> Judged:

@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
+from align_ko import reasons
 from align_ko.recipe import Selection
 from align_ko.workers import Workers
 
@@ -73,31 +74,31 @@ def decide(available: Mapping[str, int], weights: Mapping[str, float], max_sampl
     wanted = dict.fromkeys(counts, 0) | divide(max_samples, {g: w for g, w in weights.items() if w > 0})
     aim = divide(max_samples, shares)
     short = {group: count for group, count in aim.items() if count > counts[group]}
-    decision = "".join(f"{group}: {count:,} rows wanted, {counts[group]:,} there. " for group, count in short.items())
+    said = [reasons.SHORT.format(group, count, counts[group]) for group, count in short.items()]
     if not short:
-        taken, decision = aim, f"There are rows enough: {sum(aim.values()):,} are taken at the wanted weights."
+        taken = aim
+        said.append(reasons.ENOUGH.format(sum(aim.values())))
     elif on_shortage == "upsample":
         taken = aim
-        decision += f"Short groups are repeated (upsample): {max_samples:,} rows."
+        said.append(reasons.UPSAMPLED.format(max_samples))
     elif on_shortage == "fill":
         taken = _fill(counts, shares, max_samples)
         everything = taken == {group: counts[group] for group in taken}
         total = sum(taken.values())
         percents = ", ".join(f"{group} {count / max(total, 1):.1%}" for group, count in taken.items())
-        decision += "Every row there is is taken" if everything else "The other groups fill the total"
-        decision += f" (fill): {total:,} of {max_samples:,} rows, so the weights become {percents}."
+        said.append((reasons.ALL_TAKEN if everything else reasons.FILLED).format(total, max_samples, percents))
     else:
         total_weight = sum(shares.values())
         total = min(max_samples, *(int(counts[g] * total_weight / shares[g] + 1e-9) for g in shares))
         taken = divide(total, shares)
-        decision += f"The weights are kept and the total shrinks (shrink): {total:,} of {max_samples:,} rows."
+        said.append(reasons.SHRUNK.format(total, max_samples))
     missing = [group for group in weights if weights[group] > 0 and counts[group] == 0]
     if missing:
-        decision += f" No rows at all in {', '.join(missing)}: the other groups share its weight."
+        said.append(reasons.NO_ROWS.format(", ".join(missing)))
     unweighted = [group for group in counts if counts[group] and not weights.get(group)]
     if unweighted:
-        decision += f" No weight for {', '.join(unweighted)}: its rows are left out."
-    return Mixture(wanted, counts, dict.fromkeys(counts, 0) | taken, decision)
+        said.append(reasons.NO_WEIGHT.format(", ".join(unweighted)))
+    return Mixture(wanted, counts, dict.fromkeys(counts, 0) | taken, " ".join(said))
 
 
 def divide(total: int, weights: Mapping[str, float]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TypedDict
 
+from align_ko import reasons
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, wilson
 from align_ko.korean.demands import unmet
@@ -103,10 +104,10 @@ def _best(run: str, results: Sequence[Result], suites: Sequence[SuiteResult]) ->
     step, rival = (result["model"].rpartition("/")[2] for result in (first, second))
     decided = next((name for name in best if best[name] != next_best[name]), "")
     if not decided:
-        return f"{step}: as good as {rival}, and earlier"
+        return reasons.AS_GOOD.format(step, rival)
     mine, other = (f"{-one[decided]:.3f}" if decided == "NLL" else f"{one[decided]:.0f} %" for one in (best, next_best))
-    chance = ", which may be chance" if decided == "natural in form" and first["natural_low"] <= second["natural"] else ""
-    return f"{step}: {decided} {mine}, next {rival} with {other}{chance}"
+    by_chance = decided == "natural in form" and first["natural_low"] <= second["natural"]
+    return (reasons.BY_CHANCE if by_chance else reasons.BETTER).format(step, f"{decided} {mine}", rival, other)
 
 
 def _merits(result: Result, suites: Sequence[SuiteResult]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from align_ko import reasons
 from align_ko.chat_format import IGNORE, EncodedConversation, RefusedConversation, answer_ids, prompt_ids
 from align_ko.generation.requests import progress
 from align_ko.models.load import context_of, load_checkpoint_tokenizer, load_for_inference, number_format
@@ -78,8 +79,9 @@ def is_relevant(nats_per_token: float | None) -> bool:
 
 def describe_relevance(nats_per_token: float | None) -> str:
     """`0.71 nats a token by its question, at least 0.05 wanted`."""
-    value = "no value" if nats_per_token is None else f"{nats_per_token:.2f} nats a token"
-    return f"{value} by its question, at least {LEAST:g} wanted"
+    if nats_per_token is None:
+        return f"no value by its question, at least {LEAST:g} wanted"
+    return reasons.IRRELEVANT.format(nats_per_token, LEAST)
 
 
 def why_unrelated(questions: Sequence[Question], model: str | ModelSource, file: Path) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TypedDict
 
+from align_ko import reasons
 from align_ko.errors import NothingToDo, warn
 from align_ko.korean import assess, measure
 from align_ko.manifest import remove_manifest
@@ -84,10 +85,10 @@ def build_pairs(
     dropped: Counter[str] = Counter()
     allowed = [task for task in tasks if not guards.is_held_out(task.prompt, held_out)]
     if len(allowed) < len(tasks):
-        dropped[guards.EVALUATION] = len(tasks) - len(allowed)
+        dropped[reasons.HELD_OUT] = len(tasks) - len(allowed)
     rated = rate(allowed, candidates, judges, pairing, folder, answered_by)
-    pairs, reasons = make_pairs(rated, pairing)
-    dropped += reasons
+    pairs, left_out = make_pairs(rated, pairing)
+    dropped += left_out
     if pairing.drop_shared_filler:
         pairs = guards.drop_shared_filler(pairs, dropped)
     pairs = guards.drop_generic(pairs, pairing.max_collapse, dropped)
@@ -148,9 +149,9 @@ def _spoilt(
     made: list[PreferencePair] = []
     for good, share in ((own, args.synthetic_share), (free_first, args.curated_share)):
         if share:
-            spoilt, reasons = synthetic_pairs(good, round(share * total), args)
+            spoilt, left_out = synthetic_pairs(good, round(share * total), args)
             made += spoilt
-            dropped += reasons
+            dropped += left_out
     return made
 
 

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from align_ko import reasons
 from align_ko.korean import WEIGHTS
 from align_ko.korean.set_measures import collapse_shares
 from align_ko.overlap import PromptIndex, overlaps, prompts_to_hold_out
 from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair
 
-EVALUATION = "an evaluation prompt, or too near to one"
 _WORD = re.compile(r"[가-힣]{2,}")
 _CROWDS = 3
 """Times a stem has to be repeated, and in a tenth of the words, to crowd an answer."""
@@ -26,7 +26,7 @@ def is_held_out(prompt: Sequence[Message], index: PromptIndex) -> bool:
 
 
 def drop_held_out(pairs: list[PreferencePair], index: PromptIndex, dropped: Counter[str]) -> list[PreferencePair]:
-    return _without(pairs, lambda pair: is_held_out(pair.prompt, index), EVALUATION, dropped)
+    return _without(pairs, lambda pair: is_held_out(pair.prompt, index), reasons.HELD_OUT, dropped)
 
 
 def shared_filler(chosen: str, rejected: str, prompt: str) -> list[str]:
@@ -47,7 +47,7 @@ def drop_shared_filler(pairs: list[PreferencePair], dropped: Counter[str]) -> li
         return bool(shared_filler(pair.chosen[0]["content"], pair.rejected[0]["content"], prompt))
 
     # a spoilt copy contains the chosen answer's own words; its fault is another
-    return _without(pairs, lambda p: p.origin != "synthetic" and shares(p), "both sides share the filler", dropped)
+    return _without(pairs, lambda p: p.origin != "synthetic" and shares(p), reasons.SHARED_FILLER, dropped)
 
 
 def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Counter[str]) -> list[PreferencePair]:
@@ -63,7 +63,7 @@ def drop_generic(pairs: list[PreferencePair], max_collapse: float, dropped: Coun
         if not over:
             break
         dropped_places = set(over[: max(1, len(over) // 10)])
-        dropped["chosen answer is generic: other prompts are answered so too"] += len(dropped_places)
+        dropped[reasons.GENERIC] += len(dropped_places)
         pairs = [pair for place, pair in enumerate(pairs) if place not in dropped_places]
     return pairs
 
@@ -81,16 +81,17 @@ def main_fault(pair: PreferencePair) -> str:
 def balance(pairs: list[PreferencePair], args: PairingArgs, dropped: Counter[str]) -> list[PreferencePair]:
     """Cap the shares of contrasts and of chosen candidates, then of each fault; pairs of small margin are dropped first."""
     kinds: tuple[tuple[str, float, Callable[[PreferencePair], bool]], ...] = (
-        ("contrasts", args.contrast_share, lambda pair: pair.origin == "contrast"),
-        ("candidates", args.candidate_share, lambda pair: pair.chosen_by != "reference"),
+        (reasons.CONTRASTS_FULL, args.contrast_share, lambda pair: pair.origin == "contrast"),
+        (reasons.CANDIDATES_FULL, args.candidate_share, lambda pair: pair.chosen_by != "reference"),
     )
-    for name, share, is_kind in kinds:
+    for reason, share, is_kind in kinds:
         if share < 1:  # of what remains; rounded, so that .1 of 10 is one and not 0.9999
             most = int(round(share / (1 - share) * sum(not is_kind(pair) for pair in pairs), 6))
-            pairs = _capped(pairs, is_kind, most, f"share of {name} is full", dropped)
+            pairs = _capped(pairs, is_kind, most, reason, dropped)
     most = int(args.fault_share * len(pairs))
     for fault in sorted({main_fault(pair) for pair in pairs} - {"none"}):
-        pairs = _capped(pairs, lambda pair, f=fault: main_fault(pair) == f, most, f"share of {fault} is full", dropped)  # type: ignore[misc]
+        full = reasons.FAULT_FULL.format(fault)
+        pairs = _capped(pairs, lambda pair, f=fault: main_fault(pair) == f, most, full, dropped)  # type: ignore[misc]
     return pairs
 
 

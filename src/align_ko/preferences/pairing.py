@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from align_ko import reasons
 from align_ko.korean import cut_loop
 from align_ko.preferences.judges import Rated, Rating, closeness, is_fit
 from align_ko.recipe import PairingArgs
 from align_ko.records import Conversation, Message, PreferencePair
-
-LENGTH = "rejected side much shorter: DPO would learn length"
-REFERENCES_FULL = "no natural candidate, and the share of references is full"
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,11 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
         best = next(iter(one.fit(args)), None)
         faulty = one.faulty()
         if not faulty and (best is None or best[1].score - one.greedy[1].score < args.contrast_margin):
-            dropped["greedy answer is as good"] += 1
+            dropped[reasons.GREEDY_IS_GOOD] += 1
             continue
         sides = _better_sides(one, best, args.chosen if faulty else "candidate")
         if not sides:
-            dropped["no natural candidate, and no reference"] += 1
+            dropped[reasons.NO_CHOSEN] += 1
             continue
         failures = [one.greedy, *one.failures()[: args.rejected_samples]] if faulty else [one.greedy]
         for chosen, failure in product(sides, failures):
@@ -47,9 +45,9 @@ def make_pairs(rated: Sequence[Rated], args: PairingArgs) -> tuple[list[Preferen
                 continue  # of two better sides, only the curated answer is paired with samples
             rejected = _rejected(failure, len(chosen.text), args)
             if closeness(chosen.text, rejected.text) > args.max_similarity:
-                dropped["both sides nearly the same"] += 1
+                dropped[reasons.SAME_SIDES] += 1
             elif not long_enough(rejected.text, chosen.text, args):
-                dropped[LENGTH] += 1
+                dropped[reasons.SHORT_SIDE] += 1
             else:
                 pairs.append(make_pair(one.task.id, one.task.prompt, "repair" if faulty else "contrast", chosen, rejected))
     return _with_few_references(pairs, args.reference_share if args.chosen == "candidate" else 1.0, dropped), dropped
@@ -80,7 +78,7 @@ def _with_few_references(pairs: list[PreferencePair], share: float, dropped: Cou
     most = len(taken) if share >= 1 else int(share / (1 - share) * (len(pairs) - len(taken)))
     surplus = {pair.id for pair in sorted(taken, key=lambda pair: (pair.rejected_score, pair.id))[most:]}
     if surplus:
-        dropped[REFERENCES_FULL] += len(surplus)
+        dropped[reasons.REFERENCES_FULL] += len(surplus)
     return [pair for pair in pairs if pair.id not in surplus]
 
 

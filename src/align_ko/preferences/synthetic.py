@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from align_ko import reasons
 from align_ko.korean import assess, tagger
 from align_ko.korean.prose import sentences
-from align_ko.preferences.pairing import LENGTH, Side, long_enough, make_pair
+from align_ko.preferences.pairing import Side, long_enough, make_pair
 from align_ko.recipe import PairingArgs
 from align_ko.records import Message, PreferencePair, last_user_text
 
@@ -139,7 +140,7 @@ def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tup
         question = last_user_text(item.prompt)
         own = assess(item.text, question)
         if own.outside or not own.natural:
-            dropped["synthetic: the answer to spoil is not natural itself"] += 1
+            dropped[reasons.UNNATURAL_ORIGINAL] += 1
             continue
         for step in range(len(faults)):
             fault = faults[(turn + step) % len(faults)]
@@ -148,10 +149,10 @@ def synthetic_pairs(good: Sequence[Good], wanted: int, args: PairingArgs) -> tup
             if spoilt is None or fault in own.codes:
                 continue
             if not long_enough(spoilt.text, item.text, args) or len(spoilt.text) > (1 + args.length_tolerance) * len(item.text):
-                dropped[f"synthetic: {LENGTH}"] += 1
+                dropped[reasons.SPOILT_LENGTH] += 1
                 continue
             if fault not in assess(spoilt.text, question).codes:
-                dropped[f"synthetic: assess finds no {fault} in the spoilt copy"] += 1
+                dropped[reasons.NOT_SPOILT.format(fault)] += 1
                 continue
             now = assess(spoilt.text, question, spoilt.finished)
             codes = [fault, *(code for code in now.codes if code != fault)]

@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from align_ko import reasons
 from align_ko.commands import command_line
 from align_ko.curation.facts import CurationFacts
 from align_ko.errors import visible, writable
@@ -148,9 +149,10 @@ def by_source(facts: CurationFacts) -> tuple[dict[str, dict[str, int]], dict[str
     """(funnel, reasons) per source; of many sources the largest, the rest summed up under `25 more`."""
     funnels = facts["funnel"]
     largest = set(sorted(funnels, key=lambda name: -funnels[name]["read"])[:MAX_SOURCES])
+    others = reasons.MORE_SOURCES.format(len(funnels) - MAX_SOURCES)
     labels: dict[str, list[str]] = {}  # shown name → its sources
     for name in sorted(funnels, key=lambda name: name not in largest):
-        labels.setdefault(clip(name) if name in largest else f"{len(funnels) - MAX_SOURCES:,} more", []).append(name)
+        labels.setdefault(clip(name) if name in largest else others, []).append(name)
     return (
         {label: sum_counts([funnels[name] for name in names]) for label, names in labels.items()},
         {label: sum_counts([facts["reasons"].get(name, {}) for name in names]) for label, names in labels.items()},

@@ -13,7 +13,8 @@ from align_ko.adapters import adapt
 from align_ko.curation.facts import DroppedRow, NearDuplicatePair, RepairExample
 from align_ko.errors import visible
 from align_ko.records import Fault, Message
-from align_ko.report.page import Part, Piece, pieces, segments
+from align_ko.report.korean import in_korean
+from align_ko.report.page import Both, Part, Piece, both, pieces, segments
 from align_ko.turns import is_trained
 
 BUDGET = 5000  # characters of one conversation on the page, which shows some 150 and stays below 3 MB
@@ -41,7 +42,7 @@ class DroppedCard(NamedTuple):
     """A dropped row: a conversation, or the raw text of a row that is none."""
 
     example: DroppedRow
-    detail: str
+    detail: Both
     chat: Chat
     raw: str
     raw_left_out: int
@@ -62,7 +63,7 @@ def dropped_card(example: DroppedRow) -> DroppedCard:
     row, messages = example["row"], conversation_of(example["row"])
     parts = offending(example["reason"], example["detail"], messages)
     raw = "" if messages else row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, indent=1, default=str)
-    detail = visible(_without_quote(example["detail"], parts)[:MAX_DETAIL])
+    detail = both(*(_without_quote(text, parts)[:MAX_DETAIL] for text in (in_korean(example["detail"]), example["detail"])))
     shown = visible(raw[:BUDGET]) or "(아무것도 없음)" * (not messages)
     return DroppedCard(example, detail, chat(messages, parts), shown, max(len(raw) - BUDGET, 0))
 
@@ -131,10 +132,9 @@ def _mark(text: str, span: str, reason: str) -> list[Part]:
 
 
 def _without_quote(detail: str, parts: Iterable[Iterable[Part]]) -> str:
-    """Without what is marked in the text anyway: `answer 2: 한글이 아닙니다. …方法…` → `2번째 답변: 한글이 아닙니다.`"""
+    """Without what is marked in the text anyway: `한글이 아닙니다. …方法…` → `한글이 아닙니다.`"""
     marked = next((part.text for message in parts for part in message if part.marked), "")
-    rest = detail.removesuffix(f"…{marked}…").rstrip() if marked else detail
-    return re.sub(r"^answer (\d+): ", r"\1번째 답변: ", rest)
+    return detail.removesuffix(f"…{marked}…").rstrip() if marked else detail
 
 
 def differences(before: str, after: str, words: bool = False) -> tuple[list[Part], list[Part]]:

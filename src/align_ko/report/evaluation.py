@@ -19,7 +19,8 @@ from align_ko.errors import visible
 from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, Summary
 from align_ko.evaluation.suites import SuiteResult
 from align_ko.records import atomic_write
-from align_ko.report.page import FAULT_NAMES, both, render
+from align_ko.report.korean import FAULT_NAMES
+from align_ko.report.page import both, render
 from align_ko.report.tables import (
     MEASURE_LABELS,
     MEASURES,

@@ -9,18 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import PurePath
 from typing import NamedTuple
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from align_ko.errors import visible
 from align_ko.evaluation.scores import FaultRow
 from align_ko.records import Fault, Message, last_user_text
+from align_ko.report.korean import NAMES, PAIR_FAULT_NAMES, in_korean
 from align_ko.report.tables import clip, code_span, escape_bars, escape_markdown, interval, markdown_table, short
 
 
@@ -53,19 +52,6 @@ def named(names: Mapping[str, str], code: str) -> Both:
     return both(names[code], code.replace("_", " ")) if code in names else both(code, code)
 
 
-def load_yaml(name: str) -> dict[str, dict[str, str]]:
-    """Words of the reports, from the folder of templates."""
-    words: dict[str, dict[str, str]] = yaml.safe_load(files("align_ko.report").joinpath("templates", name).read_bytes())
-    return words
-
-
-_NAMES = load_yaml("names.yaml")
-FAULT_NAMES = _NAMES["fault"]
-PAIR_FAULT_NAMES = FAULT_NAMES | _NAMES["pair_fault"]
-REASON_NAMES = FAULT_NAMES | _NAMES["reason"]
-_FILTERS = _NAMES | {"fault": PAIR_FAULT_NAMES, "reason": REASON_NAMES}
-
-
 def render(template: str, **values: object) -> str:
     """A template of this package with `values`. A name that is missing is an error."""
     return environment().get_template(template).render(**values)
@@ -81,7 +67,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name, names in _FILTERS.items():
+    for name, names in NAMES.items():
         made.filters[name] = partial(named, names)
     made.filters |= {
         "n": number,
@@ -91,7 +77,7 @@ def environment() -> Environment:
         "duration": duration,
         "signed": signed,
     }
-    made.filters |= {"interval": interval, "short": short, "by": written_by, "dropped_pair": dropped_pair}
+    made.filters |= {"interval": interval, "short": short, "by": written_by, "said": said}
     made.filters |= {"bars": escape_bars, "basename": lambda path: PurePath(path).name}
     made.globals |= {"t": bilingual, "both": both}
     made.filters |= {"label": lambda text: visible(clip(str(text)))}
@@ -138,15 +124,9 @@ def written_by(by: str) -> Both:
     return both({"reference": "모범 답안", "greedy": "greedy (기본 디코딩)"}.get(by, by), by)
 
 
-def dropped_pair(reason: str) -> Both:
-    """Why a pair was dropped: `share of filler is full` → 빈말 채우기의 몫이 다 참"""
-    words = reason.split()
-    korean = _NAMES["dropped_pair"].get(reason, reason)
-    if korean == reason and reason.startswith("share of "):
-        korean = f"{PAIR_FAULT_NAMES.get(words[2], words[2])}의 몫이 다 참"
-    elif reason.startswith("synthetic: assess finds no "):
-        korean = f"망가뜨렸으나 뜻한 결함({PAIR_FAULT_NAMES.get(words[4], words[4])})이 나타나지 않음"
-    return both(korean, reason)
+def said(text: str) -> Both:
+    """A sentence that Python made: `both sides nearly the same` → 두 답변이 거의 같음"""
+    return both(in_korean(text), text)
 
 
 @dataclass(frozen=True)

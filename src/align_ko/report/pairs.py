@@ -15,7 +15,8 @@ from align_ko.errors import visible
 from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
 from align_ko.records import Assessment, PreferencePair, atomic_write, last_user_text, write_json
-from align_ko.report.page import bars, load_yaml, render
+from align_ko.report.korean import load_yaml
+from align_ko.report.page import bars, render
 
 EXAMPLES = 30
 FEW_PAIRS = 1000

@@ -7,8 +7,8 @@ const keep = (key, value) => { try { localStorage.setItem(`align_ko.${key}`, val
 
 function speak(language) {
   root.lang = language;
-  for (const one of document.querySelectorAll("[data-en]")) {  // where no second element fits: <option>, <title>, a placeholder
-    const key = one.tagName === "INPUT" ? "placeholder" : "textContent";
+  for (const one of document.querySelectorAll("[data-en]")) {  // where no second element fits: <option>, <title>, an attribute
+    const key = one.tagName === "INPUT" ? "placeholder" : one.title ? "title" : one.ariaLabel ? "ariaLabel" : "textContent";
     one.dataset.ko ??= one[key];
     one[key] = one.dataset[language];
   }
