@@ -67,6 +67,7 @@ MORE_SOURCES = "{:,} more"
 
 # -------------------- a pair that is not made
 
+NOT_ANSWERED = "no answer was drawn"
 GREEDY_IS_GOOD = "greedy answer is as good"
 NO_CHOSEN = "no natural candidate, and no reference"
 REFERENCES_FULL = "no natural candidate, and the share of references is full"
@@ -81,6 +82,7 @@ HELD_OUT = "an evaluation prompt, or too near to one"
 UNNATURAL_ORIGINAL = "synthetic: the answer to spoil is not natural itself"
 SPOILT_LENGTH = "synthetic: rejected side much shorter: DPO would learn length"
 NOT_SPOILT = "synthetic: assess finds no {} in the spoilt copy"
+NO_PAIR = "{}: no pair could be made of {:,} prompts: {}"
 
 # -------------------- the best checkpoint of a run
 

@@ -225,8 +225,10 @@ def test_an_evaluation_prompt_never_gets_in_paraphrased_or_in_an_earlier_turn(tm
     built = build_pairs(tasks, drawn, JudgesArgs(), args, tmp_path, index, tasks)
     assert {str(one.prompt) for one in [*built.train, *built.held_out]} == {str(asked["other"])}
     assert built.summary["dropped"][reasons.HELD_OUT] == 4
-    with pytest.raises(UserError, match=r"no pair could be made of 1 prompts: .*evaluation prompt"):
-        build_pairs(tasks[:1], drawn, JudgesArgs(), args, tmp_path, index)
+    with pytest.raises(UserError) as error:
+        build_pairs([*tasks[:2], PromptRow("silent", user("된장찌개는?"))], drawn, JudgesArgs(), args, tmp_path, index)
+    told = "2 an evaluation prompt, or too near to one; 1 no answer was drawn"
+    assert str(error.value) == f"{tmp_path}: no pair could be made of 3 prompts: {told}"
 
 
 @pytest.mark.parametrize(

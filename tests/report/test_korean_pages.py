@@ -11,7 +11,7 @@ from html_page import english_sentences
 from test_curation_report import dropped, full_facts
 from test_evaluation_report import judged_rows, with_suites
 from test_gap import a_grid
-from test_index import project  # noqa: F401  a fixture
+from test_index import project, stage  # noqa: F401  a fixture
 from test_preferences_report import some
 
 from align_ko import reasons
@@ -54,6 +54,8 @@ def test_every_sentence_has_its_korean() -> None:
          "checkpoint-20. 형식이 자연스러운 답변 100 %, 그다음은 checkpoint-10의 50 %입니다. 우연일 수 있는 차이입니다."),
         ("synthetic: assess finds no echo in the spoilt copy", "망가뜨렸으나 뜻한 결함(질문 되풀이)이 나타나지 않음"),
         ("share of filler is full", "빈말 채우기의 몫이 다 참"),
+        ("data/pairs: no pair could be made of 1,015 prompts: 1,012 greedy answer is as good; 3 share of filler is full",
+         "질문 1,015개에서 쌍을 하나도 만들지 못했습니다: 기본 디코딩의 답변도 충분히 좋음 1,012 · 빈말 채우기의 몫이 다 참 3"),
         ("25 more", "그 밖의 25개"),
         ("one more", "one more"),
         ("끝나지 않았습니다. …집…", "끝나지 않았습니다. …집…"),
@@ -91,5 +93,6 @@ def test_no_english_sentence_on_the_page_of_an_evaluation() -> None:
 
 def test_no_english_sentence_on_the_other_pages(project: Path, tmp_path: Path) -> None:  # noqa: F811
     write_gap(tmp_path / "gap", *a_grid())
+    stage(project / "pairs", "preferences", "7", nothing_to_do=filled(reasons.NO_PAIR))
     for page in (tmp_path / "gap/report.html", index.write_index(project)):
         assert english_sentences(page.read_text(encoding="utf-8")) == []

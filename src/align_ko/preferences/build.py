@@ -87,6 +87,8 @@ def build_pairs(
     if len(allowed) < len(tasks):
         dropped[reasons.HELD_OUT] = len(tasks) - len(allowed)
     rated = rate(allowed, candidates, judges, pairing, folder, answered_by)
+    if len(rated) < len(allowed):
+        dropped[reasons.NOT_ANSWERED] = len(allowed) - len(rated)
     pairs, left_out = make_pairs(rated, pairing)
     dropped += left_out
     if pairing.drop_shared_filler:
@@ -104,7 +106,8 @@ def build_pairs(
         for file, rows in zip(files, (judgement_rows(rated), *written), strict=True):
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if not pairs:
-        raise NothingToDo(f"no pair could be made of {len(tasks)} prompts: {dict(dropped)}", file=folder)
+        why = "; ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
+        raise NothingToDo(reasons.NO_PAIR.format(folder, len(tasks), why))
     return Built(train, apart, summarize(pairs, dropped, len(tasks), len(best)))
 
 

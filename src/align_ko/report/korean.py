@@ -24,7 +24,7 @@ PAIR_FAULT_NAMES = FAULT_NAMES | NAMES["pair_fault"]
 REASON_NAMES = FAULT_NAMES | NAMES["reason"]
 NAMES |= {"pair_fault": PAIR_FAULT_NAMES, "reason": REASON_NAMES}
 
-# {0:name}: codes in it by their Korean names. A template is tried after those above it.
+# {0:name} and {0:counts}: see _Value. A template is tried after those above it.
 SENTENCES = {
     reasons.BAD_JSON_AT: "올바른 JSON이 아닙니다({1}번째 글자).",
     reasons.BAD_JSON: "올바른 JSON이 아닙니다.",
@@ -83,6 +83,7 @@ SENTENCES = {
     reasons.NO_WEIGHT: "{0:name} 그룹은 비중이 정해져 있지 않아 사용하지 않습니다.",
     reasons.MORE_SOURCES: "그 밖의 {0}개",
     # pairs
+    reasons.NOT_ANSWERED: "받은 답변이 없음",
     reasons.GREEDY_IS_GOOD: "기본 디코딩의 답변도 충분히 좋음",
     reasons.NO_CHOSEN: "자연스러운 후보도 모범 답안도 없음",
     reasons.REFERENCES_FULL: "자연스러운 후보가 없고 모범 답안의 몫이 다 참",
@@ -97,6 +98,7 @@ SENTENCES = {
     reasons.UNNATURAL_ORIGINAL: "망가뜨릴 답변부터 자연스럽지 않음",
     reasons.SPOILT_LENGTH: "망가뜨린 답변의 길이가 맞지 않음",
     reasons.NOT_SPOILT: "망가뜨렸으나 뜻한 결함({0:name})이 나타나지 않음",
+    reasons.NO_PAIR: "질문 {1}개에서 쌍을 하나도 만들지 못했습니다: {2:counts}",
     # checkpoints
     reasons.BY_CHANCE: "{0}. {1:name}, 그다음은 {2}의 {3}입니다. 우연일 수 있는 차이입니다.",
     reasons.BETTER: "{0}. {1:name}, 그다음은 {2}의 {3}입니다.",
@@ -130,7 +132,10 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 class _Value(str):
-    """What stands in a sentence; `name`: with Korean names for its codes."""
+    """What stands in a sentence; `name`: with Korean names for its codes; `counts`: reasons, each after its number."""
 
     def __format__(self, how: str) -> str:
+        if how == "counts":
+            parts = (part.partition(" ") for part in self.split("; "))
+            return " · ".join(f"{in_korean(reason)} {count}" for count, _, reason in parts)
         return _WORD.sub(lambda found: _WORDS[found[0]], self) if how == "name" else str(self)
