@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -118,6 +119,13 @@ def test_the_page_underlines_faults_and_escapes_everything(tmp_path):
     written = json.loads((tmp_path / "report.json").read_text())
     assert written == json.loads(json.dumps({**summary, "advice": [rule._asdict() for rule in advise(summary)]}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_no_heading_is_empty():
+    nameless = [*some(), pair(9, prompt=user(" "))]  # a pair of somebody else's: no question, nobody's answers
+    assert not nameless[-1].chosen_by
+    html = render_html(summarize(nameless, Counter(), 4), nameless)
+    assert re.findall(r"<(h\d)[^>]*>\s*</\1>", html) == [] and "기록 없음" in html
 
 
 def test_the_page_says_so_where_nothing_was_dropped():

@@ -121,7 +121,8 @@ def written_by(by: str) -> Both:
     """Who wrote a side of a pair: reference → 모범 답안, spoilt: echo → 망가뜨림 (질문 되풀이)."""
     if by.startswith("spoilt: "):
         return bilingual("망가뜨림 ({})", "spoilt ({})", named(PAIR_FAULT_NAMES, by.removeprefix("spoilt: ")))
-    return both({"reference": "모범 답안", "greedy": "greedy (기본 디코딩)"}.get(by, by), by)
+    names = {"reference": "모범 답안", "greedy": "greedy (기본 디코딩)", "given": "주어진 답변", "": "기록 없음"}
+    return both(names.get(by, by), by or "not recorded")
 
 
 def said(text: str) -> Both:
