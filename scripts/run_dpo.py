@@ -10,23 +10,16 @@ Interrupted, the same command continues from the last complete checkpoint; --res
 
 from __future__ import annotations
 
-import sys
-
 from align_ko.errors import run_script
 from align_ko.manifest import what_is_whole
-from align_ko.planning import plan_command
-from align_ko.process import lock_folder, quiet_known_noise
-from align_ko.recipe import DpoRecipe, check_inputs, load_recipe
+from align_ko.planning import begin_training
+from align_ko.recipe import DpoRecipe
 
 
 def main() -> None:
-    quiet_known_noise()
-    if "--plan" in sys.argv:
-        return plan_command(DpoRecipe, sys.argv[1:])
-    recipe = load_recipe(DpoRecipe, sys.argv[1:], description=__doc__ or "")
-
-    check_inputs(recipe)
-    lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
+    recipe = begin_training(DpoRecipe, __doc__)
+    if recipe is None:
+        return
 
     from align_ko.records import read_pairs
 
@@ -47,18 +40,17 @@ def main() -> None:
     from align_ko.report.model_card import write_card
     from align_ko.training.audit import audit_pairs
     from align_ko.training.faults import check_split, check_token_ids, check_trainable, warn_of_spelled_tokens
-    from align_ko.training.finish import check_push, publish, save_result
+    from align_ko.training.finish import publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.prepare import check_lengths, leave_out, tokenize_pairs, training_config
-    from align_ko.training.run_record import begin_run, open_run
+    from align_ko.training.run_record import open_run, run_training
     from align_ko.training.seams import AlignDPOTrainer
 
     keep_freed_memory()
     # recipe → TRL config; tokenizer and chat format; what was begun in the output folder before
     dtype = recipe.model.dtype if recipe.model else "auto"
     config = training_config(DPOConfig, recipe.training, dtype)
-    check_push(recipe.training, base, recipe.merge_adapter)
     run = open_run(recipe, config, load_checkpoint_tokenizer(start), base)
     if run.done:
         return
@@ -83,7 +75,6 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=new_adapter,
     )
-    trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file)
     trainer.add_callback(watch)  # after the gate, whose measures it may overrule
     seen = audit_pairs(trainer.get_train_dataloader(), tokenizer, {row["id"]: row for row in rows}, train)
@@ -91,8 +82,7 @@ def main() -> None:
     if trainer.is_world_process_zero():
         print(f"audit passed: {seen['pairs']} pairs, {seen['open']} rejected sides left open because they never ended")
 
-    begin_run(run, config)
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    run_training(trainer, run)
     saved = save_result(
         trainer,
         tokenizer,
@@ -109,9 +99,7 @@ def main() -> None:
         first_logged_loss=next((entry["loss"] for entry in trainer.state.log_history if "loss" in entry), None),
         too_long=too_long,
     )
-    if saved:
-        write_card(saved.folder, saved.manifest, saved.log, saved.base)
-    publish(trainer, run, saved)
+    publish(trainer, run, saved, write_card)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,16 @@ Interrupted, the same command continues from the last complete checkpoint; --res
 
 from __future__ import annotations
 
-import sys
-
 from align_ko.errors import run_script
 from align_ko.manifest import what_is_whole
-from align_ko.planning import plan_command
-from align_ko.process import lock_folder, quiet_known_noise
-from align_ko.recipe import GrpoRecipe, check_inputs, load_recipe
+from align_ko.planning import begin_training
+from align_ko.recipe import GrpoRecipe
 
 
 def main() -> None:
-    quiet_known_noise()
-    if "--plan" in sys.argv:
-        return plan_command(GrpoRecipe, sys.argv[1:])
-    recipe = load_recipe(GrpoRecipe, sys.argv[1:], description=__doc__ or "")
-
-    check_inputs(recipe)
-    lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
+    recipe = begin_training(GrpoRecipe, __doc__)
+    if recipe is None:
+        return
 
     from align_ko.records import ConversationRow, read_prompts
 
@@ -49,17 +42,16 @@ def main() -> None:
     from align_ko.process import keep_freed_memory
     from align_ko.report.model_card import write_card
     from align_ko.training.faults import check_split, check_token_ids, check_trainable
-    from align_ko.training.finish import check_push, publish, save_result
+    from align_ko.training.finish import publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.grpo import DEFAULTS, AlignGRPOTrainer, prompt_dataset
     from align_ko.training.prepare import check_lengths, training_config
-    from align_ko.training.run_record import begin_run, open_run
+    from align_ko.training.run_record import open_run, run_training
 
     keep_freed_memory()
     dtype = recipe.model.dtype if recipe.model else "auto"
     functions, weights = reward_functions(recipe.rewards)
     config = training_config(GRPOConfig, {**DEFAULTS, **recipe.training, "reward_weights": weights}, dtype)
-    check_push(recipe.training, base, recipe.merge_adapter)
     run = open_run(recipe, config, load_checkpoint_tokenizer(start), base)
     if run.done:
         return
@@ -83,12 +75,10 @@ def main() -> None:
         peft_config=new_adapter,
         greedy_rollout=recipe.greedy_rollout,
     )
-    trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
     gate = attach_gate(trainer, recipe.gate, data.eval_file)
     check_trainable(trainer.model)
 
-    begin_run(run, config)
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    run_training(trainer, run)
     saved = save_result(
         trainer,
         tokenizer,
@@ -104,9 +94,7 @@ def main() -> None:
         parent=parent_facts(recipe.model_name_or_path) or recipe.model_name_or_path,
         too_long=too_long,
     )
-    if saved:
-        write_card(saved.folder, saved.manifest, saved.log, saved.base)
-    publish(trainer, run, saved)
+    publish(trainer, run, saved, write_card)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,16 @@ Interrupted, the same command continues from the last complete checkpoint; --res
 
 from __future__ import annotations
 
-import sys
-
 from align_ko.errors import run_script
 from align_ko.manifest import what_is_whole
-from align_ko.planning import plan_command
-from align_ko.process import lock_folder, quiet_known_noise
-from align_ko.recipe import SftRecipe, check_inputs, load_recipe
+from align_ko.planning import begin_training
+from align_ko.recipe import SftRecipe
 
 
 def main() -> None:
-    quiet_known_noise()
-    if "--plan" in sys.argv:
-        return plan_command(SftRecipe, sys.argv[1:])
-    recipe = load_recipe(SftRecipe, sys.argv[1:], description=__doc__ or "")
-    check_inputs(recipe)
-    lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
+    recipe = begin_training(SftRecipe, __doc__)
+    if recipe is None:
+        return
 
     from align_ko.records import read_conversations
 
@@ -67,18 +61,17 @@ def main() -> None:
         warn_of_padding,
         warn_of_spelled_tokens,
     )
-    from align_ko.training.finish import check_push, publish, save_result
+    from align_ko.training.finish import publish, save_result
     from align_ko.training.gate import attach_gate
     from align_ko.training.overfitting import OverfittingWatch
     from align_ko.training.prepare import check_lengths, conversations_of, leave_out, tokenize_conversations, training_config
-    from align_ko.training.run_record import begin_run, open_run
+    from align_ko.training.run_record import open_run, run_training
 
     keep_freed_memory()
     # recipe → TRL config; tokenizer and chat format; what was begun in the output folder before
     config = training_config(SFTConfig, recipe.training, recipe.model.dtype)
     start, dtype = training_source(recipe.model), best_dtype(recipe.model.dtype)
     base, from_adapter = base_of(start), is_adapter(start.path)
-    check_push(recipe.training, base, recipe.merge_adapter)
     load = load_checkpoint_tokenizer if from_adapter else load_tokenizer
     tokenizer = load(start, recipe.data.chat_template)
     run = open_run(recipe, config, tokenizer, base)
@@ -116,7 +109,6 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=new_adapter,
     )
-    trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
     is_first_sft = not (from_adapter or recipe.distill.wanted)
     gate = attach_gate(trainer, recipe.gate, recipe.data.eval_file, is_first_sft)
     if not recipe.distill.wanted:  # whose loss is not the one that evaluation measures
@@ -134,8 +126,7 @@ def main() -> None:
         show_example(train[0]["input_ids"], train[0]["labels"], tokenizer)
 
     # train and save
-    begin_run(run, config)
-    trainer.train(resume_from_checkpoint=run.checkpoint)
+    run_training(trainer, run)
     saved = save_result(
         trainer,
         tokenizer,
@@ -151,9 +142,7 @@ def main() -> None:
         audit=seen,
         too_long=too_long,
     )
-    if saved:
-        write_card(saved.folder, saved.manifest, saved.log, saved.base)
-    publish(trainer, run, saved)
+    publish(trainer, run, saved, write_card)
 
 
 if __name__ == "__main__":

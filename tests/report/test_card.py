@@ -19,8 +19,9 @@ from align_ko.process import lock_folder
 from align_ko.records import write_json
 from align_ko.report.model_card import draw_curves, hub_id, write_card
 from align_ko.training import finish
-from align_ko.training.finish import check_push, push_stage
+from align_ko.training.finish import push_stage
 from align_ko.training.prepare import training_config
+from align_ko.training.run_record import check_push
 
 LOG = [
     {"step": 0, "eval_greedy_natural": 0.8, "eval_greedy_stopped": 1.0, "eval_greedy_loops": 0.0,

@@ -1,29 +1,48 @@
-"""A plan as tables in the terminal: `run_sft.py RECIPE --plan`, which starts nothing. Without torch at import time."""
+"""A plan as tables in the terminal: `run_sft.py RECIPE --plan`, which starts nothing. Without torch at import time.
+
+A training script begins here, with the recipe of a run or with a plan of it."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from align_ko.errors import is_first_process, visible
 from align_ko.planning.settings import take_plan_flags
-from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, load_recipe
+from align_ko.process import lock_folder, quiet_known_noise
+from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, check_inputs, load_recipe
 
 if TYPE_CHECKING:
     from align_ko.planning.disk import Disk
     from align_ko.planning.memory import MemoryRow
     from align_ko.planning.plan import Costs, Plan
 
+T = TypeVar("T", SftRecipe, DpoRecipe, GrpoRecipe)
 _PARTS = {
     "weights": "weights", "adapter": "adapter", "gradients": "gradients", "optimizer": "optimiser",
     "activations": "activations", "head": "LM head, beyond these", "reference": "reference model",
     "communication": "gathering, buckets", "runtime": "runtime",
 }  # fmt: skip
 _WAYS = {"max_length": "padded to max_length", "group_by_length": "grouped"}
+
+
+def begin_training(recipe_class: type[T], description: str | None) -> T | None:
+    """The recipe on a training script's command line, its inputs checked and its output folder locked; None after `--plan`.
+    `description`: for `--help`."""
+    quiet_known_noise()
+    words = sys.argv[1:]
+    if "--plan" in words:
+        plan_command(recipe_class, words)
+        return None
+    recipe = load_recipe(recipe_class, words, description=description or "")
+    check_inputs(recipe)
+    lock_folder(recipe.training["output_dir"])  # before imports that take seconds: align.py looks for this lock
+    return recipe
 
 
 def plan_command(recipe_class: type[SftRecipe] | type[DpoRecipe] | type[GrpoRecipe], words: list[str]) -> None:

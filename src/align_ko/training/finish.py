@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,10 @@ def save_result(
     return Saved(folder, manifest, log, origin.path)
 
 
-def publish(trainer: Trainer, run: Run, saved: Saved | None) -> None:
-    """After the model card: push, then mark the run finished, so that a kill before this repeats it. Every process calls it."""
+def publish(trainer: Trainer, run: Run, saved: Saved | None, write_card: Callable[..., object]) -> None:
+    """Write the model card, push, then mark the run finished, so that a kill before this repeats it. Every process calls it."""
     if saved is not None:
+        write_card(saved.folder, saved.manifest, saved.log, saved.base)
         weights = saved.manifest["weights"]
         if warning := weights.get("warning"):
             print(f"warning: {warning}")
@@ -97,13 +98,6 @@ def publish(trainer: Trainer, run: Run, saved: Saved | None) -> None:
         finish_run(run)
         print(f"saved {saved.folder} ({weights['from']} weights, step {weights['step']})")
     trainer.accelerator.wait_for_everyone()
-
-
-def check_push(training: Mapping[str, object], base: ModelSource, merged: bool) -> None:
-    """UserError before the run where its adapter would be pushed with the path of a local folder as its base."""
-    if training.get("push_to_hub") and not merged and Path(base.path).is_dir():
-        problem = f"an adapter on the hub has to name its base there, and {Path(base.path).name} is a folder on this machine"
-        raise UserError(problem, key="training.push_to_hub", expected="a hub id as the model, or merge_adapter: true")
 
 
 def weights_taken(trainer: Trainer, gate_passed: Sequence[bool] = ()) -> dict[str, object]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypedDict
 
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from align_ko.chat_format import describe_format
 from align_ko.errors import UserError
@@ -75,7 +76,8 @@ def open_run(
     recipe: SftRecipe | DpoRecipe | GrpoRecipe, config: TrainingArguments, tokenizer: PreTrainedTokenizerBase, base: ModelSource
 ) -> Run:
     """Decide what to do in `config.output_dir`, in the first process for all; changes nothing there. UserError when the run was
-    begun with something else."""
+    begun with something else, or its result could not be pushed (`check_push`)."""
+    check_push(recipe.training, base, recipe.merge_adapter)
     decided: list[Run | str | None] = [None]
     if config.process_index == 0:
         try:
@@ -93,6 +95,20 @@ def open_run(
     if run.message and config.process_index == 0:
         print(run.message, flush=True)
     return run
+
+
+def check_push(training: Mapping[str, object], base: ModelSource, merged: bool) -> None:
+    """UserError before the run where its adapter would be pushed with the path of a local folder as its base."""
+    if training.get("push_to_hub") and not merged and Path(base.path).is_dir():
+        problem = f"an adapter on the hub has to name its base there, and {Path(base.path).name} is a folder on this machine"
+        raise UserError(problem, key="training.push_to_hub", expected="a hub id as the model, or merge_adapter: true")
+
+
+def run_training(trainer: Trainer, run: Run) -> None:
+    """Begin the run, and train to its end, from its checkpoint where it has one."""
+    trainer.run_id, trainer.weights_alone = run.run_id, run.weights_alone
+    begin_run(run, trainer.args)
+    trainer.train(resume_from_checkpoint=run.checkpoint)
 
 
 def begin_run(run: Run, config: TrainingArguments) -> None:
