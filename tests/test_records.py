@@ -38,7 +38,6 @@ def test_every_form_and_encoding_gives_the_same_prompts(tmp_path, encoding, form
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n"
     file.write_bytes((lines if form == "lines" else json.dumps(ROWS, ensure_ascii=False, indent=1)).encode(encoding))
     assert list(read_prompts(file)) == PROMPTS
-    assert list(read_prompts(file, limit=2)) == PROMPTS[:2]
     assert list(evaluation_prompts(str(file))) == ["질문", *["떡볶이를 덜 맵게 하려면?"] * 4]
     assert gate_prompts(str(file), 0) == [row.prompt for row in PROMPTS]
     assert len(read_tasks(str(file))[0]) == 3  # each prompt once under one id

@@ -86,7 +86,7 @@ def adapt(row: object, adapter: str = "auto", columns: Mapping[str, str] | None 
 def adapt_prompt(row: object) -> tuple[list[Message], str | None] | None:
     """A prompt that ends with the user's turn, and its reference answer, if there is one. None where there is no prompt."""
     try:
-        named = _named(row, None)
+        named = _named(row)
         asked = next((key for key in QUESTIONS if named.get(key)), "")
         if "rejected" in named:  # a pair: its prompt, without either side
             pairs = adapt_pairs(row)
@@ -103,14 +103,14 @@ def adapt_prompt(row: object) -> tuple[list[Message], str | None] | None:
     return (messages, reference or None) if asks else None
 
 
-def adapt_pairs(row: object, columns: Mapping[str, str] | None = None) -> list[Pair] | Rejection:
+def adapt_pairs(row: object) -> list[Pair] | Rejection:
     """The row's preference pairs (one for each rejected answer), or why there are none.
 
     >>> adapt_pairs({"question": "수도는?", "chosen": "서울이에요.", "rejected": ["몰라요."]})[0].prompt
     [{'role': 'user', 'content': '수도는?'}]
     """
     try:
-        named = _named(row, columns)
+        named = _named(row)
         if "rejected" not in named or not ("chosen" in named or "messages" in named):
             missing = "rejected" if "chosen" in named or "messages" in named else "chosen"
             keys = ", ".join(map(str, list(named)[:8])) or "none"
@@ -169,7 +169,7 @@ def split_of(row: object) -> str:
 # -------------------- keys
 
 
-def _named(row: object, columns: Mapping[str, str] | None) -> dict[str, object]:
+def _named(row: object, columns: Mapping[str, str] | None = None) -> dict[str, object]:
     """The row under our names; the file's other keys stay as they are. A row inside a single key is unwrapped."""
     row = loads(row) if isinstance(row, str) else row
     if isinstance(row, list) and row and is_messages(row):

@@ -72,10 +72,10 @@ class PromptIndex:
         return (self._prompts[best], float(dice[best])) if dice[best] >= threshold else ("", 0.0)
 
 
-def overlaps(prompt: str, evaluation_prompts: Iterable[str] | PromptIndex, threshold: float = OVERLAP_THRESHOLD) -> bool:
+def overlaps(prompt: str, evaluation_prompts: Iterable[str] | PromptIndex) -> bool:
     """Whether training on `prompt` would give an evaluation prompt away: 한국의 수도는 어디인가요? and 한국의 수도는 어디야?"""
     index = evaluation_prompts if isinstance(evaluation_prompts, PromptIndex) else PromptIndex(evaluation_prompts)
-    return index.nearest(prompt, threshold)[1] >= threshold
+    return index.nearest(prompt, OVERLAP_THRESHOLD)[1] > 0
 
 
 def _bigrams(text: str) -> set[str]:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Required, TypedDict, TypeVar, final
 
@@ -270,11 +270,11 @@ class PromptRow:
         return {"id": self.id, "messages": self.messages, "group": self.group, "topic": self.topic}
 
 
-def read_prompts(path: str | Path, key: str | None = None, limit: int = 0) -> Iterator[PromptRow]:
-    """The prompts of a file, in any form and encoding that curation reads; `limit` 0 reads all. UserError with the line of a
-    row that is none, and with `key`, the recipe's key that names the file."""
+def read_prompts(path: str | Path, key: str | None = None) -> Iterator[PromptRow]:
+    """The prompts of a file, in any form and encoding that curation reads. UserError with the line of a row that is none, and
+    with `key`, the recipe's key that names the file."""
     ids: dict[str, list[Message]] = {}
-    for raw in islice(_numbered_rows(path), limit or None):
+    for raw in _numbered_rows(path):
         row = parse_prompt(raw.value)
         if row is None:
             expected = (

@@ -48,7 +48,6 @@ _OUTPUT_IN = re.compile(
     re.IGNORECASE,
 )
 _FORMAT_ASKED = re.compile(_FORMAT, re.IGNORECASE)
-_TRANSLATE = re.compile(r"번역")
 _INTO_KOREAN = re.compile(r"(?:한국어|한국말|한글|우리말|국문)로|in Korean|into Korean", re.IGNORECASE)
 _IN_ENGLISH = re.compile(r"in english|into english|in (?:japanese|chinese|french|german|spanish)", re.IGNORECASE)
 

@@ -60,12 +60,6 @@ class SpeechLevel:
     levels: tuple[Level, ...]
     odd: tuple[Level, ...] = ()
 
-    @property
-    def switched(self) -> tuple[Level, ...]:
-        """The sentences in the rarer of the two polite levels; no fault, `확인했습니다. 내일 보낼게요.` → the second."""
-        parts = [tuple(x for x in self.levels if x.level == name) for name in ("haeyo", "hapsyo")]
-        return min(parts, key=len) if all(parts) else ()
-
 
 def sentence_level(sentence: str) -> str:
     """`알겠습니다.` → hapsyo, `알겠어요.` → haeyo, `알겠어.` → hae, `알겠냐?` → haera, `알겠소.` → hao, `알겠네그려.` → hage.
