@@ -16,7 +16,7 @@ from align_ko.chat_format import EncodedConversation, RefusedConversation, answe
 from align_ko.evaluation.run import ask_models, encode_references
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, Result, score_rows, summarise
 from align_ko.generation.endpoint import draw_from_endpoint, key_of_server
-from align_ko.generation.relevance import answer_losses
+from align_ko.generation.relevance import answer_losses, mean_nll
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, draw_missing
 from align_ko.generation.servers import llama_cpp_ids, llama_cpp_server, llama_cpp_tokens, transformers_server
 from align_ko.manifest import file_mark
@@ -190,8 +190,7 @@ def _gguf_nll(file: Path, references: list[EncodedConversation], generation: Gen
         model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=best_dtype(generation.dtype))
     except (ValueError, KeyError, NotImplementedError, ImportError):
         return None
-    losses = list(answer_losses(model.eval(), references, pad))
-    return sum(nats for _, nats, _ in losses) / sum(tokens for _, _, tokens in losses)
+    return mean_nll([(nats, tokens) for _, nats, tokens in answer_losses(model.eval(), references, pad)])
 
 
 def _compare(

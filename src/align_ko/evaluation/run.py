@@ -20,7 +20,7 @@ from align_ko.evaluation.suites import best_checkpoints, measure_suites, read_su
 from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
 from align_ko.generation.endpoint import draw_from_endpoint, key_of_server
 from align_ko.generation.local import draw_local
-from align_ko.generation.relevance import answer_losses, is_relevant, stored_relevance
+from align_ko.generation.relevance import answer_losses, is_relevant, mean_nll, stored_relevance
 from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
 from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, load_tokenizer, number_format
@@ -188,7 +188,8 @@ def ask_models(
     ]
     for row, nats in zip(rows, relevance_of(range(len(requests))), strict=bool(scorer)):
         row |= {"nats_per_token": nats, "relevant": is_relevant(nats)}
-    return rows, {task.name: task.mean_nll(losses) for task in tasks} if references else {}
+    nll = {task.name: mean_nll([(losses[key]["nats"], losses[key]["tokens"]) for key in task.references]) for task in tasks}
+    return rows, nll if references else {}
 
 
 def answer_row(model: str, setting: str, decoding: DecodingArgs, row: PromptRow, given: Mapping[str, Any]) -> Answer:
@@ -258,11 +259,6 @@ class _ModelTask:
         pad = int(tokenizer.pad_token_id or 0)
         for index, nats, tokens in answer_losses(model, [self.references[key] for key in unread], pad):
             losses.add(unread[index], model=self.name, nats=nats, tokens=tokens)
-
-    def mean_nll(self, losses: Store) -> float | None:
-        """Over all tokens of all references; None without any."""
-        tokens = sum(losses[key]["tokens"] for key in self.references)
-        return sum(losses[key]["nats"] for key in self.references) / tokens if tokens else None
 
 
 def encode_references(tokenizer: Any, rows: Sequence[PromptRow]) -> list[EncodedConversation]:

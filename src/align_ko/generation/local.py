@@ -3,7 +3,6 @@ leave the batch (`generate` keeps them, so one loop makes all pay to the limit),
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from threading import Event, Thread
@@ -235,8 +234,7 @@ def stream_answer(
     from transformers import StoppingCriteriaList, TextIteratorStreamer
 
     tokens = prompt_ids(tokenizer, messages)
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
-    if len(tokens) >= longest:
+    if len(tokens) >= (longest := context_of(model)):
         problem = f"the conversation has {len(tokens):,} tokens, and this model reads {longest:,}"
         raise UserError(problem, expected="a shorter question, or a new conversation")
     ids = torch.tensor([tokens], device=model.device)

@@ -125,6 +125,12 @@ def _measure(model: Any, pad: int, encoded: Mapping[K, _Encoded], batch_size: in
     return measured
 
 
+def mean_nll(losses: Sequence[tuple[float, int]]) -> float | None:
+    """Nats per token of (nats, tokens) of several answers, over all their tokens; None without any."""
+    tokens = sum(count for _, count in losses)
+    return sum(nats for nats, _ in losses) / tokens if tokens else None
+
+
 @torch.inference_mode()
 def answer_losses(
     model: Any, encoded: Sequence[EncodedConversation], pad: int = 0, batch_size: int = 8
