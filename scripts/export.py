@@ -28,10 +28,9 @@ def main() -> None:
     check_inputs(recipe)
     lock_folder(recipe.output_dir)
 
-    import json
     from pathlib import Path
 
-    from align_ko.manifest import MANIFEST_FILE, remove_manifest, result_marks, write_manifest
+    from align_ko.manifest import read_manifest, remove_manifest, result_marks, write_manifest
     from align_ko.models.export import save_model
     from align_ko.models.gguf import write_gguf
     from align_ko.models.load import load_for_inference, load_interpolated, load_mean
@@ -49,9 +48,8 @@ def main() -> None:
         model, tokenizer = load_mean([source, *others], recipe.dtype)
     else:
         model, tokenizer = load_for_inference(source, recipe.dtype)
-    if (earlier := folder / MANIFEST_FILE).is_file():
-        for name in json.loads(earlier.read_text(encoding="utf-8")).get("beside", ()):
-            (folder / name).unlink(missing_ok=True)  # of other weights
+    for name in read_manifest(folder).get("beside", ()):
+        (folder / name).unlink(missing_ok=True)  # of other weights
     remove_manifest(folder)
     save_model(folder, model, tokenizer, source)
     del model  # the converter reads the saved one

@@ -10,7 +10,6 @@ server that runs already. Exit 1 where a template differs, the folder answers ot
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Annotated, Literal
 import tyro
 
 from align_ko.errors import UserError, run_script
+from align_ko.manifest import MANIFEST_FILE, read_manifest
 from align_ko.recipe.preferences import Server
 
 
@@ -57,12 +57,11 @@ def main(
     if not (place / "config.json").is_file():
         raise UserError(f"{folder} is no exported model", key="--verify", expected="the output_dir of export.py")
     quiet_known_noise()
-    file = place / "manifest.json"
-    made = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    made = read_manifest(place)
     source = checkpoint or made.get("parent") or ""
     if not source:
         problem = "nothing says which checkpoint it was made from"
-        raise UserError(problem, file=file, expected="--checkpoint FOLDER")
+        raise UserError(problem, file=place / MANIFEST_FILE, expected="--checkpoint FOLDER")
     check_named(source, "--checkpoint")
 
     from rich.console import Console

@@ -109,12 +109,18 @@ def wrong_files(folder: str | Path, marks: Mapping[str, str]) -> dict[str, str]:
     return wrong
 
 
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """What a stage wrote into `folder`; {} where it has no manifest."""
+    file = Path(folder) / MANIFEST_FILE
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
 def result_problem(folder: str | Path) -> str:
     """The first file of a finished stage that is not as its manifest says; empty where all are, or where there is none."""
     place = Path(folder)
     inner = place.name == "adapter" and not (place / MANIFEST_FILE).is_file()  # of a merged result, whose manifest is above
-    root, file = (place.parent, place.parent / MANIFEST_FILE) if inner else (place, place / MANIFEST_FILE)
-    marks = json.loads(file.read_text(encoding="utf-8")).get("files") or {} if file.is_file() else {}
+    root = place.parent if inner else place
+    marks = read_manifest(root).get("files") or {}
     marks = {name: mark for name, mark in marks.items() if not inner or name.startswith("adapter/")}
     return next(iter(wrong_files(root, marks).values()), "")
 
@@ -193,12 +199,10 @@ def is_secret(name: str) -> bool:
 
 def parent_facts(path: str) -> dict[str, str | None] | None:
     """Folder, stage and manifest hash of the stage that made a model folder; None where it has no manifest."""
-    file = Path(path) / MANIFEST_FILE
-    if not file.is_file():
+    if not (manifest := read_manifest(path)):
         return None
-    manifest = json.loads(file.read_text(encoding="utf-8"))
     made = {"stage": manifest.get("stage"), "made_at": manifest.get("made_at")}
-    return {"folder": path, **made, "manifest_sha256": file_hash(file)}
+    return {"folder": path, **made, "manifest_sha256": file_hash(Path(path) / MANIFEST_FILE)}
 
 
 def is_unfinished(folder: str | Path) -> bool:

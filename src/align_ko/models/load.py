@@ -25,7 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from align_ko.chat_format import FORMAT_FILE, adopt_turn_end, check_format, set_chat_template
 from align_ko.chat_templates import OWN
 from align_ko.errors import UserError, missing_package, nearest
-from align_ko.manifest import MANIFEST_FILE
+from align_ko.manifest import read_manifest
 from align_ko.models.export import save_model
 from align_ko.models.merge import attach_adapter, interpolate, merge_adapter
 from align_ko.models.source import ModelSource, base_of, is_adapter, model_source
@@ -188,9 +188,7 @@ def _as_trained(source: ModelSource, dtype: str) -> ModelArgs:
     """4 bits as the checkpoint's manifest says that it was trained on, else NF4, nested."""
     if not find_spec("bitsandbytes"):
         raise missing_package("bitsandbytes", "generation.load_in_4bit")
-    file = Path(source.path) / MANIFEST_FILE
-    made = json.loads(file.read_text(encoding="utf-8")).get("recipe") if file.is_file() else None
-    model = (made or {}).get("model") or {}
+    model = (read_manifest(source.path).get("recipe") or {}).get("model") or {}
     kind = {key: model[key] for key in ("bnb_4bit_quant_type", "use_bnb_nested_quant") if key in model} | {"dtype": dtype}
     return ModelArgs(source.path, load_in_4bit=True, **kind)
 

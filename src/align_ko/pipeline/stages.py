@@ -17,12 +17,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import yaml
 
 from align_ko.errors import UserError
-from align_ko.manifest import MANIFEST_FILE, input_digests, is_finished, is_secret, is_unfinished, masked, result_problem
+from align_ko.manifest import (
+    MANIFEST_FILE,
+    input_digests,
+    is_finished,
+    is_secret,
+    is_unfinished,
+    masked,
+    read_manifest,
+    result_problem,
+)
 from align_ko.process import STARTED_BY, check_unlocked
 from align_ko.recipe import Recipe, hash_inputs, recipe_of
 from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
@@ -76,15 +85,9 @@ def plain(recipe: Recipe | dict[str, object]) -> dict[str, object]:
     return values
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    """{} where the folder has none."""
-    file = folder / MANIFEST_FILE
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-
-
 def why_again(stage: Stage[Recipe]) -> str:
     """Why the stage has to run; empty when it is done."""
-    saved = _manifest(stage.folder)
+    saved = read_manifest(stage.folder)
     if not saved:
         return "not made yet"
     if is_unfinished(stage.folder):  # killed between its manifest and its last file
@@ -148,7 +151,7 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
 
 def nothing_to_do(folder: Path) -> str:
     """What a stage wrote into its manifest when it ran to its end and had nothing to make; empty for any other stage."""
-    return str(_manifest(folder).get("nothing_to_do") or "")
+    return str(read_manifest(folder).get("nothing_to_do") or "")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
