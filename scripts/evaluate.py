@@ -32,7 +32,7 @@ def main() -> None:
     from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, launched_processes
     from align_ko.recipe import hash_inputs
-    from align_ko.records import atomic_write
+    from align_ko.records import write_text
     from align_ko.report.evaluation import markdown_summary, show, write_html
 
     keep_freed_memory()
@@ -58,8 +58,7 @@ def main() -> None:
         return  # the first process reports the answers of all
 
     write_html(folder / "report.html", evaluation.answers, evaluation.summary, dict(recipe.models))
-    with atomic_write(folder / "summary.md") as out:
-        out.write(markdown_summary(evaluation.summary))
+    write_text(folder / "summary.md", markdown_summary(evaluation.summary))
     files = {"responses.jsonl": "", "scores.json": ""}
     write_manifest(folder, recipe, inputs, stage="evaluate", files=files)
     show(evaluation.summary, Console())

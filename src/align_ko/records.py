@@ -350,6 +350,9 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, object]]) -> int:
 
 
 def write_json(path: str | Path, value: object) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
     with atomic_write(path) as out:
-        json.dump(value, out, ensure_ascii=False, indent=2)
-        out.write("\n")
+        out.write(text)

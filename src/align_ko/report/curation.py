@@ -17,7 +17,7 @@ from align_ko import reasons
 from align_ko.commands import command_line
 from align_ko.curation.facts import CurationFacts
 from align_ko.errors import visible, writable
-from align_ko.records import atomic_write
+from align_ko.records import write_text
 from align_ko.report.curation_examples import chat, dropped_card, duplicate_chats, repair_texts
 from align_ko.report.page import Bar, bars, render
 from align_ko.report.tables import cell, clip, terminal_table
@@ -42,8 +42,7 @@ def write_report(folder: Path, facts: CurationFacts) -> None:
         "README.md" if is_ours else "dataset_card.md": dataset_card(facts, folder.resolve().name, earlier if is_ours else ""),
     }
     for name, page in pages.items():
-        with atomic_write(folder / name) as out:
-            out.write(writable(page))
+        write_text(folder / name, writable(page))
 
 
 def show(facts: CurationFacts, console: Console) -> None:

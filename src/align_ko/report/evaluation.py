@@ -18,7 +18,7 @@ from rich.markup import escape
 from align_ko.errors import visible
 from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, Summary
 from align_ko.evaluation.suites import SuiteResult
-from align_ko.records import atomic_write
+from align_ko.records import write_text
 from align_ko.report.korean import FAULT_NAMES
 from align_ko.report.page import both, render
 from align_ko.report.tables import (
@@ -129,9 +129,7 @@ class PromptCard(NamedTuple):
 def write_html(
     path: str | Path, rows: Iterable[ScoredAnswer], summary: Summary, about: Mapping[str, str] | None = None
 ) -> None:
-    page = render_html(rows, summary, about)
-    with atomic_write(path) as out:
-        out.write(page)
+    write_text(path, render_html(rows, summary, about))
 
 
 def markdown_summary(summary: Summary) -> str:

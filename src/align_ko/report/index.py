@@ -13,7 +13,7 @@ from urllib.parse import quote
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.manifest import MANIFEST_FILE
-from align_ko.records import atomic_write
+from align_ko.records import write_text
 from align_ko.report.curves import Curves, loss_curves
 from align_ko.report.page import render
 
@@ -42,9 +42,7 @@ def write_index(root: Path) -> Path:
     manifests = find_manifests(root)
     if not manifests:
         raise UserError("no stage left a manifest.json in it", file=root, expected="a folder of outputs, such as outputs/solar")
-    page = render_index(root, manifests)
-    with atomic_write(file) as out:
-        out.write(page)
+    write_text(file, render_index(root, manifests))
     return file
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from align_ko.records import TEMPORARY, atomic_write
+from align_ko.records import TEMPORARY, write_text
 from align_ko.report.page import render
 from align_ko.sources import is_hub_id
 from align_ko.training.gate import gate_rounds
@@ -69,8 +69,7 @@ def write_card(folder: str | Path, manifest: Mapping[str, Any], log: Log, base: 
         gate=gate_rounds(log),
     )
     ModelCard(text)  # what cannot be parsed must not be published
-    with atomic_write(place / "README.md") as out:
-        out.write(text)
+    write_text(place / "README.md", text)
     return place / "README.md"
 
 

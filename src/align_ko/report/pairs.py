@@ -14,7 +14,7 @@ from rich.table import Table
 from align_ko.errors import visible
 from align_ko.korean import assess
 from align_ko.preferences.build import PairSummary
-from align_ko.records import Assessment, PreferencePair, atomic_write, last_user_text, write_json
+from align_ko.records import Assessment, PreferencePair, last_user_text, write_json, write_text
 from align_ko.report.korean import load_yaml
 from align_ko.report.page import bars, render
 
@@ -39,8 +39,7 @@ class Advice(NamedTuple):
 def write_report(folder: Path, summary: PairSummary, pairs: Sequence[PreferencePair], recipe: str = "") -> None:
     """Write report.json and report.html; `pairs` are those to draw examples from."""
     write_json(folder / "report.json", {**summary, "advice": [advice._asdict() for advice in advise(summary)]})
-    with atomic_write(folder / "report.html") as out:
-        out.write(render_html(summary, examples(pairs), recipe))
+    write_text(folder / "report.html", render_html(summary, examples(pairs), recipe))
 
 
 def show(summary: PairSummary, pairs: Sequence[PreferencePair], console: Console) -> None:

@@ -13,7 +13,7 @@ from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
 from align_ko.pipeline.rounds import Outcome, Rounds, read_measures
 from align_ko.pipeline.soup import Soup
-from align_ko.records import atomic_write, read_jsonl, write_json
+from align_ko.records import read_jsonl, write_json, write_text
 from align_ko.report.page import render
 from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table, verdict_lines
 
@@ -79,8 +79,7 @@ def write_soup(folder: Path, soup: Soup, prompts_file: str, console: Console) ->
 
 
 def _write(file: Path, **values: object) -> None:
-    with atomic_write(file) as out:
-        out.write(render("rounds.md.jinja", **{"stopped": "", "unseen": "", **values}))
+    write_text(file, render("rounds.md.jinja", **{"stopped": "", "unseen": "", **values}))
 
 
 def _verdict(outcome: Outcome, result: Outcome) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from align_ko.pipeline.sweep import ended
-from align_ko.records import atomic_write
+from align_ko.records import write_text
 from align_ko.report.tables import escape_bars, markdown_table
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def write_sweep(folder: Path, study: optuna.Study, console: Console) -> None:
         state = "pruned" if trial.state.name == "PRUNED" else ""
         rows.append([f"trial-{trial.number}", *values, *shares, step, looks, state])
     table = markdown_table(["trial", *keys, "natural", "loops", "collapse", "at step", "looks", ""], rows, escape_bars)
-    with atomic_write(folder / "sweep.md") as out:
-        out.write(f"# Sweep\n\nThe greedy gate's best look of every trial, the most natural first.\n\n{table}")
+    write_text(
+        folder / "sweep.md", f"# Sweep\n\nThe greedy gate's best look of every trial, the most natural first.\n\n{table}"
+    )
     console.print(Markdown(table))
     _plot(folder / "sweep.png", trials, keys)
     console.print(f"saved {folder / 'sweep.md'} and sweep.png", soft_wrap=True, markup=False, highlight=False)
