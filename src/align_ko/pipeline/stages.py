@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -35,7 +36,7 @@ from align_ko.manifest import (
 from align_ko.process import STARTED_BY, check_unlocked
 from align_ko.recipe import Recipe, hash_inputs, recipe_of
 from align_ko.recipe.yaml_lines import Tree, read_recipe_file, text_of
-from align_ko.records import atomic_write, write_json
+from align_ko.records import write_json, write_text
 
 R = TypeVar("R", bound=Recipe)
 R_co = TypeVar("R_co", bound=Recipe, covariant=True)
@@ -119,13 +120,12 @@ def run_stage(stage: Stage[Recipe], scripts: Path) -> bool:
     if not reason:
         print(f"── {stage.title}: done before", flush=True)
         return False
-    text = yaml.safe_dump(plain(stage.recipe), allow_unicode=True, sort_keys=False)
+    text = as_yaml(plain(stage.recipe))
     known = stage.file.read_text(encoding="utf-8") if stage.file.is_file() else None
     stale = reason not in ("not made yet", "not finished") or (known is not None and known != text)
     if stale:
         (stage.folder / TIMES).unlink(missing_ok=True)
-    with atomic_write(stage.file) as out:
-        out.write(text)
+    write_text(stage.file, text)
     (stage.folder / MANIFEST_FILE).unlink(missing_ok=True)
     launcher = ["-m", "accelerate.commands.launch", "--config_file", stage.accelerate_config] if stage.accelerate_config else []
     program = [str(scripts / f"{stage.script}.py"), str(stage.file), *RESUME_FLAGS.get(stage.script, ())]
@@ -169,26 +169,53 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         raise
 
 
+def as_yaml(values: Mapping[str, object]) -> str:
+    """A recipe as a file has it."""
+    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+
+
+class Gpus:
+    """GPUs that are lent, one to each process that runs beside others."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._free: queue.Queue[str] = queue.Queue()
+        for name in names:
+            self._free.put(name)
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """Waits until one is free."""
+        gpu = self._free.get()
+        try:
+            yield gpu
+        finally:
+            self._free.put(gpu)
+
+
+@contextmanager
+def started(
+    values: Mapping[str, object], place: Path, script: Path, gpu: str, *flags: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`script` on a recipe of these values, written to PLACE.yaml, on one GPU ("": all); its output is in PLACE.log."""
+    file, environment = Path(f"{place}.yaml"), {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})}
+    write_text(file, as_yaml(values))
+    with Path(f"{place}.log").open("w", encoding="utf-8") as log:
+        command = [sys.executable, str(script), str(file), *flags]
+        yield subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
 def run_at_once(runs: Mapping[int, Recipe], gpus: Sequence[str], script: Path) -> None:
     """Each recipe (seed → recipe with an `output_dir` of its own) by `script` in a process, as many at once as there are GPUs,
     one on each; their output is in OUTPUT_DIR.log. StageFailed when all have ended, if one failed."""
-    free: queue.Queue[str] = queue.Queue()
-    for gpu in gpus:
-        free.put(gpu)
+    free = Gpus(gpus)
 
     def start(seed: int) -> int:
-        gpu, folder = free.get(), Path(runs[seed].output_dir)  # type: ignore[attr-defined]
-        try:
-            values = {key: value for key, value in plain(runs[seed]).items() if key not in ("seeds", "gpus")}
-            with atomic_write(folder.with_suffix(".yaml")) as out:
-                out.write(yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+        folder = Path(runs[seed].output_dir)  # type: ignore[attr-defined]
+        values = {key: value for key, value in plain(runs[seed]).items() if key not in ("seeds", "gpus")}
+        with free.one() as gpu:
             print(f"── seed {seed} on GPU {gpu}: {folder}.log", flush=True)
-            with Path(f"{folder}.log").open("w", encoding="utf-8") as log:
-                command = [sys.executable, str(script), str(folder.with_suffix(".yaml"))]
-                environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-                return _wait(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
-        finally:
-            free.put(gpu)
+            with started(values, folder, script, gpu) as process:
+                return _wait(process)
 
     with ThreadPoolExecutor(len(gpus)) as pool:
         codes = dict(zip(runs, pool.map(start, runs), strict=True))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +11,11 @@ from typing import cast
 import yaml
 
 from align_ko.errors import UserError, missing_package
-from align_ko.pipeline.stages import plain
+from align_ko.pipeline.stages import Gpus, plain, started
 from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe
-from align_ko.records import atomic_write, read_jsonl
+from align_ko.recipe.fields import guess
+from align_ko.recipe.yaml_lines import parse_flag
+from align_ko.records import read_jsonl
 from align_ko.training.gate import FOLDER, GateRow, gate_measures
 
 try:
@@ -65,20 +63,10 @@ def read_space(word: str) -> Space:
             if ends[0] >= ends[1]:
                 raise ValueError
             return Space(key, low=ends[0], high=ends[1])
-        choices = yaml.safe_load(f"[{values}]")
-        # YAML 1.1 takes 1e-5 for a text
-        return Space(key, tuple(float(one) if isinstance(one, str) and _is_number(one) else one for one in choices))
-    except (ValueError, yaml.YAMLError):
+        return Space(key, tuple(guess(parse_flag(f"[{values}]", "search").values)))
+    except ValueError:
         expected = "KEY=LOW..HIGH with LOW below HIGH, or KEY=A,B,C"
         raise UserError(f"'{word}' is no range and no list of values", key="--search", expected=expected) from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def gate_steps(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
@@ -103,17 +91,12 @@ def sweep(
     for cut in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(cut.params)
-    free: queue.Queue[str] = queue.Queue()
-    for gpu in gpus or ("",):
-        free.put(gpu)
+    free = Gpus(gpus or ("",))
 
     def objective(trial: optuna.Trial) -> float:
         values = {space.key: space.suggest(trial) for space in spaces}
-        gpu = free.get()
-        try:
+        with free.one() as gpu:
             return _run(trial, load, values, folder / f"trial-{trial.number}", script, gpu)
-        finally:
-            free.put(gpu)
 
     left = trials - len(ended(study))
     study.optimize(objective, n_trials=max(0, left), n_jobs=max(1, len(gpus)))
@@ -128,16 +111,9 @@ def ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def _run(trial: optuna.Trial, load: Load, values: Mapping[str, object], place: Path, script: Path, gpu: str) -> float:
     """Train in a process of its own, report each look of the gate, end it where Optuna prunes. The best natural share."""
-    file = place.with_suffix(".yaml")
-    with atomic_write(file) as out:
-        out.write(
-            yaml.safe_dump(plain(load({**values, "training.output_dir": str(place)})), allow_unicode=True, sort_keys=False)
-        )
-    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})}
+    recipe = plain(load({**values, "training.output_dir": str(place)}))
     seen: dict[int, dict[str, float]] = {}
-    with (place.with_suffix(".log")).open("w", encoding="utf-8") as log:
-        command = [sys.executable, str(script), str(file), "--resume", "fresh"]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    with started(recipe, place, script, gpu, "--resume", "fresh") as process:
         try:
             running = True
             while running:
@@ -161,7 +137,8 @@ def _run(trial: optuna.Trial, load: Load, values: Mapping[str, object], place: P
         lines = place.with_suffix(".log").read_text(encoding="utf-8").strip().splitlines()
         told = next((line for line in reversed(lines) if "error: " in line.lower()), lines[-1] if lines else "")
         expected = "a recipe that trains with these values"
-        raise UserError(f"trial {trial.number} ended before its gate looked: {told}", file=file, expected=expected)
+        problem = f"trial {trial.number} ended before its gate looked: {told}"
+        raise UserError(problem, file=place.with_suffix(".yaml"), expected=expected)
     if process.returncode:  # the gate refused every evaluation, or the run broke after one
         raise optuna.TrialPruned
     return max(each["eval_greedy_natural"] for each in seen.values())

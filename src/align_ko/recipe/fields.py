@@ -24,12 +24,12 @@ def _yes_or_no(value: object) -> object:
     return value.lower() in ("true", "yes", "on")
 
 
-def _guess(value: object) -> object:
+def guess(value: object) -> Any:
     """A value of a mapping with free content, by YAML 1.2's rules: `5e-7` → 5e-07, `no` → "no", `"5"` → "5"."""
     if isinstance(value, dict):
-        return {key: _guess(item) for key, item in value.items()}
+        return {key: guess(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_guess(item) for item in value]
+        return [guess(item) for item in value]
     if not isinstance(value, Word):
         return value
     if value.lower() in ("true", "false"):
@@ -51,7 +51,7 @@ def _keep_whole(value: object, to_float: Callable[[object], float]) -> float:
 
 YesNo = Annotated[bool, BeforeValidator(_yes_or_no)]
 """true or false; yes, no, on and off too, never 1 or 0."""
-Free = Annotated[Any, BeforeValidator(_guess)]
+Free = Annotated[Any, BeforeValidator(guess)]
 """A value of a mapping whose keys are not ours."""
 Text = Annotated[str, MinLen(1)]
 Positive = Annotated[float, Gt(0)]
