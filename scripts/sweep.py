@@ -16,7 +16,7 @@ from pathlib import Path
 from align_ko.cli import plan_script
 from align_ko.errors import UserError, run_script
 from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, check_inputs, load_recipe, recipe_error
-from align_ko.recipe.keys import split_flags
+from align_ko.recipe.keys import part_flags
 
 CLASSES: dict[str, type[SftRecipe] | type[DpoRecipe] | type[GrpoRecipe]] = {
     "run_sft": SftRecipe, "run_dpo": DpoRecipe, "run_grpo": GrpoRecipe,
@@ -28,14 +28,9 @@ def main() -> None:
     if not words or "--help" in words:
         print(__doc__)
         return
-    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
     mine: dict[str, list[str]] = {"search": [], "trials": ["12"], "gpus": []}
-    rest = words[:first]
-    for name, values in split_flags(words[first:]):
-        if name in mine:
-            mine[name] = values
-        else:
-            rest += [f"--{name}", *values]
+    given, rest = part_flags(words, mine.__contains__)
+    mine |= given
     script = plan_script(rest)
 
     def load(values: Mapping[str, object]) -> SftRecipe | DpoRecipe | GrpoRecipe:

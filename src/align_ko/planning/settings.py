@@ -11,7 +11,7 @@ from typing import Any, Literal
 from align_ko.models.source import base_of, is_adapter, start_source
 from align_ko.recipe import DpoRecipe, GrpoRecipe, ModelArgs, Recipe, SftRecipe, load_recipe, place_of, recipe_of
 from align_ko.recipe.fields import ShareAboveZero
-from align_ko.recipe.keys import lay_over, split_flags
+from align_ko.recipe.keys import lay_over, part_flags
 from align_ko.recipe.record import MISSING, config_fields, record
 from align_ko.recipe.yaml_lines import Tree
 
@@ -31,15 +31,10 @@ class PlanFlags(Recipe):
 
 def take_plan_flags(words: Sequence[str]) -> tuple[PlanFlags, list[str]]:
     """The plan's flags, and the words without them: `r.yaml --plan --plan_gpu L40S` → `PlanFlags("L40S")`, `r.yaml`."""
-    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
-    mine: list[str] = []
-    rest = list(words[:first])
-    for name, values in split_flags(words[first:]):
-        if name == "plan":
-            rest += values
-            continue
-        (mine if name.startswith(("plan_", "plan-")) else rest).extend((f"--{name}", *values))
-    return recipe_of(lay_over(Tree({}, {}), PlanFlags, mine), PlanFlags), rest
+    mine, rest = part_flags(words, lambda name: name == "plan" or name.startswith(("plan_", "plan-")))
+    recipe = mine.pop("plan", [])  # `--plan r.yaml`
+    own = [word for name, values in mine.items() for word in (f"--{name}", *values)]
+    return recipe_of(lay_over(Tree({}, {}), PlanFlags, own), PlanFlags), [*recipe, *rest]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -236,6 +236,19 @@ def split_flags(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for start, end in pairwise([*starts, len(words)]):
         name, equals, value = words[start].removeprefix("--").partition("=")
         yield name, [*([value] if equals else []), *words[start + 1 : end]]
+
+
+def part_flags(words: Sequence[str], is_mine: Callable[[str], bool]) -> tuple[dict[str, list[str]], list[str]]:
+    """The flags whose names `is_mine` takes, with their words, and all other words: a script's own flags, and its recipe's."""
+    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+    mine: dict[str, list[str]] = {}
+    rest = list(words[:first])
+    for name, values in split_flags(words[first:]):
+        if is_mine(name):
+            mine[name] = values
+        else:
+            rest += [f"--{name}", *values]
+    return mine, rest
 
 
 def _value(flag: Flag, words: list[str]) -> Tree:
