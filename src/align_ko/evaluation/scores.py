@@ -89,19 +89,24 @@ class Verdicts(TypedDict):
     """Where two readings differ; None for a judge who reads once."""
 
 
-class Result(TypedDict):
-    """A line of scores.json: one model under one setting. Shares are 0..1, chrF 0..100, reference NLL nats per token."""
+class Form(TypedDict):
+    """How many of some answers are natural in form. Shares are 0..1."""
 
-    model: str
-    setting: str
-    decoding: str
     n: int
     natural: float
     """Of the answers that the judge is made for."""
     natural_low: float
     natural_high: float
-    outside: NotRequired[int]
+    outside: int
     """Answers that it is not made for."""
+
+
+class Result(Form):
+    """A line of scores.json: one model under one setting. Shares are 0..1, chrF 0..100, reference NLL nats per token."""
+
+    model: str
+    setting: str
+    decoding: str
     score: float
     loops: float
     filler: float
@@ -194,11 +199,16 @@ def summarise(scored_rows: Iterable[ScoredAnswer], reference_nll: Mapping[str, f
     return {"results": results, "decoding_gap": gaps, "interval": "95 % Wilson", "small_sample": small}
 
 
+def form_of(rows: Sequence[ScoredAnswer]) -> Form:
+    judged = [row["natural"] for row in rows if not row.get("outside")]
+    natural, outside = sum(judged), len(rows) - len(judged)
+    low, high = wilson(natural, len(judged))
+    share = natural / max(len(judged), 1)
+    return {"n": len(rows), "natural": share, "natural_low": low, "natural_high": high, "outside": outside}
+
+
 def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Result:
     n = len(rows)
-    judged = [row for row in rows if not row.get("outside")]
-    natural = sum(row["natural"] for row in judged)
-    low, high = wilson(natural, len(judged))
     codes = [{fault["code"] for fault in row["faults"]} for row in rows]
     faults = {code: sum(code in row for row in codes) / n for code in FAULT_CODES}
     answers = [row["response"] for row in rows]
@@ -210,12 +220,8 @@ def _measure(rows: Sequence[ScoredAnswer], reference_nll: float | None) -> Resul
         "model": rows[0]["model"],
         "setting": rows[0]["setting"],
         "decoding": rows[0]["decoding"],
-        "n": n,
-        "natural": natural / max(len(judged), 1),
-        "natural_low": low,
-        "natural_high": high,
-        "outside": n - len(judged),
-        "score": mean(row["score"] for row in judged or rows),
+        **form_of(rows),
+        "score": mean(row["score"] for row in [row for row in rows if not row.get("outside")] or rows),
         "loops": faults["repetition"],
         "filler": faults["filler"],
         "unfinished": faults["unfinished"],

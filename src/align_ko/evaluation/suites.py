@@ -6,28 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypedDict
 
 from align_ko import reasons
 from align_ko.errors import UserError
-from align_ko.evaluation.scores import GREEDY_SETTING, Result, ScoredAnswer, wilson
+from align_ko.evaluation.scores import GREEDY_SETTING, Form, Result, ScoredAnswer, form_of, wilson
 from align_ko.korean.demands import unmet
 from align_ko.recipe import SUITES, suite_files
 from align_ko.records import PromptRow, content_id, read_prompts
 
 
-class SuiteResult(TypedDict):
+class SuiteResult(Form):
     """One suite under one model and setting: form, and the demands that rules check. Shares are 0..1."""
 
     suite: str
     model: str
     setting: str
-    n: int
-    natural: float
-    """Of the answers that the judge is made for; `outside` are the others."""
-    natural_low: float
-    natural_high: float
-    outside: int
     demands: int
     met: float | None
     """Of all demands; None where the suite has none."""
@@ -66,17 +59,13 @@ def measure_suites(rows: Iterable[ScoredAnswer]) -> list[SuiteResult]:
 
 
 def _measure(key: tuple[str, str, str], rows: Sequence[ScoredAnswer]) -> SuiteResult:
-    judged = [row for row in rows if not row.get("outside")]
-    natural = sum(row["natural"] for row in judged)
-    low, high = wilson(natural, len(judged))
     asked = [row for row in rows if row.get("demands")]
     demands, missed = sum(len(row.get("demands", [])) for row in asked), sum(len(row.get("unmet", [])) for row in asked)
     whole = len([row for row in asked if not row.get("unmet")])
     whole_low, whole_high = wilson(whole, len(asked))
     suite, model, setting = key
     return {
-        "suite": suite, "model": model, "setting": setting, "n": len(rows),
-        "natural": natural / max(len(judged), 1), "natural_low": low, "natural_high": high, "outside": len(rows) - len(judged),
+        "suite": suite, "model": model, "setting": setting, **form_of(rows),
         "demands": demands, "met": 1 - missed / demands if demands else None,
         "all_met": whole / len(asked) if asked else None, "all_met_low": whole_low, "all_met_high": whole_high,
     }  # fmt: skip
