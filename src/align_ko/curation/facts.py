@@ -15,7 +15,7 @@ from align_ko.curation.filters import choose_filters, filter_names
 from align_ko.curation.judge import Judged
 from align_ko.curation.select import GroupRows, Mixture
 from align_ko.recipe import DataRecipe, place_of
-from align_ko.records import Message
+from align_ko.records import ConversationRow
 
 EXAMPLES_PER_REASON = 5
 FUNNEL_STAGES: dict[str, tuple[str, ...]] = {
@@ -59,16 +59,6 @@ class SelectionFacts(TypedDict):
     score_after: float
 
 
-class KeptRow(TypedDict):
-    """A row of train.jsonl."""
-
-    messages: list[Message]
-    source: str
-    group: str
-    id: str
-    repairs: list[str]
-
-
 class DroppedRow(TypedDict):
     """A row of rejected.jsonl; `row` is whatever was read."""
 
@@ -81,8 +71,8 @@ class DroppedRow(TypedDict):
 
 
 class NearDuplicatePair(TypedDict):
-    kept: KeptRow
-    dropped: KeptRow
+    kept: ConversationRow
+    dropped: ConversationRow
     side: str  # question or answer
     similarity: float
 
@@ -119,7 +109,7 @@ class CurationFacts(TypedDict):
     dropped_examples: dict[str, list[DroppedRow]]
     filters: list[str]
     near_duplicates: NearDuplicateFacts
-    kept_examples: list[KeptRow]
+    kept_examples: list[ConversationRow]
     notes: list[str]  # keys that nothing reads, an ending that most answers share
 
 
@@ -188,7 +178,7 @@ class Tally:
         taken: Sequence[Judged],
         splits: Mapping[str, Sequence[Judged]],
         near_duplicates: NearDuplicateFacts,
-        kept_examples: list[KeptRow],
+        kept_examples: list[ConversationRow],
     ) -> CurationFacts:
         """`kept`: rows that passed every filter; `taken`: those the mixture chose; `splits`: train, eval and preferences."""
         read, seconds = self.read.total(), time.perf_counter() - self._start

@@ -13,14 +13,14 @@ from typing import Protocol, cast
 
 from align_ko import reasons
 from align_ko.adapters import Rejection
-from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, KeptRow, NearDuplicateFacts, NearDuplicatePair, Tally
+from align_ko.curation.facts import EXAMPLES_PER_REASON, CurationFacts, NearDuplicateFacts, NearDuplicatePair, Tally
 from align_ko.curation.judge import Judged
 from align_ko.curation.near_duplicates import Duplicate
 from align_ko.curation.select import PART, Features, decide, quotas, select, split
 from align_ko.errors import UserError
 from align_ko.manifest import remove_manifest
 from align_ko.recipe import DataRecipe
-from align_ko.records import atomic_writes
+from align_ko.records import ConversationRow, atomic_writes
 from align_ko.workers import Workers
 
 KEPT_EXAMPLES = 30
@@ -65,7 +65,7 @@ def finish(recipe: DataRecipe, pool: Kept, tally: Tally, repeats: Mapping[int, D
     if not preferences:  # an earlier run's rows would be trained on now
         (out / "preferences.jsonl").unlink(missing_ok=True)
     examples = Random(recipe.seed).sample(train, min(KEPT_EXAMPLES, len(train)))
-    kept_examples: list[KeptRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
+    kept_examples: list[ConversationRow] = [json.loads(pool.text(numbers[row.id])) for row in examples]
     notes = _notes(tally.unread, train, pool, numbers)
     tally.lap("write", len(taken))
     return tally.facts(recipe, mixture, pool.rows, taken, splits, repeated, kept_examples) | {"notes": notes}
