@@ -133,9 +133,7 @@ def main(
     if not read(reading, console):
         console.print(f"\n{reading.progress}. 같은 명령으로 이어서 읽습니다.")
         return
-    table = terminal_table("독자 판정", (0, 2, 0, 0))
-    for title in COLUMNS:
-        table.add_column(title, justify="left" if title == COLUMNS[0] else "right", overflow="fold")
+    table = terminal_table("독자 판정", COLUMNS, (0, 2, 0, 0))
     for line in reading.lines():
         name = escape(visible(line.name))
         table.add_row(name, str(line.share["judged"]), *map(str, line.counts), signed_text(line.share))

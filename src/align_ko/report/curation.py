@@ -20,7 +20,7 @@ from align_ko.errors import visible, writable
 from align_ko.records import write_text
 from align_ko.report.curation_examples import chat, dropped_card, duplicate_chats, repair_texts
 from align_ko.report.page import Bar, bars, render
-from align_ko.report.tables import cell, clip, terminal_table
+from align_ko.report.tables import cell, clip, say, terminal_table
 
 MAX_SOURCES = 15  # with a line and a column of their own; a file whose rows name their own source may contain thousands
 MARK = "<!-- align_ko writes this file anew with the data, all but the part between the licence marks. -->"
@@ -49,18 +49,16 @@ def show(facts: CurationFacts, console: Console) -> None:
     for title, header, rows in tables(facts):
         if title not in _IN_TERMINAL:
             continue
-        table = terminal_table(title, (0, 0, 0, 1))
         # reasons by source do not fit: the terminal shows their sums
         columns = [0, len(header) - 1] if header[0] == "reason" else range(len(header))
-        for place in columns:
-            table.add_column(escape(header[place]), justify="right" if place else "left", overflow="fold")
+        table = terminal_table(title, [header[place] for place in columns], (0, 0, 0, 1))
         for row in rows:
             table.add_row(*(escape(visible(cell(row[place]))) for place in columns))
         console.print(table, "")
     repairs = ", ".join(f"{name} {count:,}" for name, count in facts["repairs"].items())
     lines = [f"Repaired rows: {repairs}."] * bool(repairs)
     for line in [*lines, facts["mixture"]["decision"], selection_line(facts), summary(facts)]:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
 
 
 def render_html(facts: CurationFacts) -> str:

@@ -28,6 +28,7 @@ from align_ko.report.tables import (
     markdown_table,
     measure_cells,
     measures_table,
+    say,
     share_text,
     short,
     terminal_table,
@@ -52,16 +53,14 @@ def show(summary: Summary, console: Console) -> None:
         if setting != GREEDY_SETTING:
             console.print(f"{short(setting)}: {decoding}", style="dim", markup=False, highlight=False)
     if suites := _suites(summary):
-        suite_table = terminal_table(
-            "Suites, greedy (shares in %; demands: what rules check; all met: by answer)", (0, 2, 0, 0)
-        )
-        for name in ("suite", "model", "prompts", "natural\nin form\n(95 %)", "demands\nmet", "all met\n(95 %)"):
-            suite_table.add_column(name, overflow="fold", justify="left" if name in ("suite", "model") else "right")
+        title = "Suites, greedy (shares in %; demands: what rules check; all met: by answer)"
+        columns = ("suite", "model", "prompts", "natural\nin form\n(95 %)", "demands\nmet", "all met\n(95 %)")
+        suite_table = terminal_table(title, columns, (0, 2, 0, 0), names=2)
         for one in suites:
             suite_table.add_row(*map(escape, suite_cells(one)))
         console.print(suite_table)
     for line in closing(summary):
-        console.print(visible(line), soft_wrap=True, markup=False, highlight=False)
+        say(console, visible(line))
 
 
 def closing(summary: Summary) -> list[str]:

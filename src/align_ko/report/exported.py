@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 def table_of(check: ExportCheck) -> Table:
     """Engine by engine: equal answers, natural share, NLL of the references, how near to a tie the first differences are."""
     count = check.engines[0].result["n"]
-    table = terminal_table(f"{count} prompts, greedy; equal: same text, same end", padding=(0, 1, 0, 1))
-    for name in ("engine", "equal %", "natural %", "drop", "NLL", "differ at (nats, median)"):
-        table.add_column(name, justify="left" if name == "engine" else "right")
+    columns = ("engine", "equal %", "natural %", "drop", "NLL", "differ at (nats, median)")
+    table = terminal_table(f"{count} prompts, greedy; equal: same text, same end", columns, (0, 1, 0, 1))
     for engine in check.engines:
         nll, margin = engine.result["reference_nll"], engine.margin
         table.add_row(

@@ -15,7 +15,15 @@ from align_ko.pipeline.rounds import Outcome, Rounds, read_measures
 from align_ko.pipeline.soup import Soup
 from align_ko.records import read_jsonl, write_json, write_text
 from align_ko.report.page import render
-from align_ko.report.tables import MEASURE_LABELS, escape_bars, markdown_table, measure_cells, measures_table, verdict_lines
+from align_ko.report.tables import (
+    MEASURE_LABELS,
+    escape_bars,
+    markdown_table,
+    measure_cells,
+    measures_table,
+    say,
+    verdict_lines,
+)
 
 Line = tuple[str, Mapping[str, object], str]
 """Name, measures, a last word."""
@@ -40,10 +48,8 @@ def write_report(folder: Path, result: Rounds, prompts_file: str, evaluated: boo
     best |= {"checkpoint": taken.checkpoint, "measures": taken.measures}
     write_json(folder / "best.json", best | {"folder": str(folder / "best"), "stopped": result.stopped})
     show(lines, f"Gate prompts ({n}), greedy", console)
-    console.print(f"{result.stopped}.", soft_wrap=True, markup=False, highlight=False)
-    console.print(
-        f"result: {_name(result)}, as a plain model in {folder / 'best'}", soft_wrap=True, markup=False, highlight=False
-    )
+    say(console, f"{result.stopped}.")
+    say(console, f"result: {_name(result)}, as a plain model in {folder / 'best'}")
 
 
 def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, console: Console) -> None:
@@ -61,7 +67,7 @@ def write_seeds(folder: Path, results: dict[int, Rounds], evaluated: bool, conso
     _write(folder / "seeds.md", title=title, what=what, table=markdown(lines, "model", "from"), answers=answers)
     write_json(folder / "seeds.json", {str(seed): asdict(result) for seed, result in results.items()})
     show(lines, f"{title}, {what}", console)
-    console.print(f"with answers to read: {folder / 'seeds.md'}", soft_wrap=True, markup=False, highlight=False)
+    say(console, f"with answers to read: {folder / 'seeds.md'}")
 
 
 def write_soup(folder: Path, soup: Soup, prompts_file: str, console: Console) -> None:
@@ -73,9 +79,7 @@ def write_soup(folder: Path, soup: Soup, prompts_file: str, console: Console) ->
     _write(folder / "merge.md", title="Merge", what=what, table=markdown(lines, "model", "verdict"), answers=answers)
     write_json(folder / "merge.json", asdict(soup))
     show(lines, f"Gate prompts ({n}), greedy", console)
-    console.print(
-        f"result: {soup.best.name}, as a plain model in {folder / 'best'}", soft_wrap=True, markup=False, highlight=False
-    )
+    say(console, f"result: {soup.best.name}, as a plain model in {folder / 'best'}")
 
 
 def _write(file: Path, **values: object) -> None:
@@ -113,10 +117,10 @@ def show(lines: Sequence[Line], title: str, console: Console) -> None:
         table.add_row(name, *measure_cells(measures, 1, with_verdicts=False))
     console.print(table)
     for line in verdict_lines((name, measures) for name, measures, _ in lines):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
     for name, _, word in lines:
         if word:
-            console.print(f"{name}: {word}", soft_wrap=True, markup=False, highlight=False)
+            say(console, f"{name}: {word}")
 
 
 def answers_to_read(folder: Path, model: str, seed: int = 0) -> list[dict[str, object]]:

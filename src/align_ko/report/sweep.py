@@ -10,7 +10,7 @@ from rich.markdown import Markdown
 
 from align_ko.pipeline.sweep import ended
 from align_ko.records import write_text
-from align_ko.report.tables import escape_bars, markdown_table
+from align_ko.report.tables import escape_bars, markdown_table, say
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +33,7 @@ def write_sweep(folder: Path, study: optuna.Study, console: Console) -> None:
     )
     console.print(Markdown(table))
     _plot(folder / "sweep.png", trials, keys)
-    console.print(f"saved {folder / 'sweep.md'} and sweep.png", soft_wrap=True, markup=False, highlight=False)
+    say(console, f"saved {folder / 'sweep.md'} and sweep.png")
 
 
 def _plot(path: Path, trials: list[optuna.trial.FrozenTrial], keys: list[str]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from align_ko.errors import visible
@@ -57,9 +59,20 @@ def markdown_table(
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def terminal_table(title: str, padding: tuple[int, int, int, int] | int = 0) -> Table:
-    """An empty table; with padding 0 its box puts one space between columns."""
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=padding, show_edge=False)
+def terminal_table(
+    title: str, columns: Sequence[str] = (), padding: tuple[int, int, int, int] | int = 0, names: int = 1
+) -> Table:
+    """An empty table, the first `names` columns aligned to the left, those of numbers to the right. With padding 0 its box
+    puts one space between columns."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=padding, show_edge=False)
+    for place, name in enumerate(columns):
+        table.add_column(escape(name), justify="left" if place < names else "right", overflow="fold")
+    return table
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is: neither broken nor coloured."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 @dataclass(frozen=True)
