@@ -24,9 +24,8 @@ from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
 from align_ko.planning import devices
 from align_ko.planning.devices import GPUS, find_gpu
-from align_ko.planning.disk import plan_disk
 from align_ko.planning.lengths import Batch, file_lengths, reference_rows, tokens_per_character
-from align_ko.planning.memory import GIB, Setting, head_bytes, plan_memory, weight_bytes
+from align_ko.planning.memory import GIB, Setting, head_bytes, plan_disk, plan_memory, weight_bytes
 from align_ko.planning.model_shape import (
     Activations,
     Parameters,

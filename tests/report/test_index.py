@@ -13,8 +13,7 @@ from html_page import Page, in_language
 from align_ko.errors import UserError
 from align_ko.manifest import write_manifest
 from align_ko.records import write_json
-from align_ko.report.curves import loss_curves
-from align_ko.report.index import find_manifests, in_order, write_index
+from align_ko.report.index import find_manifests, in_order, loss_curves, write_index
 from align_ko.report.page import duration
 
 EVIL = "<script>alert(1)</script>\x1b[2J\u202e"

@@ -18,8 +18,7 @@ from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, check_inputs, load_recipe
 
 if TYPE_CHECKING:
-    from align_ko.planning.disk import Disk
-    from align_ko.planning.memory import MemoryRow
+    from align_ko.planning.memory import Disk, MemoryRow
     from align_ko.planning.plan import Costs, Plan
 
 T = TypeVar("T", SftRecipe, DpoRecipe, GrpoRecipe)

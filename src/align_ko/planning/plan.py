@@ -14,9 +14,8 @@ from align_ko.errors import UserError
 from align_ko.models.load import load_tokenizer, training_source
 from align_ko.planning import devices, lengths
 from align_ko.planning.devices import GPUS, THIS, Gpu, Method, Pace, find_gpu, share_of_peak
-from align_ko.planning.disk import Disk, plan_disk
 from align_ko.planning.lengths import BATCHINGS, Lengths, Row
-from align_ko.planning.memory import MemoryRow, memory_table, run_setting
+from align_ko.planning.memory import Disk, MemoryRow, memory_table, plan_disk, run_setting
 from align_ko.planning.model_shape import Parameters, count_parameters, load_config, text_config
 from align_ko.planning.settings import PlanFlags, RunSettings, run_settings
 from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe

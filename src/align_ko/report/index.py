@@ -1,4 +1,5 @@
-"""index.html of a project: every stage, in the order in which they build on each other, with its outcome, time and memory."""
+"""index.html of a project: every stage, in the order in which they build on each other, with its outcome, time and memory, and
+the loss of a training run as a chart."""
 
 from __future__ import annotations
 
@@ -7,15 +8,17 @@ import os
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.manifest import MANIFEST_FILE
 from align_ko.records import write_text
-from align_ko.report.curves import Curves, loss_curves
 from align_ko.report.page import render
+
+if TYPE_CHECKING:  # it imports torch
+    from align_ko.training.overfitting import Evaluation
 
 INDEX_FILE = "index.html"
 SIGN = '<meta name="generator" content="align_ko">'  # in base.html.jinja
@@ -24,6 +27,26 @@ TO_READ = ("report.html", "summary.md", "gap.md", "README.md", "report.json", "s
 """Files of a stage that the page links, where they are there."""
 
 Manifest = Mapping[str, Any]
+
+
+class Point(NamedTuple):
+    """An evaluation; `x` and `y` in percent of the chart, from its top left."""
+
+    x: float
+    y: float
+    evaluation: Evaluation
+
+
+class Curves(NamedTuple):
+    """Lines as SVG points in percent of the chart; `low` and `high` are the losses at its bottom and top."""
+
+    train: str
+    held_out: str
+    points: list[Point]
+    low: float
+    high: float
+    first: int
+    last: int
 
 
 class Stage(NamedTuple):
@@ -112,3 +135,36 @@ def _stage(root: Path, folder: Path, manifest: Manifest) -> Stage:
     links = {quote(Path(os.path.relpath(folder / name, here)).as_posix()): name for name in names}
     name = Path(os.path.relpath(folder, here)).as_posix().replace("../", "")
     return Stage(name, manifest, links, _json(folder / "scores.json"), loss_curves(folder, manifest))
+
+
+# -------------------- the chart of a training run: its trainer's log, and its manifest's verdicts on overfitting
+
+
+def loss_curves(folder: Path, manifest: Mapping[str, Any]) -> Curves | None:
+    """None for a run without an evaluation of its loss, such as GRPO, and where all is of one step."""
+    seen: list[Evaluation] = manifest.get("evaluations") or []
+    if not seen or manifest.get("stage") == "grpo":
+        return None
+    held_out = [(int(each["step"]), float(each["eval_loss"])) for each in seen]
+    train = [(int(entry["step"]), float(entry["loss"])) for entry in _log(folder) if "loss" in entry]
+    steps, losses = zip(*held_out, *train, strict=True)
+    first, last, low, high = min(steps), max(steps), min(losses), max(losses)
+    if first == last:
+        return None
+
+    def place(step: int, loss: float) -> tuple[float, float]:
+        x = (step - first) / (last - first)
+        y = (high - loss) / (high - low) if high > low else 0.5
+        return round(100 * x, 2), round(100 * y, 2)
+
+    drawn, held = (" ".join(f"{x},{y}" for x, y in (place(*each) for each in line)) for line in (train, held_out))
+    points = [Point(*place(*each), evaluation) for each, evaluation in zip(held_out, seen, strict=True)]
+    return Curves(drawn, held, points, low, high, first, last)
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    """What the trainer logged up to its last checkpoint; nothing where no checkpoint is left."""
+    found = [file for file in folder.glob("checkpoint-*/trainer_state.json") if file.parent.name.rpartition("-")[2].isdigit()]
+    last = max(found, key=lambda file: int(file.parent.name.rpartition("-")[2]), default=None)
+    log: list[dict[str, float]] = json.loads(last.read_text(encoding="utf-8"))["log_history"] if last else []
+    return log
