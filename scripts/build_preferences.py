@@ -10,20 +10,11 @@ Interrupted and started again, with any number of processes, it goes on where it
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from align_ko.errors import NothingToDo, UserError, run_script
 from align_ko.process import lock_folder, quiet_known_noise
 from align_ko.recipe import PreferencesRecipe, check_inputs, load_recipe
-
-if TYPE_CHECKING:
-    from align_ko.generation.requests import OnAnswer, Request
-    from align_ko.models.source import ModelSource
-    from align_ko.preferences.candidates import Candidate
-    from align_ko.process import Processes
-    from align_ko.records import PromptRow
 
 
 def main() -> None:
@@ -35,16 +26,18 @@ def main() -> None:
     from rich.console import Console
 
     from align_ko.curation.curate import evaluation_prompts
+    from align_ko.generation.answerer import Answerer
     from align_ko.manifest import write_manifest
     from align_ko.models.source import model_source
     from align_ko.overlap import PromptIndex, overlaps
     from align_ko.preferences.build import build_pairs, given_pairs
-    from align_ko.preferences.candidates import read_tasks
-    from align_ko.process import launched_processes
+    from align_ko.preferences.candidates import draw_candidates, read_tasks
+    from align_ko.process import keep_freed_memory, launched_processes
     from align_ko.recipe import hash_inputs
     from align_ko.records import last_user_text
     from align_ko.report.pairs import show, write_report
 
+    keep_freed_memory()
     processes, inputs = launched_processes(), hash_inputs(recipe)
     index = PromptIndex(prompt for path in recipe.evaluation_files for prompt in evaluation_prompts(path))
     all_tasks, skipped = read_tasks(recipe.prompts_file, recipe.skip_prompts_files)
@@ -60,7 +53,9 @@ def main() -> None:
 
     extra = given_pairs(recipe.extra_pairs_files) if processes.rank == 0 else []
     source = model_source(recipe.model_name_or_path, trust_remote_code=recipe.trust_remote_code)
-    candidates = _draw(recipe, source, tasks, processes)
+    answerer = Answerer(source, recipe.generation, recipe.endpoint, stop_loops=True)
+    file, seed = Path(recipe.output_dir) / "candidates.jsonl", recipe.generation.seed
+    candidates = draw_candidates(answerer.draw, answerer.keys, tasks, recipe.candidates, seed, file, processes)
     processes.leave()
     if processes.rank:
         return  # the first process makes the pairs of all
@@ -75,45 +70,6 @@ def main() -> None:
     write_manifest(folder, recipe, inputs, stage="preferences", **facts)
     show(built.summary, built.train, Console())
     print(f"saved {folder}: {len(built.train)} training pairs, {len(built.held_out)} held out; to read: {folder}/report.html")
-
-
-def _draw(
-    recipe: PreferencesRecipe, source: ModelSource, tasks: list[PromptRow], processes: Processes
-) -> dict[str, list[Candidate]]:
-    """The candidates of every prompt; the model or the client is loaded only when something is left to draw."""
-    from align_ko.generation.requests import answer_keys
-    from align_ko.models.load import load_checkpoint_tokenizer, number_format
-    from align_ko.models.source import weights_hash
-    from align_ko.preferences.candidates import draw_candidates
-
-    generation, endpoint = recipe.generation, recipe.endpoint
-    limit = generation.max_new_tokens
-    tokenizer = load_checkpoint_tokenizer(source)
-
-    def draw(requests: list[Request], on_answer: OnAnswer) -> None:
-        if endpoint:
-            from align_ko.generation.endpoint import draw_from_endpoint
-
-            return draw_from_endpoint(requests, on_answer, tokenizer, endpoint, limit)
-        from align_ko.generation.local import draw_local
-        from align_ko.models.load import load_for_inference
-        from align_ko.process import keep_freed_memory
-
-        keep_freed_memory()
-        model, _ = load_for_inference(source, generation.dtype, load_in_4bit=generation.load_in_4bit)
-        draw_local(requests, on_answer, model, tokenizer, limit, generation.batch_size, stop_loops=True)
-
-    weights = weights_hash(source)
-    if endpoint:
-        from align_ko.generation.endpoint import key_of_server
-
-        server = key_of_server(endpoint)
-        keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, server=server)
-    else:
-        dtype = number_format(generation)
-        keys = partial(answer_keys, tokenizer=tokenizer, weights=weights, max_new_tokens=limit, dtype=dtype, stop_loops=True)
-    file = Path(recipe.output_dir) / "candidates.jsonl"
-    return draw_candidates(draw, keys, tasks, recipe.candidates, generation.seed, file, processes)
 
 
 if __name__ == "__main__":

@@ -289,7 +289,7 @@ def test_answers_are_asked_for_once(sounds, tmp_path, monkeypatch, capsys):
     assert "align-ko curate recipes/solar/data.yaml 다음 align-ko sft recipes/solar/sft.yaml" in said
     rows = [json.loads(line) for line in next(tmp_path.rglob("responses.jsonl")).read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 12 and {row["setting"] for row in rows} == {"greedy", "penalty", "sampling"}
-    monkeypatch.setattr("align_ko.evaluation.run.load_for_inference", None)  # would be called
+    monkeypatch.setattr("align_ko.generation.answerer.load_for_inference", None)  # would be called
     with pytest.raises(SystemExit) as ended:
         cli.run([*words, "--strict", "--lang", "en"])
     assert ended.value.code == 1 and "Verdict: a model problem, not decoding." in capsys.readouterr().out

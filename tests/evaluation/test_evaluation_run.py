@@ -17,6 +17,7 @@ from tokenizers import AddedToken
 from align_ko.errors import UserError
 from align_ko.evaluation import run
 from align_ko.evaluation.run import ask_models, encode_references, evaluate, evaluate_grid
+from align_ko.generation import answerer
 from align_ko.generation.relevance import answer_losses
 from align_ko.generation.requests import GREEDY, Generated, row_seed
 from align_ko.models.source import model_source
@@ -80,7 +81,7 @@ def test_servers_answer_for_a_model_and_one_of_them_dies(llama, tmp_path, monkey
     def never(*_, **__):
         pytest.fail("the weights were loaded")
 
-    monkeypatch.setattr(run, "load_for_inference", never)
+    monkeypatch.setattr(answerer, "load_for_inference", never)
     with mortal_servers(tmp_path, 4, 0) as (urls, files):
         server = EndpointArgs(urls[0], "tiny", (urls[1],), concurrency=2, check_prompt=False, max_retries=1)
         once, again = (
@@ -117,7 +118,7 @@ def drawn(monkeypatch):
     asked = Drawn()
     asked.loaded, asked.scored = [], []
 
-    def draw(requests, on_answer, model, tokenizer, max_new_tokens, batch_size):
+    def draw(requests, on_answer, model, tokenizer, max_new_tokens, batch_size, stop_loops):
         for index in reversed(range(len(requests))):  # answers end in any order
             if len(requests) - index > asked.most:
                 raise KeyboardInterrupt
@@ -133,12 +134,12 @@ def drawn(monkeypatch):
         asked.loaded.append(path)
         return Uniform(), Tokenizer()
 
-    monkeypatch.setattr(run, "draw_local", draw)
+    monkeypatch.setattr(answerer, "draw_local", draw)
     monkeypatch.setattr(run, "stored_relevance", relevance)
     monkeypatch.setattr(run, "load_tokenizer", lambda path: type("T", (), {"chat_template": "x" * (path != "base")}))
-    monkeypatch.setattr(run, "load_for_inference", load)
-    monkeypatch.setattr(run, "load_checkpoint_tokenizer", lambda path, chat_template: Tokenizer())
-    monkeypatch.setattr(run, "weights_hash", lambda path: path)
+    monkeypatch.setattr(answerer, "load_for_inference", load)
+    monkeypatch.setattr(answerer, "load_checkpoint_tokenizer", lambda path, chat_template: Tokenizer())
+    monkeypatch.setattr(answerer, "weights_hash", lambda path: path)
     return asked
 
 

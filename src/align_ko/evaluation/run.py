@@ -18,13 +18,12 @@ from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, Answer, ScoredAnswer, Summary, score_rows, summarise
 from align_ko.evaluation.suites import best_checkpoints, measure_suites, read_suites
 from align_ko.evaluation.verdicts import READER_FILE, add_llm_verdicts, add_reader_verdicts
-from align_ko.generation.endpoint import draw_from_endpoint, key_of_server
-from align_ko.generation.local import draw_local
+from align_ko.generation.answerer import Answerer
 from align_ko.generation.relevance import answer_losses, is_relevant, mean_nll, stored_relevance
-from align_ko.generation.requests import GREEDY, OnAnswer, Request, answer_keys, describe, draw_missing, row_seed
+from align_ko.generation.requests import GREEDY, Request, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
-from align_ko.models.load import load_checkpoint_tokenizer, load_for_inference, load_tokenizer, number_format
-from align_ko.models.source import ModelSource, weights_hash
+from align_ko.models.load import load_tokenizer
+from align_ko.models.source import ModelSource
 from align_ko.process import Processes
 from align_ko.recipe import DecodingArgs, EndpointArgs, GenerationArgs, GridArgs, LlmVerdictArgs
 from align_ko.records import PromptRow, evenly, write_json, write_jsonl
@@ -154,7 +153,7 @@ def ask_models(
     requests = [Request(row.prompt, asked[setting][0], row_seed(generation.seed, n)) for setting, n, row in places]
     servers = endpoints or {}
     tasks = [
-        _ModelTask(name, path, generation, chat_template, requests, references, servers.get(name))
+        _ModelTask(name, Answerer(path, generation, servers.get(name), chat_template), requests, references)
         for name, path in models.items()
     ]
     keys = [key for task in tasks for key in task.keys]
@@ -216,23 +215,11 @@ class _ModelTask:
     """One model's requests and references by key. Loads the tokenizer at once, the model only where a key is missing; with an
     endpoint never, and the references are not read."""
 
-    def __init__(
-        self,
-        name: str,
-        path: str | ModelSource,
-        generation: GenerationArgs,
-        chat_template: str,
-        requests: list[Request],
-        references: list[PromptRow],
-        endpoint: EndpointArgs | None = None,
-    ) -> None:
-        self.name, self.path, self.generation, self.chat_template = name, path, generation, chat_template
-        self.requests, self.endpoint, tokenizer = requests, endpoint, load_checkpoint_tokenizer(path, chat_template)
-        weights, dtype = weights_hash(path), "" if endpoint else number_format(generation)
-        server = key_of_server(endpoint) if endpoint else ""
-        self.keys = answer_keys(requests, tokenizer, weights, generation.max_new_tokens, dtype, server=server)
-        encoded = encode_references(tokenizer, [] if endpoint else references)
-        self.references = {row_key(ids=row.input_ids, labels=row.labels, weights=weights, dtype=dtype): row for row in encoded}
+    def __init__(self, name: str, answerer: Answerer, requests: list[Request], references: list[PromptRow]) -> None:
+        self.name, self.answerer, self.requests, self.keys = name, answerer, requests, answerer.keys(requests)
+        encoded = encode_references(answerer.tokenizer, [] if answerer.endpoint else references)
+        of_model = {"weights": answerer.weights, "dtype": answerer.dtype}
+        self.references = {row_key(ids=row.input_ids, labels=row.labels, **of_model): row for row in encoded}
 
     def run(self, answers: Store, labels: list[dict[str, str]], losses: Store, processes: Processes) -> None:
         """Answer this process's share of what the stores lack."""
@@ -243,20 +230,10 @@ class _ModelTask:
             print(f"{self.name}: {len(self.keys)} answers" + f", {stored} of them stored already" * bool(stored), flush=True)
         if not unread and all(self.keys[n] in answers for n in share):
             return
-        if self.endpoint:
-            checked = load_checkpoint_tokenizer(self.path, self.chat_template)
-            ask = partial(
-                draw_from_endpoint, tokenizer=checked, args=self.endpoint, max_new_tokens=self.generation.max_new_tokens
-            )
-            return draw_missing(share, self.requests, self.keys, labels, answers, ask, is_shown=processes.rank == 0)
-        four_bit = self.generation.load_in_4bit
-        model, tokenizer = load_for_inference(self.path, self.generation.dtype, self.chat_template, load_in_4bit=four_bit)
-
-        def draw(requests: list[Request], on_answer: OnAnswer) -> None:
-            draw_local(requests, on_answer, model, tokenizer, self.generation.max_new_tokens, self.generation.batch_size)
-
+        model = None if self.answerer.endpoint else self.answerer.load()
+        draw = partial(self.answerer.draw, model=model)
         draw_missing(share, self.requests, self.keys, labels, answers, draw, is_shown=processes.rank == 0)
-        pad = int(tokenizer.pad_token_id or 0)
+        pad = int(self.answerer.tokenizer.pad_token_id or 0)
         for index, nats, tokens in answer_losses(model, [self.references[key] for key in unread], pad):
             losses.add(unread[index], model=self.name, nats=nats, tokens=tokens)
 
