@@ -27,9 +27,8 @@ def main() -> None:
 
     from rich.console import Console
 
-    from align_ko.evaluation.run import evaluate
+    from align_ko.evaluation.run import evaluate_recipe
     from align_ko.manifest import write_manifest
-    from align_ko.models.source import model_source
     from align_ko.process import keep_freed_memory, launched_processes
     from align_ko.recipe import hash_inputs
     from align_ko.records import write_text
@@ -37,22 +36,7 @@ def main() -> None:
 
     keep_freed_memory()
     inputs, folder, processes = hash_inputs(recipe), Path(recipe.output_dir), launched_processes()
-    evaluation = evaluate(
-        {name: model_source(path, trust_remote_code=recipe.trust_remote_code) for name, path in recipe.models.items()},
-        recipe.asked,
-        folder,
-        sampling=recipe.sampling,
-        probes=recipe.probes,
-        max_prompts=recipe.max_prompts,
-        sampling_prompts=recipe.sampling_prompts,
-        chat_template=recipe.chat_template,
-        generation=recipe.generation,
-        llm=recipe.llm,
-        endpoints=recipe.endpoints,
-        relevance_model=recipe.relevance_model
-        and model_source(recipe.relevance_model, trust_remote_code=recipe.trust_remote_code),
-        processes=processes,
-    )
+    evaluation = evaluate_recipe(recipe, processes)
     processes.leave()
     if evaluation is None:
         return  # the first process reports the answers of all

@@ -68,6 +68,13 @@ def test_a_wrong_setting_is_named():
         align_ko.build_pairs([{"prompt": "안녕하세요"}])
 
 
+def test_every_setting_of_an_evaluation_counts(workplace):
+    """`relevance_model`, `endpoints` and `trust_remote_code` were checked, and then ignored."""
+    settings = {"sampling": {}, "probes": [], "generation": {"max_new_tokens": 4}}
+    summary = align_ko.evaluate({"tiny": "tiny"}, "prompts.jsonl", "evaluation", relevance_model=None, **settings)
+    assert summary["results"][0]["relevant"] is None
+
+
 def test_no_pair_is_an_empty_list():
     assert align_ko.build_pairs([{"prompt": "한국의 수도는 어디인가요?", "answers": ["한국의 수도는 서울입니다."]}]) == []
 

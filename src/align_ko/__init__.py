@@ -151,17 +151,6 @@ def evaluate(models: Mapping[str, str], prompts_file: str, output_dir: str, **se
 
     recipe = recipe_from(EvaluateRecipe, models=models, prompts_file=prompts_file, output_dir=output_dir, **settings)
     check_inputs(recipe)
-    evaluation = run.evaluate(
-        recipe.models,
-        recipe.asked,
-        recipe.output_dir,
-        sampling=recipe.sampling,
-        probes=recipe.probes,
-        max_prompts=recipe.max_prompts,
-        sampling_prompts=recipe.sampling_prompts,
-        chat_template=recipe.chat_template,
-        generation=recipe.generation,
-        llm=recipe.llm,
-    )
+    evaluation = run.evaluate_recipe(recipe)
     assert evaluation  # only further processes of accelerate launch have none
     return evaluation.summary

@@ -23,9 +23,9 @@ from align_ko.generation.relevance import answer_losses, is_relevant, mean_nll, 
 from align_ko.generation.requests import GREEDY, Request, describe, draw_missing, row_seed
 from align_ko.manifest import remove_manifest
 from align_ko.models.load import load_tokenizer
-from align_ko.models.source import ModelSource
+from align_ko.models.source import ModelSource, model_source
 from align_ko.process import Processes
-from align_ko.recipe import DecodingArgs, EndpointArgs, GenerationArgs, GridArgs, LlmVerdictArgs
+from align_ko.recipe import DecodingArgs, EndpointArgs, EvaluateRecipe, GenerationArgs, GridArgs, LlmVerdictArgs
 from align_ko.records import PromptRow, evenly, write_json, write_jsonl
 from align_ko.stores import Store, row_key
 
@@ -75,6 +75,29 @@ def evaluate(
         relevance_model = next(chatting, next(iter(models.values())))
     return _answer_and_score(
         models, asked, held_out, Path(output_dir), chat_template, generation, processes, llm, relevance_model, endpoints
+    )
+
+
+def evaluate_recipe(recipe: EvaluateRecipe, processes: Processes | None = None) -> Evaluation | None:
+    """`evaluate` as a recipe says."""
+
+    def source(path: str) -> ModelSource:
+        return model_source(path, trust_remote_code=recipe.trust_remote_code)
+
+    return evaluate(
+        {name: source(path) for name, path in recipe.models.items()},
+        recipe.asked,
+        recipe.output_dir,
+        sampling=recipe.sampling,
+        probes=recipe.probes,
+        max_prompts=recipe.max_prompts,
+        sampling_prompts=recipe.sampling_prompts,
+        chat_template=recipe.chat_template,
+        generation=recipe.generation,
+        llm=recipe.llm,
+        relevance_model=recipe.relevance_model and source(recipe.relevance_model),
+        endpoints=recipe.endpoints,
+        processes=processes,
     )
 
 
