@@ -11,7 +11,7 @@ from align_ko import evaluate
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import count_verdicts, summarise, wilson
 from align_ko.evaluation.verdicts import RUBRICS, add_llm_verdicts, add_reader_verdicts, answer_key, verdict_of
-from align_ko.recipe import EvaluateRecipe, LlmVerdictArgs, recipe_from
+from align_ko.recipe import EvaluateRecipe, JudgeEndpointArgs, recipe_from
 from align_ko.records import read_jsonl, write_jsonl
 from align_ko.stores import Store, whole_rows
 
@@ -33,7 +33,7 @@ def answer(response, setting="greedy", kind="heldout", **changes):
 
 def judged(server, file, *responses, **options):
     rows = [answer(text) for text in responses]
-    add_llm_verdicts(rows, LlmVerdictArgs(server.url, "judge", concurrency=1, max_retries=0, **options), file)
+    add_llm_verdicts(rows, JudgeEndpointArgs(server.url, "judge", concurrency=1, max_retries=0, **options), file)
     return [row["llm"] for row in rows]
 
 
@@ -52,10 +52,10 @@ def test_each_answer_is_read_twice_and_never_again(tmp_path):
 def test_another_model_host_reference_or_answer_is_asked_anew(tmp_path):
     file, asked = tmp_path / "kept.jsonl", []
     with FaultyServer([completion("판정: 1")] * 99) as server:
-        here = LlmVerdictArgs(server.url, "judge")
-        there = LlmVerdictArgs(server.url.replace("127.0.0.1", "localhost"), "judge")
+        here = JudgeEndpointArgs(server.url, "judge")
+        there = JudgeEndpointArgs(server.url.replace("127.0.0.1", "localhost"), "judge")
         for args, row in (
-            (here, answer("6분")), (here, answer("6분")), (LlmVerdictArgs(server.url, "other"), answer("6분")),
+            (here, answer("6분")), (here, answer("6분")), (JudgeEndpointArgs(server.url, "other"), answer("6분")),
             (there, answer("6분")), (here, answer("7분")), (here, answer("6분", reference="6분입니다.")),
         ):  # fmt: skip
             add_llm_verdicts([row], args, file)
@@ -123,14 +123,12 @@ def test_a_person_s_last_word_counts_for_the_same_answer_only(tmp_path):
     assert (sft["reader"]["judged"], sft["reader"]["signed"], dpo["reader"]["signed"], sft["llm"]) == (1, 1.0, 1.0, None)
 
 
-def test_only_held_out_greedy_answers_are_read_by_default(tmp_path):
+def test_only_held_out_greedy_answers_are_read(tmp_path):
     rows = [answer("가", kind="probe"), answer("나", setting="sampling_cool"), answer("다")]
     with FaultyServer([completion("판정: 1")] * 6) as server:
-        add_llm_verdicts(rows, LlmVerdictArgs(server.url, "judge"), tmp_path / "kept.jsonl")
+        add_llm_verdicts(rows, JudgeEndpointArgs(server.url, "judge"), tmp_path / "kept.jsonl")
         assert [row["llm"] for row in rows] == [None, None, [1, 1]]
-        add_llm_verdicts(rows, LlmVerdictArgs(server.url, "judge", all_settings=True), tmp_path / "kept.jsonl")
-        assert [row["llm"] for row in rows] == [None, [1, 1], [1, 1]]
-        add_llm_verdicts(rows, LlmVerdictArgs(server.url), tmp_path / "kept.jsonl")
+        add_llm_verdicts(rows, JudgeEndpointArgs(server.url), tmp_path / "kept.jsonl")
         assert [row["llm"] for row in rows] == [None] * 3
 
 
@@ -138,7 +136,7 @@ def test_a_judge_in_a_process_of_its_own(tmp_path):
     """Agreement, disagreement, a refusal and a reply that was cut."""
     rows = [answer(f"[판정: {text}") for text in ("2]{판정: 2}", "2]{판정: 0}", "1]{할 수 없습니다.}", "1]{cut}")]
     with judge_process() as url:
-        add_llm_verdicts(rows, LlmVerdictArgs(url, "judge"), tmp_path / "kept.jsonl")
+        add_llm_verdicts(rows, JudgeEndpointArgs(url, "judge"), tmp_path / "kept.jsonl")
     assert [row["llm"] for row in rows] == [[2, 2], [2, 0], None, None]
     [result] = summarise(rows)["results"]
     assert {key: result["llm"][key] for key in ("judged", "signed", "partly", "split")} == {

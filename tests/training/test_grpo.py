@@ -58,13 +58,13 @@ def test_an_answer_outside_the_window_earns_less_and_one_without_reference_nothi
 
 
 def test_trl_gets_the_named_rewards_and_their_weights():
-    functions, factors = reward_functions(RewardArgs(naturalness=2.0, length=0.0, repetition=0.5, repetition_ngram=2))
+    functions, factors = reward_functions(RewardArgs(naturalness=2.0, length=0.0, repetition=0.5))
     assert factors == [2.0, 1.0, 0.5]
     assert [one.__name__ for one in functions] == ["naturalness", "reference", "repetition_penalty_reward"]
     columns = {"text": [GOOD, LOOP], "finished": [True, True], "reference": [REFERENCE, None], "greedy": [True, False]}
     prompts = [turns(QUESTION, "")[:1]] * 2
     by_name = [one(prompts=prompts, completions=[], completion_ids=[[1, 2, 3, 4], [5] * 5], **columns) for one in functions]
-    assert by_name[0] == [SCORE, 0.0] and by_name[1][1] is None and by_name[2] == [0.0, -0.75]
+    assert by_name[0] == [SCORE, 0.0] and by_name[1][1] is None and by_name[2] == [0.0, pytest.approx(-2 / 3)]
 
 
 # The rollouts -----------------------------------------------------------------------------------------------------------

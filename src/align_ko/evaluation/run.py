@@ -25,7 +25,7 @@ from align_ko.manifest import remove_manifest
 from align_ko.models.load import load_tokenizer
 from align_ko.models.source import ModelSource, model_source
 from align_ko.process import Processes
-from align_ko.recipe import DecodingArgs, EndpointArgs, EvaluateRecipe, GenerationArgs, GridArgs, LlmVerdictArgs
+from align_ko.recipe import DecodingArgs, EndpointArgs, EvaluateRecipe, GenerationArgs, GridArgs, JudgeEndpointArgs
 from align_ko.records import PromptRow, evenly, write_json, write_jsonl
 from align_ko.stores import Store, row_key
 
@@ -52,7 +52,7 @@ def evaluate(
     sampling_prompts: int = 0,
     chat_template: str = "default",
     generation: GenerationArgs | None = None,
-    llm: LlmVerdictArgs | None = None,
+    llm: JudgeEndpointArgs | None = None,
     relevance_model: str | ModelSource | None = "",
     endpoints: Mapping[str, EndpointArgs] | None = None,
     processes: Processes | None = None,
@@ -132,7 +132,7 @@ def _answer_and_score(
     chat_template: str,
     generation: GenerationArgs | None,
     processes: Processes | None,
-    llm: LlmVerdictArgs | None = None,
+    llm: JudgeEndpointArgs | None = None,
     scorer: str | ModelSource | None = None,
     endpoints: Mapping[str, EndpointArgs] | None = None,
 ) -> Evaluation | None:
@@ -143,7 +143,7 @@ def _answer_and_score(
         return None
     scored = score_rows(answered[0])
     add_reader_verdicts(scored, folder / READER_FILE)
-    add_llm_verdicts(scored, llm or LlmVerdictArgs(), folder / "answers/llm_verdicts.jsonl")
+    add_llm_verdicts(scored, llm or JudgeEndpointArgs(), folder / "answers/llm_verdicts.jsonl")
     summary = summarise(scored, answered[1])
     summary["suites"] = measure_suites(scored)
     if best := best_checkpoints(summary["results"], summary["suites"]):

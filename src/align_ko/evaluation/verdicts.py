@@ -18,7 +18,7 @@ from align_ko.commands import command_line
 from align_ko.errors import UserError
 from align_ko.evaluation.scores import GREEDY_SETTING, ScoredAnswer
 from align_ko.generation.judge_endpoint import Asked, JudgeEndpoint, text_to_judge
-from align_ko.recipe import LlmVerdictArgs
+from align_ko.recipe import JudgeEndpointArgs
 from align_ko.records import Message, read_jsonl
 from align_ko.stores import Store, row_key
 
@@ -140,15 +140,16 @@ def verdict_of(reply: str) -> int | None:
     return int(lines[0]) if len(set(lines)) == 1 else None
 
 
-def add_llm_verdicts(rows: Sequence[ScoredAnswer], args: LlmVerdictArgs, file: Path) -> None:
-    """Give every row `llm`: the two verdicts of the endpoint's model, None where one of them is missing or nobody was asked.
+def add_llm_verdicts(rows: Sequence[ScoredAnswer], args: JudgeEndpointArgs, file: Path) -> None:
+    """Give every row `llm`: the two verdicts of the endpoint's model, None where one of them is missing or nobody was asked:
+    greedy held-out answers alone are read.
 
     The replies are stored in `file`. Errors and warnings as in JudgeEndpoint.ask.
     """
     asked: dict[int, list[Asked]] = {}
     for number, row in enumerate(rows):
         row["llm"] = None
-        if args.model and row["kind"] == "heldout" and (args.all_settings or row["setting"] == GREEDY_SETTING):
+        if args.model and (row["kind"], row["setting"]) == ("heldout", GREEDY_SETTING):
             text = text_to_judge(row["prompt"], row["reference"], f"<답변>\n{row['response']}\n</답변>")
             asked[number] = [Asked(rubric, text) for rubric in RUBRICS]
     if asked:

@@ -63,7 +63,6 @@ def reward_functions(args: RewardArgs) -> tuple[list[RewardFunction], list[float
     from trl.rewards import get_repetition_penalty_reward
 
     functions: list[RewardFunction] = [
-        get_repetition_penalty_reward(args.repetition_ngram) if name == "repetition" else JudgeReward(name, args)
-        for name in args.weights
+        get_repetition_penalty_reward() if name == "repetition" else JudgeReward(name, args) for name in args.weights
     ]
     return functions, list(args.weights.values())

@@ -10,7 +10,6 @@ from align_ko.recipe.evaluation import (
     EvaluateRecipe,
     ExportRecipe,
     GridArgs,
-    LlmVerdictArgs,
     MergeRecipe,
     RoundArgs,
     StageArgs,

@@ -59,14 +59,6 @@ class GridArgs:
 
 
 @record
-class LlmVerdictArgs(JudgeEndpointArgs):
-    """A larger model that reads every held-out answer twice: would it sign what it says? Without `model` none is asked."""
-
-    all_settings: fields.YesNo = False
-    """Read the answers of the sampling settings too, not only the greedy ones."""
-
-
-@record
 class EvaluateRecipe(Recipe):
     """Checkpoints judged under default decoding, and beside it under tuned settings."""
 
@@ -94,7 +86,9 @@ class EvaluateRecipe(Recipe):
     sampling_prompts: fields.ZeroOrMore = 0
     """How many of the prompts the sampling settings answer; 0 = all."""
     grid: GridArgs = field(default_factory=GridArgs)
-    llm: LlmVerdictArgs = field(default_factory=LlmVerdictArgs)
+    llm: JudgeEndpointArgs = field(default_factory=JudgeEndpointArgs)
+    """A larger model that reads every held-out greedy answer twice: would it sign what it says? Without `model` none is
+    asked."""
     relevance_model: str | None = ""
     """The model that says, for all models alike, which answers belong to their questions (generation/relevance.py); empty: the
     first of `models` that brings a chat template (a base model knows no chat); null: not measured."""
@@ -121,7 +115,7 @@ class EvaluateRecipe(Recipe):
         for name in self.suites:
             if name not in SUITES and name.isidentifier() and not Path(name).exists():
                 yield unknown_name("suites", f"there is no suite '{name}'", name, SUITES)
-        if not self.llm.model and self.llm != LlmVerdictArgs():
+        if not self.llm.model and self.llm != JudgeEndpointArgs():
             yield Problem("llm.model", "this key is missing, and other keys of llm are given", "the model that judges")
         yield from secret_problems("llm", self.llm)
         for name, endpoint in self.endpoints.items():

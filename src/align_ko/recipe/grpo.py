@@ -37,9 +37,7 @@ class RewardArgs:
     longest: fields.Positive = 1.5
     """Of the reference's characters."""
     repetition: fields.NotNegative = 0.0
-    """TRL's get_repetition_penalty_reward, 0 to -1: the share of token n-grams that come again."""
-    repetition_ngram: fields.AtLeastOne = 3
-    """Tokens of its n-grams."""
+    """TRL's get_repetition_penalty_reward, 0 to -1: the share of runs of three tokens that come again."""
 
     @property
     def weights(self) -> dict[str, float]:
