@@ -9,7 +9,9 @@ signatures is equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from align_ko.curation.sketches import SLOTS, Sketch
 SideName = Literal["question", "answer"]
 CROWD = 64  # of more than twice as many texts that share a run or a band, each meets the so many best and the so many before it
 BATCH = 4096  # texts or pairs at a time: bounds the memory
+MERGED = 1_000_000  # pairs found, from which those found more than once are dropped
 RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
 _BITS = 22  # of a run's hash, by which its texts are counted
 LOW = (1 << 32) - 1
@@ -35,11 +38,13 @@ KEY = np.dtype([("key", "u8"), ("text", "u4"), ("left", "u2"), ("total", "u2")])
 of a long one a band of its signature, and in `left` whether the text has its runs, too."""
 Keys = NDArray[Any]  # of KEY
 Texts = Sequence[Sketch] | Mapping[int, Sketch]
+Slots = NDArray[np.uint16]  # (texts, SLOTS): signatures, or the weight of each text's runs by slot
+SlotsOf = Callable[[Ints], Slots]  # of these texts
 
 
 def alike_texts(texts: Sequence[Sketch], name: SideName, threshold: float, long_threshold: float) -> Found:
     """All pairs of them, numbered from the best text on."""
-    return once([_short_found(texts, name, threshold), _long_found(texts, name, long_threshold)])
+    return once(chain(_short_found(texts, name, threshold), _long_found(texts, name, long_threshold)))
 
 
 class Weights(NamedTuple):
@@ -58,72 +63,74 @@ def run_counts(texts: Texts, numbers: Ints) -> Ints:
 
 
 def weigh(counts: Ints) -> Weights:
-    weight = np.maximum(np.rint(4 / (1 + np.log(np.maximum(counts / RARE, 1)))), 1)
+    weight, common = np.full(len(counts), 4.0), counts > RARE  # few are
+    weight[common] = np.maximum(np.rint(4 / (1 + np.log(counts[common] / RARE))), 1)
     rank = np.minimum(counts, (1 << 20) - 1).astype(np.uint64) << np.uint64(32)
     return Weights(weight, rank)
 
 
-def short_keys(
-    texts: Texts, batch: Ints, name: SideName, weights: Weights, threshold: float
-) -> tuple[Keys, NDArray[np.uint16]]:
-    """(the keys of the texts that keep their runs, the weight of each text's runs by slot). Two texts whose similarity is
-    `threshold` share a key."""
+def short_keys(texts: Texts, batch: Ints, name: SideName, weights: Weights, threshold: float) -> Keys:
+    """The keys of the texts that keep their runs. Two texts whose similarity is `threshold` share a key."""
     place, runs = _runs(texts, batch)
     rarest_first: Words = np.sort(place << 52 | weights.rank[runs >> 32 - _BITS] | runs)
     place, runs = rarest_first >> np.uint64(52), rarest_first & np.uint64(LOW)
     weight = weights.weight[runs >> 32 - _BITS]
     total = np.bincount(place, weight, len(batch))
-    by_slot = np.bincount(place * SLOTS + runs % SLOTS, weight, len(batch) * SLOTS)
     # Two texts whose first common run this is have at most in common what is left from it on.
     left = np.cumsum(total)[place] - np.cumsum(weight) + weight
     place, runs, left = (part[left / total[place] >= threshold] for part in (place, runs, left))
     keys = np.empty(len(runs), KEY)
     keys["key"], keys["text"] = (runs ^ _facts(texts, batch, name)[place]) * _MIX, batch[place]
     keys["left"], keys["total"] = left, total[place]
-    return keys, by_slot.reshape(-1, SLOTS).astype(np.uint16)
+    return keys
 
 
-def short_pairs(texts: Texts, keys: Keys, weights: Weights, threshold: float, sums: NDArray[np.uint16] | None = None) -> Found:
-    """Of the texts that keep their runs: the weighted share of common ones. Misses no pair outside a crowd. `sums`: the weight
-    of each text's runs by slot, which spares most comparisons."""
+def run_sums(texts: Texts, weights: Weights, numbers: Ints) -> Slots:
+    """The weight of each text's runs by slot: two texts have at most in common the smaller ones of both."""
+    place, runs = _runs(texts, numbers)
+    sums = np.bincount(place * SLOTS + runs % SLOTS, weights.weight[runs >> 32 - _BITS], len(numbers) * SLOTS)
+    return sums.reshape(-1, SLOTS).astype(np.uint16)
+
+
+def short_pairs(texts: Texts, keys: Keys, weights: Weights, threshold: float, sums: SlotsOf) -> Iterator[Found]:
+    """Of the texts that keep their runs: the weighted share of common ones. Misses no pair outside a crowd. `sums`: run_sums
+    of these texts, which spares most comparisons."""
     keys = keys[np.argsort(keys["key"], kind="stable")]  # what shares a key beside one another: several times as fast
     text, left, total = keys["text"].astype(np.int64), keys["left"].astype(float), keys["total"].astype(float)
     least = threshold / (1 + threshold) * (1 - 1e-9)
-    found = [NONE]
     for worse, better in _sharing(keys["key"]):
         worth = np.minimum(left[worse], left[better]) >= least * (total[worse] + total[better])
         worse, better = worse[worth], better[worth]
         both = total[worse] + total[better]
         worse, better = text[worse], text[better]
-        if sums is not None:
-            common = np.minimum(sums.take(worse, 0), sums.take(better, 0)).view(np.uint64).sum(axis=1) * _ADD >> 48
-            worth = common >= least * both
-            worse, better, both = worse[worth], better[worth], both[worth]
+        one, other = _slots_of(sums, worse, better)
+        worth = np.minimum(one, other).view(np.uint64).sum(axis=1) * _ADD >> 48 >= least * both
+        worse, better, both = worse[worth], better[worth], both[worth]
         if len(worse):
             runs = np.sort(np.concatenate([place << 32 | run for place, run in (_runs(texts, worse), _runs(texts, better))]))
             runs = runs[1:][runs[1:] == runs[:-1]]
             common = np.bincount(runs >> 32, weights.weight[(runs & LOW) >> 32 - _BITS], len(worse))
-            found.append(_alike(worse, better, common / (both - common), threshold))
-    return once(found)
+            yield _alike(worse, better, common / (both - common), threshold)
 
 
-def _short_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Found:
+def _short_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Iterator[Found]:
     short = np.array([number for number, one in enumerate(texts) if one.runs], np.int64)
     weights = weigh(run_counts(texts, short))
     keys, sums = [np.empty(0, KEY)], np.zeros((len(texts), SLOTS), np.uint16)
     for batch in batches(short):
-        some, sums[batch] = short_keys(texts, batch, name, weights, threshold)
-        keys.append(some)
-    return short_pairs(texts, np.concatenate(keys), weights, threshold, sums)
+        keys.append(short_keys(texts, batch, name, weights, threshold))
+        sums[batch] = run_sums(texts, weights, batch)
+    return short_pairs(texts, np.concatenate(keys), weights, threshold, partial(np.take, sums, axis=0))
 
 
-def _long_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Found:
+def _long_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Iterator[Found]:
     long = np.array([number for number, one in enumerate(texts) if one.signature], np.int64)
     exact, table, facts = has_runs(texts, long), signatures(texts, long), _facts(texts, long, name)
-    found = NONE
-    for band in table.view(np.uint64).T:
-        found = once([found, *long_pairs(band ^ facts, long, exact, lambda places: table.take(places, 0), threshold)])
-    return found
+
+    def slots(numbers: Ints) -> Slots:
+        return table.take(np.searchsorted(long, numbers), 0)
+
+    return chain.from_iterable(long_pairs(band ^ facts, long, exact, slots, threshold) for band in table.view(np.uint64).T)
 
 
 def long_keys(texts: Texts, batch: Ints, name: SideName) -> Keys:
@@ -135,20 +142,25 @@ def long_keys(texts: Texts, batch: Ints, name: SideName) -> Keys:
     return keys.ravel()
 
 
-def long_pairs(
-    keys: Words, text: Ints, exact: NDArray[np.bool_], slots: Callable[[Ints], NDArray[np.uint16]], threshold: float
-) -> Iterator[Found]:
+def long_pairs(keys: Words, text: Ints, exact: NDArray[np.bool_], slots: SlotsOf, threshold: float) -> Iterator[Found]:
     """Of the texts that have signatures, not both of them their runs: the share of equal slots, if a band is equal. Of 4
-    slots: one band of 32 is equal with probability .99 at a similarity of .6, .23 at .3. `slots`: the signatures at places of
-    `text`."""
+    slots: one band of 32 is equal with probability .99 at a similarity of .6, .23 at .3. `slots`: the signatures of these
+    texts."""
     for worse, better in _sharing(keys):
         estimated = ~(exact[worse] & exact[better])
-        worse, better = worse[estimated], better[estimated]
-        equal = np.bitwise_count((slots(worse) == slots(better)).view(np.uint64)).sum(axis=1)
-        yield _alike(text[worse], text[better], equal / SLOTS, threshold)
+        worse, better = text[worse[estimated]], text[better[estimated]]
+        one, other = _slots_of(slots, worse, better)
+        yield _alike(worse, better, np.bitwise_count((one == other).view(np.uint64)).sum(axis=1) / SLOTS, threshold)
 
 
-def signatures(texts: Texts, numbers: Ints) -> NDArray[np.uint16]:
+def _slots_of(slots: SlotsOf, worse: Ints, better: Ints) -> tuple[Slots, Slots]:
+    """Of the worse and of the better texts; each different one is asked for once."""
+    numbers, places = np.unique(np.concatenate([worse, better]), return_inverse=True)
+    table = slots(numbers)
+    return table.take(places[: len(worse)], 0), table.take(places[len(worse) :], 0)
+
+
+def signatures(texts: Texts, numbers: Ints) -> Slots:
     return np.frombuffer(b"".join(texts[number].signature for number in numbers.tolist()), np.uint16).reshape(-1, SLOTS)
 
 
@@ -168,18 +180,19 @@ def _facts(texts: Texts, numbers: Ints, name: SideName) -> Words:
 
 
 def _sharing(keys: Words) -> Iterator[tuple[Ints, Ints]]:
-    """Places of equal keys, the later and the earlier one, some thousand at a time: all pairs of them, but in a crowd."""
+    """Places of equal keys, the later and the earlier one, some thousand at a time: all pairs of them, but in a crowd. One key
+    after the other, so that few texts make up many pairs."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     begin = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
     begin = np.repeat(begin, np.diff(begin, append=len(keys)))  # where the crowd of each begins
-    late = np.arange(len(keys))
-    for step in range(2 * CROWD):
-        late = late[late - begin[late] > step]
-        for first in range(0, len(late), BATCH):
-            worse = late[first : first + BATCH]
-            better = worse - step - 1 if step < CROWD else begin[worse] + step - CROWD
-            yield order[worse], order[better]
+    meets = np.minimum(np.arange(len(keys)) - begin, 2 * CROWD)
+    ends = np.cumsum(meets)  # of each one's pairs
+    for first in range(0, int(meets.sum()), BATCH):
+        pair = np.arange(first, min(first + BATCH, ends[-1]))
+        late = np.searchsorted(ends, pair, side="right")
+        step = pair - ends[late] + meets[late]
+        yield order[late], order[np.where(step < CROWD, late - step - 1, begin[late] + step - CROWD)]
 
 
 def _alike(worse: Ints, better: Ints, similarity: NDArray[np.float64], threshold: float) -> Found:
@@ -187,7 +200,18 @@ def _alike(worse: Ints, better: Ints, similarity: NDArray[np.float64], threshold
     return worse[alike] << 32 | better[alike], similarity[alike]
 
 
-def once(found: Sequence[Found]) -> Found:
+def once(found: Iterable[Found]) -> Found:
+    """Each pair once, in order. Holds at most twice what is left, or MERGED."""
+    whole, more, count = NONE, list[Found](), 0
+    for some in found:
+        more.append(some)
+        count += len(some[0])
+        if count > max(len(whole[0]), MERGED):
+            whole, more, count = _merged([whole, *more]), [], 0
+    return _merged([whole, *more])
+
+
+def _merged(found: Sequence[Found]) -> Found:
     pairs, similarities = map(np.concatenate, zip(*found, strict=True))
     pairs, places = np.unique(pairs, return_index=True)
     return pairs, similarities[places]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ from numpy.typing import NDArray
 from align_ko.curation.alike import (
     KEY,
     LOW,
-    NONE,
     Found,
     Ints,
     Keys,
@@ -30,6 +31,7 @@ from align_ko.curation.alike import (
     long_pairs,
     once,
     run_counts,
+    run_sums,
     short_keys,
     short_pairs,
     signatures,
@@ -85,7 +87,7 @@ def write_keys(shards: Shards, folder: Path, shard: int, limits: NearDuplicateAr
         weights = weigh(np.load(folder / f"{side}-counts.npy"))
         found: dict[str, list[Keys]] = {kind: [np.empty(0, KEY)] for kind in KINDS}
         for texts, batch in _texts(shards, folder, side, shard):
-            found["short"].append(short_keys(texts, batch[has_runs(texts, batch)], side, weights, threshold)[0])
+            found["short"].append(short_keys(texts, batch[has_runs(texts, batch)], side, weights, threshold))
             long = np.array([number for number in batch.tolist() if texts[number].signature], np.int64)
             found["long"].append(long_keys(texts, long, side))
         for kind, some in found.items():
@@ -99,18 +101,13 @@ def find_pairs(shards: Shards, folder: Path, part: int, parts: int, limits: Near
     ranked = np.load(folder / "ranked.npy", mmap_mode="r")
     for side, (threshold, long_threshold) in sides_of(limits).items():
         texts, weights = Sketches(shards, side, ranked), weigh(np.load(folder / f"{side}-counts.npy"))
-        found = [NONE]
-        for keys in _ranges(folder, f"{side}-short", part, parts):
-            found = [once([*found, short_pairs(texts, keys, weights, threshold)])]
-        for keys in _ranges(folder, f"{side}-long", part, parts):
-            text, exact = keys["text"].astype(np.int64), keys["left"].astype(np.bool_)
-
-            def slots(places: Ints, text: Ints = text, texts: Sketches = texts) -> NDArray[np.uint16]:
-                return signatures(texts, text[places])
-
-            for some in long_pairs(keys["key"], text, exact, slots, long_threshold):
-                found = [*found, some] if len(found) < 100 else [once([*found, some])]
-        np.savez(folder / f"pairs/{side}-{part:05d}.npz", *once(found))
+        sums, slots = partial(run_sums, texts, weights), partial(signatures, texts)
+        short = (short_pairs(texts, keys, weights, threshold, sums) for keys in _ranges(folder, f"{side}-short", part, parts))
+        long = (
+            long_pairs(keys["key"], keys["text"].astype(np.int64), keys["left"] > 0, slots, long_threshold)
+            for keys in _ranges(folder, f"{side}-long", part, parts)
+        )
+        np.savez(folder / f"pairs/{side}-{part:05d}.npz", *once(chain.from_iterable(chain(short, long))))
 
 
 def repeats_among(folder: Path, limits: NearDuplicateArgs) -> dict[int, Duplicate]:
@@ -120,7 +117,7 @@ def repeats_among(folder: Path, limits: NearDuplicateArgs) -> dict[int, Duplicat
     known: list[tuple[SideName, Ints, Found, NDArray[np.bool_]]] = []
     for side in sides_of(limits):
         files = sorted((folder / "pairs").glob(f"{side}-*.npz"))
-        pairs, similarity = once([NONE, *(_found(file) for file in files)])
+        pairs, similarity = once(map(_found, files))
         best = np.load(folder / f"{side}.npy")
         is_met = np.zeros(len(best), np.bool_)  # a text that another one is like, or that several rows have
         is_met[pairs >> 32] = is_met[pairs & LOW] = True

@@ -11,7 +11,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from struct import Struct
@@ -33,6 +33,7 @@ INDEX = np.dtype(
 )
 """`place`: in the order of reading; `score`, `off`, `id`: select.goodness; `at`, `end`: of the line of JSON."""
 _HEAD = Struct("<8s8sIHH")
+_AT_HAND = 30_000  # sketches kept in memory: 30 MB
 _LARGEST = 1024  # bytes of a sketch: 160 runs of 4, 128 slots of 2 and the head
 _ELSEWHERE = {"reason", "detail", "key", "question_sketch", "answer_sketch", "unread"}
 _KEPT = [name for name in Judged._fields if name not in _ELSEWHERE]
@@ -76,7 +77,7 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self._files = sorted(folder.glob("*.npy"))
-        self._index = [np.load(file, mmap_mode="r") for file in self._files]
+        self._index = [np.asarray(np.load(file, mmap_mode="r")) for file in self._files]
         self.starts = [0, *accumulate(map(len, self._index))]
         """The number of each shard's first row, and of all rows."""
 
@@ -112,10 +113,11 @@ class Shards:
 
 
 class Sketches(Sequence[Sketch]):
-    """The sketches of rows by their place in `numbers`, read one by one."""
+    """The sketches of rows by their place in `numbers`, read one by one; the last ones stay at hand."""
 
     def __init__(self, shards: Shards, side: SideName, numbers: NDArray[Any]) -> None:
-        self._shards, self._side, self._numbers = shards, side, numbers
+        self._shards, self._side, self._numbers = shards, side, np.asarray(numbers)
+        self._read = lru_cache(_AT_HAND)(lambda place: shards.sketch(side, int(self._numbers[place])))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -127,7 +129,7 @@ class Sketches(Sequence[Sketch]):
     def __getitem__(self, place: int | slice) -> Sketch | Sketches:
         if isinstance(place, slice):
             return Sketches(self._shards, self._side, self._numbers[place])
-        return self._shards.sketch(self._side, int(self._numbers[place]))
+        return self._read(place)
 
 
 class Rows(Sequence[Judged]):
