@@ -12,12 +12,13 @@ import pytest
 import torch
 import trl.trainer.utils as trl_utils
 from conftest import MULTI_TURN, rows
+from test_audit import pair_rows
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from align_ko.training.prepare import ShuffledLengthGroupedSampler, tokenize_conversations
-from align_ko.training.seams import AlignSFTTrainer, AnswersOnly, score_supervised_positions_only
+from align_ko.training.prepare import ShuffledLengthGroupedSampler, tokenize_conversations, tokenize_pairs
+from align_ko.training.seams import AlignDPOTrainer, AlignSFTTrainer, AnswersOnly, score_supervised_positions_only
 
 LOCAL = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "dataloader_pin_memory": False}
 
@@ -187,6 +188,32 @@ def test_canary_trl_closes_both_sides_with_eos(gemma, tmp_path):
     [batch] = list(trainer.get_train_dataloader())
     last = [row[mask.bool()][-1].item() for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
     assert last == [tokenizer.eos_token_id] * 2
+
+
+def test_canary_pairs_grouped_by_length_cannot_be_evaluated(tiny, tmp_path):
+    """transformers looks for `input_ids` in each row of the evaluation, which pairs do not have; ours evaluates."""
+    tokenizer = tiny.tokenizer()
+    twice = [row | {"id": f"{turn}{row['id']}"} for turn in "ab" for row in pair_rows()]
+    dataset, _ = tokenize_pairs(tokenizer, twice, None)
+    grouped = {"train_sampling_strategy": "group_by_length", "eval_strategy": "steps", "eval_steps": 1, "max_steps": 1}
+    config = DPOConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=2,
+        per_device_eval_batch_size=2,
+        max_length=None,
+        **grouped,
+        **LOCAL,
+    )
+    trainer = AlignDPOTrainer(
+        model=tiny.model(), ref_model=tiny.model(), args=config, train_dataset=dataset, eval_dataset=dataset,
+        processing_class=tokenizer,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="Can only automatically infer lengths"):
+        super(AlignDPOTrainer, trainer)._get_eval_sampler(trainer._remove_unused_columns(dataset))
+    trainer.train()
+    assert [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry] == [1]
+    shapes = [batch["input_ids"].shape for batch in trainer.get_eval_dataloader()]
+    assert len(set(shapes)) == 2  # each of two different lengths is in a batch of its own
 
 
 def test_an_all_masked_batch_is_a_zero_that_can_be_differentiated(tiny, tmp_path):

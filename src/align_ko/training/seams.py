@@ -12,7 +12,8 @@ tests/training/test_trl_seams.py has one canary per seam that fails when upstrea
 4. `AlignDPOTrainer` does the same for pairs, which TRL always tokenises itself, closing both sides with eos and scoring the
    user's turns in a side of several (`AnswersOnly`). A rejected
    answer that never ended has to stay open (trl issues 1025 and 1239: DPO turning models repetitive or endless). Its first
-   loss also proves that the reference is the start (`check_reference`), from what TRL logs.
+   loss also proves that the reference is the start (`check_reference`), from what TRL logs. Its evaluation under
+   `group_by_length` takes the lengths of pairs, for which transformers' sampler looks in `input_ids`.
 5. `UncastAdapterInputs`: under autocast PEFT copies every adapter input to float32 and autocast copies it back to bf16 (peft
    pull 2353 gave the switch). Without the copies the numbers are the same to the bit, a step is a tenth faster on a CPU.
 6. `ResumableTrainer` (checkpoints.py): whole checkpoints, and a resumed run that sees the same rows and stops at the same step.
@@ -135,6 +136,12 @@ class AlignDPOTrainer(UncastAdapterInputs, _LengthGrouping, ResumableTrainer, DP
     def _precompute_ref_logps(self, *args: Any) -> Dataset:
         self.data_collator = AnswersOnly.around(self.data_collator)  # TRL's __init__ calls this
         return super()._precompute_ref_logps(*args)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler[int] | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_eval_sampler(eval_dataset)
+        seed = self.args.data_seed or self.args.seed
+        return ShuffledLengthGroupedSampler(_row_lengths(eval_dataset), self.args.eval_batch_size, seed)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
