@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from align_ko.curation import shard_pairs
@@ -12,7 +13,7 @@ from align_ko.curation.judge import Judged
 from align_ko.curation.near_duplicates import near_duplicates
 from align_ko.curation.select import Features, goodness, quotas, select
 from align_ko.curation.shard_pairs import find_pairs, rank_rows, repeats_among, write_keys
-from align_ko.curation.shards import Shards, ShardWriter
+from align_ko.curation.shards import Shards, ShardWriter, Sketches
 from align_ko.curation.sketches import duplicate_key, sketch
 from align_ko.recipe import NearDuplicateArgs
 from align_ko.records import content_id
@@ -57,8 +58,15 @@ def test_a_row_is_read_as_it_was_written(tmp_path: Path) -> None:
     shards = written(tmp_path, [judged("가", "나", 1), row], 2)
     empty = sketch("")
     assert shards.judged(1) == row._replace(key=b"", question_sketch=empty, answer_sketch=empty)
-    assert [shards.sketch("question", 1), shards.sketch("answer", 1)] == [row.question_sketch, row.answer_sketch]
     assert row.question_sketch.runs and row.answer_sketch.signature and shards.starts == [0, 1, 2]
+    for side, one in (("question", row.question_sketch), ("answer", row.answer_sketch)):
+        texts = Sketches(shards, shards.texts(side, np.array([1, 0])))
+        own = np.array([0])
+        assert texts.facts(own).tobytes() == one.facts and texts.has_runs(own).tolist() == [bool(one.runs)]
+        assert (
+            texts.runs(own)[1].tobytes() == one.runs
+            and texts.signatures(own[texts.has_signature(own)]).tobytes() == one.signature
+        )
 
 
 @pytest.mark.parametrize("at_once", [300, 10_000_000])

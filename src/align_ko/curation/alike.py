@@ -9,19 +9,18 @@ signatures is equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from align_ko.curation.sketches import SLOTS, Sketch
+from align_ko.curation.sketches import SLOTS, Held, Sketch
 
 SideName = Literal["question", "answer"]
 CROWD = 64  # of more than twice as many texts that share a run or a band, each meets the so many best and the so many before it
-BATCH = 4096  # texts or pairs at a time: bounds the memory
+BATCH, PAIRS = 4096, 16_384  # texts, pairs at a time: bounds the memory
 MERGED = 1_000_000  # pairs found, from which those found more than once are dropped
 RARE = 20  # a run in up to so many texts weighs 4, in 33 texts 3, in 55 2, in 200 and more 1
 _BITS = 22  # of a run's hash, by which its texts are counted
@@ -37,14 +36,35 @@ KEY = np.dtype([("key", "u8"), ("text", "u4"), ("left", "u2"), ("total", "u2")])
 """What makes two texts meet: of a short text one of its rarest runs, the weight of it and all commoner ones, and of all runs;
 of a long one a band of its signature, and in `left` whether the text has its runs, too."""
 Keys = NDArray[Any]  # of KEY
-Texts = Sequence[Sketch] | Mapping[int, Sketch]
 Slots = NDArray[np.uint16]  # (texts, SLOTS): signatures, or the weight of each text's runs by slot
-SlotsOf = Callable[[Ints], Slots]  # of these texts
 
 
-def alike_texts(texts: Sequence[Sketch], name: SideName, threshold: float, long_threshold: float) -> Found:
+class Texts(Protocol):
+    """Sketches of texts, in memory or on disk; `numbers` of some of them."""
+
+    def runs(self, numbers: Ints) -> tuple[Ints, NDArray[np.uint32]]:
+        """How many each text has; all of them, one text after the other."""
+
+    def signatures(self, numbers: Ints) -> Slots:
+        """Of texts that have one."""
+
+    def facts(self, numbers: Ints) -> Words:
+        """What must agree between two questions."""
+
+    def has_runs(self, numbers: Ints) -> NDArray[np.bool_]: ...
+
+
+def alike_texts(sketches: Sequence[Sketch], name: SideName, threshold: float, long_threshold: float) -> Found:
     """All pairs of them, numbered from the best text on."""
-    return once(chain(_short_found(texts, name, threshold), _long_found(texts, name, long_threshold)))
+    texts = Held(sketches)
+    short = np.array([number for number, one in enumerate(sketches) if one.runs], np.int64)
+    weights = weigh(run_counts(texts, short))
+    keys = np.concatenate([np.empty(0, KEY), *(short_keys(texts, batch, name, weights, threshold) for batch in batches(short))])
+    long = np.array([number for number, one in enumerate(sketches) if one.signature], np.int64)
+    exact, facts = texts.has_runs(long), _facts(texts, long, name)
+    bands = texts.signatures(long).view(np.uint64).T
+    pairs = (long_pairs(texts, band ^ facts, long, exact, long_threshold) for band in bands)
+    return once(chain(short_pairs(texts, keys, weights, threshold), *pairs))
 
 
 class Weights(NamedTuple):
@@ -85,87 +105,46 @@ def short_keys(texts: Texts, batch: Ints, name: SideName, weights: Weights, thre
     return keys
 
 
-def run_sums(texts: Texts, weights: Weights, numbers: Ints) -> Slots:
-    """The weight of each text's runs by slot: two texts have at most in common the smaller ones of both."""
-    place, runs = _runs(texts, numbers)
-    sums = np.bincount(place * SLOTS + runs % SLOTS, weights.weight[runs >> 32 - _BITS], len(numbers) * SLOTS)
-    return sums.reshape(-1, SLOTS).astype(np.uint16)
-
-
-def short_pairs(texts: Texts, keys: Keys, weights: Weights, threshold: float, sums: SlotsOf) -> Iterator[Found]:
-    """Of the texts that keep their runs: the weighted share of common ones. Misses no pair outside a crowd. `sums`: run_sums
-    of these texts, which spares most comparisons."""
+def short_pairs(texts: Texts, keys: Keys, weights: Weights, threshold: float) -> Iterator[Found]:
+    """Of the texts that keep their runs: the weighted share of common ones. Misses no pair outside a crowd."""
     keys = keys[np.argsort(keys["key"], kind="stable")]  # what shares a key beside one another: several times as fast
     text, left, total = keys["text"].astype(np.int64), keys["left"].astype(float), keys["total"].astype(float)
     least = threshold / (1 + threshold) * (1 - 1e-9)
     for worse, better in _sharing(keys["key"]):
-        worth = np.minimum(left[worse], left[better]) >= least * (total[worse] + total[better])
-        worse, better = worse[worth], better[worth]
         both = total[worse] + total[better]
-        worse, better = text[worse], text[better]
-        one, other = _slots_of(sums, worse, better)
-        worth = np.minimum(one, other).view(np.uint64).sum(axis=1) * _ADD >> 48 >= least * both
+        worth = np.minimum(left[worse], left[better]) >= least * both
+        numbers, worse, better = _different(text[worse[worth]], text[better[worth]])
+        counts, runs = texts.runs(numbers)
+        # Two texts have at most in common the smaller sums of both: spares most comparisons.
+        sums = _sums(counts, runs, weights)
+        common = np.minimum(sums.take(worse, 0), sums.take(better, 0)).view(np.uint64).sum(axis=1) * _ADD >> 48
+        both = both[worth]
+        worth = common >= least * both
         worse, better, both = worse[worth], better[worth], both[worth]
-        if len(worse):
-            runs = np.sort(np.concatenate([place << 32 | run for place, run in (_runs(texts, worse), _runs(texts, better))]))
-            runs = runs[1:][runs[1:] == runs[:-1]]
-            common = np.bincount(runs >> 32, weights.weight[(runs & LOW) >> 32 - _BITS], len(worse))
-            yield _alike(worse, better, common / (both - common), threshold)
-
-
-def _short_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Iterator[Found]:
-    short = np.array([number for number, one in enumerate(texts) if one.runs], np.int64)
-    weights = weigh(run_counts(texts, short))
-    keys, sums = [np.empty(0, KEY)], np.zeros((len(texts), SLOTS), np.uint16)
-    for batch in batches(short):
-        keys.append(short_keys(texts, batch, name, weights, threshold))
-        sums[batch] = run_sums(texts, weights, batch)
-    return short_pairs(texts, np.concatenate(keys), weights, threshold, partial(np.take, sums, axis=0))
-
-
-def _long_found(texts: Sequence[Sketch], name: SideName, threshold: float) -> Iterator[Found]:
-    long = np.array([number for number, one in enumerate(texts) if one.signature], np.int64)
-    exact, table, facts = has_runs(texts, long), signatures(texts, long), _facts(texts, long, name)
-
-    def slots(numbers: Ints) -> Slots:
-        return table.take(np.searchsorted(long, numbers), 0)
-
-    return chain.from_iterable(long_pairs(band ^ facts, long, exact, slots, threshold) for band in table.view(np.uint64).T)
+        pair_runs = np.sort(np.concatenate([_runs_at(worse, counts, runs), _runs_at(better, counts, runs)]))
+        pair_runs = pair_runs[1:][pair_runs[1:] == pair_runs[:-1]]
+        common = np.bincount(pair_runs >> 32, weights.weight[(pair_runs & LOW) >> 32 - _BITS], len(worse))
+        yield _alike(numbers[worse], numbers[better], common / (both - common), threshold)
 
 
 def long_keys(texts: Texts, batch: Ints, name: SideName) -> Keys:
     """The bands of these texts' signatures, each mixed with its own number."""
-    bands = signatures(texts, batch).view(np.uint64)
+    bands = texts.signatures(batch).view(np.uint64)
     keys = np.zeros(bands.shape, KEY)
     keys["key"] = (bands ^ _facts(texts, batch, name)[:, None]) + np.arange(bands.shape[1], dtype=np.uint64) * _MIX
-    keys["text"], keys["left"] = batch[:, None], has_runs(texts, batch)[:, None]
+    keys["text"], keys["left"] = batch[:, None], texts.has_runs(batch)[:, None]
     return keys.ravel()
 
 
-def long_pairs(keys: Words, text: Ints, exact: NDArray[np.bool_], slots: SlotsOf, threshold: float) -> Iterator[Found]:
+def long_pairs(texts: Texts, keys: Words, text: Ints, exact: NDArray[np.bool_], threshold: float) -> Iterator[Found]:
     """Of the texts that have signatures, not both of them their runs: the share of equal slots, if a band is equal. Of 4
-    slots: one band of 32 is equal with probability .99 at a similarity of .6, .23 at .3. `slots`: the signatures of these
-    texts."""
+    slots: one band of 32 is equal with probability .99 at a similarity of .6, .23 at .3."""
     for worse, better in _sharing(keys):
         estimated = ~(exact[worse] & exact[better])
-        worse, better = text[worse[estimated]], text[better[estimated]]
-        one, other = _slots_of(slots, worse, better)
-        yield _alike(worse, better, np.bitwise_count((one == other).view(np.uint64)).sum(axis=1) / SLOTS, threshold)
-
-
-def _slots_of(slots: SlotsOf, worse: Ints, better: Ints) -> tuple[Slots, Slots]:
-    """Of the worse and of the better texts; each different one is asked for once."""
-    numbers, places = np.unique(np.concatenate([worse, better]), return_inverse=True)
-    table = slots(numbers)
-    return table.take(places[: len(worse)], 0), table.take(places[len(worse) :], 0)
-
-
-def signatures(texts: Texts, numbers: Ints) -> Slots:
-    return np.frombuffer(b"".join(texts[number].signature for number in numbers.tolist()), np.uint16).reshape(-1, SLOTS)
-
-
-def has_runs(texts: Texts, numbers: Ints) -> NDArray[np.bool_]:
-    return np.array([bool(texts[number].runs) for number in numbers.tolist()], np.bool_)
+        numbers, worse, better = _different(text[worse[estimated]], text[better[estimated]])
+        slots = texts.signatures(numbers)
+        equal = np.bitwise_count((slots.take(worse, 0) == slots.take(better, 0)).view(np.uint64)).sum(axis=1)
+        yield _alike(numbers[worse], numbers[better], equal / SLOTS, threshold)
 
 
 def batches(numbers: Ints) -> Iterator[Ints]:
@@ -174,9 +153,7 @@ def batches(numbers: Ints) -> Iterator[Ints]:
 
 def _facts(texts: Texts, numbers: Ints, name: SideName) -> Words:
     """What must agree besides; nothing between two answers."""
-    if name == "answer":
-        return np.zeros(len(numbers), np.uint64)
-    return np.frombuffer(b"".join(texts[number].facts for number in numbers.tolist()), np.uint64)
+    return np.zeros(len(numbers), np.uint64) if name == "answer" else texts.facts(numbers)
 
 
 def _sharing(keys: Words) -> Iterator[tuple[Ints, Ints]]:
@@ -188,11 +165,17 @@ def _sharing(keys: Words) -> Iterator[tuple[Ints, Ints]]:
     begin = np.repeat(begin, np.diff(begin, append=len(keys)))  # where the crowd of each begins
     meets = np.minimum(np.arange(len(keys)) - begin, 2 * CROWD)
     ends = np.cumsum(meets)  # of each one's pairs
-    for first in range(0, int(meets.sum()), BATCH):
-        pair = np.arange(first, min(first + BATCH, ends[-1]))
+    for first in range(0, int(meets.sum()), PAIRS):
+        pair = np.arange(first, min(first + PAIRS, ends[-1]))
         late = np.searchsorted(ends, pair, side="right")
         step = pair - ends[late] + meets[late]
         yield order[late], order[np.where(step < CROWD, late - step - 1, begin[late] + step - CROWD)]
+
+
+def _different(worse: Ints, better: Ints) -> tuple[Ints, Ints, Ints]:
+    """(each text once, the places of the worse and of the better ones among them): none is read twice."""
+    numbers, places = np.unique(np.concatenate([worse, better]), return_inverse=True)
+    return numbers, places[: len(worse)], places[len(worse) :]
 
 
 def _alike(worse: Ints, better: Ints, similarity: NDArray[np.float64], threshold: float) -> Found:
@@ -219,6 +202,19 @@ def _merged(found: Sequence[Found]) -> Found:
 
 def _runs(texts: Texts, numbers: Ints) -> tuple[Words, Words]:
     """(the place in `numbers`, the run) of each run of these texts."""
-    runs = [texts[number].runs for number in numbers.tolist()]
-    places = np.repeat(np.arange(len(runs), dtype=np.uint64), [len(one) // 4 for one in runs])
-    return places, np.frombuffer(b"".join(runs), np.uint32).astype(np.uint64)
+    counts, runs = texts.runs(numbers)
+    return np.repeat(np.arange(len(counts), dtype=np.uint64), counts), runs.astype(np.uint64)
+
+
+def _sums(counts: Ints, runs: NDArray[np.uint32], weights: Weights) -> Slots:
+    """The weight of each text's runs by slot."""
+    slot = np.repeat(np.arange(len(counts)) * SLOTS, counts) + runs % SLOTS
+    return np.bincount(slot, weights.weight[runs >> 32 - _BITS], len(counts) * SLOTS).astype(np.uint16).reshape(-1, SLOTS)
+
+
+def _runs_at(places: Ints, counts: Ints, runs: NDArray[np.uint32]) -> Words:
+    """`which << 32 | run` of each run of the texts at these places."""
+    many = counts[places]
+    skipped = (np.cumsum(counts) - counts)[places] - (np.cumsum(many) - many)
+    at = np.repeat(skipped, many) + np.arange(many.sum())
+    return np.repeat(np.arange(len(places), dtype=np.uint64) << 32, many) | runs[at]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,24 +25,20 @@ from align_ko.curation.alike import (
     Keys,
     SideName,
     batches,
-    has_runs,
     long_keys,
     long_pairs,
     once,
     run_counts,
-    run_sums,
     short_keys,
     short_pairs,
-    signatures,
     weigh,
 )
 from align_ko.curation.near_duplicates import Duplicate, Side, repeats, says_enough
 from align_ko.curation.shards import SIDES, Shards, Sketches
-from align_ko.curation.sketches import Sketch
+from align_ko.curation.sketches import Held
 from align_ko.recipe import NearDuplicateArgs
 
 KEYS_AT_ONCE = 1_500_000  # compared at a time: 200 MB
-KINDS = ("short", "long")
 
 
 def sides_of(limits: NearDuplicateArgs) -> dict[SideName, tuple[float, float]]:
@@ -74,10 +69,10 @@ def rank_rows(shards: Shards, folder: Path, limits: NearDuplicateArgs) -> None:
         best[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
         best[shards.column(side, "letters")[ranked] < says_enough(side)] = -1
         np.save(folder / f"{side}.npy", best)
-        counts = run_counts({}, np.empty(0, np.int64))
+        np.save(folder / f"{side}-texts.npy", shards.texts(side, ranked))
+        texts, counts = _sketches(shards, folder, side), run_counts(Held([]), np.empty(0, np.int64))
         for shard in range(len(shards.starts) - 1):
-            for texts, batch in _texts(shards, folder, side, shard):
-                counts += run_counts(texts, batch[has_runs(texts, batch)])
+            counts += run_counts(texts, _different(shards, folder, side, shard))
         np.save(folder / f"{side}-counts.npy", counts)
 
 
@@ -85,26 +80,22 @@ def write_keys(shards: Shards, folder: Path, shard: int, limits: NearDuplicateAr
     (folder / "keys").mkdir(exist_ok=True)
     for side, (threshold, _) in sides_of(limits).items():
         weights = weigh(np.load(folder / f"{side}-counts.npy"))
-        found: dict[str, list[Keys]] = {kind: [np.empty(0, KEY)] for kind in KINDS}
-        for texts, batch in _texts(shards, folder, side, shard):
-            found["short"].append(short_keys(texts, batch[has_runs(texts, batch)], side, weights, threshold))
-            long = np.array([number for number in batch.tolist() if texts[number].signature], np.int64)
-            found["long"].append(long_keys(texts, long, side))
-        for kind, some in found.items():
-            keys = np.concatenate(some)
+        texts, own = _sketches(shards, folder, side), _different(shards, folder, side, shard)
+        short = (short_keys(texts, batch, side, weights, threshold) for batch in batches(own[texts.has_runs(own)]))
+        long = (long_keys(texts, batch, side) for batch in batches(own[texts.has_signature(own)]))
+        for kind, some in (("short", short), ("long", long)):
+            keys = np.concatenate([np.empty(0, KEY), *some])
             np.save(folder / f"keys/{side}-{kind}-{shard:05d}.npy", keys[np.argsort(keys["key"])])
 
 
 def find_pairs(shards: Shards, folder: Path, part: int, parts: int, limits: NearDuplicateArgs) -> None:
     """The pairs of alike texts that share a key of the `part`-th range of `parts`."""
     (folder / "pairs").mkdir(exist_ok=True)
-    ranked = np.load(folder / "ranked.npy", mmap_mode="r")
     for side, (threshold, long_threshold) in sides_of(limits).items():
-        texts, weights = Sketches(shards, side, ranked), weigh(np.load(folder / f"{side}-counts.npy"))
-        sums, slots = partial(run_sums, texts, weights), partial(signatures, texts)
-        short = (short_pairs(texts, keys, weights, threshold, sums) for keys in _ranges(folder, f"{side}-short", part, parts))
+        texts, weights = _sketches(shards, folder, side), weigh(np.load(folder / f"{side}-counts.npy"))
+        short = (short_pairs(texts, keys, weights, threshold) for keys in _ranges(folder, f"{side}-short", part, parts))
         long = (
-            long_pairs(keys["key"], keys["text"].astype(np.int64), keys["left"] > 0, slots, long_threshold)
+            long_pairs(texts, keys["key"], keys["text"].astype(np.int64), keys["left"] > 0, long_threshold)
             for keys in _ranges(folder, f"{side}-long", part, parts)
         )
         np.savez(folder / f"pairs/{side}-{part:05d}.npz", *once(chain.from_iterable(chain(short, long))))
@@ -147,14 +138,16 @@ def _groups(first: NDArray[Any], second: NDArray[Any], order: NDArray[Any]) -> t
     return places, np.flatnonzero(np.append(True, new)) if len(places) else places
 
 
-def _texts(shards: Shards, folder: Path, side: SideName, shard: int) -> Iterator[tuple[dict[int, Sketch], Ints]]:
-    """The different texts of a shard by rank, some thousand at a time."""
+def _sketches(shards: Shards, folder: Path, side: SideName) -> Sketches:
+    """By rank."""
+    return Sketches(shards, np.load(folder / f"{side}-texts.npy", mmap_mode="r"))
+
+
+def _different(shards: Shards, folder: Path, side: SideName, shard: int) -> Ints:
+    """The ranks of a shard's different texts."""
     ranks = np.load(folder / "ranks.npy", mmap_mode="r")[shards.starts[shard] : shards.starts[shard + 1]]
-    best = np.load(folder / f"{side}.npy", mmap_mode="r")
-    ranked = np.load(folder / "ranked.npy", mmap_mode="r")
     own = ranks[ranks >= 0]
-    for batch in batches(np.sort(own[best[own] == own])):
-        yield {rank: shards.sketch(side, int(ranked[rank])) for rank in batch.tolist()}, batch
+    return own[np.load(folder / f"{side}.npy", mmap_mode="r")[own] == own]
 
 
 def _ranges(folder: Path, name: str, part: int, parts: int) -> Iterator[Keys]:

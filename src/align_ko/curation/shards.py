@@ -1,7 +1,7 @@
 """Judged rows on disk, in the folder that the tasks of an engine share: a file of records per shard and an index beside it.
 
-A record is both sketches and the row as a line of JSON; the index has in a fixed width what is compared of all rows at once.
-Nothing holds more than one column of the index in memory. Rows are numbered shard by shard; ranked, from the best on.
+A record is the runs and signatures of both texts and the row as a line of JSON; the index has in a fixed width what is
+compared of all rows at once. Nothing holds more than one column of it in memory. Rows are numbered shard by shard.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from struct import Struct
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from align_ko.curation.alike import SideName
+from align_ko.curation.alike import Ints, SideName, Slots, Words
 from align_ko.curation.judge import Judged
 from align_ko.curation.select import goodness
-from align_ko.curation.sketches import Sketch
+from align_ko.curation.sketches import SLOTS
 
 SIDES: tuple[SideName, ...] = ("question", "answer")
-_SIDE = [("key", "u8"), ("facts", "u8"), ("letters", "u4"), ("at", "u8")]
+_SIDE = [("key", "u8"), ("facts", "u8"), ("letters", "u4"), ("runs", "u2"), ("slots", "u2"), ("at", "u8")]
 INDEX = np.dtype(
     [("place", "u8"), ("key", "u8", 2), ("score", "f8"), ("off", "f8"), ("id", "u8"), ("at", "u8"), ("end", "u8")]
     + [(name, _SIDE) for name in SIDES]
 )
-"""`place`: in the order of reading; `score`, `off`, `id`: select.goodness; `at`, `end`: of the line of JSON."""
-_HEAD = Struct("<8s8sIHH")
-_AT_HAND = 30_000  # sketches kept in memory: 30 MB
-_LARGEST = 1024  # bytes of a sketch: 160 runs of 4, 128 slots of 2 and the head
+"""`place`: in the order of reading; `score`, `off`, `id`: select.goodness; `at`, `end`: of the line of JSON. Of a side
+`runs`, `slots`: how many numbers there are at `at`, of 4 and then of 2 bytes."""
+TEXT = np.dtype([("facts", "u8"), ("at", "u8"), ("shard", "u4"), ("runs", "u2"), ("slots", "u2")])
+"""Where the sketch of a text is."""
 _ELSEWHERE = {"reason", "detail", "key", "question_sketch", "answer_sketch", "unread"}
 _KEPT = [name for name in Judged._fields if name not in _ELSEWHERE]
 
@@ -51,10 +50,9 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
     def add(self, place: int, row: Judged) -> None:
         sides = []
         for one in (row.question_sketch, row.answer_sketch):
-            at = self._records.tell()
-            self._records.write(_HEAD.pack(one.key, one.facts, one.letters, len(one.runs), len(one.signature)))
+            counts = len(one.runs) // 4, len(one.signature) // 2
+            sides.append((_number(one.key), _number(one.facts), one.letters, *counts, self._records.tell()))
             self._records.write(one.runs + one.signature)
-            sides.append((_number(one.key), _number(one.facts), one.letters, at))
         at = self._records.tell()
         fields = {name: getattr(row, name) for name in _KEPT} | {"words": row.words.hex()}
         self._records.write(json.dumps(fields, ensure_ascii=False).encode("utf-8") + b"\n")
@@ -100,36 +98,49 @@ class Shards:
         fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return Judged(**fields | {"words": bytes.fromhex(fields["words"])}, reason="", detail="")
 
-    def sketch(self, side: SideName, number: int) -> Sketch:
-        shard, entry = self._entry(number)
-        read = os.pread(self._records[shard], _LARGEST, int(entry[side]["at"]))
-        key, facts, letters, runs, signature = _HEAD.unpack_from(read)
-        end = _HEAD.size + runs
-        return Sketch(key, letters, facts, read[_HEAD.size : end], read[end : end + signature])
+    def texts(self, side: SideName, numbers: NDArray[Any]) -> NDArray[Any]:
+        """TEXT of these rows."""
+        texts = np.empty(len(numbers), TEXT)
+        for name in ("facts", "at", "runs", "slots"):
+            texts[name] = self.column(side, name)[numbers]
+        texts["shard"] = np.searchsorted(self.starts, numbers, side="right") - 1
+        return texts
+
+    def read(self, shard: NDArray[Any], at: NDArray[Any], size: NDArray[Any]) -> bytes:
+        """So many bytes of each record, one after the other."""
+        files = self._records
+        wanted = zip(shard.tolist(), size.tolist(), at.tolist(), strict=True)
+        return b"".join([os.pread(files[one], many, first) for one, many, first in wanted])
 
     def _entry(self, number: int) -> tuple[int, Any]:
         shard = bisect_right(self.starts, number) - 1
         return shard, self._index[shard][number - self.starts[shard]]
 
 
-class Sketches(Sequence[Sketch]):
-    """The sketches of rows by their place in `numbers`, read one by one; the last ones stay at hand."""
+class Sketches:
+    """Those of `texts` (TEXT), read where they are asked for (alike.Texts)."""
 
-    def __init__(self, shards: Shards, side: SideName, numbers: NDArray[Any]) -> None:
-        self._shards, self._side, self._numbers = shards, side, np.asarray(numbers)
-        self._read = lru_cache(_AT_HAND)(lambda place: shards.sketch(side, int(self._numbers[place])))
+    def __init__(self, shards: Shards, texts: NDArray[Any]) -> None:
+        self._shards, self._texts = shards, texts
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+    def runs(self, numbers: Ints) -> tuple[Ints, NDArray[np.uint32]]:
+        texts = self._texts[numbers]
+        counts = texts["runs"].astype(np.int64)
+        return counts, np.frombuffer(self._shards.read(texts["shard"], texts["at"], counts * 4), np.uint32)
 
-    @overload
-    def __getitem__(self, place: int) -> Sketch: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sketches: ...
-    def __getitem__(self, place: int | slice) -> Sketch | Sketches:
-        if isinstance(place, slice):
-            return Sketches(self._shards, self._side, self._numbers[place])
-        return self._read(place)
+    def signatures(self, numbers: Ints) -> Slots:
+        texts = self._texts[numbers]
+        read = self._shards.read(texts["shard"], texts["at"] + texts["runs"].astype(np.uint64) * 4, texts["slots"] * 2)
+        return np.frombuffer(read, np.uint16).reshape(-1, SLOTS)
+
+    def facts(self, numbers: Ints) -> Words:
+        return self._texts["facts"][numbers]
+
+    def has_runs(self, numbers: Ints) -> NDArray[np.bool_]:
+        return self._texts["runs"][numbers] > 0
+
+    def has_signature(self, numbers: Ints) -> NDArray[np.bool_]:
+        return self._texts["slots"][numbers] > 0
 
 
 class Rows(Sequence[Judged]):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 from rensa import RMinHash
 
 from align_ko.overlap import fold, normalize, only_letters
@@ -92,3 +93,24 @@ def _hash(text: str) -> bytes:
 
 
 EMPTY = sketch("")
+
+
+class Held:
+    """Sketches in memory, as arrays (alike.Texts)."""
+
+    def __init__(self, sketches: Sequence[Sketch]) -> None:
+        self._sketches = sketches
+
+    def runs(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        runs = [self._sketches[number].runs for number in numbers.tolist()]
+        return np.array([len(one) // 4 for one in runs], np.int64), np.frombuffer(b"".join(runs), np.uint32)
+
+    def signatures(self, numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
+        found = b"".join([self._sketches[number].signature for number in numbers.tolist()])
+        return np.frombuffer(found, np.uint16).reshape(-1, SLOTS)
+
+    def facts(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+        return np.frombuffer(b"".join([self._sketches[number].facts for number in numbers.tolist()]), np.uint64)
+
+    def has_runs(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.array([bool(self._sketches[number].runs) for number in numbers.tolist()], np.bool_)
