@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import runpy
 import shutil
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -18,10 +16,10 @@ from align_ko.errors import UserError
 from align_ko.evaluation import run
 from align_ko.evaluation.run import ask_models, encode_references, evaluate, evaluate_grid
 from align_ko.generation import answerer
+from align_ko.generation.answerer import Answerer
 from align_ko.generation.relevance import answer_losses
 from align_ko.generation.requests import GREEDY, Generated, row_seed
-from align_ko.models.source import model_source
-from align_ko.preferences.candidates import read_tasks
+from align_ko.preferences.candidates import draw_candidates, read_tasks
 from align_ko.process import Processes
 from align_ko.recipe import (
     DecodingArgs,
@@ -29,7 +27,6 @@ from align_ko.recipe import (
     EvaluateRecipe,
     GenerationArgs,
     GridArgs,
-    PreferencesRecipe,
     recipe_from,
 )
 from align_ko.records import PromptRow, read_jsonl, write_jsonl
@@ -298,12 +295,10 @@ def test_the_pair_builder_asks_anew_when_the_checkpoints_template_changes(llama,
     shutil.copytree(llama.folder, folder)
     write_jsonl(tmp_path / "p.jsonl", [{"prompt": "안녕하세요"}])
     tasks, _ = read_tasks(str(tmp_path / "p.jsonl"))
-    draw = runpy.run_path(str(Path(__file__).parents[2] / "scripts/build_preferences.py"))["_draw"]
-    generation = GenerationArgs(max_new_tokens=4, dtype="float32")
-    recipe = PreferencesRecipe(str(folder), "p.jsonl", str(tmp_path / "out"), candidates={}, generation=generation)
 
     def candidates():
-        draw(recipe, model_source(recipe.model_name_or_path), tasks, Processes())
+        asked = Answerer(str(folder), GenerationArgs(max_new_tokens=4, dtype="float32"), stop_loops=True)
+        draw_candidates(asked.draw, asked.keys, tasks, {}, 42, tmp_path / "out/candidates.jsonl")
         return lines(tmp_path / "out/candidates.jsonl")
 
     assert candidates() == candidates() == [1]
