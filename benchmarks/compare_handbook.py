@@ -40,7 +40,7 @@ from align_ko.recipe import (
 from align_ko.recipe.fields import Free, Seed, Text, YesNo
 from align_ko.recipe.record import InputPath, record
 from align_ko.records import atomic_write, read_jsonl, write_json, write_jsonl
-from align_ko.report.rounds import Line, markdown, show
+from align_ko.report.pipeline import Line, markdown, show
 from off_policy import off_policy_pairs, raw_conversations, sft_rows
 
 

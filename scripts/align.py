@@ -29,7 +29,7 @@ def main() -> None:
     from align_ko.pipeline.rounds import run_rounds
     from align_ko.pipeline.stages import run_at_once, run_stage
     from align_ko.process import locked_folder
-    from align_ko.report.rounds import write_report, write_seeds
+    from align_ko.report.pipeline import write_report, write_seeds
 
     console, folder, evaluated = Console(), Path(recipe.output_dir), recipe.evaluate is not None
     runs = {recipe.seed: recipe}

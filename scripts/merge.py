@@ -26,7 +26,7 @@ def main() -> None:
     from align_ko.pipeline.soup import make_soup
     from align_ko.pipeline.stages import run_stage
     from align_ko.process import locked_folder
-    from align_ko.report.rounds import write_soup
+    from align_ko.report.pipeline import write_soup
 
     with locked_folder(recipe.output_dir):
         soup = make_soup(recipe, partial(run_stage, scripts=Path(__file__).parent))

@@ -48,9 +48,9 @@ def main() -> None:
 
     from rich.console import Console
 
-    from align_ko.pipeline.sweep import read_space, sweep
+    from align_ko.pipeline.sweep import ended, read_space, sweep
     from align_ko.process import locked_folder
-    from align_ko.report.sweep import write_sweep
+    from align_ko.report.pipeline import write_sweep
 
     spaces = [read_space(word) for word in mine["search"]]
     for space in spaces:
@@ -58,7 +58,7 @@ def main() -> None:
     folder = Path(f"{recipe.training['output_dir']}-sweep")
     with locked_folder(folder):
         study = sweep(load, spaces, folder, int(mine["trials"][0]), Path(__file__).parent / f"{script}.py", mine["gpus"])
-        write_sweep(folder, study, Console())
+        write_sweep(folder, ended(study), Console())
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from align_ko.recipe import (
     load_recipe,
 )
 from align_ko.records import read_jsonl, write_json, write_jsonl
-from align_ko.report.rounds import show, write_report, write_seeds
+from align_ko.report.pipeline import show, write_report, write_seeds
 from compare_handbook import CompareRecipe, plan_variant
 
 ROOT = Path(__file__).parents[2]
@@ -434,8 +434,8 @@ def test_seeds_may_run_side_by_side(recipe, monkeypatch):
         return "result"
 
     monkeypatch.setattr("align_ko.pipeline.rounds.run_rounds", look)
-    monkeypatch.setattr("align_ko.report.rounds.write_report", look)
-    monkeypatch.setattr("align_ko.report.rounds.write_seeds", lambda folder, results, *_: (look(), held.append(results)))
+    monkeypatch.setattr("align_ko.report.pipeline.write_report", look)
+    monkeypatch.setattr("align_ko.report.pipeline.write_seeds", lambda folder, results, *_: (look(), held.append(results)))
     for arguments in ([], ["--seeds", "1", "2"]):
         monkeypatch.setattr(sys, "argv", ["align.py", "align.yaml", *arguments])
         runpy.run_path(str(ROOT / "scripts/align.py"))["main"]()

@@ -15,7 +15,7 @@ from align_ko.recipe import AlignRecipe, DpoRecipe, recipe_from
 optuna = pytest.importorskip("optuna")
 
 from align_ko.pipeline.sweep import STORAGE, STUDY, Space, ended, gate_steps, read_space, sweep  # noqa: E402
-from align_ko.report.sweep import write_sweep  # noqa: E402
+from align_ko.report.pipeline import write_sweep  # noqa: E402
 
 TRIAL = """\
 import json, sys, pathlib, yaml
@@ -70,7 +70,7 @@ def test_trials_are_told_by_their_gate_and_go_on(tmp_path, script, monkeypatch):
         assert (trial.state.name == "PRUNED") == (rate > 0.85)  # every evaluation was refused
     assert [step for step, _ in gate_steps(tmp_path / "s/trial-0")] == [2, 4]
     out = io.StringIO()
-    write_sweep(tmp_path / "s", study, Console(file=out, width=200))
+    write_sweep(tmp_path / "s", ended(study), Console(file=out, width=200))
     assert (tmp_path / "s/sweep.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "s/sweep.md").read_text().count("trial-") == 5
     assert optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / 's' / STORAGE}").trials == study.trials

@@ -1,4 +1,4 @@
-"""What came of the rounds: report.md, rounds.json, best.json and a table in the terminal."""
+"""What came of rounds (report.md, rounds.json, best.json), a merge (merge.md) or a sweep (sweep.md), and their tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markdown import Markdown
 
 from align_ko.evaluation.scores import GREEDY_SETTING
 from align_ko.pipeline.plan import DISTILLED, INTERPOLATED
@@ -24,6 +26,9 @@ from align_ko.report.tables import (
     say,
     verdict_lines,
 )
+
+if TYPE_CHECKING:
+    import optuna
 
 Line = tuple[str, Mapping[str, object], str]
 """Name, measures, a last word."""
@@ -128,3 +133,52 @@ def answers_to_read(folder: Path, model: str, seed: int = 0) -> list[dict[str, o
     wanted = model, GREEDY_SETTING, "heldout"
     rows = [row for row in read_jsonl(folder / "responses.jsonl") if (row["model"], row["setting"], row["kind"]) == wanted]
     return random.Random(seed).sample(rows, min(20, len(rows)))
+
+
+# -------------------- a sweep
+
+
+def write_sweep(folder: Path, trials: Sequence[optuna.trial.FrozenTrial], console: Console) -> None:
+    """sweep.md, sweep.png and a table in the terminal. `trials`: those that ended, the most natural first."""
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
+    rows = []
+    for trial in trials:
+        seen = trial.user_attrs.get("measures", {})
+        shares = [f"{seen[f'eval_greedy_{name}']:.1%}" if seen else "" for name in ("natural", "loops", "collapse")]
+        values = [f"{value:.3g}" if isinstance(value, float) else str(value).strip() for value in map(trial.params.get, keys)]
+        step, looks = (str(seen.get(name, "")) for name in ("step", "looks"))
+        state = "pruned" if trial.state.name == "PRUNED" else ""
+        rows.append([f"trial-{trial.number}", *values, *shares, step, looks, state])
+    table = markdown_table(["trial", *keys, "natural", "loops", "collapse", "at step", "looks", ""], rows, escape_bars)
+    write_text(
+        folder / "sweep.md", f"# Sweep\n\nThe greedy gate's best look of every trial, the most natural first.\n\n{table}"
+    )
+    console.print(Markdown(table))
+    _plot(folder / "sweep.png", trials, keys)
+    say(console, f"saved {folder / 'sweep.md'} and sweep.png")
+
+
+def _plot(path: Path, trials: Sequence[optuna.trial.FrozenTrial], keys: list[str]) -> None:
+    """The natural share against every key, pruned trials hollow."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    figure = Figure(figsize=(3.5 * max(1, len(keys)), 3.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, key in zip(figure.subplots(1, max(1, len(keys)), squeeze=False)[0], keys, strict=True):
+        for pruned in (False, True):
+            some = [one for one in trials if (one.state.name == "PRUNED") == pruned and "measures" in one.user_attrs]
+            points = [
+                one.params[key] if isinstance(one.params[key], int | float) else str(one.params[key]).strip() for one in some
+            ]
+            shares = [one.user_attrs["measures"]["eval_greedy_natural"] for one in some]
+            axes.scatter(points, shares, facecolors="none" if pruned else "#8a3ffc", edgecolors="#8a3ffc")
+        numbers = [one.params[key] for one in trials if isinstance(one.params[key], float)]
+        if numbers and min(numbers) > 0 and max(numbers) >= 10 * min(numbers):
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(key)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("natural in form (greedy)")
+    figure.savefig(path, format="png", metadata={"Software": None})
