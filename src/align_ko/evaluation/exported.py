@@ -142,9 +142,7 @@ def _template_faults(name: str, address: str, tokenizer: PreTrainedTokenizerBase
     """Fixed conversations whose ids llama.cpp makes otherwise, by the template of its GGUF file or by that of a Modelfile."""
     faults = []
     for number, messages in enumerate(questions(), 1):
-        try:
-            ours = prompt_ids(tokenizer, messages)
-        except RefusedConversation:
+        if (ours := _our_ids(tokenizer, messages)) is None:
             continue
         try:
             theirs = llama_cpp_ids(address, messages)
@@ -154,20 +152,20 @@ def _template_faults(name: str, address: str, tokenizer: PreTrainedTokenizerBase
         if theirs != ours:
             faults.append(f"{name}: its chat template gives other ids, {_first(tokenizer, number, ours, theirs)}")
     if modelfile is not None and modelfile.is_file():
-        asked = [messages for messages in questions(trimmed=True) if _is_taken(tokenizer, messages)]
-        for number, (messages, text) in enumerate(zip(asked, render_modelfile(modelfile, asked), strict=True), 1):
-            ours, theirs = prompt_ids(tokenizer, messages), llama_cpp_tokens(address, text)
-            if theirs != ours:
+        ids = [(messages, ours) for messages in questions(trimmed=True) if (ours := _our_ids(tokenizer, messages)) is not None]
+        texts = render_modelfile(modelfile, [messages for messages, _ in ids])
+        for number, ((_, ours), text) in enumerate(zip(ids, texts, strict=True), 1):
+            if (theirs := llama_cpp_tokens(address, text)) != ours:
                 faults.append(f"{modelfile.name}: its TEMPLATE gives other ids, {_first(tokenizer, number, ours, theirs)}")
     return faults
 
 
-def _is_taken(tokenizer: PreTrainedTokenizerBase, messages: list[Any]) -> bool:
+def _our_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Any]) -> list[int] | None:
+    """None where the template refuses the conversation."""
     try:
-        prompt_ids(tokenizer, messages)
+        return prompt_ids(tokenizer, messages)
     except RefusedConversation:
-        return False
-    return True
+        return None
 
 
 def _first(tokenizer: PreTrainedTokenizerBase, number: int, ours: list[int], theirs: list[int]) -> str:

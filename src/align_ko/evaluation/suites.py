@@ -82,10 +82,10 @@ def best_checkpoints(results: Iterable[Result], suites: Sequence[SuiteResult] = 
         run, _, step = result["model"].rpartition("/")
         if result["setting"] == GREEDY_SETTING and run and step.startswith("checkpoint-"):
             runs.setdefault(run, []).append(result)
-    return {run: _best(run, found, suites) for run, found in runs.items() if len(found) > 1}
+    return {run: _best(found, suites) for run, found in runs.items() if len(found) > 1}
 
 
-def _best(run: str, results: Sequence[Result], suites: Sequence[SuiteResult]) -> str:
+def _best(results: Sequence[Result], suites: Sequence[SuiteResult]) -> str:
     merits = {result["model"]: _merits(result, suites) for result in results}
     ranked = sorted(results, key=lambda result: [-value for value in merits[result["model"]].values()])  # stable: earlier first
     first, second = ranked[:2]
