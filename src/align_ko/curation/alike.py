@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from align_ko.curation.sketches import SLOTS, Held, Sketch
+from align_ko.curation.sketches import SLOTS, Held, Sketch, spans
 
 SideName = Literal["question", "answer"]
 CROWD = 64  # of more than twice as many texts that share a run or a band, each meets the so many best and the so many before it
@@ -215,6 +215,5 @@ def _sums(counts: Ints, runs: NDArray[np.uint32], weights: Weights) -> Slots:
 def _runs_at(places: Ints, counts: Ints, runs: NDArray[np.uint32]) -> Words:
     """`which << 32 | run` of each run of the texts at these places."""
     many = counts[places]
-    skipped = (np.cumsum(counts) - counts)[places] - (np.cumsum(many) - many)
-    at = np.repeat(skipped, many) + np.arange(many.sum())
+    at = spans((np.cumsum(counts) - counts)[places], many)
     return np.repeat(np.arange(len(places), dtype=np.uint64) << 32, many) | runs[at]
