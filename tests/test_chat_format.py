@@ -222,7 +222,7 @@ def test_another_generation_eos_is_named(tiny, tmp_path):
     eos = tokenizer.eos_token_id
     before = save_format(tmp_path, tokenizer, eos)
     assert describe_format(tokenizer, [eos])["fingerprint"] == before
-    with pytest.raises(UserError, match=rf"generation_eos_token_id was \[{eos}\], is \[{eos}, 99\]"):
+    with pytest.raises(UserError, match=f"generation_eos_token_id was {eos}, is {eos} and 99"):
         check_format(tmp_path, tokenizer, [99, eos])
 
 

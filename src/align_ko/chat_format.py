@@ -302,5 +302,5 @@ def check_format(folder: Path, tokenizer: PreTrainedTokenizerBase, generation_eo
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = " and ".join(map(str, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"

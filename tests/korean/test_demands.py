@@ -79,7 +79,7 @@ def test_a_wrong_demand_is_named():
     with pytest.raises(UserError, match=r"there is no demand 'item'; expected one of items, .*; did you mean 'items'\?"):
         is_met("네.", {"demand": "item"})
     for wrong, said in (({"count": "세"}, "count"), ({"cuont": 3}, "cuont"), ({"marker": "dot"}, "marker")):
-        with pytest.raises(UserError, match=f"demand 'items': {said}: .*expected {{'demand': 'items', 'count': 3}}"):
+        with pytest.raises(UserError, match=f"""demand 'items': {said}: .*expected {{"demand": "items", "count": 3}}"""):
             is_met("네.", {"demand": "items", **wrong})
 
 

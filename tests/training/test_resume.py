@@ -289,6 +289,10 @@ def test_a_half_written_checkpoint_is_removed_and_said(begun):
     [
         (("--training.learning_rate", "2e-4"), "training.learning_rate 0.0001 → 0.0002"),
         (("--training.seed", "7"), r"training.seed \(not set\) → 7"),
+        (
+            ("--model.lora_target_modules", "[q_proj, v_proj]"),
+            r"model.lora_target_modules \[q_proj, .*, down_proj\] → \[q_proj, v_proj\]",
+        ),
         (("--model.lora_r", "8", "--early_stopping.patience", "3"), "model.lora_r 64 → 8, early_stopping.patience 1 → 3"),
     ],
 )

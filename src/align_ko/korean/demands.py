@@ -216,7 +216,7 @@ def is_met(answer: str, demand: Demand) -> bool:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         problem = f"demand '{name}': {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UserError(problem, key="demands", expected="{'demand': 'items', 'count': 3}") from None
+        raise UserError(problem, key="demands", expected='{"demand": "items", "count": 3}') from None
 
 
 def unmet(answer: str, demands: Sequence[Demand]) -> list[Demand]:

@@ -87,7 +87,7 @@ def interpolate(end: PreTrainedModel, start: PreTrainedModel, share: float, sphe
     the arc between the two directions of each weight (SLERP). UserError where the two differ in shape."""
     weights, before = dict(end.named_parameters()), dict(start.named_parameters())
     for name in sorted(weights.keys() | before.keys()):
-        shapes = [tuple(model[name].shape) if name in model else None for model in (before, weights)]
+        shapes = [" × ".join(map(str, model[name].shape)) if name in model else "nothing" for model in (before, weights)]
         if shapes[0] != shapes[1]:
             problem = f"the two models differ in shape, first at {name}: {shapes[0]} and {shapes[1]}"
             raise UserError(problem, key="interpolate_from", expected="a checkpoint of the same base model")

@@ -55,8 +55,9 @@ def audit_batches(
     supervised, padding."""
     eos_ids = stop_ids(generation_eos)
     if tokenizer.eos_token_id not in eos_ids:
+        stops = " or ".join(map(str, eos_ids)) or "nothing"
         raise AuditError(
-            f"generation would stop at {eos_ids}, but training teaches eos {tokenizer.eos_token_id}",
+            f"generation would stop at {stops}, but training teaches eos {tokenizer.eos_token_id}",
             key="generation_config.eos_token_id",
         )
     if tokenizer.pad_token_id == tokenizer.eos_token_id:

@@ -20,6 +20,8 @@ from align_ko.errors import UserError
 from align_ko.manifest import MANIFEST_FILE, RUN_FILE, WEIGHT_FILES, Input, is_finished, is_secret, result_problem
 from align_ko.models.source import SOURCE_FILE, ModelSource
 from align_ko.recipe import DpoRecipe, GrpoRecipe, SftRecipe, hash_inputs
+from align_ko.recipe.keys import shown
+from align_ko.recipe.yaml_lines import text_of
 from align_ko.records import write_json
 from align_ko.training.checkpoints import checkpoints, damage, half_written, last_complete, remove_folder
 
@@ -252,7 +254,7 @@ def _changes(old: RunRecord, new: RunRecord) -> list[str]:
     """`["training.learning_rate 0.0001 → 0.0002", "data.train_file has another content"]`"""
 
     def change(name: str, *values: object) -> list[str]:
-        before, now = ("(not set)" if value is None else value for value in values)
+        before, now = ("(not set)" if value is None else shown(text_of(value)) for value in values)
         return [f"{name} {before} → {now}"] if before != now else []
 
     recipes, inputs = (old["recipe"], new["recipe"]), (old.get("inputs", {}), new["inputs"])
