@@ -20,6 +20,7 @@ from datatrove.executor.base import PipelineExecutor
 from loguru import logger
 from rich.console import Console
 
+from align_ko import reasons
 from align_ko.adapters import Rejection
 from align_ko.curation.curate import again, check_columns, check_names, check_read
 from align_ko.curation.datatrove import stages, work_folder
@@ -117,7 +118,7 @@ class ShardPool:
                 rejected.writelines(lines)
         for number, first in np.load(folder / "pairs/duplicates.npy", mmap_mode="r").tolist():
             earlier = self._shards.judged(first)
-            self._reject(number, Rejection("duplicate", f"says the same as {earlier.file}:{earlier.line}"))
+            self._reject(number, Rejection("duplicate", reasons.SAYS_THE_SAME.format(earlier.file, earlier.line)))
         ranked, place = np.load(folder / "pairs/ranked.npy"), self._shards.column("place")
         self.rows = Rows(self._shards, ranked[np.argsort(place[ranked])])
 
