@@ -179,17 +179,13 @@ _RIVALS = 64
 """With so many of the earlier sentences that hold one word a sentence is compared, the latest: so time stays linear."""
 
 
-def _changes(longer: int) -> int:
-    return 1 if longer < 7 else 2
-
-
 def _near(first: list[str], second: list[str]) -> bool:
     """At most one word changed, added or dropped in a short sentence, two in a longer one."""
     longer = max(len(first), len(second))
     if longer < 4 or abs(len(first) - len(second)) > 2:
         return False
     shared = sum((Counter(first) & Counter(second)).values())
-    return longer - shared <= _changes(longer)
+    return longer - shared <= (1 if longer < 7 else 2)
 
 
 # Formulas and counts differ where it matters: 12 - 1 = 11자루.
@@ -206,7 +202,6 @@ _LEAD = re.compile(  # what a sentence said again opens with
     r"\W*(?:\d{1,2}[.)] ?|(?:다시 말해서?|다시 말하면|그러니까|한마디로 말하면|한마디로|요컨대|결국|즉|역시|물론|또한"
     r"|그리고|특히|늘|꼭|정말|아무튼|어쨌든|참고로|마찬가지로|더불어|게다가),?(?=\s))\s*"
 )
-_LEADS = frozenset("다그한요결즉역물또특늘꼭정아어참마더게")  # their first letters
 _INTRODUCES = re.compile(r"[::][^\w::]*$|다음과 같|아래와 같")
 
 
@@ -225,54 +220,7 @@ def _topic_differs(said: str, words: list[str], model: list[str]) -> bool:
     return any(word and word in new for quoted in _QUOTED.findall(said) for word in map(_flat, quoted.split(" ")))
 
 
-def _may_repeat(text: str, parts: list[Sentence]) -> bool:
-    """Is some sentence the end of the one before, one of three that differ in emphasis, or like an earlier one?
-
-    Every sentence that `duplicate_sentences` finds is.
-    """
-    known: set[str] = set()
-    flats: set[str] = set()
-    bares: dict[str, int] = {}
-    earlier: list[tuple[set[str], int]] = []
-    previous = ""
-    for start, end, _, kind in parts:
-        if kind in ("table", "heading"):
-            continue
-        said = text[start:end]
-        lead = _LEAD.match(said) if said[:1] in _LEADS or not said[:1].isalpha() else None
-        words = list(_FLATS.each((said[lead.end() :] if lead else said).split()))
-        if "" in words:
-            words = list(filter(None, words))
-        flat = "".join(words)
-        if len(flat) < 4:
-            continue
-        if previous.endswith(flat):
-            return True
-        own = set(words)
-        bare = flat if _EMPHASIS.isdisjoint(own) else "".join([word for word in words if word not in _EMPHASIS])
-        bares[bare] = often = bares.get(bare, 0) + 1
-        if often == 3:
-            return True
-        size = len(words)
-        if size > 2 and flat in flats and not _UNLIKE.search(said):
-            return True
-        if (
-            size > 3
-            and len(own - known) <= (most := _changes(size + 2))
-            and (len(earlier) > _RIVALS or any([abs(size - of) < 3 and len(own - each) <= most for each, of in earlier]))
-            and not _UNLIKE.search(said)
-        ):
-            return True
-        known |= own
-        earlier.append((own, size))
-        flats.add(flat)
-        previous = flat
-    return False
-
-
-def duplicate_sentences(
-    text: str, parts: list[Sentence] | None = None, prompt: str | None = None, *, screen: bool = True
-) -> list[Span]:
+def duplicate_sentences(text: str, parts: list[Sentence] | None = None, prompt: str | None = None) -> list[Span]:
     """Sentences that repeat an earlier one, with at most one or two words changed; spans of the repeats.
 
     `고객을 위해 늘 노력하고 있습니다. 가족을 위해 늘 노력하고 있습니다.` → the second sentence.
@@ -280,11 +228,8 @@ def duplicate_sentences(
     `잠은 중요합니다. 잠은 정말 중요합니다. 잠은 아주 중요합니다.` → the third.
     A repeat right after its model always counts. One further down counts when repeats fill a fifth of the answer:
     two sections of a long answer may well end in the same words. Sentences that the prompt already holds never count.
-    `screen`: compare sentences only where enough words come back; the outcome is the same without.
     """
     parts = sentences(text) if parts is None else parts
-    if screen and not _may_repeat(text, parts):
-        return []
     asked = _PLAIN.sub("", prompt) if prompt else ""
     seen: list[list[str]] = []
     flats: dict[str, int] = {}
@@ -307,7 +252,7 @@ def duplicate_sentences(
         said = text[part.start : part.end]  # with its quotations: '사과'는 명사입니다 and '먹다'는 동사입니다 differ
         lead = _LEAD.match(said)
         said = said[lead.end() :] if lead else said
-        words = [w for w in map(_flat, said.split()) if w]
+        words = list(filter(None, _FLATS.each(said.split())))
         flat = "".join(words)
         letters = len(_HANGUL.findall(flat))
         total += letters
