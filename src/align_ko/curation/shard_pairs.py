@@ -4,6 +4,7 @@ task ranks the rows, each shard writes the keys of its texts, each task compares
     ranked.npy   number of the row with each rank           ranks.npy    the reverse; -1 for a duplicate
     duplicates   (number, that of the row it repeats)       question, answer: the best rank with an equal text, -1 for none
     counts       texts that have a run (alike.run_counts)   keys/, pairs/: alike.KEY, sorted; (worse, better) and similarity
+    texts        of each rank, where its sketch is: shards.TEXT
 """
 
 from __future__ import annotations
