@@ -89,8 +89,10 @@ def check(line: str) -> None:
     for flag, value in pairwise(words[: at + 1]):
         assert flag != "--config_file" or Path(value).is_file(), value
     source = Path(words[at]).read_text(encoding="utf-8")
-    if stage := re.search(r"load_recipe\((\w+), sys\.argv", source):  # not a script that loads a recipe of its own choice
-        load_recipe(RECIPE_CLASSES[stage[1]], take_plan_flags(words[at + 1 :])[1])
+    if stage := re.search(
+        r"(?:load_recipe\((\w+), sys\.argv|begin_training\((\w+), __doc__)", source
+    ):  # not a script that loads a recipe of its own choice
+        load_recipe(RECIPE_CLASSES[stage[1] or stage[2]], take_plan_flags(words[at + 1 :])[1])
         return
     for word in words[at + 1 :]:
         if word.startswith("--"):

