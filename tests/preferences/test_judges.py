@@ -14,6 +14,7 @@ from test_pairing import GOOD, LOOP, OTHER, user
 from transformers import AutoTokenizer
 
 from align_ko.errors import UserError
+from align_ko.generation.endpoint import read_score
 from align_ko.preferences.candidates import Candidate
 from align_ko.preferences.judges import (
     JudgeScore,
@@ -301,6 +302,14 @@ def test_a_served_reward_model_says_the_same_and_survives_the_death_of_a_server(
         assert len(alive.bodies) == 6 and len([*dead.bodies, *alive.bodies]) == len(bodies)  # kept, not asked again
     sent = {"model", "input", "use_activation"} if kind == "vllm" else {"model", "input_ids"}
     assert all(set(body) == sent and body["model"] == "rm" for body in bodies)
+
+
+def test_of_two_labels_the_second_is_the_good_one():
+    assert read_score(b'{"model": "rm", "data": [{"probs": [-1.0, 0.5]}]}').text == "1.5"
+    assert read_score(b'[{"embedding": [2.5]}]').text == "2.5"
+    for content in (b'[{"embedding": [1, 2, 3]}]', b'[{"embedding": [NaN]}]', b"[]", b"oops"):
+        with pytest.raises(ValueError):
+            read_score(content)
 
 
 def test_what_is_no_score_is_refused(scorer, tmp_path):

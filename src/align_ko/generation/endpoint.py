@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from align_ko.chat_format import prompt_ids, render
 from align_ko.errors import UserError, warn
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Body = dict[str, Any]  # fields of a request
+Wanted = Literal["completion", "score"]
 SENDS: dict[Server, str] = {
     "vllm": "token_ids",
     "sglang": "token_ids",
@@ -97,6 +98,9 @@ def read_score(content: bytes) -> Reply:
         raise ValueError(content[:400].decode("utf-8", "replace") or "an empty body") from None
 
 
+READERS: dict[Wanted, Callable[[bytes], Reply]] = {"completion": read_reply, "score": read_score}
+
+
 @dataclass
 class _Open:
     """One of the servers while requests are under way."""
@@ -112,16 +116,15 @@ def complete_all(
     on_reply: Callable[[int, Reply], None],
     section: str = "endpoint",
     describe: Callable[[int], str] = str,
-    read: Callable[[bytes], Reply] = read_reply,
+    wanted: Wanted = "completion",
 ) -> None:
     """Send the requests that `bodies` return, many at once; `on_reply` is called with the index of each reply as it arrives.
-    A body with `messages` asks for a chat completion, one with `prompt` for a completion, any other one for a classification.
     Each goes to the server with fewest under way; one that fails is left out, and what it had goes to the others.
     UserError for what a user has to mend: it names the recipe's keys under `section` and the request by `describe`."""
     import openai
 
     queue, others, key = iter(range(len(bodies))), set[str](), _key_of(server, section)
-    urls, wanted = [server.base_url, *server.more_base_urls], "completion" if read is read_reply else "score"
+    urls = [server.base_url, *server.more_base_urls]
     alive: list[_Open] = []
 
     def leave_out(one: _Open, error: openai.OpenAIError | UserError, request: str = "") -> None:
@@ -143,7 +146,7 @@ def complete_all(
         for attempt in range(tries):
             try:
                 async with asyncio.timeout(tries * (server.timeout + LONGEST_WAIT)):  # of a server that sends byte by byte
-                    content = await _send(client, one.url, body)
+                    content = await _send(client, one.url, body, wanted)
             except openai.BadRequestError as error:
                 if error.code != "content_filter" or isinstance(server, EndpointArgs):
                     raise
@@ -153,13 +156,14 @@ def complete_all(
                     f"no whole answer in {tries * (server.timeout + LONGEST_WAIT):g} s; {_LATER}"
                 ) from None
             try:
-                return read(content)
+                return READERS[wanted](content)
             except ValueError as error:
                 start = str(error)
             if attempt < tries - 1:
                 await asyncio.sleep(min(0.5 * 2**attempt, 8))
         problem = f"{one.url} answered {tries} times with what is no {wanted}: {start!r}; {_LATER}"
-        raise UserError(problem.replace(key or "\0", "***"), key=f"{section}.base_url", expected="an OpenAI-compatible server")
+        expected = "an OpenAI-compatible server" if wanted == "completion" else "vLLM or SGLang with a reward model"
+        raise UserError(problem.replace(key or "\0", "***"), key=f"{section}.base_url", expected=expected)
 
     async def work() -> None:
         for index in queue:
@@ -203,15 +207,15 @@ def complete_all(
         raise (errors or group.exceptions)[0] from None
 
 
-async def _send(client: openai.AsyncOpenAI, url: str, body: Body) -> bytes:
+async def _send(client: openai.AsyncOpenAI, url: str, body: Body, wanted: Wanted) -> bytes:
     import httpx
 
-    if "messages" in body or "prompt" in body:
-        route: Any = client.chat.completions if "messages" in body else client.completions
-        content: bytes = (await route.with_raw_response.create(**body)).content
-        return content
-    address = url.rstrip("/").removesuffix("/v1") + "/classify"  # beside /v1 on both servers
-    return (await client.post(address, body=body, cast_to=httpx.Response)).content
+    if wanted == "score":
+        address = url.rstrip("/").removesuffix("/v1") + "/classify"  # beside /v1 on both servers
+        return (await client.post(address, body=body, cast_to=httpx.Response)).content
+    route: Any = client.chat.completions if "messages" in body else client.completions
+    content: bytes = (await route.with_raw_response.create(**body)).content
+    return content
 
 
 def _key_of(server: EndpointArgs | JudgeServerArgs, section: str) -> str | None:

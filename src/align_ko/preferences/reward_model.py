@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from align_ko.chat_format import prompt_ids
 from align_ko.errors import UserError
-from align_ko.generation.endpoint import Body, Reply, complete_all, read_score
+from align_ko.generation.endpoint import Body, Reply, complete_all
 from align_ko.generation.relevance import Question
 from align_ko.generation.requests import progress
 from align_ko.models.load import best_dtype
@@ -27,15 +27,16 @@ def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Pa
     source = model_source(args.model_name_or_path)
     tokenizer = source.load(AutoTokenizer)
     encoded = [_encode(tokenizer, *question, args.max_length) for question in questions]
+    served_as = args.model or args.model_name_or_path
     if args.base_url:
-        facts = {"base_url": args.base_url, "model": args.model or args.model_name_or_path}
+        facts = {"base_url": args.base_url, "model": served_as}
     else:
         facts = {"weights": weights_hash(source), "dtype": str(best_dtype(args.dtype))}
     keys = [row_key(ids=ids, **facts) for ids in encoded]
     store = Store(file).load(keys)
     missing = {key: ids for key, ids in zip(keys, encoded, strict=True) if key not in store}
     if missing and args.base_url:
-        _ask(missing, args, store)
+        _ask(missing, args, served_as, store)
     elif missing:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -48,9 +49,9 @@ def reward_scores(questions: Sequence[Question], args: RewardModelArgs, file: Pa
     return [float(store[key]["score"]) for key in keys]
 
 
-def _ask(missing: dict[str, list[int]], args: RewardModelArgs, store: Store) -> None:
-    """Token ids travel, so that the server's template and special tokens do not count."""
-    keys, name = list(missing), args.model or args.model_name_or_path
+def _ask(missing: dict[str, list[int]], args: RewardModelArgs, name: str, store: Store) -> None:
+    """Token ids travel, so that the server's template and special tokens do not count. `name`: of the model on the server."""
+    keys = list(missing)
 
     def body(key: str) -> Body:
         # vLLM: entrypoints/pooling/base/protocol.py, CompletionRequestMixin.input and ClassifyRequestMixin.use_activation
@@ -64,7 +65,7 @@ def _ask(missing: dict[str, list[int]], args: RewardModelArgs, store: Store) -> 
         advance()
 
     with progress(len(keys), what="rewards") as advance:
-        complete_all(args, [partial(body, key) for key in keys], save, "judges.reward_model", read=read_score)
+        complete_all(args, [partial(body, key) for key in keys], save, "judges.reward_model", wanted="score")
 
 
 def _load(source: ModelSource, args: RewardModelArgs, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
